@@ -1,0 +1,1 @@
+"""quantpress: a recipe becomes verified, pre-quantized checkpoints on a Hugging Face Hub."""

@@ -1,0 +1,157 @@
+"""Files on disk: atomic writes, safe relative paths, digests, manifests, canonical JSON."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import CannotHereError, SourceError
+
+PIECE = 1 << 20  # bytes read at a time where a file is hashed or copied
+
+
+class FileEntry(BaseModel):
+    """One file of a manifest: its size in bytes and its SHA-256 as 64 hex digits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """Every file of a folder by POSIX path relative to it, sorted by path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: dict[str, FileEntry]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.files.values())
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one JSON encoding of a value: sorted keys, no spaces, UTF-8, no NaN or Infinity."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON as 64 hex digits."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def pretty_json(value: Any) -> bytes:
+    """Return JSON for people: sorted keys, two spaces, a final newline; as reproducible as the canonical form."""
+    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def sha256_file(path: Path) -> str:
+    """Return a file's SHA-256 as 64 hex digits, in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_blob_sha1(content: bytes) -> str:
+    """Return the object id git gives to a blob of these bytes; the Hub names its small files by it."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Hash every file under a folder.
+
+    Raises:
+        SourceError: The folder holds a symbolic link or something that is no plain file.
+    """
+    entries = {}
+    for path in files_under(folder):
+        name = path.relative_to(folder).as_posix()
+        entries[name] = FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
+    return Manifest(files=entries)
+
+
+def files_under(folder: Path) -> list[Path]:
+    """List the plain files under a folder, sorted by relative POSIX path.
+
+    Raises:
+        SourceError: The folder holds a symbolic link or something that is no plain file.
+    """
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise SourceError("This is a link or a device, not a plain file.", where=str(path), remedy="Remove it.")
+        if path.is_file():
+            found.append(path)
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def safe_relative(name: str) -> PurePosixPath:
+    """Return a name from elsewhere as a path that stays inside the folder it is joined to.
+
+    Raises:
+        SourceError: The name is absolute, climbs out, or is spelled so that a file system may read it otherwise.
+    """
+    path = PurePosixPath(name)
+    bad_part = any(part in {"", ".", "..", ".git"} for part in name.split("/"))
+    if not name or path.is_absolute() or bad_part or any(char in name for char in "\\:\0\n\r"):
+        raise SourceError(
+            f"The file name {name!r} would leave its folder or means different files on different systems.",
+            remedy="Such a repository is refused; publish the source under plain relative names.",
+        )
+    return path
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into an error that says where and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}:
+            raise
+        raise CannotHereError(
+            f"The disk took no more bytes ({os.strerror(error.errno)}).",
+            where=str(path),
+            remedy="Free some room or give another folder with --home, then run the same command again: it continues.",
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: aside, flushed to the disk, then renamed over the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path):
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(aside).chmod(0o644)
+            Path(aside).replace(path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+def link_or_copy(origin: Path, to: Path) -> None:
+    """Put a file's content at another place: a hard link where the disk allows it, else a copy."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(to):
+        try:
+            to.hardlink_to(origin)
+        except OSError as error:
+            if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
+                raise
+            shutil.copyfile(origin, to)
