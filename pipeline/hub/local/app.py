@@ -1,0 +1,151 @@
+"""Which address leads to which room, for both origins."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from secrets import token_hex
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.errors import PublishError
+from pipeline.hub.local import card, discussions, info, lfs, listing, preupload, refs, repos, storage
+from pipeline.hub.local.commits import commit
+from pipeline.hub.local.download import resolve
+from pipeline.hub.local.refusals import RefusedError, repo_not_found
+from pipeline.hub.local.web import Hub, answering, refused
+
+
+class _Kind(Convertor[str]):
+    regex = "models|datasets|spaces"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+class _Revision(_Kind):
+    """A revision is one quoted segment; some clients leave the slashes of these two kinds of refs as they are."""
+
+    regex = "refs/(?:pr|convert)/[^/]+|[^/]+"
+
+
+register_url_convertor("kind", _Kind())
+register_url_convertor("rev", _Revision())
+
+_REPO = "/api/{kind:kind}/{ns}/{name}"
+_CALLS = (
+    ("GET", "/api/whoami-v2", repos.whoami),
+    ("GET", "/api/agent-harnesses", repos.agent_harnesses),
+    ("POST", "/api/validate-yaml", card.validate),
+    ("POST", "/api/repos/create", repos.create),
+    ("POST", "/api/repos/move", repos.move),
+    ("DELETE", "/api/repos/delete", repos.delete),
+    ("GET", f"{_REPO}", info.repo_info),
+    ("GET", f"{_REPO}/revision/{{rev:rev}}", info.repo_info),
+    ("PUT", f"{_REPO}/settings", repos.change_settings),
+    ("GET", f"{_REPO}/auth-check", repos.check_read),
+    ("GET", f"{_REPO}/auth-check/write", repos.check_write),
+    ("GET", f"{_REPO}/tree/{{rev:rev}}", listing.list_tree),
+    ("GET", f"{_REPO}/tree/{{rev:rev}}/{{path:path}}", listing.list_tree),
+    ("POST", f"{_REPO}/paths-info/{{rev:rev}}", listing.paths_info),
+    ("POST", f"{_REPO}/preupload/{{rev:rev}}", preupload.preupload),
+    ("GET", f"{_REPO}/refs", refs.list_refs),
+    ("GET", f"{_REPO}/commits/{{rev:rev}}", refs.list_commits),
+    ("POST", f"{_REPO}/branch/{{rev:rev}}", refs.create_branch),
+    ("DELETE", f"{_REPO}/branch/{{rev:rev}}", refs.delete_branch),
+    ("POST", f"{_REPO}/tag/{{rev:rev}}", refs.create_tag),
+    ("DELETE", f"{_REPO}/tag/{{rev:rev}}", refs.delete_tag),
+    ("GET", f"{_REPO}/discussions", discussions.listed),
+    ("POST", f"{_REPO}/discussions", discussions.create),
+    ("GET", f"{_REPO}/discussions/{{num}}", discussions.details),
+    ("POST", f"{_REPO}/discussions/{{num}}/comment", discussions.comment),
+    ("POST", f"{_REPO}/discussions/{{num}}/title", discussions.rename),
+    ("POST", f"{_REPO}/discussions/{{num}}/status", discussions.change_status),
+    ("POST", f"{_REPO}/discussions/{{num}}/merge", discussions.merge),
+    ("POST", "/{ns}/{name}.git/info/lfs/objects/batch", lfs.batch),
+    ("POST", "/{kind:kind}/{ns}/{name}.git/info/lfs/objects/batch", lfs.batch),
+    ("POST", "/{ns}/{name}.git/info/lfs/objects/verify", lfs.verify),
+    ("POST", "/{kind:kind}/{ns}/{name}.git/info/lfs/objects/verify", lfs.verify),
+    ("GET", "/{kind:kind}/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
+    ("GET", "/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
+)
+_WITHOUT_NAMESPACE = (
+    "/api/{kind:kind}/{name}",
+    "/api/{kind:kind}/{name}/revision/{rest:path}",
+    "/{name}/resolve/{rest:path}",
+    "/{kind:kind}/{name}/resolve/{rest:path}",
+)
+_UPLOAD = "/uploads/{signature}/{sha256}/{size}"
+
+
+def hub_app(hub: Hub) -> Starlette:
+    """Return the Hub itself: everything but the bytes of large files."""
+    routes = [Route(path, answering(work), methods=[method]) for method, path, work in _CALLS]
+    routes.append(Route(f"{_REPO}/commit/{{rev:rev}}", commit, methods=["POST"]))
+    routes += [Route(path, _no_such_repository, methods=["GET"]) for path in _WITHOUT_NAMESPACE]
+    return _app(hub, routes)
+
+
+def storage_app(hub: Hub) -> Starlette:
+    """Return the second origin, which holds the bytes of large files."""
+    routes = [
+        Route("/objects/{signature}/{sha256}", storage.get, methods=["GET"]),
+        Route(_UPLOAD, storage.put, methods=["PUT"]),
+        Route(f"{_UPLOAD}/{{session}}", storage.complete, methods=["POST"]),
+        Route(f"{_UPLOAD}/{{session}}/{{part}}", storage.put_part, methods=["PUT"]),
+    ]
+    return _app(hub, routes)
+
+
+class _Wire:
+    """Keeps paths quoted until they are split, and gives every answer an id and every error a code."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("X-Request-Id", token_hex(8))
+                if message["status"] >= HTTPStatus.BAD_REQUEST:
+                    headers.setdefault("X-Error-Code", HTTPStatus(message["status"]).phrase.replace(" ", ""))
+            await send(message)
+
+        # A revision such as refs%2Fpr%2F1 is one segment of the path, which unquoting first would lose.
+        await self._app({**scope, "path": scope["raw_path"].decode("ascii")}, receive, send_marked)
+
+
+def _app(hub: Hub, routes: list[Route]) -> Starlette:
+    handlers: dict[Any, Callable[[Request, Exception], Response | Awaitable[Response]]] = {
+        RefusedError: refused,
+        HTTPException: refused,
+        PublishError: refused,
+        ClientDisconnect: _gone,
+    }
+    app = Starlette(routes=routes, middleware=[Middleware(_Wire)], exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    app.state.hub = hub
+    return app
+
+
+async def _no_such_repository(_: Request) -> Response:
+    """Answer for names without a namespace: here every repository has one."""
+    raise repo_not_found()
+
+
+def _gone(_: Request, __: Exception) -> Response:
+    """End a request whose sender has gone; nobody reads this."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)

@@ -1,0 +1,202 @@
+"""Routes for discussions and pull requests: open, list, read, comment, rename, close, merge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from pipeline.hub.local.merging import merged
+from pipeline.hub.local.names import MAIN
+from pipeline.hub.local.records import Discussion, Event, State, now
+from pipeline.hub.local.refusals import RefusedError, bad_request, conflict
+from pipeline.hub.local.repository import Repository
+from pipeline.hub.local.web import Call
+
+
+def open_pull(state: State, author: str, title: str, description: str, base: str) -> Discussion:
+    """Add an open pull request into a branch; its ref is for the caller to set."""
+    return _opened(state, author, title, description, base)
+
+
+def pull_of(state: State, ref: str) -> Discussion | None:
+    """Return the pull request whose commits a ref holds."""
+    return next((found for found in state.discussions if found.base is not None and found.ref == ref), None)
+
+
+def create(call: Call) -> Response:
+    """Open a discussion, or a draft of a pull request that starts at main."""
+    wants_pull = bool(call.json().get("pullRequest"))
+    with call.writable().changing() as state:
+        base = MAIN if wants_pull else None
+        made = _opened(state, call.caller.name, call.text("title"), call.text("description", ""), base)
+        if wants_pull:
+            made.status = "draft"
+            state.refs[made.ref] = state.refs[MAIN]
+    return JSONResponse({"num": made.num, "pullRequest": wants_pull})
+
+
+def listed(call: Call) -> Response:
+    """List discussions, newest first, by type, status and author."""
+    repository = call.repository()
+    kind, status, author = (call.query.get(name) for name in ("type", "status", "author"))
+    found = [
+        discussion
+        for discussion in reversed(repository.state().discussions)
+        if kind in {None, "all", "pull_request" if discussion.base else "discussion"}
+        and (status in {None, "all", discussion.status} or (status == "open" and discussion.status == "draft"))
+        and author in {None, discussion.author}
+    ]
+    page, size = call.query.get("p", "0"), call.hub.limits.expanded_page
+    if not page.isdecimal():
+        raise bad_request("'p' has to be a number.")
+    start = int(page) * size
+    rows = [_summary(repository, discussion) for discussion in found[start : start + size]]
+    return JSONResponse({"discussions": rows, "count": len(found), "start": start})
+
+
+def details(call: Call) -> Response:
+    """Tell everything of a discussion; of a pull request also where it goes and what stands in its way."""
+    repository = call.repository()
+    state = repository.state()
+    found = _numbered(state, call.where["num"])
+    answer = _summary(repository, found) | {"events": [_event(event) for event in found.events]}
+    if found.base is not None:
+        mergeable = found.status in {"open", "draft"} and found.base in state.refs
+        conflicts = merged(repository, state.refs[found.base], state.refs[found.ref]).conflicts if mergeable else []
+        changes = {"base": found.base, "mergeCommitId": found.merge_commit}
+        answer |= {"changes": changes, "filesWithConflicts": conflicts}
+    return JSONResponse(answer)
+
+
+def comment(call: Call) -> Response:
+    """Say something."""
+    text = call.text("comment")
+    return _told(call, "newMessage", lambda found: found.tell("comment", call.caller.name, **_comment(text)))
+
+
+def rename(call: Call) -> Response:
+    """Give a discussion another title."""
+    title = _checked_title(call.text("title"))
+
+    def renamed(found: Discussion) -> Event:
+        event = found.tell("title-change", call.caller.name, **{"from": found.title, "to": title})
+        found.title = title
+        return event
+
+    return _told(call, "newTitle", renamed)
+
+
+def change_status(call: Call) -> Response:
+    """Close a discussion or open it again; opening a draft makes it ready to merge."""
+    status = call.text("status")
+    if status not in {"open", "closed"}:
+        raise bad_request("'status' has to be 'open' or 'closed'.")
+
+    def changed(found: Discussion) -> Event:
+        if found.status == "merged":
+            raise conflict("This pull request is merged already.")
+        found.status = "open" if status == "open" else "closed"
+        _comment_along(call, found)
+        return found.tell("status-change", call.caller.name, status=status)
+
+    return _told(call, "newStatus", changed)
+
+
+def merge(call: Call) -> Response:
+    """Merge a pull request as one new commit on its base, unless both changed the same files differently.
+
+    As on the Hub, the commits of the pull request become a single one, titled with its number.
+
+    Raises:
+        RefusedError: 400 for a draft, 409 when it is closed or merged already or in conflict.
+    """
+    repository = call.writable()
+    with repository.changing() as state:
+        found = _numbered(state, call.where["num"])
+        if found.base is None:
+            raise bad_request("This is not a pull request.")
+        if found.status == "draft":
+            raise bad_request("This pull request is a draft. Open it before it can be merged.")
+        if found.status != "open" or found.base not in state.refs:
+            raise conflict(f"This pull request is {found.status} and cannot be merged.")
+        result = merged(repository, state.refs[found.base], state.refs[found.ref])
+        if result.conflicts:
+            raise conflict("This pull request has conflicts.", filesWithConflicts=result.conflicts)
+        message = (f"{found.title} (#{found.num})", _commits_of(found))
+        made = repository.add_commit(result.files, [state.refs[found.base]], message, call.caller.name)
+        state.refs[found.base] = found.merge_commit = made.oid
+        found.status = "merged"
+        _comment_along(call, found)
+        found.tell("status-change", call.caller.name, status="merged")
+    return JSONResponse({"status": "merged", "mergeCommitId": made.oid})
+
+
+def _opened(state: State, author: str, title: str, description: str, base: str | None) -> Discussion:
+    made = Discussion(
+        num=len(state.discussions) + 1, title=_checked_title(title), author=author, created=now(), base=base
+    )
+    made.tell("comment", author, **_comment(description))
+    state.discussions.append(made)
+    return made
+
+
+def _told(call: Call, name: str, tell: Callable[[Discussion], Event]) -> Response:
+    """Change one discussion and answer with the event that tells of it."""
+    with call.writable().changing() as state:
+        event = tell(_numbered(state, call.where["num"]))
+    return JSONResponse({name: _event(event)})
+
+
+def _numbered(state: State, num: str) -> Discussion:
+    if not num.isdecimal() or not 0 < int(num) <= len(state.discussions):
+        raise RefusedError(404, "DiscussionNotFound", f"There is no discussion {num}.")
+    return state.discussions[int(num) - 1]
+
+
+def _checked_title(title: str) -> str:
+    if not 3 <= len(title.strip()) <= 200:
+        raise bad_request("A title needs at least 3 and at most 200 characters.")
+    return title.strip()
+
+
+def _comment(text: str) -> dict[str, Any]:
+    return {
+        "edited": False,
+        "hidden": False,
+        "history": [],
+        "latest": {"raw": text, "html": text, "updatedAt": now()},
+    }
+
+
+def _comment_along(call: Call, found: Discussion) -> None:
+    if call.json().get("comment"):
+        found.tell("comment", call.caller.name, **_comment(call.text("comment")))
+
+
+def _commits_of(found: Discussion) -> str:
+    rows = [event.data for event in found.events if event.type == "commit"]
+    return "\n".join(f"- {row['subject']} ({row['oid']})" for row in rows)
+
+
+def _summary(repository: Repository, discussion: Discussion) -> dict[str, Any]:
+    return {
+        "num": discussion.num,
+        "title": discussion.title,
+        "author": {"name": discussion.author},
+        "createdAt": discussion.created,
+        "status": discussion.status,
+        "isPullRequest": discussion.base is not None,
+        "repo": {"name": repository.repo_id, "type": repository.kind[:-1]},
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "author": {"name": event.author},
+        "createdAt": event.created,
+        "data": event.data,
+    }

@@ -1,0 +1,65 @@
+"""Route for everything the Hub tells about a repository at a revision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from pipeline.hub.local.card import BadCardError, library_of, metadata_of, tags_of
+from pipeline.hub.local.gitattributes import LARGE_BYTES
+from pipeline.hub.local.objects import Objects
+from pipeline.hub.local.records import Blob, Tree
+from pipeline.hub.local.web import Call
+
+
+def repo_info(call: Call) -> Response:
+    """Describe a repository, with ``blobs`` also the size and ids of each file."""
+    repository = call.repository()
+    state = repository.state()
+    commit = repository.commit(repository.resolve(call.where.get("rev", "main"), state))
+    tree = repository.tree(commit.tree)
+    metadata = _metadata(call.hub.store.objects, tree)
+    library = library_of(metadata, set(tree.files)) if repository.kind == "models" else None
+    with_blobs = call.query.get("blobs", "").lower() in {"1", "true"}
+    info: dict[str, Any] = {
+        "_id": commit.oid[:24],
+        "id": repository.repo_id,
+        "author": repository.namespace,
+        "sha": commit.oid,
+        "lastModified": commit.date,
+        "createdAt": state.created,
+        "private": state.visibility == "private",
+        "gated": state.gated,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": tags_of(metadata, library),
+        "cardData": metadata or None,
+        "siblings": [_sibling(path, blob, with_blobs=with_blobs) for path, blob in sorted(tree.files.items())],
+        "usedStorage": sum(blob.size for blob in tree.files.values()),
+    }
+    if repository.kind == "models":
+        info |= {"modelId": repository.repo_id, "library_name": library, "pipeline_tag": metadata.get("pipeline_tag")}
+    if repository.kind == "spaces":
+        info["sdk"] = state.sdk
+    return JSONResponse(info)
+
+
+def _metadata(objects: Objects, tree: Tree) -> dict[str, Any]:
+    readme = tree.files.get("README.md")
+    if readme is None or readme.size > LARGE_BYTES:
+        return {}
+    try:
+        return metadata_of(objects.path(readme.sha256).read_text(encoding="utf-8", errors="replace"))
+    except BadCardError:  # a card that cannot be read describes nothing; whoever uploads one is told by validate-yaml
+        return {}
+
+
+def _sibling(path: str, blob: Blob, *, with_blobs: bool) -> dict[str, Any]:
+    sibling: dict[str, Any] = {"rfilename": path}
+    if with_blobs:
+        sibling |= {"blobId": blob.oid, "size": blob.size}
+        if blob.lfs:
+            sibling["lfs"] = {"sha256": blob.sha256, "size": blob.size, "pointerSize": blob.pointer_size}
+    return sibling

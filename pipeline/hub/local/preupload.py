@@ -1,0 +1,45 @@
+"""Route that tells a client, before it uploads, what is large, what is ignored and what is here already."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from pipeline.hub.local.changes import read_attributes
+from pipeline.hub.local.gitattributes import LARGE_BYTES, ignores, is_binary, tracks
+from pipeline.hub.local.names import checked_path
+from pipeline.hub.local.refusals import bad_request
+from pipeline.hub.local.web import Call
+
+
+def preupload(call: Call) -> Response:
+    """Answer for each file: how to upload it, whether to ignore it, and the id of what its path holds now."""
+    files = call.writable().tree_at(call.where["rev"]).files
+    objects = call.hub.store.objects
+    attributes = read_attributes(files, objects)
+    gitignore = call.json().get("gitIgnore")
+    if gitignore is None and (blob := files.get(".gitignore")):
+        gitignore = objects.path(blob.sha256).read_text(encoding="utf-8", errors="replace")
+    answers = []
+    for path, size, sample in map(_asked, call.json().get("files", [])):
+        large = size > LARGE_BYTES or tracks(attributes, path) or is_binary(sample)
+        held = files.get(path)
+        answers.append(
+            {
+                "path": path,
+                "uploadMode": "lfs" if large else "regular",
+                "shouldIgnore": ignores(gitignore or "", path),
+                "oid": None if held is None else held.sha256 if held.lfs else held.oid,
+            }
+        )
+    return JSONResponse({"files": answers})
+
+
+def _asked(row: dict[str, Any]) -> tuple[str, int, bytes]:
+    try:
+        return checked_path(row["path"]), int(row["size"]), base64.b64decode(row.get("sample") or "")
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise bad_request(f"A file of this request cannot be read: {error!r}") from error

@@ -1,0 +1,134 @@
+"""Routes for whole repositories and for the caller: create, delete, move, settings, rights, identity."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from starlette.responses import JSONResponse, Response
+
+from pipeline.hub.local.access import require_login, require_write
+from pipeline.hub.local.names import checked_repo_id, kind_of
+from pipeline.hub.local.records import Gated, State, Visibility, now
+from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, gated, repo_not_found
+from pipeline.hub.local.web import Call
+
+_GATES: tuple[Gated, ...] = ("auto", "manual", False)
+
+
+def create(call: Call) -> Response:
+    """Create a repository; a second time is a conflict whose body carries the address, as ``exist_ok`` needs."""
+    wanted = call.json()
+    require_login(call.caller)
+    kind, repo_id = kind_of(wanted.get("type")), _named(call)
+    require_write(call.caller, repo_id.split("/", maxsplit=1)[0])
+    state = State(created=now(), visibility=_visibility(wanted, "public"), sdk=wanted.get("sdk"))
+    try:
+        repository = call.hub.store.create(kind, repo_id, state)
+    except RefusedError as refusal:
+        if refusal.status != 409:
+            raise
+        url = call.hub.repo_url(call.hub.store.find(kind, repo_id))
+        raise conflict(refusal.message, url=url) from refusal
+    return JSONResponse(
+        {"url": call.hub.repo_url(repository), "name": repo_id, "private": state.visibility == "private"}
+    )
+
+
+def delete(call: Call) -> Response:
+    """Delete a repository."""
+    repo_id = _named(call)
+    _require_change(call, kind_of(call.json().get("type")), repo_id)
+    call.hub.store.delete(kind_of(call.json().get("type")), repo_id)
+    return JSONResponse({})
+
+
+def move(call: Call) -> Response:
+    """Give a repository another name or owner."""
+    old_id, new_id, kind = call.text("fromRepo"), call.text("toRepo"), kind_of(call.json().get("type"))
+    for repo_id in (old_id, new_id):
+        if repo_id.count("/") != 1:
+            raise bad_request(f"{repo_id!r} is not a repository id.")
+        checked_repo_id(*repo_id.split("/"))
+    _require_change(call, kind, old_id)
+    require_write(call.caller, new_id.split("/", maxsplit=1)[0])
+    call.hub.store.move(kind, old_id, new_id)
+    return JSONResponse({"url": call.hub.repo_url(call.hub.store.find(kind, new_id))})
+
+
+def change_settings(call: Call) -> Response:
+    """Set who sees a repository and whether its files are given to everyone who does."""
+    repository, wanted = call.writable(), call.json()
+    if "gated" in wanted and wanted["gated"] not in _GATES:
+        raise bad_request("'gated' has to be 'auto', 'manual' or false.")
+    with repository.changing() as state:
+        state.visibility = _visibility(wanted, state.visibility)
+        state.gated = wanted.get("gated", state.gated)
+    return JSONResponse(
+        {"visibility": state.visibility, "private": state.visibility == "private", "gated": state.gated}
+    )
+
+
+def check_read(call: Call) -> Response:
+    """Say whether the caller may download files."""
+    repository = call.repository()
+    if repository.state().gated and not call.caller.may_read_gated(repository.repo_id):
+        raise gated(repository.repo_id)
+    return JSONResponse({})
+
+
+def check_write(call: Call) -> Response:
+    """Say whether the caller may change the repository."""
+    call.writable()
+    return JSONResponse({})
+
+
+def whoami(call: Call) -> Response:
+    """Tell the bearer of a token who they are."""
+    require_login(call.caller)
+    caller = call.caller
+    return JSONResponse(
+        {
+            "type": "user",
+            "id": caller.name,
+            "name": caller.name,
+            "fullname": caller.name,
+            "isPro": False,
+            "orgs": [{"type": "org", "name": org, "fullname": org} for org in caller.orgs],
+            "auth": {
+                "type": "access_token",
+                "accessToken": {"displayName": caller.name, "role": caller.role},
+            },
+        }
+    )
+
+
+def agent_harnesses(_: Call) -> Response:
+    """Answer the client's daily question which agents to look out for: none."""
+    return JSONResponse({"standardEnvVars": [], "harnesses": {}})
+
+
+def _named(call: Call) -> str:
+    owner = call.json().get("organization") or call.caller.name
+    return checked_repo_id(owner, call.text("name"))
+
+
+def _require_change(call: Call, kind: str, repo_id: str) -> None:
+    """Let only a writer go on, and keep a private repository's existence from everyone outside."""
+    require_login(call.caller)
+    repository = call.hub.store.find(kind, repo_id)
+    if repository.state().visibility == "private" and not call.caller.belongs_to(repository.namespace):
+        raise repo_not_found()
+    require_write(call.caller, repository.namespace)
+
+
+def _visibility(wanted: dict[str, Any], default: Visibility) -> Visibility:
+    """Read ``visibility``, or ``private`` as older clients send it."""
+    if "visibility" in wanted:
+        value = wanted["visibility"]
+    elif "private" in wanted:
+        value = "private" if wanted["private"] else "public"
+    else:
+        value = default
+    if value not in get_args(Visibility):
+        raise bad_request("'visibility' has to be 'public', 'private' or 'protected'.")
+    return value  # type: ignore[no-any-return]

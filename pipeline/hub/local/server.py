@@ -1,0 +1,94 @@
+"""Starting and stopping the Hub: two loopback ports, one event loop, one thread."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pipeline.hub.local.access import Door
+from pipeline.hub.local.app import hub_app, storage_app
+from pipeline.hub.local.store import Store
+from pipeline.hub.local.web import Hub, Limits
+
+_HOST = "127.0.0.1"
+
+
+@contextmanager
+def running(
+    root: Path, port: int = 0, tokens: Mapping[str, Any] | None = None, *, limits: Limits | None = None
+) -> Iterator[str]:
+    """Serve a Hub from a thread of this process for as long as the context lasts.
+
+    Args:
+        root: The store; made when it is not there, and what is in it is served again.
+        port: The port of the Hub, or 0 for any; large files have another one.
+        tokens: Who may do what, as in ``tokens.json`` of the store, which is read when nothing is given.
+        limits: Sizes other than the usual ones.
+
+    Yields:
+        The endpoint, to be used as ``HF_ENDPOINT``.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    store = Store(root)
+    store.objects.sweep()
+    with socket.create_server((_HOST, port)) as front, socket.create_server((_HOST, 0)) as back:
+        hub = Hub(store, Door.of(root, tokens), _address(front), _address(back), limits or Limits())
+        origins = {front.getsockname()[1]: hub_app(hub), back.getsockname()[1]: storage_app(hub)}
+        server = uvicorn.Server(_config(_by_port(origins)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [front, back]}, name="hub", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive() and not server.started:
+                time.sleep(0.002)
+            yield hub.endpoint
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def serve(root: Path, port: int) -> None:
+    """Serve a Hub until SIGINT or SIGTERM; to be called on the main thread."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with running(root, port):
+            stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _address(listening: socket.socket) -> str:
+    return f"http://{_HOST}:{listening.getsockname()[1]}"
+
+
+def _by_port(origins: Mapping[int, ASGIApp]) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await origins[scope["server"][1]](scope, receive, send)
+
+    return app
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.ERROR,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=120,  # longer than any client keeps an idle connection, so no request meets a closing one
+        timeout_graceful_shutdown=5,
+    )

@@ -1,0 +1,99 @@
+"""The second origin: large files come and go here, without tokens, at addresses that only the Hub can make.
+
+An address names its object and carries a signature, so knowing a SHA-256 (every tree listing shows them) opens nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pipeline.files import PIECE
+from pipeline.hub.local.download import LargeFileResponse
+from pipeline.hub.local.refusals import RefusedError, bad_request, entry_not_found
+from pipeline.hub.local.web import Hub, hub_of
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def is_sha256(value: object) -> bool:
+    """Say whether a value is a SHA-256 in lower-case hex."""
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+async def get(request: Request) -> Response:
+    """Send an object, or a range of it."""
+    hub = _checked(request, "objects", "sha256")
+    sha256 = request.path_params["sha256"]
+    path = hub.store.objects.path(sha256)
+    if not path.is_file():
+        raise entry_not_found(f"There is no object {sha256}.")
+    return LargeFileResponse(path, headers={"ETag": f'"{sha256}"'}, media_type="application/octet-stream")
+
+
+async def put(request: Request) -> Response:
+    """Take a whole object; it is kept only if it is the one announced."""
+    hub = _checked(request, "uploads", "sha256", "size")
+    sha256, size = request.path_params["sha256"], int(request.path_params["size"])
+    with hub.store.objects.incoming() as arriving:
+        await _stream(request, arriving.write)
+        await run_in_threadpool(arriving.keep, sha256, size)
+    return Response(headers={"ETag": f'"{sha256}"'})
+
+
+async def put_part(request: Request) -> Response:
+    """Take one part of an object; sending a part again replaces it."""
+    hub = _checked(request, "uploads", "sha256", "size", "session", "part")
+    path = hub.store.objects.part(request.path_params["session"], int(request.path_params["part"]))
+    digest = hashlib.sha256()
+
+    def take(piece: bytes) -> None:
+        digest.update(piece)
+        arriving.write(piece)
+
+    with hub.store.objects.incoming() as arriving:
+        await _stream(request, take)
+        await run_in_threadpool(arriving.move_to, path)
+    return Response(headers={"ETag": f'"{digest.hexdigest()}"'})
+
+
+async def complete(request: Request) -> Response:
+    """Join the parts to the object they were announced as."""
+    hub = _checked(request, "uploads", "sha256", "size", "session")
+    sha256, size = request.path_params["sha256"], int(request.path_params["size"])
+    objects, session = hub.store.objects, request.path_params["session"]
+    if objects.has(sha256, size):  # the answer to an earlier completion was lost
+        return JSONResponse({})
+    count = -(-size // hub.limits.part_bytes)
+    missing = [number for number in range(1, count + 1) if not objects.part(session, number).is_file()]
+    if missing:
+        raise bad_request(f"Parts {missing} of {sha256} are missing.")
+    await run_in_threadpool(objects.join, session, count, sha256, size)
+    return JSONResponse({})
+
+
+async def _stream(request: Request, write: Callable[[bytes], None]) -> None:
+    """Write a body piece by piece on a thread; hashing and the disk never hold up other calls."""
+    piece = bytearray()
+    async for arrived in request.stream():
+        piece += arrived
+        if len(piece) >= PIECE:
+            await run_in_threadpool(write, bytes(piece))
+            piece.clear()
+    if piece:
+        await run_in_threadpool(write, bytes(piece))
+
+
+def _checked(request: Request, verb: str, *names: str) -> Hub:
+    """Return the Hub if it signed the address of this request."""
+    hub = hub_of(request)
+    rest = "/".join(request.path_params[name] for name in names)
+    if not hmac.compare_digest(hub.signature(verb, rest), request.path_params["signature"]):
+        raise RefusedError(403, "InvalidSignature", "This address was not given by the Hub.")
+    return hub

@@ -1,0 +1,167 @@
+"""Between HTTP and the rooms behind it: what a call carries, and how answers and refusals are written."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pipeline.errors import PublishError
+from pipeline.hub.local.access import Caller, Door, require_write
+from pipeline.hub.local.names import url_prefix
+from pipeline.hub.local.refusals import RefusedError, bad_request, repo_not_found
+from pipeline.hub.local.repository import Repository
+from pipeline.hub.local.store import Store
+
+_BODY_BYTES = 64 << 20  # far above any call that is not itself a file or a commit
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes that a test may lower.
+
+    Attributes:
+        single_bytes: Files larger than this are asked for in parts.
+        part_bytes: Size of one part.
+        page: Entries of one answer of a listing.
+        expanded_page: The same where each entry comes with its last commit.
+    """
+
+    single_bytes: int = 5 << 30
+    part_bytes: int = 512 << 20
+    page: int = 1000
+    expanded_page: int = 50
+
+
+@dataclass(frozen=True)
+class Hub:
+    """One running Hub: its store, its door, its two origins and its limits."""
+
+    store: Store
+    door: Door
+    endpoint: str
+    storage: str
+    limits: Limits
+
+    def repo_url(self, repository: Repository) -> str:
+        """Return the web address of a repository; those of its commits and discussions begin with it."""
+        return f"{self.endpoint}/{url_prefix(repository.kind)}{repository.repo_id}"
+
+    def signed(self, verb: str, *names: object) -> str:
+        """Return an address on the storage origin that nobody else can make."""
+        rest = "/".join(str(name) for name in names)
+        return f"{self.storage}/{verb}/{self.signature(verb, rest)}/{rest}"
+
+    def signature(self, verb: str, rest: str) -> str:
+        """Return what proves that the Hub made an address."""
+        return hmac.new(self.store.key, f"{verb}/{rest}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, read completely, as the functions behind the routes take it."""
+
+    hub: Hub
+    caller: Caller
+    where: Mapping[str, str]
+    query: QueryParams
+    headers: Headers
+    url: str
+    body: bytes = b""
+
+    def json(self) -> dict[str, Any]:
+        """Return the body, which has to be a JSON object; an empty body is an empty one."""
+        try:
+            value = json.loads(self.body or b"{}")
+        except ValueError as error:
+            raise bad_request("The body is not JSON.") from error
+        if value is not None and not isinstance(value, dict):
+            raise bad_request("The body is not a JSON object.")
+        return value or {}
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return a field of the body that has to be a string."""
+        value = self.json().get(name, default)
+        if not isinstance(value, str):
+            raise bad_request(f"{name!r} has to be a string.")
+        return value
+
+    def form(self, name: str) -> list[str]:
+        """Return all values of a field of a URL-encoded form."""
+        return parse_qs(self.body.decode(errors="replace"), keep_blank_values=True).get(name, [])
+
+    def repository(self) -> Repository:
+        """Return the repository of the address, if the caller may know of it."""
+        repository = self.hub.store.find(self.where.get("kind", "models"), f"{self.where['ns']}/{self.where['name']}")
+        if repository.state().visibility == "private" and not self.caller.belongs_to(repository.namespace):
+            raise repo_not_found()
+        return repository
+
+    def writable(self) -> Repository:
+        """Return the repository of the address, if the caller may change it."""
+        repository = self.repository()
+        require_write(self.caller, repository.namespace)
+        return repository
+
+
+def hub_of(request: Request) -> Hub:
+    """Return the Hub that answers a request."""
+    return cast("Hub", request.app.state.hub)
+
+
+def call_of(request: Request, body: bytes = b"") -> Call:
+    """Read everything but the body of a request."""
+    hub = hub_of(request)
+    return Call(
+        hub=hub,
+        caller=hub.door.caller(request.headers.get("authorization")),
+        where={name: unquote(value) for name, value in request.path_params.items()},
+        query=request.query_params,
+        headers=request.headers,
+        url=f"{hub.endpoint}{request.scope['path']}",
+        body=body,
+    )
+
+
+def answering(work: Callable[[Call], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """Make an endpoint of a plain function: the body is read first, the work done on a thread."""
+
+    async def answer(request: Request) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _BODY_BYTES:
+                raise RefusedError(413, "PayloadTooLarge", "The body of this call is too large.")
+        return await run_in_threadpool(lambda: work(call_of(request, bytes(body))))
+
+    return answer
+
+
+def refused(_: Request, error: Exception) -> Response:
+    """Write a refusal as an answer."""
+    refusal = error if isinstance(error, RefusedError) else _as_refusal(error)
+    headers = {"X-Error-Code": refusal.code, "X-Error-Message": _one_line(refusal.message), **refusal.headers}
+    return JSONResponse({"error": refusal.message, **refusal.extra}, refusal.status, headers)
+
+
+def _as_refusal(error: Exception) -> RefusedError:
+    if isinstance(error, HTTPException):
+        return RefusedError(error.status_code, error.detail.replace(" ", ""), error.detail)
+    if isinstance(error, PublishError):
+        return RefusedError(507, "InsufficientStorage", str(error))
+    raise error
+
+
+def _one_line(message: str) -> str:
+    """Return a message as a header may carry it."""
+    return " ".join(message.encode("ascii", "backslashreplace").decode().split())
