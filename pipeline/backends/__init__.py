@@ -6,36 +6,15 @@ recipes can be checked and planned on a machine that has none of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from pipeline.backends import bitsandbytes, quanto, torchao
+from pipeline.backends.protocol import Backend, Layout, Options, Packed, Scheme
 
-from pydantic import BaseModel, ConfigDict
+BACKENDS: dict[str, Backend] = {
+    "bitsandbytes": bitsandbytes,
+    "torchao": torchao,
+    "quanto": quanto,
+}
 
-if TYPE_CHECKING:
-    import torch
+SCHEMES = {name: backend.SCHEMES for name, backend in BACKENDS.items()}
 
-
-class Options(BaseModel):
-    """What a recipe may say beside ``backend`` and ``scheme``; a scheme without options uses this class itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """One thing a backend can be asked to do.
-
-    Attributes:
-        summary: What it does, for messages and cards.
-        options: The type of its options, with their defaults.
-        bits: Bits a quantized weight takes, statistics left out.
-        refuses: Libraries (``diffusers``, ``transformers``) whose components it cannot save, with the reason.
-        needs: What the machine that quantizes must have (``cuda``), empty where a CPU does.
-    """
-
-    summary: str
-    options: type[BaseModel] = Options
-    bits: int = 8
-    refuses: Mapping[str, str] = field(default_factory=dict)
-    needs: str = ""
+__all__ = ["BACKENDS", "SCHEMES", "Backend", "Layout", "Options", "Packed", "Scheme"]

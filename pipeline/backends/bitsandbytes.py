@@ -1,0 +1,100 @@
+"""bitsandbytes: 4-bit codes in blocks of 64 with float32 or doubly quantized absmax, and int8 rows (LLM.int8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from pipeline.backends.protocol import Layout, Options, Packed, Scheme
+
+if TYPE_CHECKING:
+    import torch
+
+EXTRA = "bitsandbytes"
+PACKAGE = "bitsandbytes"
+SKIP = {"key": "llm_int8_skip_modules", "spelling": "module"}
+BLOCK = 64  # weights that share an absmax; bitsandbytes' own default
+NESTED_BLOCK = 256  # absmax values that share one of their own under double quantization
+
+
+class FourBit(Options):
+    """Options of nf4 and fp4."""
+
+    double_quant: bool = Field(default=False, description="Quantize the absmax values too: 0.4 bits less a weight.")
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        default="bfloat16", description="The dtype that matrix products run in after loading."
+    )
+
+
+class EightBit(Options):
+    """Options of int8."""
+
+    threshold: float = Field(default=6.0, ge=0, description="Activations above it run in 16 bits.")
+
+
+RUNS_ON = "a CUDA, XPU or MPS device: diffusers refuses to load bitsandbytes checkpoints on a CPU"
+SCHEMES = {
+    "nf4": Scheme("4-bit NormalFloat codes in blocks of 64", RUNS_ON, FourBit),
+    "fp4": Scheme("4-bit float codes in blocks of 64", RUNS_ON, FourBit),
+    "int8": Scheme("8-bit integers with one scale a row (LLM.int8)", RUNS_ON, EightBit),
+}
+
+
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a ``BitsAndBytesConfig``."""
+    if scheme == "int8":
+        return {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_threshold": options["threshold"]}
+    return {
+        "quant_method": "bitsandbytes",
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": scheme,
+        "bnb_4bit_use_double_quant": options["double_quant"],
+        "bnb_4bit_compute_dtype": options["compute_dtype"],
+    }
+
+
+def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:
+    """Return the tensors of a weight, as ``Linear4bit`` and ``Linear8bitLt`` save them."""
+    rows, columns = shape
+    if scheme == "int8":
+        module = name.removesuffix("weight")
+        return {name: ("I8", shape), f"{module}SCB": ("F32", (rows,)), f"{module}weight_format": ("U8", ())}
+    blocks = -(-rows * columns // BLOCK)
+    tensors: Layout = {
+        name: ("U8", ((rows * columns + 1) // 2, 1)),
+        f"{name}.absmax": ("U8" if options["double_quant"] else "F32", (blocks,)),
+        f"{name}.quant_map": ("F32", (16,)),
+        f"{name}.quant_state.bitsandbytes__{scheme}": ("U8", None),
+    }
+    if options["double_quant"]:
+        tensors[f"{name}.nested_absmax"] = ("F32", (-(-blocks // NESTED_BLOCK),))
+        tensors[f"{name}.nested_quant_map"] = ("F32", (256,))
+    return tensors
+
+
+def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
+    """Quantize one weight as ``Params4bit`` and ``Int8Params`` do on the way to a device."""
+    import bitsandbytes.functional as bnb
+    import torch
+
+    if scheme == "int8":
+        codes, scales, _ = bnb.int8_vectorwise_quant(weight.to(torch.float16))
+        module = name.removesuffix("weight")
+        row_major = torch.tensor(0, dtype=torch.uint8)
+        return Packed({name: codes, f"{module}SCB": scales, f"{module}weight_format": row_major})
+    codes, state = bnb.quantize_4bit(
+        weight.contiguous(),
+        blocksize=BLOCK,
+        compress_statistics=options["double_quant"],
+        quant_type=scheme,
+        quant_storage=torch.uint8,
+    )
+    statistics = {f"{name}.{part}": value for part, value in state.as_dict(packed=True).items()}
+    return Packed({name: codes, **statistics})
+
+
+def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001  part of the protocol
+    """Return the header's metadata, which says nothing of the quantization."""
+    return {"format": "pt"}

@@ -1,0 +1,109 @@
+"""What a backend is: its schemes, and the five functions that stages call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import CannotHereError
+
+if TYPE_CHECKING:
+    import torch
+
+Layout = dict[str, tuple[str, tuple[int, ...] | None]]
+"""Tensors of one quantized weight: full name -> (safetensors dtype, shape); None where only packing tells the shape."""
+
+
+class Options(BaseModel):
+    """What a recipe may say beside ``backend`` and ``scheme``; a scheme without options uses this class itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One thing a backend can be asked to do.
+
+    Attributes:
+        summary: What it does, for messages and cards.
+        options: The type of its options, with their defaults.
+        refuses: Libraries (``diffusers``, ``transformers``) whose components it cannot save, with the reason.
+        makes_on: The device that the library needs to quantize: ``cpu`` where any machine does.
+        runs_on: What a consumer needs, as a sentence for the card.
+    """
+
+    summary: str
+    runs_on: str
+    options: type[BaseModel] = Options
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    makes_on: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One weight as its library saves it.
+
+    Attributes:
+        tensors: What is written, by full name, on the CPU and contiguous.
+        metadata: What the library says of the weight in the header's metadata, if it does.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    metadata: str | None = None
+
+
+class Backend(Protocol):
+    """A module that stands for one quantization library."""
+
+    @property
+    def EXTRA(self) -> str:  # noqa: N802
+        """The extra of quantpress that installs the library."""
+
+    @property
+    def PACKAGE(self) -> str:  # noqa: N802
+        """The library's import name."""
+
+    @property
+    def SCHEMES(self) -> Mapping[str, Scheme]:  # noqa: N802
+        """What the library can be asked for."""
+
+    @property
+    def SKIP(self) -> Mapping[str, str]:  # noqa: N802
+        """The fields of a `pipeline.checkpoint.linears.SkipRule`."""
+
+    def configuration(self, scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the ``quantization_config`` that a user would pass to ``from_pretrained``, as JSON."""
+
+    def layout(self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:
+        """Return the tensors that `pack` makes of a weight ``name`` of ``shape`` (out, in) and torch ``dtype``."""
+
+    def pack(self, scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
+        """Quantize one weight of shape (out, in) with the library's own function."""
+
+    def metadata(self, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
+        """Return the header's metadata for a file of these parameters, given what `pack` said of its weights."""
+
+
+def require(backend: Backend, scheme: str) -> None:
+    """Refuse a scheme that this machine cannot make.
+
+    Raises:
+        CannotHereError: The library is not installed, or it needs a device that is not here.
+    """
+    if find_spec("torch") is None or find_spec(backend.PACKAGE) is None:
+        raise CannotHereError(
+            f"The scheme {scheme} needs the library {backend.PACKAGE.replace('.', '-')}, which is not installed.",
+            remedy=f"Install it with: pip install 'quantpress[{backend.EXTRA}]'.",
+        )
+    if backend.SCHEMES[scheme].makes_on == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise CannotHereError(
+                f"{backend.PACKAGE} makes {scheme} on a CUDA device only, and this machine has none.",
+                remedy="Run this target on a machine with a GPU, or leave it out with --target.",
+            )

@@ -1,0 +1,82 @@
+"""optimum-quanto: int8 and float8 rows, int4 and int2 groups of up to 128 with a scale and a shift.
+
+quanto is in maintenance mode and diffusers will drop it in 1.0.0; nothing outside this file knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.backends.protocol import Layout, Packed, Scheme
+
+if TYPE_CHECKING:
+    import torch
+
+EXTRA = "quanto"
+PACKAGE = "optimum.quanto"
+SKIP = {"key": "modules_to_not_convert", "spelling": "leaf"}
+BITS = {"int8": 8, "float8": 8, "int4": 4, "int2": 2}
+STORED = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+
+REFUSES = {"transformers": "transformers cannot save what quanto quantized (it is 'not serializable')"}
+RUNS_ON = "any device that torch runs on; optimum-quanto must be installed, and diffusers drops it in 1.0.0"
+SCHEMES = {
+    "int8": Scheme("8-bit integers with one scale a row", RUNS_ON, refuses=REFUSES),
+    "int4": Scheme("4-bit integers in groups of up to 128 with scale and shift", RUNS_ON, refuses=REFUSES),
+    "int2": Scheme("2-bit integers in groups of up to 128 with scale and shift", RUNS_ON, refuses=REFUSES),
+    "float8": Scheme("8-bit floats (e4m3) with one scale a row", RUNS_ON, refuses=REFUSES),
+}
+
+
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001  part of the protocol
+    """Return the fields of a ``QuantoConfig``."""
+    return {"quant_method": "quanto", "weights_dtype": scheme}
+
+
+def group_size(columns: int) -> int:
+    """Return the weights that share a scale: the largest of 128, 96, 64, 32 that divides a row, else the whole row."""
+    if columns <= 128:
+        return columns
+    return next((size for size in (128, 96, 64, 32) if columns % size == 0), columns)
+
+
+def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001
+    """Return the tensors of a weight, as a frozen ``QLinear`` saves them."""
+    rows, columns = shape
+    module = name.removesuffix("weight")
+    stored = STORED[dtype]
+    tensors: Layout = {f"{module}input_scale": (stored, ()), f"{module}output_scale": (stored, ())}
+    if BITS[scheme] == 8:
+        codes = "I8" if scheme == "int8" else "F8_E4M3"
+        per_row = (rows, 1) if rows > 1 else ()
+        return tensors | {f"{name}._data": (codes, shape), f"{name}._scale": (stored, per_row)}
+    group = group_size(columns)
+    groups = rows * columns // group
+    packed = (-(-groups * BITS[scheme] // 8), group)
+    return tensors | {
+        f"{name}._data._data": ("U8", packed),
+        f"{name}._scale": (stored, (groups, 1)),
+        f"{name}._shift": (stored, (groups, 1)),
+    }
+
+
+def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:  # noqa: ARG001
+    """Quantize one weight with a ``QLinear`` that is frozen at once, as diffusers' quantizer does."""
+    import torch
+    from optimum.quanto import QLinear, qtypes
+
+    types = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8"}
+    rows, columns = weight.shape
+    linear = QLinear(columns, rows, bias=False, dtype=weight.dtype, device="meta", weights=qtypes[types[scheme]])
+    linear.input_scale = torch.ones((), dtype=weight.dtype)
+    linear.output_scale = torch.ones((), dtype=weight.dtype)
+    linear.weight = torch.nn.Parameter(weight, requires_grad=False)
+    linear.freeze()
+    module = name.removesuffix("weight")
+    return Packed({f"{module}{part}": value.contiguous() for part, value in linear.state_dict().items()})
+
+
+def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001  part of the protocol
+    """Return the header's metadata, which says nothing of the quantization."""
+    return {"format": "pt"}

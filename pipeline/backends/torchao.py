@@ -1,0 +1,101 @@
+"""torchao: int8 and float8 rows, weight-only or with dynamic activations; int4 groups on CUDA devices.
+
+The configurations are the second version of torchao's (0.15 and later); checkpoints of the first no longer load.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from pipeline.backends.protocol import Layout, Options, Packed, Scheme
+
+if TYPE_CHECKING:
+    import torch
+
+EXTRA = "torchao"
+PACKAGE = "torchao"
+SKIP = {"key": "modules_to_not_convert", "spelling": "parameter"}
+PER_ROW = {"_type": "PerRow", "_version": 1, "_data": {"dim": -1}}
+
+
+class Grouped(Options):
+    """Options of int4-weight-only."""
+
+    group_size: Literal[32, 64, 128, 256] = Field(default=128, description="Weights of a row that share a scale.")
+
+
+ANY = "any device that torch runs on, with torchao 0.16 or later"
+SCHEMES = {
+    "int8-weight-only": Scheme("8-bit integers with one scale a row", ANY),
+    "int8-dynamic": Scheme("8-bit integers with one scale a row, activations quantized as they come", ANY),
+    "float8-weight-only": Scheme("8-bit floats (e4m3) with one scale a row", ANY),
+    "int4-weight-only": Scheme(
+        "4-bit integers in groups, packed for tensor cores", "a CUDA device of capability 8.0", Grouped, makes_on="cuda"
+    ),
+    "float8-dynamic": Scheme(
+        "8-bit floats (e4m3), activations too", "a CUDA device of capability 8.9", makes_on="cuda"
+    ),
+}
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "int8-weight-only": ("Int8WeightOnlyConfig", {}),
+    "int8-dynamic": ("Int8DynamicActivationInt8WeightConfig", {}),
+    "float8-weight-only": ("Float8WeightOnlyConfig", {}),
+    "int4-weight-only": (
+        "Int4WeightOnlyConfig",
+        {"int4_packing_format": {"_type": "Int4PackingFormat", "_data": "TILE_PACKED_TO_4D"}},
+    ),
+    "float8-dynamic": ("Float8DynamicActivationFloat8WeightConfig", {"granularity": [PER_ROW, PER_ROW]}),
+}
+
+
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a ``TorchAoConfig``."""
+    name, data = CONFIGS[scheme]
+    quant_type = {"_type": name, "_version": 2, "_data": {**data, **options}}
+    return {"quant_method": "torchao", "quant_type": {"default": quant_type}}
+
+
+def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001
+    """Return the tensors of a weight, as torchao flattens its tensor subclasses."""
+    rows, columns = shape
+    part = f"{name.removesuffix('weight')}_weight_"
+    if scheme == "int4-weight-only":
+        rows, columns = -(-rows // 8) * 8, -(-columns // 1024) * 1024
+        return {
+            f"{part}qdata": ("I32", (rows // 8, columns // 128, 32, 4)),
+            f"{part}scale_and_zero": ("BF16", (columns // options["group_size"], rows, 2)),
+        }
+    tensors: Layout = {f"{part}scale": ("F32", (rows, 1))}
+    if scheme.startswith("float8"):
+        return tensors | {f"{part}qdata": ("F8_E4M3", shape)}
+    return tensors | {f"{part}qdata": ("I8", shape), f"{part}zero_point": ("I8", (rows, 1))}
+
+
+def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
+    """Quantize one weight with ``quantize_`` on a lone Linear, as both libraries' quantizers do."""
+    import torch
+    from torchao.core.config import config_from_dict
+    from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict
+    from torchao.quantization import quantize_
+
+    device = "cuda" if SCHEMES[scheme].makes_on == "cuda" else "cpu"
+    rows, columns = weight.shape
+    linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
+    linear.weight = torch.nn.Parameter(weight.to(device), requires_grad=False)
+    quantize_(linear, config_from_dict(configuration(scheme, options)["quant_type"]["default"]))
+    tensors, metadata = flatten_tensor_state_dict({name: linear.weight.data})
+    entry = json.loads(metadata[name])
+    # torchao lists these in a random order, which no reader depends on; ours are reproducible.
+    entry["_tensor_data_names"] = sorted(entry["_tensor_data_names"])
+    return Packed({key: value.cpu().contiguous() for key, value in tensors.items()}, json.dumps(entry))
+
+
+def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
+    """Return the header's metadata: one entry a parameter, plain ones included, and the list of all names."""
+    plain = json.dumps({"_type": "Tensor"})
+    entries = {name: packed.get(name, plain) for name in parameters}
+    return {"format": "pt", "tensor_names": json.dumps(parameters), **entries}

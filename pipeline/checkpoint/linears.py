@@ -1,0 +1,177 @@
+"""What a library makes of a component: the modules a scheme converts, the dtypes, the config it writes.
+
+The library itself is asked, on the meta device, in a process of its own (`pipeline.checkpoint.library`), and its
+answer is kept by the digest of the question and of the versions. Neither this module nor its callers import torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
+from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
+
+LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "torchao", "optimum-quanto")
+
+
+class TensorHeader(BaseModel):
+    """A tensor as a safetensors header names it: dtype in the format's own spelling, shape in elements."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class SkipRule(BaseModel):
+    """How a backend is told which modules to leave alone.
+
+    Attributes:
+        key: The key of ``quantization_config`` that holds the list.
+        spelling: What one entry is compared with: a whole ``module`` name, a whole ``parameter`` name,
+            or only the ``leaf`` of a module's name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    spelling: Literal["module", "parameter", "leaf"]
+
+
+class Question(BaseModel):
+    """One component and what is to be done to it.
+
+    Attributes:
+        library: The package whose ``from_pretrained`` loads the component.
+        class_name: The component's class in that package.
+        config: The component's ``config.json``.
+        tensors: The source's tensors by name.
+        dtype: The dtype that ``from_pretrained`` is asked for.
+        quantization: The ``quantization_config`` as a user would pass it.
+        skip: How modules to keep are named to the backend.
+        keep: Module names and globs that stay as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    library: Literal["diffusers", "transformers"]
+    class_name: str
+    config: dict[str, Any]
+    tensors: dict[str, TensorHeader]
+    dtype: str
+    quantization: dict[str, Any]
+    skip: SkipRule
+    keep: tuple[str, ...] = ()
+
+
+class Conversion(BaseModel):
+    """What becomes of one tensor of the source.
+
+    Attributes:
+        parameter: The tensor's name inside the model; the file's name may differ in some transformers models.
+        dtype: The dtype it has when it is quantized or written.
+        quantized: Whether the scheme takes it.
+        transposed: Whether the library turns it before it quantizes (GPT-2's ``Conv1D``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parameter: str
+    dtype: str
+    quantized: bool = False
+    transposed: bool = False
+
+
+class Answer(BaseModel):
+    """What the library makes of a component.
+
+    Attributes:
+        conversions: Every tensor that is written, by its name in the source's files, in the model's order.
+        parameters: All names of the model's state in its order, those tied to a written tensor included.
+        kept: Modules of a kind the scheme converts that stay as they are, each with the reason.
+        config: The text of ``config.json`` as the library writes it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conversions: dict[str, Conversion]
+    parameters: tuple[str, ...]
+    kept: dict[str, str]
+    config: str
+
+
+ERRORS: dict[str, type[PublishError]] = {
+    "keep": RecipeError,
+    "source": SourceError,
+    "environment": CannotHereError,
+    "library": QuantizationError,
+}
+
+
+def installed_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the installed versions of the libraries that decide what a checkpoint looks like."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def ask(question: Question, answers: Path, where: str) -> Answer:
+    """Return the library's answer, from the folder of kept answers where it was given before.
+
+    Args:
+        question: The component and the scheme.
+        answers: The folder that keeps answers by digest.
+        where: How the component is named in an error.
+
+    Raises:
+        RecipeError: ``keep`` matches nothing, or this backend cannot keep exactly those modules.
+        SourceError: The tensors are not those of the class.
+        CannotHereError: The library is not installed.
+        QuantizationError: The library refused for another reason.
+    """
+    asked = {
+        "question": question.model_dump(mode="json"),
+        "versions": installed_versions(),
+        "asker": sha256_file(Path(__file__).with_name("library.py")),
+    }
+    kept = answers / f"{digest_of(asked)}.json"
+    try:
+        return Answer.model_validate_json(kept.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        answer = _ask_library(question, where)
+    write_atomically(kept, pretty_json(answer.model_dump(mode="json")))
+    return answer
+
+
+def _ask_library(question: Question, where: str) -> Answer:
+    child = subprocess.run(
+        [sys.executable, "-m", "pipeline.checkpoint.library"],
+        input=question.model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    lines = child.stdout.splitlines()
+    try:
+        said = json.loads(lines[-1])
+    except (IndexError, json.JSONDecodeError) as error:
+        reason = child.stderr.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
+        raise QuantizationError(
+            f"{question.library} could not be asked about {question.class_name}: {reason[0]}.", where=where
+        ) from error
+    if "error" in said:
+        raise ERRORS[said["error"]](said["what"], where=where, remedy=said["remedy"])
+    return Answer.model_validate(said)
