@@ -1,0 +1,23 @@
+"""The recipe: what an author wrote, typed, with every mistake in it told at once and in its place."""
+
+from pipeline.recipe.load import Loaded, load, problems
+from pipeline.recipe.problems import InvalidRecipe, Problem
+from pipeline.recipe.prompts import Prompt, read_prompts
+from pipeline.recipe.schema import FolderSource, HubSource, Quantization, Recipe
+from pipeline.recipe.vocabulary import SchemeRules, Vocabulary
+
+__all__ = [
+    "FolderSource",
+    "HubSource",
+    "InvalidRecipe",
+    "Loaded",
+    "Problem",
+    "Prompt",
+    "Quantization",
+    "Recipe",
+    "SchemeRules",
+    "Vocabulary",
+    "load",
+    "problems",
+    "read_prompts",
+]

@@ -1,0 +1,136 @@
+"""What no single value shows: names that clash, components that a library cannot save, prompts that are not there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.recipe import names, prompts
+from pipeline.recipe.nodes import Mapping, Node, Page, Scalar, find, place_of, text_at
+from pipeline.recipe.problems import listed, nearest, unknown
+from pipeline.recipe.quantization import words_at
+from pipeline.recipe.schema import Destination
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pipeline.recipe.vocabulary import Vocabulary
+
+MOST_LINES = 5  # faults of a prompts file that are told one by one
+TRANSFORMERS = ("text_encoder", "image_encoder", "safety_checker")
+WEIGHTLESS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
+
+
+@dataclass(frozen=True)
+class Check:
+    """The checks of one recipe's tree."""
+
+    page: Page
+    root: Mapping
+    folder: Path
+    vocabulary: Vocabulary
+
+    def run(self) -> None:
+        """Report everything that the types did not show."""
+        self.template()
+        self.names()
+        self.components()
+        self.prompts()
+
+    def template(self) -> None:
+        """Report a card template that does not exist."""
+        node = find(self.root, "card", "template")
+        if isinstance(node, Scalar) and not node.is_null and node.text not in self.vocabulary.templates:
+            self.page.report(node.place, *unknown("template", node.text, sorted(self.vocabulary.templates)))
+
+    def names(self) -> None:
+        """Report repositories whose names the Hub would refuse or that would be one and the same."""
+        template = text_at(self.root, "destination", "name") or Destination.model_fields["name"].default
+        repo, folder = text_at(self.root, "source", "repo"), text_at(self.root, "source", "path")
+        targets = find(self.root, "targets")
+        if not isinstance(targets, Mapping) or not _fits(names.template, template):
+            return
+        if not (folder or _fits(names.repository, repo)):
+            return
+        source = repo or folder
+        named = [target for target in targets.keys if _fits(names.target, target)]
+        for path, text in names.clashes(text_at(self.root, "destination", "namespace"), template, source, named):
+            self.page.report(place_of(self.root, path), text)
+
+    def components(self) -> None:
+        """Report components that the source does not have, that have no weights, or that a scheme cannot save."""
+        libraries = self.libraries()
+        targets = find(self.root, "targets")
+        for _, target in targets.entries if isinstance(targets, Mapping) else ():
+            for key, node in target.entries if isinstance(target, Mapping) else ():
+                if libraries and key.text not in libraries:
+                    self.unknown_component(key, libraries)
+                elif key.text.startswith(WEIGHTLESS):
+                    self.page.report(key.place, f"'{key.text}' has no weights to quantize")
+                else:
+                    self.refusal(key.text, node, libraries.get(key.text) or library_of(key.text))
+
+    def refusal(self, component: str, node: Node, library: str) -> None:
+        """Report a component whose library cannot save what the scheme makes of it."""
+        backend, scheme = words_at(node)
+        rules = self.vocabulary.rules(backend, scheme)
+        if rules and (reason := rules.refuses.get(library)):
+            place = place_of(node, ["scheme"])
+            self.page.report(place, f"{backend} {scheme} cannot be used for '{component}': {reason}")
+
+    def unknown_component(self, key: Scalar, libraries: dict[str, str]) -> None:
+        """Report a component that the source's model_index.json does not have."""
+        meant = nearest(key.text, libraries)
+        rest = "" if meant else f"; it has {listed(sorted(libraries), 'and')}"
+        self.page.report(key.place, f"the source has no component {key.text!r}{rest}", meant)
+
+    def libraries(self) -> dict[str, str]:
+        """Return the library of each component as the model_index.json of a source in a folder names them."""
+        node = find(self.root, "source", "path")
+        if not isinstance(node, Scalar) or node.is_null:
+            return {}
+        try:
+            index = self.folder / node.text / "model_index.json"
+            content = json.loads(index.read_bytes()) if index.is_file() else {}
+        except (OSError, ValueError, RecursionError) as error:
+            self.page.report(node.place, f"the source's model_index.json cannot be read ({error})")
+            return {}
+        if not isinstance(content, dict):
+            self.page.report(node.place, "the source's model_index.json is no mapping")
+            return {}
+        return {name: entry[0] for name, entry in content.items() if _is_component(entry)}
+
+    def prompts(self) -> None:
+        """Report what is wrong with the prompts file."""
+        node = find(self.root, "validation", "prompts")
+        if not isinstance(node, Scalar) or node.is_null or not node.text.strip() or "://" in node.text:
+            return
+        read, faults = prompts.scan(self.folder / node.text)
+        unlabelled = sum(prompt.label is None for prompt in read)
+        if unlabelled and find(self.root, "validation", "require", "label_accuracy"):
+            faults = [*faults, f"label_accuracy is required, and {unlabelled} of {len(read)} prompts have no 'label'"]
+        for fault in faults[:MOST_LINES]:
+            self.page.report(node.place, f"{node.text}: {fault}")
+        if len(faults) > MOST_LINES:
+            self.page.report(node.place, f"{node.text}: and {len(faults) - MOST_LINES} more lines")
+
+
+def library_of(component: str) -> str:
+    """Return the library whose ``save_pretrained`` writes a component, as far as its name tells."""
+    return "transformers" if component.startswith(TRANSFORMERS) else "diffusers"
+
+
+def _is_component(entry: Any) -> bool:
+    """Tell a component's ``[library, class]`` from an absent one (``[null, null]``) and from the pipeline's options."""
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
+
+
+def _fits(judge: Callable[[str], str], text: str) -> bool:
+    """Tell whether a value is one that the types take; where not, the reader has said so."""
+    try:
+        judge(text)
+    except names.UnfitError:
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""A recipe's file to a `Recipe`, or every problem in it at once with its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.recipe import quantization
+from pipeline.recipe.check import Check
+from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, describe
+from pipeline.recipe.parse import parse
+from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
+from pipeline.recipe.reader import FAILED, Reader
+from pipeline.recipe.schema import Quantization, Recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.recipe.vocabulary import Vocabulary
+
+LARGEST = 128 << 10  # bytes; a recipe is a page that people review
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recipe with where it was read.
+
+    Attributes:
+        recipe: What it says.
+        path: The file.
+        text: Its bytes as written, for publishing beside the checkpoint.
+
+    """
+
+    recipe: Recipe
+    path: Path
+    text: bytes
+
+    def resolve(self, relative: str) -> Path:
+        """Return the place of a path that the recipe names, relative to the recipe's own file."""
+        return self.path.parent / relative
+
+
+def load(path: Path, vocabulary: Vocabulary) -> Loaded:
+    """Read a recipe; offline, and without any quantization library.
+
+    Raises:
+        InvalidRecipe: With all problems at once.
+
+    """
+    text, page = _open(path)
+    recipe = FAILED if page.problems else _read(page, path.parent, vocabulary)
+    if page.problems or recipe is FAILED:
+        raise InvalidRecipe(page.problems)
+    return Loaded(recipe, path, text)
+
+
+def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
+    """List every problem of a recipe in the order of the file; none means that `load` succeeds."""
+    try:
+        load(path, vocabulary)
+    except InvalidRecipe as error:
+        return list(error.problems)
+    return []
+
+
+def _read(page: Page, folder: Path, vocabulary: Vocabulary) -> Any:
+    root = parse(page)
+    if not isinstance(root, Mapping) or not root.entries:
+        if not page.problems:
+            _report_no_mapping(page, root)
+        return FAILED
+    recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
+    Check(page, root, folder, vocabulary).run()
+    return recipe
+
+
+def _report_no_mapping(page: Page, root: Node | None) -> None:
+    words = ", ".join(Recipe.model_fields)
+    if root is None or (isinstance(root, (Mapping, Scalar)) and not getattr(root, "text", "")):
+        page.report(Place(), f"the recipe is empty; it is a mapping with {words}")
+    else:
+        page.report(root.place, f"a recipe is a mapping with {words}; found {describe(root)}")
+
+
+def _open(path: Path) -> tuple[bytes, Page]:
+    """Return a file's bytes and its page; a file that cannot be read has an empty page that says why."""
+    nowhere = Page(str(path), "")
+    try:
+        if path.is_dir():
+            return b"", _failed(nowhere, "this is a folder; name the recipe in it")
+        if not path.is_file():
+            return b"", _missing(nowhere, path)
+        if path.stat().st_size > LARGEST:
+            return b"", _failed(nowhere, f"larger than {LARGEST >> 10} KiB; a recipe is a page that people review")
+        content = path.read_bytes()
+    except OSError as error:
+        return b"", _failed(nowhere, f"cannot be read ({error.strerror})")
+    return content, _decode(path, content)
+
+
+def _decode(path: Path, content: bytes) -> Page:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return _failed(Page(str(path), ""), "the file is UTF-16; save it as UTF-8")
+        before = content[: error.start].decode("utf-8")
+        page = Page(str(path), content.decode("utf-8", "replace"))
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        page.report(place, f"the byte 0x{content[error.start]:02x} is no UTF-8; save the file as UTF-8")
+        return page
+    return Page(str(path), text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _missing(page: Page, path: Path) -> Page:
+    siblings = [found.name for found in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    return _failed(page, "there is no such file", nearest(path.name, siblings))
+
+
+def _failed(page: Page, text: str, suggestion: str = "") -> Page:
+    page.problems.append(Problem(page.file, 0, 0, text, suggestion=suggestion))
+    return page

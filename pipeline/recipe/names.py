@@ -1,0 +1,191 @@
+"""The names a recipe may write: repositories of the Hub, commits, targets, components, paths."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LONGEST_NAME = 96  # characters of a repository's name, as huggingface_hub's validate_repo_id has it
+COMMIT = r"[0-9a-f]{40}"
+TARGET = r"[a-z0-9][a-z0-9._-]*"
+COMPONENT = r"[A-Za-z_][A-Za-z0-9_]*"
+REPOSITORY_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+PLACEHOLDERS = ("source", "target")
+
+
+class UnfitError(ValueError):
+    """A value that its field does not take.
+
+    Args:
+        text: What is wrong with it, as a `Problem` says it.
+        suggestion: The nearest value that fits, empty where there is none.
+
+    """
+
+    def __init__(self, text: str, suggestion: str = "") -> None:
+        super().__init__(text)
+        self.suggestion = suggestion
+
+
+class ClashError(UnfitError):
+    """Names of a recipe's repositories that do not go together; the loader finds each with its place."""
+
+
+def fault_of_name(name: str) -> str:
+    """Return what keeps a name from being a repository's or a namespace's on the Hub, empty where nothing does."""
+    if not name:
+        return "is empty"
+    if stray := re.search(r"[^A-Za-z0-9._-]", name):
+        return f"has {stray[0]!r}; names are made of letters, digits, '-', '_' and '.'"
+    if name[0] in "-." or name[-1] in "-.":
+        return f"begins or ends with '{name[0] if name[0] in '-.' else name[-1]}'"
+    if double := re.search(r"--|\.\.", name):
+        return f"has '{double[0]}'"
+    if name.endswith(".git"):
+        return "ends with '.git'"
+    return f"has {len(name)} characters; the Hub takes {LONGEST_NAME}" if len(name) > LONGEST_NAME else ""
+
+
+def namespace(text: str) -> str:
+    """Return a user's or an organization's name, or raise `UnfitError`."""
+    if fault := fault_of_name(text):
+        raise UnfitError(f"the namespace {text!r} {fault}")
+    return text
+
+
+def repository(text: str) -> str:
+    """Return ``namespace/name``, or raise `UnfitError`."""
+    if found := re.match(r"https?://[^/]+/([^/]+/[^/]+)", text):
+        raise UnfitError(f"{text!r} is an address; write the repository alone", found[1])
+    parts = text.split("/")
+    if len(parts) != 2:
+        raise UnfitError(f"{text!r} is no repository of the Hub; write 'namespace/name'")
+    for part in parts:
+        if fault := fault_of_name(part):
+            raise UnfitError(f"{text!r} is no repository of the Hub: {part!r} {fault}")
+    return text
+
+
+def commit(text: str, repo: str = "") -> str:
+    """Return a commit's 40 lower-case hex digits, or raise `UnfitError` that says how to find them."""
+    if re.fullmatch(COMMIT, text):
+        return text
+    if re.fullmatch(COMMIT, text.lower()):
+        raise UnfitError("a commit is written in lower case", text.lower())
+    if re.fullmatch(r"[0-9a-fA-F]{7,}", text):
+        count = len(text)
+        raise UnfitError(f"{text!r} has {count} hex digits, a commit has 40; {_how_to_find('HEAD', repo)}")
+    branch = text if re.fullmatch(r"[\w./-]+", text) else "main"
+    raise UnfitError(f"{text!r} is a branch or tag, which may move; {_how_to_find(branch, repo)}")
+
+
+def _how_to_find(branch: str, repo: str) -> str:
+    address = f"https://huggingface.co/{repo or 'NAMESPACE/NAME'}"
+    return f"write the commit that `git ls-remote {address} {branch}` prints"
+
+
+def path(text: str) -> str:
+    """Return a path relative to the recipe's own file, or raise `UnfitError`."""
+    if not text.strip():
+        raise UnfitError("the path is empty")
+    if "://" in text:
+        raise UnfitError(f"{text!r} is an address; write a path relative to this recipe")
+    return text
+
+
+def model(text: str) -> str:
+    """Return a requirement's model, ``namespace/name`` or a path as `is_path` has it, or raise `UnfitError`."""
+    return path(text) if is_path(text) else repository(text)
+
+
+def is_path(model: str) -> bool:
+    """Tell whether a model is a folder: its name begins with ``./``, ``../`` or ``/``."""
+    return model.startswith(("./", "../", "/"))
+
+
+def target(text: str) -> str:
+    """Return a target's name, or raise `UnfitError`."""
+    if re.fullmatch(TARGET, text):
+        return text
+    likely = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+    rule = "lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
+    raise UnfitError(f"{text!r} is no target name; write {rule}", likely)
+
+
+def component(text: str) -> str:
+    """Return a component's name, a folder of a diffusers pipeline, or raise `UnfitError`."""
+    if re.fullmatch(COMPONENT, text):
+        return text
+    raise UnfitError(f"{text!r} is no component; a component is a folder of the pipeline such as 'transformer'")
+
+
+def argument(text: str) -> str:
+    """Return a keyword argument of the pipeline's call, or raise `UnfitError`."""
+    owner = {
+        "generator": "the seeds come from 'seeds:'",
+        "output_type": "the images are always compared as arrays",
+        "prompt": "the prompts come from 'prompts:'",
+        "return_dict": "the images are always taken from the pipeline's output object",
+    }.get(text)
+    if owner:
+        raise UnfitError(f"'{text}' cannot be set here: {owner}")
+    if not re.fullmatch(COMPONENT, text):
+        raise UnfitError(f"{text!r} is no keyword argument; write one such as 'guidance_scale'")
+    return text
+
+
+def name_of_source(repo_or_path: str) -> str:
+    """Return what ``{source}`` stands for: the last part of the repository or of the path."""
+    return PurePosixPath(repo_or_path).name
+
+
+def template(text: str) -> str:
+    """Return the template of a repository's name, or raise `UnfitError`."""
+    for found in re.finditer(r"\{([^{}]*)\}", text):
+        if found[1] not in PLACEHOLDERS:
+            near = next((word for word in PLACEHOLDERS if found[1].strip().lower()[:1] == word[0]), "")
+            suggestion = text.replace(found[0], f"{{{near}}}") if near else ""
+            raise UnfitError(f"'{found[0]}' is unknown; a name has '{{source}}' and '{{target}}'", suggestion)
+    rest = re.sub(r"\{(source|target)\}", "", text)
+    if "{" in rest or "}" in rest:
+        raise UnfitError("a brace stands alone; a name has '{source}' and '{target}'")
+    if rest and (stray := re.search(r"[^A-Za-z0-9._-]", rest)):
+        raise UnfitError(f"the name has {stray[0]!r}; names are made of letters, digits, '-', '_' and '.'")
+    return text
+
+
+def render(template: str, source: str, target: str) -> str:
+    """Return the name of a target's repository; ``source`` is what ``{source}`` stands for."""
+    return template.replace("{source}", source).replace("{target}", target)
+
+
+def clashes(namespace: str, template: str, source: str, targets: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
+    """Return what is wrong with the names of a recipe's repositories: where, as a path of keys, and why.
+
+    Two targets never get one name: their own names differ and are in lower case, so a template that has ``{target}``
+    keeps them apart, and one that has not is refused as soon as there are two.
+
+    Args:
+        namespace: Where the repositories go.
+        template: What they are called.
+        source: The source's repository or path.
+        targets: The targets' names.
+
+    """
+    at = ("destination", "name")
+    if "{target}" not in template and len(targets) > 1:
+        return [(at, f"without '{{target}}' all {len(targets)} targets would be called {template!r}")]
+    rendered = {target: render(template, name_of_source(source), target) for target in targets}
+    faults = {target: fault for target, name in rendered.items() if (fault := fault_of_name(name))}
+    if faults and len(faults) == len(targets):
+        return [(at, f"the repository's name {rendered[target]!r} {fault}") for target, fault in [*faults.items()][:1]]
+    found = [
+        (("targets", target, "[key]"), f"the repository's name {rendered[target]!r} {fault}")
+        for target, fault in faults.items()
+    ]
+    itself = [target for target, name in rendered.items() if f"{namespace}/{name}".lower() == source.lower()]
+    return found + [(at, f"the target '{target}' would be published onto its own source {source}") for target in itself]

@@ -1,0 +1,212 @@
+"""The recipe as its author wrote it, typed: the words of the YAML file are the fields, nothing is resolved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from pipeline.recipe import names
+
+Argument = str | bool | int | float | None
+Component = Annotated[str, AfterValidator(names.component)]
+Target = Annotated[str, AfterValidator(names.target)]
+RecipePath = Annotated[str, AfterValidator(names.path)]
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Clause(BaseModel):
+    """A part of a recipe: frozen, closed, and with no value taken for another type's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _optional(description: str) -> Any:
+    """Return a field that is left out of the JSON where the recipe does not have it.
+
+    So a recipe's digest stays the same when the vocabulary grows by a word that it does not use.
+    """
+    return Field(default=None, description=description, exclude_if=lambda value: value is None)
+
+
+class HubSource(Clause):
+    """A model repository on the Hub at one commit."""
+
+    repo: Annotated[str, AfterValidator(names.repository)] = Field(description="The repository, `namespace/name`.")
+    revision: str = Field(description="The commit: 40 hex digits, never a branch.")
+
+    @field_validator("revision")
+    @classmethod
+    def _is_commit(cls, text: str, info: ValidationInfo) -> str:
+        return names.commit(text, info.data.get("repo", ""))
+
+    @property
+    def origin(self) -> str:
+        """The repository, for messages and names that take either kind of source."""
+        return self.repo
+
+
+class FolderSource(Clause):
+    """A model in a folder."""
+
+    path: RecipePath = Field(description="The folder, relative to the recipe's own file.")
+
+    @property
+    def origin(self) -> str:
+        """The folder as written, for messages and names that take either kind of source."""
+        return self.path
+
+
+class Destination(Clause):
+    """Where the targets are published."""
+
+    namespace: Annotated[str, AfterValidator(names.namespace)] = Field(description="The user or organization.")
+    name: Annotated[str, AfterValidator(names.template)] = Field(
+        default="{source}-{target}", description="The repositories' names, made of `{source}` and `{target}`."
+    )
+    private: bool = Field(default=False, description="Whether the repositories are private.")
+
+
+class Quantization(Clause):
+    """What is done to one component. In YAML the options stand beside the other words."""
+
+    backend: str = Field(description="The quantization library.")
+    scheme: str = Field(description="What the library is asked to do.")
+    keep: tuple[Text, ...] = Field(default=(), description="Modules that stay as they are: names or globs.")
+    dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        default="bfloat16", description="The type of the weights that are not quantized."
+    )
+    options: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="The scheme's options, all of them, spelled out by the author or not.",
+    )
+
+
+class AtLeast(Clause):
+    """A lower bound of an image similarity in decibels."""
+
+    min: float = Field(ge=0, le=200, description="The least mean over all images that passes, in decibels.")
+
+
+class SimilarityAtLeast(Clause):
+    """A lower bound of a structural similarity."""
+
+    min: float = Field(ge=-1, le=1, description="The least mean over all images that passes.")
+
+
+class ShareAtLeast(Clause):
+    """A lower bound of a share."""
+
+    min: float = Field(ge=0, le=1, description="The least share that passes.")
+
+
+class RatioAtMost(Clause):
+    """An upper bound of a ratio."""
+
+    max: float = Field(gt=0, description="The greatest ratio that passes.")
+
+
+class DropAtMost(Clause):
+    """An upper bound of a loss against the source."""
+
+    max: float = Field(ge=0, le=100, description="How far the target's mean may lie below the source's.")
+
+
+class ClipScore(Clause):
+    """A bound of the CLIP score against the source's, with the model that judges."""
+
+    model: Annotated[str, AfterValidator(names.model)] = Field(
+        description="The judging model: `namespace/name` on the Hub, or a folder that begins with `./`, `../` or `/`."
+    )
+    revision: str | None = _optional("The judging model's commit on the Hub: 40 hex digits.")
+    drop: DropAtMost = Field(description="How far the score may drop.")
+
+    @field_validator("revision")
+    @classmethod
+    def _is_commit_of_a_repository(cls, text: str | None, info: ValidationInfo) -> str | None:
+        model = info.data.get("model", "")
+        if text is not None and names.is_path(model):
+            raise names.UnfitError("a folder has no revision; remove this key")
+        return text if text is None else names.commit(text, model)
+
+
+class Require(Clause):
+    """What a target must reach to be published; at least one requirement."""
+
+    psnr: AtLeast | None = _optional("Peak signal-to-noise ratio against the source's images.")
+    ssim: SimilarityAtLeast | None = _optional("Structural similarity to the source's images.")
+    clip_score: ClipScore | None = _optional("How well the images fit their prompts, against the source's.")
+    size_ratio: RatioAtMost | None = _optional("Bytes of the target over bytes of the source.")
+    label_accuracy: ShareAtLeast | None = _optional("Share of images that show what their prompt's label says.")
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Require:
+        if not self.model_fields_set:
+            raise names.UnfitError(f"nothing is required; write at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class Validation(Clause):
+    """How the targets are judged against the source."""
+
+    prompts: RecipePath = Field(description='A .jsonl file of {"prompt": ..., "label": ...}, relative to the recipe.')
+    seeds: tuple[Seed, ...] = Field(min_length=1, description="One image a prompt is made from each seed.")
+    call: dict[Annotated[str, AfterValidator(names.argument)], Argument] = Field(
+        default_factory=dict, description="Keyword arguments of the pipeline's call."
+    )
+    require: Require = Field(description="What a target must reach to be published.")
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        seen: set[int] = set()
+        for seed in seeds:
+            if seed in seen:
+                raise names.UnfitError(f"the seed {seed} is given twice; it would make the same images again")
+            seen.add(seed)
+        return seeds
+
+
+class Card(Clause):
+    """How the repositories' README is written."""
+
+    template: str = Field(description="The template of the card.")
+
+
+class Recipe(Clause):
+    """A source and the quantized repositories to make of it."""
+
+    source: HubSource | FolderSource = Field(description="The model that is quantized.")
+    task: Literal["text-to-image"] = Field(description="What the model does.")
+    destination: Destination = Field(description="Where the targets are published.")
+    targets: dict[Target, Annotated[dict[Component, Quantization], Field(min_length=1)]] = Field(
+        min_length=1, description="The repositories to make, each component of each with its quantization."
+    )
+    validation: Validation = Field(description="How the targets are judged against the source.")
+    card: Card = Field(description="How the repositories' README is written.")
+
+    @model_validator(mode="after")
+    def _has_distinct_names(self) -> Recipe:
+        where = self.destination
+        for _, text in names.clashes(where.namespace, where.name, self.source.origin, list(self.targets)):
+            raise names.ClashError(text)
+        return self
+
+    @property
+    def repositories(self) -> dict[str, str]:
+        """The repository of each target, ``namespace/name``."""
+        where = self.destination
+        return {
+            target: f"{where.namespace}/{names.render(where.name, names.name_of_source(self.source.origin), target)}"
+            for target in self.targets
+        }

@@ -1,0 +1,63 @@
+"""The words a recipe may use that other rooms own: backends, schemes and their options, card templates.
+
+They are passed in, because a recipe stands on the same floor as the backends and knows none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+
+class SchemeRules(Protocol):
+    """What a recipe needs to know of a scheme; `pipeline.backends.Scheme` has it."""
+
+    @property
+    def options(self) -> type[BaseModel]:
+        """The type of the scheme's options, with their defaults."""
+
+    @property
+    def refuses(self) -> Mapping[str, str]:
+        """Libraries whose components the scheme cannot save, with the reason."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that exist.
+
+    Attributes:
+        schemes: The rules of each scheme by backend and scheme.
+        templates: The card templates.
+
+    """
+
+    schemes: Mapping[str, Mapping[str, SchemeRules]]
+    templates: frozenset[str]
+
+    def rules(self, backend: str, scheme: str) -> SchemeRules | None:
+        """Return the rules of a scheme, or None where the backend has no such scheme."""
+        return self.schemes.get(backend, {}).get(scheme)
+
+    def backends_with(self, scheme: str) -> list[str]:
+        """List the backends that have a scheme of this name."""
+        return [backend for backend, schemes in self.schemes.items() if scheme in schemes]
+
+    def schemes_with(self, option: str) -> list[str]:
+        """List the schemes, each behind its backend, that have an option of this name."""
+        return [
+            f"{backend} {scheme}"
+            for backend, schemes in self.schemes.items()
+            for scheme, rules in schemes.items()
+            if option in rules.options.model_fields
+        ]
+
+    @property
+    def options(self) -> set[str]:
+        """The options of all schemes."""
+        every = (rules for schemes in self.schemes.values() for rules in schemes.values())
+        return {option for rules in every for option in rules.options.model_fields}
