@@ -1,0 +1,92 @@
+"""What a pipeline is asked and what it answered: values that travel between processes and into the report."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+
+from pipeline.errors import PublishError
+
+OURS = frozenset({"prompt", "generator", "output_type", "return_dict"})  # arguments of a call that the generation sets
+
+
+class GenerationError(PublishError):
+    """A pipeline did not load, did not run, or did not draw what was asked: that validation has failed."""
+
+    exit_code: ClassVar[int] = 6
+
+
+class Request(BaseModel):
+    """The same questions for the source and for every candidate.
+
+    Attributes:
+        prompts: What to draw, one picture for every prompt and seed.
+        seeds: Seeds of ``torch.Generator("cpu")``, whose noise is the same on every machine.
+        call: Further arguments of the pipeline's call, such as ``num_inference_steps``.
+        dtype: The dtype of everything that is not quantized.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    call: dict[str, JsonValue] = {}
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+
+    @field_validator("call")
+    @classmethod
+    def _leaves_ours_alone(cls, call: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(OURS & call.keys()):
+            raise ValueError(f"{', '.join(taken)} is set for every call by the validation itself")
+        return call
+
+
+class Picture(BaseModel):
+    """One answer.
+
+    Attributes:
+        prompt: Index into the request's prompts.
+        seed: The seed it was drawn with.
+        file: Name of the PNG file in the answers' folder.
+        sha256: The file's digest as 64 hex digits.
+        not_numbers: Values the pipeline returned as NaN or infinite; the PNG holds them as black.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: int
+    seed: int
+    file: str
+    sha256: str
+    not_numbers: int = 0
+
+
+class Facts(BaseModel):
+    """How the answers came about.
+
+    Attributes:
+        device: ``cpu``, or ``cuda`` and the name of the GPU.
+        how: One sentence on how the pipeline was loaded; a card repeats it.
+        load_seconds: From the call of ``from_pretrained`` until the pipeline was on its device.
+        seconds_per_call: For every picture in the order drawn; the first one includes warming up.
+        peak_memory_bytes: Most resident host memory of the process, libraries and mapped weights included.
+        peak_device_bytes: Most memory that torch allocated on the GPU; none without one.
+        versions: Distribution name to version, of Python and the libraries that took part.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    device: str
+    how: str
+    load_seconds: float
+    seconds_per_call: tuple[float, ...]
+    peak_memory_bytes: int
+    peak_device_bytes: int | None
+    versions: dict[str, str]
+
+
+class Answers(Facts):
+    """Facts and the pictures themselves, ordered by prompt, then seed."""
+
+    pictures: tuple[Picture, ...]
