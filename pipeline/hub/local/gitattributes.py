@@ -75,7 +75,7 @@ def _last_word(gitignore: str, path: str, *, is_folder: bool) -> bool:
         if not pattern or pattern.startswith("#"):
             continue
         wanted = not pattern.startswith("!")
-        pattern = pattern.removeprefix("!").removeprefix("\\")
+        pattern = pattern.removeprefix("!")
         if pattern.endswith("/") and not is_folder:
             continue
         if _matches(pattern.rstrip("/"), path):

@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipeline.errors import CannotHereError
 from pipeline.hub.local.access import Door
 from pipeline.hub.local.app import hub_app, storage_app
 from pipeline.hub.local.store import Store
@@ -37,11 +38,14 @@ def running(
 
     Yields:
         The endpoint, to be used as ``HF_ENDPOINT``.
+
+    Raises:
+        CannotHereError: The port is taken or not allowed.
     """
     root.mkdir(parents=True, exist_ok=True)
     store = Store(root)
     store.objects.sweep()
-    with socket.create_server((_HOST, port)) as front, socket.create_server((_HOST, 0)) as back:
+    with _listening(port) as front, _listening(0) as back:
         hub = Hub(store, Door.of(root, tokens), _address(front), _address(back), limits or Limits())
         origins = {front.getsockname()[1]: hub_app(hub), back.getsockname()[1]: storage_app(hub)}
         server = uvicorn.Server(_config(_by_port(origins)))
@@ -66,6 +70,19 @@ def serve(root: Path, port: int) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _listening(port: int) -> socket.socket:
+    """Open a port. The protocol is named because asyncio turns Nagle's delay of 40 ms off only where it is."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((_HOST, port))
+    except OSError as error:
+        listening.close()
+        remedy = "Choose another one, or 0 for any that is free."
+        raise CannotHereError(f"Port {port} cannot be opened ({error.strerror}).", remedy=remedy) from error
+    return listening
 
 
 def _address(listening: socket.socket) -> str:

@@ -1,0 +1,84 @@
+"""An embedded Hub of its own for each test, and the unmodified clients in this process and in others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from pipeline.hub.local import running
+
+Run = Callable[..., str]
+Push = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def plain_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the client of this process send files over LFS, keep downloads to the test, and call nobody else."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    huggingface_hub.utils.disable_progress_bars()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def endpoint(root: Path, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
+    with running(root) as address:
+        yield address
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")], caplog.text
+
+
+@pytest.fixture
+def api(endpoint: str) -> HfApi:
+    return HfApi(endpoint=endpoint, token=False)
+
+
+@pytest.fixture
+def repo(api: HfApi) -> str:
+    return api.create_repo("alice/model").repo_id
+
+
+@pytest.fixture
+def push(api: HfApi, repo: str) -> Push:
+    """Commit files, given as contents by path, to the repository of the test."""
+
+    def commit(files: Mapping[str, bytes], message: str = "Change files", **options: Any) -> Any:
+        operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+        return api.create_commit(repo, operations, commit_message=message, **options)
+
+    return commit
+
+
+@pytest.fixture
+def run(tmp_path: Path, endpoint: str) -> Run:
+    """Run Python code or the ``hf`` command in a process that knows the Hub by ``HF_ENDPOINT`` alone."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path / "home"),
+        "HF_HOME": str(tmp_path / "home" / "hf"),
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def child(*arguments: str, code: str = "") -> str:
+        bin_folder = Path(sys.executable).parent
+        command = [str(bin_folder / "hf"), *arguments] if arguments else [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return child

@@ -1,0 +1,149 @@
+"""With tokens, everyone may do what they may and sees what they may see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+from pipeline.hub.local import running
+
+TOKENS = {
+    "hf_alice": {"name": "alice", "role": "write", "orgs": ["my-org"]},
+    "hf_reader": {"name": "alice", "role": "read", "orgs": ["my-org"]},
+    "hf_bob": {"name": "bob", "role": "write"},
+    "hf_guest": {"name": "guest", "role": "read", "access": ["my-org/gated"]},
+}
+As = Callable[[str | bool], HfApi]
+
+
+@pytest.fixture
+def hub(root: Path) -> Iterator[str]:
+    with running(root, tokens=TOKENS) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def who(hub: str) -> As:
+    """Return the client as the bearer of a token, or of none."""
+    return lambda token: HfApi(endpoint=hub, token=token)
+
+
+def refusal(act: Callable[[], object]) -> tuple[int, str]:
+    with pytest.raises(HfHubHTTPError) as caught:
+        act()
+    return caught.value.response.status_code, caught.value.response.headers["X-Error-Code"]
+
+
+def write(api: HfApi, repo: str) -> Callable[[], object]:
+    return lambda: api.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id=repo)
+
+
+def test_an_unknown_token_opens_nothing(who: As, hub: str) -> None:
+    who("hf_alice").create_repo("my-org/model")
+    assert refusal(lambda: who("hf_wrong").model_info("my-org/model")) == (401, "InvalidCredentials")
+    assert httpx2.get(f"{hub}/api/whoami-v2", headers={"Authorization": "Basic YTpi"}).status_code == 401
+
+
+def test_whoami_tells_name_organizations_and_role(who: As, hub: str) -> None:
+    me = who("hf_alice").whoami()
+    assert (me["name"], [org["name"] for org in me["orgs"]]) == ("alice", ["my-org"])
+    assert who("hf_reader").whoami()["auth"]["accessToken"]["role"] == "read"
+    assert httpx2.get(f"{hub}/api/whoami-v2").status_code == 401
+
+
+def test_writing_needs_a_role_and_a_namespace(who: As) -> None:
+    who("hf_alice").create_repo("my-org/model")
+    write(who("hf_alice"), "my-org/model")()
+    for token in ("hf_reader", "hf_bob", "hf_guest"):
+        api = who(token)
+        assert refusal(write(api, "my-org/model")) == (403, "Forbidden")
+        assert refusal(lambda api=api: api.create_repo("my-org/other")) == (403, "Forbidden")
+        assert refusal(lambda api=api: api.delete_repo("my-org/model")) == (403, "Forbidden")
+        assert refusal(lambda api=api: api.create_tag("my-org/model", tag="v1")) == (403, "Forbidden")
+        assert refusal(lambda api=api: api.move_repo("my-org/model", "bob/mine")) == (403, "Forbidden")
+        assert refusal(lambda api=api: api.update_repo_settings("my-org/model", private=True)) == (403, "Forbidden")
+    assert refusal(write(who(False), "my-org/model")) == (401, "Unauthorized")
+
+
+def test_moving_away_needs_the_right_to_write_there_too(who: As) -> None:
+    who("hf_alice").create_repo("alice/model")
+    assert refusal(lambda: who("hf_alice").move_repo("alice/model", "bob/model")) == (403, "Forbidden")
+
+
+def test_what_is_public_is_read_by_everyone(who: As) -> None:
+    who("hf_alice").create_repo("my-org/model")
+    for token in ("hf_bob", "hf_guest", False):
+        assert who(token).list_repo_files("my-org/model") == [".gitattributes"]
+        assert Path(who(token).hf_hub_download("my-org/model", ".gitattributes")).is_file()
+
+
+def test_a_private_repository_does_not_exist_for_others(who: As) -> None:
+    who("hf_alice").create_repo("my-org/secret", private=True)
+    assert who("hf_reader").model_info("my-org/secret").private
+    for token in ("hf_bob", "hf_guest", False):
+        api = who(token)
+        for act in (
+            lambda api=api: api.model_info("my-org/secret"),
+            lambda api=api: api.list_repo_files("my-org/secret"),
+            lambda api=api: api.auth_check("my-org/secret"),
+            lambda api=api: api.auth_check("my-org/secret", write=True),
+            lambda api=api: api.list_repo_refs("my-org/secret"),
+            write(api, "my-org/secret"),
+        ):
+            with pytest.raises(RepositoryNotFoundError) as caught:
+                act()
+            assert caught.value.response.status_code == 404
+    with pytest.raises(RepositoryNotFoundError):
+        who("hf_bob").delete_repo("my-org/secret")
+
+
+def test_a_private_repository_takes_a_name_without_telling_what_it_is(who: As) -> None:
+    who("hf_alice").create_repo("my-org/secret", private=True)
+    assert refusal(lambda: who("hf_bob").create_repo("my-org/secret", exist_ok=True)) == (403, "Forbidden")
+
+
+@pytest.mark.parametrize("gate", ["auto", "manual"])
+def test_gated_files_are_for_those_who_were_let_in(who: As, gate: str, tmp_path: Path) -> None:
+    alice = who("hf_alice")
+    alice.create_repo("my-org/gated")
+    alice.upload_file(path_or_fileobj=b"\0", path_in_repo="m.bin", repo_id="my-org/gated")
+    alice.update_repo_settings("my-org/gated", gated=gate)
+
+    for token in ("hf_alice", "hf_reader", "hf_guest"):
+        who(token).auth_check("my-org/gated")
+        own_cache = tmp_path / str(token)
+        assert Path(who(token).hf_hub_download("my-org/gated", "m.bin", cache_dir=own_cache)).read_bytes() == b"\0"
+    for token in ("hf_bob", False):
+        api = who(token)
+        assert api.model_info("my-org/gated").gated == gate
+        assert refusal(lambda api=api: api.auth_check("my-org/gated")) == (403, "GatedRepo")
+        with pytest.raises(GatedRepoError):
+            api.hf_hub_download("my-org/gated", "m.bin", cache_dir=tmp_path / str(token))
+
+
+def test_the_right_to_write_can_be_asked_for(who: As) -> None:
+    who("hf_alice").create_repo("my-org/model")
+    who("hf_alice").auth_check("my-org/model", write=True)
+    for token in ("hf_reader", "hf_bob"):
+        api = who(token)
+        api.auth_check("my-org/model")
+        assert refusal(lambda api=api: api.auth_check("my-org/model", write=True)) == (403, "Forbidden")
+
+
+def test_tokens_are_found_in_the_store(root: Path) -> None:
+    root.mkdir()
+    (root / "tokens.json").write_text(json.dumps(TOKENS))
+    with running(root) as endpoint:
+        assert HfApi(endpoint=endpoint, token="hf_bob").whoami()["name"] == "bob"
+        assert refusal(lambda: HfApi(endpoint=endpoint, token=False).create_repo("bob/model"))[0] == 401
+
+
+def test_a_token_file_with_an_unknown_role_is_an_error_not_an_open_door(root: Path) -> None:
+    with pytest.raises(ValueError, match="role"), running(root, tokens={"hf_x": {"name": "x", "role": "admin"}}):
+        pass
