@@ -29,6 +29,27 @@ class FileEntry(BaseModel):
     sha256: str
 
 
+class ListedFile(BaseModel):
+    """A file as its place lists it: size in bytes, and the digest by which the place vouches for it.
+
+    The Hub names large files by SHA-256 and small ones by git's blob SHA-1; a folder's files have a SHA-256.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int
+    sha256: str | None = None
+    git_sha1: str | None = None
+
+    def describes(self, path: Path) -> bool:
+        """Return whether a file on disk is the listed one."""
+        if path.stat().st_size != self.size:
+            return False
+        if self.sha256 is not None:
+            return sha256_file(path) == self.sha256
+        return git_blob_sha1(path.read_bytes()) == self.git_sha1
+
+
 class Manifest(BaseModel):
     """Every file of a folder by POSIX path relative to it, sorted by path."""
 
@@ -155,3 +176,12 @@ def link_or_copy(origin: Path, to: Path) -> None:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
                 raise
             shutil.copyfile(origin, to)
+
+
+def human_size(count: float) -> str:
+    """Return a number of bytes for people, in powers of ten as the Hub counts."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""

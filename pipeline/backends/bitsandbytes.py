@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 EXTRA = "bitsandbytes"
+DISTRIBUTION = "bitsandbytes"
 PACKAGE = "bitsandbytes"
 SKIP = {"key": "llm_int8_skip_modules", "spelling": "module"}
 BLOCK = 64  # weights that share an absmax; bitsandbytes' own default

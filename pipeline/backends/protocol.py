@@ -64,6 +64,10 @@ class Backend(Protocol):
         """The extra of quantpress that installs the library."""
 
     @property
+    def DISTRIBUTION(self) -> str:  # noqa: N802
+        """The library's name on PyPI."""
+
+    @property
     def PACKAGE(self) -> str:  # noqa: N802
         """The library's import name."""
 
@@ -96,7 +100,7 @@ def require(backend: Backend, scheme: str) -> None:
     """
     if find_spec("torch") is None or find_spec(backend.PACKAGE) is None:
         raise CannotHereError(
-            f"The scheme {scheme} needs the library {backend.PACKAGE.replace('.', '-')}, which is not installed.",
+            f"The scheme {scheme} needs the library {backend.DISTRIBUTION}, which is not installed.",
             remedy=f"Install it with: pip install 'quantpress[{backend.EXTRA}]'.",
         )
     if backend.SCHEMES[scheme].makes_on == "cuda":
@@ -104,6 +108,6 @@ def require(backend: Backend, scheme: str) -> None:
 
         if not torch.cuda.is_available():
             raise CannotHereError(
-                f"{backend.PACKAGE} makes {scheme} on a CUDA device only, and this machine has none.",
+                f"{backend.DISTRIBUTION} makes {scheme} on a CUDA device only, and this machine has none.",
                 remedy="Run this target on a machine with a GPU, or leave it out with --target.",
             )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 EXTRA = "quanto"
+DISTRIBUTION = "optimum-quanto"
 PACKAGE = "optimum.quanto"
 SKIP = {"key": "modules_to_not_convert", "spelling": "leaf"}
 BITS = {"int8": 8, "float8": 8, "int4": 4, "int2": 2}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 EXTRA = "torchao"
+DISTRIBUTION = "torchao"
 PACKAGE = "torchao"
 SKIP = {"key": "modules_to_not_convert", "spelling": "parameter"}
 PER_ROW = {"_type": "PerRow", "_version": 1, "_data": {"dim": -1}}

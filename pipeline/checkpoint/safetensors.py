@@ -180,7 +180,9 @@ class Writer:
         slot = self._slots.get(name)
         if name not in self._missing or (slot is not None and (slot.dtype, slot.shape) != (dtype, shape)):
             planned = f"{slot.dtype} {list(slot.shape)}" if slot else "no such tensor"
-            raise QuantizationError(f"{name} came as {dtype} {list(shape)}, planned was {planned}.", where=str(self.path))
+            raise QuantizationError(
+                f"{name} came as {dtype} {list(shape)}, planned was {planned}.", where=str(self.path)
+            )
         self._missing.remove(name)
         if slot is None:
             self._late[name] = (dtype, bytes(content))

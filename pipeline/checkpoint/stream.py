@@ -29,7 +29,9 @@ STORED_DTYPES: Final = {name: stored for stored, name in TORCH_DTYPES.items()}
 SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # bytes; the libraries' own defaults
 WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 
-Layout = dict[str, tuple[str, tuple[int, ...] | None]]
+Specs = dict[str, tuple[str, tuple[int, ...] | None]]
+"""Safetensors dtype and shape by name; the shape is None where only the content tells it."""
+
 
 class Packer(Protocol):
     """A backend with its scheme: what it makes of a weight, and what the header's metadata says of all of them."""
@@ -47,7 +49,7 @@ class Shard:
 
     name: str
     sources: tuple[str, ...]
-    tensors: Layout
+    tensors: Specs
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Weights:
         return pretty_json({"metadata": {"total_size": self.size}, "weight_map": weight_map})
 
 
-def lay_out(answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Layout], library: str) -> Weights:
+def lay_out(answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Specs], library: str) -> Weights:
     """Decide which tensors the result holds and in which file each lies.
 
     Follows the libraries' greedy rule in the order of the model, except that a weight and its statistics are never
@@ -115,7 +117,7 @@ def nominal_size(dtype: str, shape: tuple[int, ...] | None) -> int:
 
 
 @dataclass(frozen=True)
-class SourceFile:
+class WeightFile:
     """One safetensors file of the source and its checked header."""
 
     path: Path
@@ -123,7 +125,7 @@ class SourceFile:
 
 
 def stream(
-    files: Iterable[SourceFile], answer: Answer, weights: Weights, out: Path, packer: Packer
+    files: Iterable[WeightFile], answer: Answer, weights: Weights, out: Path, packer: Packer
 ) -> Iterator[tuple[str, int]]:
     """Write the shards of a component and yield every source tensor's name and bytes as it is done.
 
@@ -164,7 +166,7 @@ def stream(
             writer.close()
 
 
-def read_tensors(file: SourceFile, conversions: Mapping[str, Conversion]) -> Iterator[tuple[str, torch.Tensor]]:
+def read_tensors(file: WeightFile, conversions: Mapping[str, Conversion]) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the wanted tensors of a file in its order, in the dtype that the library holds them in.
 
     Raises:
@@ -211,17 +213,17 @@ def put(writer: Writer, name: str, tensor: torch.Tensor) -> None:
     writer.put(name, dtype, tuple(tensor.shape), content)
 
 
-def read_index(path: Path) -> dict[str, str]:
+def read_index(content: bytes, where: str) -> dict[str, str]:
     """Read which file of a sharded component holds which tensor.
 
     Raises:
         SourceError: The index is no such mapping.
     """
     try:
-        weight_map = json.loads(path.read_bytes())["weight_map"]
-        honest = all(isinstance(name, str) and isinstance(file, str) for name, file in weight_map.items())
+        weight_map = json.loads(content)["weight_map"]
+        honest = all(isinstance(file, str) for file in weight_map.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SourceError("This index of shards is not readable.", where=str(path)) from error
+        raise SourceError("This index of shards is not readable.", where=where) from error
     if not honest:
-        raise SourceError("This index names something that is no file.", where=str(path))
+        raise SourceError("This index names something that is no file.", where=where)
     return dict(weight_map)

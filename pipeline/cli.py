@@ -1,0 +1,273 @@
+"""The ``publish`` command: one short function a verb, and the only reader of argv and environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.console import Console, Mode
+from pipeline.errors import PublishError, RecipeError
+from pipeline.files import human_size
+
+if TYPE_CHECKING:
+    from pipeline.engine import Engine, Outcome
+    from pipeline.plan import TargetPlan
+    from pipeline.recipe import Loaded, Vocabulary
+
+app = typer.Typer(
+    help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe's YAML file.")]
+Targets = Annotated[list[str] | None, typer.Option("--target", help="Only this target; may be given again.")]
+HubName = Annotated[
+    str, typer.Option("--hub", help="`local` (the embedded Hub), an address, or what HF_ENDPOINT names.")
+]
+
+
+@dataclass
+class Session:
+    """What every verb shares: how to speak, where to work, whether to show tracebacks."""
+
+    console: Console
+    given_home: Path | None
+    tracebacks: bool
+
+    def home(self, recipe: Path | None = None) -> Path:
+        """Return the home: as given, else ``.publish`` in the checkout that holds the recipe, else here."""
+        if self.given_home is not None:
+            return self.given_home.resolve()
+        start = (recipe.parent if recipe else Path()).resolve()
+        checkout = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
+        return checkout / ".publish"
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words that a recipe may use."""
+        from pipeline.backends import SCHEMES
+        from pipeline.recipe import Vocabulary
+        from pipeline.stages.card import templates
+
+        return Vocabulary(SCHEMES, frozenset(templates()))
+
+    def load(self, recipe: Path) -> Loaded:
+        """Read a recipe."""
+        from pipeline.recipe import load
+
+        return load(recipe, self.vocabulary)
+
+
+session: Session
+
+
+@app.callback()
+def options(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    home: Annotated[
+        Path | None, typer.Option("--home", envvar="PUBLISH_HOME", help="The folder of store, embedded Hub and logs.")
+    ] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error came from.")] = False,
+) -> None:
+    """Read what every verb shares."""
+    global session  # noqa: PLW0603  typer calls verbs without a place to pass it
+    mode: Mode = "json" if json else "github" if os.environ.get("GITHUB_ACTIONS") == "true" else "people"
+    session = Session(Console(mode), home, traceback)
+
+
+@app.command()
+def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to check.")]) -> None:
+    """Show every problem in recipes; offline, without torch."""
+    from pipeline.recipe import problems
+
+    found = {str(path): problems(path, session.vocabulary) for path in recipes}
+    told = [problem for group in found.values() for problem in group]
+    text = "\n\n".join(str(problem) for problem in told) or f"{len(recipes)} checked, no problems"
+    listed = [
+        {"file": str(problem.file), "line": problem.line, "column": problem.column, "text": problem.text}
+        for problem in told
+    ]
+    session.console.result({"problems": listed}, text)
+    if told:
+        raise typer.Exit(RecipeError.exit_code)
+
+
+@app.command()
+def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
+    """Show what would be built and published, from tensor headers alone."""
+    from pipeline.engine import published_as
+    from pipeline.plan import chosen
+
+    with engine_for(recipe, hub) as engine:
+        for name in chosen(engine.loaded.recipe, tuple(target or ())):
+            made, remote = engine.plan(name)
+            tag = published_as(made, remote)
+            session.console.result(plan_json(made, tag))
+            if session.console.mode != "json":
+                show_plan(made, tag)
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    target: Targets = None,
+    hub: HubName = "",
+    stop_after: Annotated[str, typer.Option("--stop-after", metavar="STAGE", help="End after this stage.")] = "release",
+) -> None:
+    """Fetch, quantize, validate, write the card and release."""
+    from pipeline.engine import STAGES
+    from pipeline.plan import chosen
+
+    if stop_after not in STAGES:
+        raise RecipeError(f"There is no stage {stop_after!r}.", remedy=f"The stages are {', '.join(STAGES)}.")
+    outcomes: list[Outcome] = []
+    failures: list[PublishError] = []
+    with engine_for(recipe, hub) as engine:
+        for name in chosen(engine.loaded.recipe, tuple(target or ())):
+            try:
+                outcomes.append(engine.run(name, stop_after))
+            except PublishError as error:
+                show_error(error)
+                failures.append(error)
+    show_outcomes(outcomes, failures)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option("--port", help="The port on loopback.")] = 8080,
+) -> None:
+    """Run the embedded Hub on loopback, over the store in the home."""
+    from pipeline.hub.local import serve as serve_hub
+
+    root = session.home() / "hub"
+    session.console.terminal.print(f"The embedded Hub serves {root} at http://127.0.0.1:{port} (Ctrl-C ends it).")
+    serve_hub(root, port)
+
+
+@contextmanager
+def engine_for(recipe: Path, hub: str) -> Iterator[Engine]:
+    """Return the engine for a recipe, with the embedded Hub running if it is the one to publish to."""
+    from pipeline.engine import Engine
+    from pipeline.hub.client import Hub
+
+    loaded = session.load(recipe)
+    home = session.home(recipe)
+    with ExitStack() as stack:
+        stack.enter_context(session.console)
+        endpoint = stack.enter_context(embedded(home)) if hub == "local" else hub or None
+        yield Engine(loaded, home, Hub(endpoint), Hub(), session.console.listen)
+
+
+@contextmanager
+def embedded(home: Path) -> Iterator[str]:
+    """Run the embedded Hub in this process."""
+    from pipeline.hub.local import running
+
+    with running(home / "hub") as endpoint:
+        yield endpoint
+
+
+def plan_json(made: TargetPlan, tag: str | None) -> dict[str, Any]:
+    """Return what ``publish plan --json`` says of one target."""
+    needs = {"memory": made.memory_bytes, "validation_memory": made.validation_memory_bytes, "disk": made.disk_bytes}
+    return {"plan": made.model_dump(mode="json"), "digest": made.digest, "needs": needs, "published_as": tag}
+
+
+def show_plan(made: TargetPlan, tag: str | None) -> None:
+    """Show a plan to people."""
+    rows = [
+        [
+            name,
+            f"{part.quantization.backend} {part.quantization.scheme}",
+            str(part.tensors),
+            f"{part.parameters / 1e6:.1f} M",
+            f"{part.parameters_left / 1e6:.1f} M",
+            human_size(part.source_bytes),
+            human_size(part.result_bytes),
+        ]
+        for name, part in made.components.items()
+    ]
+    title = f"{made.target} → {made.repository} ({human_size(made.source_bytes)} → {human_size(made.result_bytes)})"
+    columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
+    session.console.table(title, columns, rows)
+    say = session.console.terminal.print
+    for name, part in made.components.items():
+        for reason in sorted(set(part.kept.values())):
+            modules = [module for module, why in part.kept.items() if why == reason]
+            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}", markup=False)
+    say(
+        f"  needs {human_size(made.memory_bytes)} of memory to quantize, {human_size(made.validation_memory_bytes)} to "
+        f"validate, and {human_size(made.disk_bytes)} of disk"
+    )
+    say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not published yet'}\n")
+
+
+def show_outcomes(outcomes: list[Outcome], failures: list[PublishError]) -> None:
+    """Show what became of the targets; for programs it is the last line."""
+    codes = [failure.exit_code for failure in failures]
+    session.console.result({"result": [done.model_dump(mode="json") for done in outcomes], "failures": codes})
+    rows = [
+        [
+            done.repository,
+            done.tag or "",
+            done.state,
+            done.verdict or "",
+            human_size(done.source_bytes),
+            human_size(done.result_bytes),
+        ]
+        for done in outcomes
+    ]
+    if rows and session.console.mode != "json":
+        session.console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
+
+
+def show_error(error: PublishError) -> None:
+    """Show an error, and where it came from if that was asked for."""
+    if session.tracebacks:
+        session.console.terminal.print("".join(traceback.format_exception(error)), markup=False)
+    session.console.error(error)
+
+
+def guarded(call: Callable[[], Any]) -> int:
+    """Run the command and return the exit code that the design gives to how it ended."""
+    try:
+        call()
+    except PublishError as error:
+        show_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues where it stopped\n")
+        return 130
+    return 0
+
+
+def main() -> None:
+    """Run the command."""
+    # Read by huggingface_hub when it is imported: its own Xet client cannot fall back where a Hub has no Xet, and
+    # progress is the console's.
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        sys.exit(guarded(lambda: app(standalone_mode=False)))
+    except typer.Abort:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The one output sink: rich for people, JSON lines for programs, groups for GitHub Actions.
+
+What is meant for programs goes to stdout, what is meant for people to stderr; with ``--json`` stdout carries JSON only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from rich.console import Console as Terminal
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipeline.errors import PublishError
+from pipeline.events import Event
+from pipeline.files import human_size
+
+Mode = Literal["people", "json", "github"]
+
+
+class Console:
+    """Shows events, results and errors.
+
+    Args:
+        mode: Who reads: people at a terminal, a program, or the log of a GitHub workflow.
+    """
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+        self.terminal = Terminal(stderr=True, highlight=False, soft_wrap=True)
+        self._bars = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[amount]}"),
+            TimeElapsedColumn(),
+            console=self.terminal,
+            transient=True,
+            disable=mode == "github" or not self.terminal.is_terminal,
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> Self:
+        """Begin to show progress."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Take the progress bars away."""
+        self._bars.stop()
+
+    def listen(self, event: Event) -> None:
+        """Show one event."""
+        if self.mode == "json" and event.kind != "progress":
+            line = {"event": event.kind, "stage": event.stage, "subject": event.subject, "text": event.text}
+            self.emit({**line, "seconds": round(event.seconds, 3), **({"data": event.data} if event.data else {})})
+        label = f"{event.subject} {event.stage}".strip()
+        if event.kind == "progress":
+            self._advance(event, label)
+            return
+        if event.kind == "finished":
+            self._forget(event)
+        self._say(event, label)
+
+    def _say(self, event: Event, label: str) -> None:
+        text = escape(event.text)
+        if event.kind == "started" and self.mode == "github":
+            self.terminal.print(f"::group::{escape(label)}", markup=False)
+        elif event.kind == "finished":
+            self.terminal.print(f"[green]✓[/] {escape(label)} [dim]{event.seconds:.1f} s[/] {text}")
+            if self.mode == "github":
+                self.terminal.print("::endgroup::", markup=False)
+        elif event.kind == "skipped":
+            self.terminal.print(f"[dim]· {escape(label)} {text or 'was done before'}[/]")
+        elif event.kind == "note":
+            self.terminal.print(f"  {text}")
+
+    def _advance(self, event: Event, label: str) -> None:
+        key = (event.stage, event.subject)
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(label, total=event.total or None, amount="")
+        shown = (
+            f"{human_size(event.done)} of {human_size(event.total)}"
+            if event.unit == "B"
+            else f"{event.done} of {event.total}"
+        )
+        amount = shown if event.unit == "B" else f"{shown} {event.unit}"
+        self._bars.update(self._tasks[key], completed=event.done, total=event.total or None, amount=amount)
+
+    def _forget(self, event: Event) -> None:
+        task = self._tasks.pop((event.stage, event.subject), None)
+        if task is not None:
+            self._bars.remove_task(task)
+
+    def emit(self, value: Any) -> None:
+        """Write one JSON value as a line of stdout."""
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+    def result(self, value: Mapping[str, Any], text: str = "") -> None:
+        """Write a verb's result: JSON for programs, text for people."""
+        if self.mode == "json":
+            self.emit(value)
+        elif text:
+            sys.stdout.write(text.rstrip("\n") + "\n")
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        """Show a table to people."""
+        table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.terminal.print(table)
+
+    def error(self, error: PublishError) -> None:
+        """Show an error as one paragraph; in a workflow's log also as an annotation."""
+        if self.mode == "json":
+            self.emit({"error": str(error), "exit_code": error.exit_code})
+        if self.mode == "github":
+            self.terminal.print(f"::error::{str(error).replace(chr(10), '%0A')}", markup=False)
+        self.terminal.print(f"[red]error:[/] {escape(str(error))}")

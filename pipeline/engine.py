@@ -1,0 +1,225 @@
+"""Runs a recipe's targets through the stages in order; what is sealed or published is not done again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.checkpoint.layout import Folder, Place, read_small
+from pipeline.events import Event, Listener
+from pipeline.files import digest_of
+from pipeline.hub.client import Gate, Hub, RemoteState, Repository
+from pipeline.plan import Asked, Planner, TargetPlan
+from pipeline.recipe import HubSource, Loaded
+from pipeline.stages.card import SourceCard, front_matter, templates, write_card
+from pipeline.stages.fetch import fetch
+from pipeline.stages.quantize import quantize
+from pipeline.stages.release import VERSION_TAG, Release, release
+from pipeline.stages.validate import earlier_failure, refuse, validate
+from pipeline.store import Store
+
+STAGES: Final = ("fetch", "quantize", "validate", "card", "release")
+JUDGE_FILES: Final = (".json", ".txt", ".safetensors", ".model")
+
+
+class Outcome(BaseModel):
+    """What became of one target.
+
+    Attributes:
+        state: ``published`` now, ``unchanged`` since an earlier run, or ``stopped`` after the stage that was asked for.
+        seconds: By stage, for those that ran.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str
+    repository: str
+    state: Literal["published", "unchanged", "stopped"]
+    commit: str | None = None
+    tag: str | None = None
+    verdict: str | None = None
+    source_bytes: int
+    result_bytes: int
+    seconds: dict[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One recipe, one home, one Hub.
+
+    Attributes:
+        loaded: The recipe.
+        home: The folder that holds the store.
+        hub: Where results are published, and the first place where a source is looked for.
+        fallback: The Hub that sources come from otherwise.
+        listen: Hears of everything.
+    """
+
+    loaded: Loaded
+    home: Path
+    hub: Hub
+    fallback: Hub
+    listen: Listener
+
+    @cached_property
+    def store(self) -> Store:
+        """The sealed results."""
+        return Store(self.home / "store")
+
+    @cached_property
+    def place(self) -> Repository | Folder:
+        """Where the source lies."""
+        source = self.loaded.recipe.source
+        if isinstance(source, HubSource):
+            return self.repository(source.repo, source.revision)
+        return Folder(self.loaded.resolve(source.path))
+
+    @cached_property
+    def planner(self) -> Planner:
+        """What makes plans."""
+        return Planner(self.loaded, self.place, self.home / "answers", templates())
+
+    def repository(self, repo: str, revision: str) -> Repository:
+        """Return a model repository on the Hub that has it."""
+        hub = self.hub if self.hub.has(repo, revision) else self.fallback
+        return hub.source(repo, revision)
+
+    def plan(self, target: str) -> tuple[TargetPlan, RemoteState]:
+        """Return a target's plan and what its repository looks like now."""
+        with self.timed("plan", target):
+            plan = self.planner.plan(target)
+        return plan, self.hub.state(plan.repository)
+
+    def run(self, target: str, stop_after: str = STAGES[-1]) -> Outcome:
+        """Take one target through the stages.
+
+        Raises:
+            PublishError: With the exit code of what went wrong; whatever was finished is kept.
+        """
+        plan, remote = self.plan(target)
+        if tag := published_as(plan, remote):
+            self.listen(Event("skipped", "run", target, f"is published already as {tag} of {plan.repository}"))
+            return outcome(plan, "unchanged", Release(repository=plan.repository, commit=str(remote.head), tag=tag))
+        if failed := earlier_failure(plan, self.store):
+            raise failed
+        return Run(self, plan, {}, stop_after).all()
+
+    @contextmanager
+    def timed(self, stage: str, target: str, seconds: dict[str, float] | None = None) -> Iterator[None]:
+        """Tell when a stage begins and ends."""
+        self.listen(Event("started", stage, target))
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        if seconds is not None:
+            seconds[stage] = round(took, 3)
+        self.listen(Event("finished", stage, target, seconds=took))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One target on its way through the stages."""
+
+    engine: Engine
+    plan: TargetPlan
+    seconds: dict[str, float]
+    stop_after: str
+
+    def all(self) -> Outcome:
+        """Run the stages one after another."""
+        engine, plan = self.engine, self.plan
+        with self.timed("fetch"):
+            source = fetch(engine.place, plan.files, engine.store, engine.listen)
+            judges = self.judges()
+        if self.stop_after == "fetch":
+            return outcome(plan, "stopped", seconds=self.seconds)
+        with self.timed("quantize"):
+            checkpoint = quantize(plan, self.asked(), source, engine.store, engine.listen)
+        if self.stop_after == "quantize":
+            return outcome(plan, "stopped", seconds=self.seconds)
+        with self.timed("validate"):
+            judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen)
+            if judged.report.verdict != "PASS":
+                raise refuse(plan, judged, engine.store)
+        if self.stop_after == "validate":
+            return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
+        with self.timed("card"):
+            card = source_card(engine.place)
+            folder = write_card(plan, checkpoint, judged, card, engine.loaded.text, engine.store)
+        if self.stop_after == "card":
+            return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
+        with self.timed("release"):
+            done = release(plan, folder, engine.hub, engine.listen, gate_of(engine.place))
+        return outcome(plan, "published", done, self.seconds, judged.report.verdict)
+
+    def timed(self, stage: str) -> Any:
+        """Time a stage of this target."""
+        return self.engine.timed(stage, self.plan.target, self.seconds)
+
+    def asked(self) -> Mapping[str, Asked]:
+        """Return what is known of each component to quantize."""
+        return {name: self.engine.planner.consult(self.plan.target, name) for name in self.plan.components}
+
+    def judges(self) -> dict[str, Path]:
+        """Return the folders of the models that judge, fetched where they are on a Hub."""
+        clip = self.engine.loaded.recipe.validation.require.clip_score
+        if clip is None:
+            return {}
+        if clip.revision is None:
+            return {"clip_score": self.engine.loaded.resolve(clip.model)}
+        place = self.engine.repository(clip.model, clip.revision)
+        wanted = {name: file for name, file in place.files.items() if "/" not in name and name.endswith(JUDGE_FILES)}
+        return {"clip_score": fetch(place, wanted, self.engine.store, self.engine.listen)}
+
+
+def published_as(plan: TargetPlan, remote: RemoteState) -> str | None:
+    """Return the tag under which exactly this plan is published, or None."""
+    if remote.plan is None:
+        return None
+    try:
+        same = digest_of(json.loads(remote.plan)) == plan.digest
+    except ValueError:
+        return None
+    tags = [tag for tag, commit in (remote.tags or {}).items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
+    return tags[0] if same and tags else None
+
+
+def outcome(
+    plan: TargetPlan,
+    state: Literal["published", "unchanged", "stopped"],
+    done: Release | None = None,
+    seconds: dict[str, float] | None = None,
+    verdict: str | None = None,
+) -> Outcome:
+    """Return what became of a target."""
+    return Outcome(
+        target=plan.target,
+        repository=plan.repository,
+        state=state,
+        commit=done.commit if done else None,
+        tag=done.tag if done else None,
+        verdict=verdict,
+        source_bytes=plan.source_bytes,
+        result_bytes=plan.result_bytes,
+        seconds=seconds or {},
+    )
+
+
+def source_card(place: Place) -> SourceCard:
+    """Return what the source's README says in its metadata; a source may have none."""
+    url = f"{place.hub.endpoint}/{place.repo}" if isinstance(place, Repository) else ""
+    text = read_small(place, "README.md") if "README.md" in place.files else b""
+    return SourceCard(front_matter(text.decode(errors="replace"), place.where), url)
+
+
+def gate_of(place: Place) -> Gate | None:
+    """Return how the source is gated."""
+    return place.hub.gate(place.repo) if isinstance(place, Repository) else None

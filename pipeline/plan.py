@@ -1,0 +1,343 @@
+"""The plan: the recipe with everything resolved, from tensor headers alone, so that it can be hashed and compared.
+
+Nothing in a plan depends on the machine that made it. Two plans with one digest are the same checkpoint, judged by the
+same questions and described by the same card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.backends import BACKENDS
+from pipeline.checkpoint.layout import Component, Layout, Place, read_json, read_layout, read_slots
+from pipeline.checkpoint.linears import Answer, Question, SkipRule, ask, installed_versions
+from pipeline.checkpoint.safetensors import Slot
+from pipeline.checkpoint.stream import Weights, lay_out
+from pipeline.errors import RecipeError
+from pipeline.files import ListedFile, digest_of, manifest_of
+from pipeline.recipe import FolderSource, Loaded, Prompt, Quantization, Recipe, read_prompts
+
+BASE_MEMORY: Final = 700 << 20  # bytes that python, torch and a backend take before the first tensor
+COPIES: Final = 4  # of the largest tensor: as stored, as cast, as packed, and what the library needs between
+JUDGES: Final = ("torchmetrics",)
+
+
+class Value(BaseModel):
+    """A part of a plan: frozen and closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PlannedComponent(Value):
+    """What is done to one component and what comes of it.
+
+    Attributes:
+        library: The package whose ``from_pretrained`` loads it.
+        class_name: Its class.
+        quantization: Backend, scheme, options, dtype, and the modules that are kept.
+        tensors: How many tensors the scheme takes.
+        parameters: How many parameters those have.
+        parameters_left: How many parameters stay unquantized.
+        kept: Linear modules that stay as they are, each with the reason.
+        source_bytes: Bytes of its tensors in the source.
+        result_bytes: Bytes of its tensors in the result.
+        largest_bytes: Bytes of its largest tensor in the source.
+    """
+
+    library: str
+    class_name: str
+    quantization: Quantization
+    tensors: int
+    parameters: int
+    parameters_left: int
+    kept: dict[str, str]
+    source_bytes: int
+    result_bytes: int
+    largest_bytes: int
+
+
+class PlannedSource(Value):
+    """The source as the plan pins it; a folder is named as the recipe wrote it."""
+
+    repo: str | None = None
+    revision: str | None = None
+    path: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of its name, which published repositories carry."""
+        return (self.repo or self.path or "").rstrip("/").rpartition("/")[2]
+
+
+class PlannedValidation(Value):
+    """The questions and the bar; a judge in a folder is pinned by the digest of its files."""
+
+    prompts: tuple[Prompt, ...]
+    seeds: tuple[int, ...]
+    call: dict[str, Any]
+    require: dict[str, Any]
+    judges: dict[str, str]
+
+
+class TargetPlan(Value):
+    """One published repository, fully resolved.
+
+    Attributes:
+        target: The target's name in the recipe.
+        repository: ``namespace/name`` of what is published.
+        files: The source's files that go into it, as their place lists them.
+        components: What is quantized.
+        source_bytes: Bytes of those source files.
+        result_bytes: Bytes of the published weights and small files, cards and pictures left out.
+        versions: Of the libraries that decide over bytes and verdict.
+    """
+
+    target: str
+    task: str
+    repository: str
+    private: bool
+    pipeline: str
+    source: PlannedSource
+    files: dict[str, ListedFile]
+    components: dict[str, PlannedComponent]
+    validation: PlannedValidation
+    template: str
+    template_digest: str
+    source_bytes: int
+    result_bytes: int
+    versions: dict[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """The plan's identity: the SHA-256 of its canonical JSON."""
+        return digest_of(self.model_dump(mode="json"))
+
+    @cached_property
+    def build_key(self) -> str:
+        """The digest of what the checkpoint's bytes depend on."""
+        return digest_of(self.model_dump(mode="json", include={"files", "components", "versions"}))
+
+    @cached_property
+    def verdict_key(self) -> str:
+        """The digest of what the report depends on."""
+        return digest_of([self.build_key, self.validation.model_dump(mode="json")])
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that quantizing takes: a few tensors, never the model."""
+        return BASE_MEMORY + COPIES * max(part.largest_bytes for part in self.components.values())
+
+    @property
+    def validation_memory_bytes(self) -> int:
+        """Memory that answering prompts takes: one whole pipeline at a time."""
+        return BASE_MEMORY + max(self.source_bytes, self.result_bytes)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk that a run takes: the source, the result, and the result once more when it is read back."""
+        return self.source_bytes + 2 * self.result_bytes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A component to quantize with all that is known of it: headers, the library's answer, the result's layout."""
+
+    component: Component
+    quantization: Quantization
+    slots: Mapping[str, dict[str, Slot]]
+    answer: Answer
+    weights: Weights
+
+    @property
+    def tensors(self) -> dict[str, Slot]:
+        """All tensors of the source by name."""
+        return {name: slot for slots in self.slots.values() for name, slot in slots.items()}
+
+    def planned(self) -> PlannedComponent:
+        """Return the component as the plan shows it."""
+        tensors = self.tensors
+        sizes = {name: slot.end - slot.begin for name, slot in tensors.items()}
+        taken = [name for name, conversion in self.answer.conversions.items() if conversion.quantized]
+        left = [name for name in self.answer.conversions if name not in taken]
+        return PlannedComponent(
+            library=self.component.library,
+            class_name=self.component.class_name,
+            quantization=self.quantization,
+            tensors=len(taken),
+            parameters=sum(prod(tensors[name].shape) for name in taken),
+            parameters_left=sum(prod(tensors[name].shape) for name in left),
+            kept=self.answer.kept,
+            source_bytes=sum(sizes.values()),
+            result_bytes=self.weights.size,
+            largest_bytes=max(sizes.values()),
+        )
+
+
+def consult(place: Place, component: Component, quantization: Quantization, answers: Path) -> Asked:
+    """Ask the library about a component, or read what it said before, and lay out the result.
+
+    Raises:
+        RecipeError: The component cannot be quantized, or ``keep`` cannot be kept to.
+        SourceError: The source's headers or tensors are not what they should be.
+        CannotHereError: The library is not installed here.
+    """
+    where = f"{place.where}, {component.name}"
+    backend = BACKENDS[quantization.backend]
+    refuse_unfit(component, quantization, where)
+    slots = read_slots(place, component)
+    tensors = {name: slot for part in slots.values() for name, slot in part.items()}
+    question = Question(
+        library=component.library,  # type: ignore[arg-type]
+        class_name=component.class_name,
+        config=read_json(place, f"{component.name}/config.json"),
+        tensors={name: slot.header for name, slot in tensors.items()},
+        dtype=quantization.dtype,
+        quantization=backend.configuration(quantization.scheme, quantization.options),
+        skip=SkipRule.model_validate(backend.SKIP),
+        keep=quantization.keep,
+    )
+    answer = ask(question, answers, where)
+    layouts = {
+        name: backend.layout(quantization.scheme, quantization.options, name, shape, conversion.dtype)
+        for name, conversion in answer.conversions.items()
+        if conversion.quantized
+        for shape in [tensors[name].shape[:: -1 if conversion.transposed else 1]]
+    }
+    return Asked(component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library))
+
+
+def refuse_unfit(component: Component, quantization: Quantization, where: str) -> None:
+    """Refuse a component that this scheme cannot make.
+
+    Raises:
+        RecipeError: It has no weights, is of another library, or could not be saved.
+    """
+    scheme = BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
+    if not component.weights or component.library not in {"diffusers", "transformers"}:
+        reason = f"{component.name} is a {component.library}.{component.class_name} and cannot be quantized."
+        raise RecipeError(reason, where=where, remedy="Take it out of the target.")
+    if reason := scheme.refuses.get(component.library, ""):
+        remedy = "Choose another backend for this component."
+        raise RecipeError(f"{quantization.backend} cannot be used here: {reason}.", where=where, remedy=remedy)
+
+
+def chosen(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Mapping[str, Quantization]]:
+    """Return the targets that were asked for, all of them by default.
+
+    Raises:
+        RecipeError: The recipe has no such target.
+    """
+    for name in names:
+        if name not in recipe.targets:
+            known = ", ".join(recipe.targets)
+            raise RecipeError(f"The recipe has no target {name!r}.", remedy=f"It has {known}.")
+    return {name: components for name, components in recipe.targets.items() if not names or name in names}
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Makes the plans of a recipe's targets.
+
+    Attributes:
+        loaded: The recipe.
+        place: Where its source lies.
+        answers: The folder that keeps what libraries said.
+        templates: The digest of each card template.
+    """
+
+    loaded: Loaded
+    place: Place
+    answers: Path
+    templates: Mapping[str, str]
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The source's components and files."""
+        return read_layout(self.place)
+
+    def plan(self, target: str) -> TargetPlan:
+        """Resolve one target.
+
+        Raises:
+            RecipeError: The target does not fit the source.
+            SourceError: The source is not what it should be.
+        """
+        recipe, layout = self.loaded.recipe, self.layout
+        asked = {name: self.consult(target, name) for name in recipe.targets[target]}
+        components = {name: part.planned() for name, part in asked.items()}
+        files = {name: self.place.files[name] for name in layout.wanted}
+        source_bytes = sum(file.size for file in files.values())
+        change = sum(part.result_bytes - part.source_bytes for part in components.values())
+        backends = {part.quantization.backend for part in components.values()}
+        return TargetPlan(
+            target=target,
+            task=recipe.task,
+            repository=f"{recipe.destination.namespace}/{self.repository_name(target)}",
+            private=recipe.destination.private,
+            pipeline=layout.class_name,
+            source=PlannedSource(**recipe.source.model_dump()),
+            files=files,
+            components=components,
+            validation=self.validation,
+            template=recipe.card.template,
+            template_digest=self.templates[recipe.card.template],
+            source_bytes=source_bytes,
+            result_bytes=source_bytes + change,
+            versions=deciding_versions(backends),
+        )
+
+    def consult(self, target: str, name: str) -> Asked:
+        """Ask about one component of a target.
+
+        Raises:
+            RecipeError: The source has no such component.
+        """
+        if name not in self.layout.components:
+            known = ", ".join(self.layout.components)
+            raise RecipeError(
+                f"The source has no component {name!r}.", where=self.place.where, remedy=f"It has {known}."
+            )
+        quantization = self.loaded.recipe.targets[target][name]
+        return consult(self.place, self.layout.components[name], quantization, self.answers)
+
+    def repository_name(self, target: str) -> str:
+        """Return the name of a target's repository without its namespace."""
+        source = PlannedSource(**self.loaded.recipe.source.model_dump())
+        return self.loaded.recipe.destination.name.format(source=source.name, target=target)
+
+    @cached_property
+    def validation(self) -> PlannedValidation:
+        """The validation with its prompts read and its judges pinned."""
+        written = self.loaded.recipe.validation
+        require = written.require.model_dump(mode="json", exclude_none=True)
+        judges = {}
+        if written.require.clip_score:
+            model, revision = written.require.clip_score.model, written.require.clip_score.revision
+            folder = self.loaded.resolve(model)
+            judges["clip_score"] = revision or digest_of(manifest_of(folder).model_dump(mode="json"))
+        return PlannedValidation(
+            prompts=tuple(read_prompts(self.loaded.resolve(written.prompts))),
+            seeds=written.seeds,
+            call=dict(written.call),
+            require=require,
+            judges=judges,
+        )
+
+
+def deciding_versions(backends: set[str]) -> dict[str, str]:
+    """Return the versions of what decides over bytes and verdict: the libraries of these backends, no others."""
+    libraries = sorted(BACKENDS[name].DISTRIBUTION for name in backends)
+    return installed_versions(("quantpress", "torch", "diffusers", "transformers", *libraries, *JUDGES))
+
+
+def folder_of(recipe: Loaded) -> Path | None:
+    """Return the folder of a source that is on no Hub, or None."""
+    source = recipe.recipe.source
+    return recipe.resolve(source.path) if isinstance(source, FolderSource) else None

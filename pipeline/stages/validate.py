@@ -1,0 +1,145 @@
+"""Validate: source and checkpoint answer the same prompts in fresh processes, and the recipe's bar decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import VerdictError
+from pipeline.events import Event, Listener
+from pipeline.files import digest_of, pretty_json, write_atomically
+from pipeline.plan import TargetPlan
+from pipeline.quality import Answers, Prompt, Report, Request, Side, Sizes, generate, judge
+from pipeline.quality.generate import ANSWERS
+from pipeline.store import Store
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A report with the folders whose pictures it speaks of."""
+
+    report: Report
+    reference: Path
+    candidate: Path
+
+
+def validate(
+    plan: TargetPlan, source: Path, checkpoint: Path, judges: dict[str, Path], store: Store, listen: Listener
+) -> Judged:
+    """Judge a checkpoint against its source, or return what was judged before.
+
+    The source's answers are shared by all targets that ask it the same.
+
+    Args:
+        plan: The target's plan, with the questions and the bar.
+        source: The folder of the source's pipeline.
+        checkpoint: The folder of the checkpoint's pipeline.
+        judges: The folders of judging models by metric.
+        store: Where answers and reports are kept.
+        listen: Hears one event a picture.
+
+    Raises:
+        GenerationError: The checkpoint does not load or does not run.
+        SourceError: The source's own pictures are degenerate.
+    """
+    request = request_of(plan)
+    folder = store.make(
+        "reference", reference_key(plan, request), lambda out: answer(source, request, out, plan.target, listen)
+    )
+
+    def build(out: Path) -> None:
+        answer(checkpoint, request, out, plan.target, listen)
+        requirements = resolved_requirements(plan, judges)
+        prompts = [Prompt(text=prompt.prompt, label=prompt.label) for prompt in plan.validation.prompts]
+        sizes = Sizes(source=plan.source_bytes, result=sum(file.stat().st_size for file in files_of(checkpoint)))
+        report = judge(side(folder), side(out), prompts, requirements, sizes)
+        write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
+
+    judged = store.make("report", plan.verdict_key, build)
+    return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), folder, judged)
+
+
+def earlier_failure(plan: TargetPlan, store: Store) -> VerdictError | None:
+    """Return the error of a verdict that was given before and was not PASS."""
+    judged = store.look("report", plan.verdict_key)
+    if judged is None:
+        return None
+    report = Report.model_validate_json((judged / REPORT).read_bytes())
+    return None if report.verdict == "PASS" else failure(plan, report, store, judged)
+
+
+def refuse(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
+    """Move a checkpoint that failed to where no later stage looks, and return the error to raise."""
+    store.set_aside("checkpoint", plan.build_key, failed_name(plan))
+    write_atomically(
+        store.root / "failed" / failed_name(plan) / REPORT, pretty_json(judged.report.model_dump(mode="json"))
+    )
+    return failure(plan, judged.report, store, judged.candidate)
+
+
+def failure(plan: TargetPlan, report: Report, store: Store, judged: Path) -> VerdictError:
+    """Return the error for a verdict that is not PASS."""
+    aside = store.root / "failed" / failed_name(plan)
+    return VerdictError(
+        f"The verdict is {report.verdict}: {' '.join(report.reasons)} Nothing was published.",
+        where=plan.target,
+        remedy=f"The build is kept in {aside} and its pictures in {judged}; remove the latter to have it judged again.",
+    )
+
+
+def failed_name(plan: TargetPlan) -> str:
+    """Return the name under which a failed build is kept."""
+    return f"{plan.target}-{plan.verdict_key[:12]}"
+
+
+def request_of(plan: TargetPlan) -> Request:
+    """Return the questions that both sides answer."""
+    return Request(
+        prompts=tuple(prompt.prompt for prompt in plan.validation.prompts),
+        seeds=plan.validation.seeds,
+        call=plan.validation.call,
+        dtype=pipeline_dtype(plan),
+    )
+
+
+def pipeline_dtype(plan: TargetPlan) -> Any:
+    """Return the dtype to load the pipeline with: the one that its quantized components were made in."""
+    return next(iter(plan.components.values())).quantization.dtype
+
+
+def reference_key(plan: TargetPlan, request: Request) -> str:
+    """Return the digest of what the source's answers depend on."""
+    files = {name: file.model_dump(mode="json") for name, file in plan.files.items()}
+    versions = {name: plan.versions[name] for name in ("torch", "diffusers", "transformers") if name in plan.versions}
+    return digest_of([files, versions, request.model_dump(mode="json")])
+
+
+def answer(model: Path, request: Request, out: Path, target: str, listen: Listener) -> None:
+    """Have a pipeline draw everything, in a process of its own."""
+
+    def named(event: Event) -> None:
+        listen(Event("progress", "validate", target, event.text, event.done, event.total, event.unit))
+
+    generate(model, request, out, named)
+
+
+def side(folder: Path) -> Side:
+    """Return a folder of finished answers as one side of the comparison."""
+    return Side(Answers.model_validate_json((folder / ANSWERS).read_bytes()), folder)
+
+
+def resolved_requirements(plan: TargetPlan, judges: dict[str, Path]) -> dict[str, Any]:
+    """Return the recipe's requirements with judging models as folders."""
+    require = {name: dict(limits) for name, limits in plan.validation.require.items()}
+    for name, folder in judges.items():
+        require[name] = {**require[name], "model": str(folder)}
+        require[name].pop("revision", None)
+    return require
+
+
+def files_of(folder: Path) -> list[Path]:
+    """List the plain files under a folder."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,85 @@
+"""Sealed stage results by key: look, lock, look again, make aside, mark last.
+
+A result is a folder ``<stage>/<key>``; it exists only when it is whole. It is made in ``making/`` under a lock that
+the system drops with the process, and renamed into place when it is done. What an interrupted run left in ``making/``
+is handed to the next one, which decides what of it still counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.files import disk_errors
+
+
+class Store:
+    """The results under one folder.
+
+    Args:
+        root: The folder; made when first needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def look(self, stage: str, key: str) -> Path | None:
+        """Return the sealed result of a stage, or None."""
+        path = self.root / stage / key
+        return path if path.is_dir() else None
+
+    def make(self, stage: str, key: str, build: Callable[[Path], None]) -> Path:
+        """Return the sealed result, after building it unless it was there.
+
+        Args:
+            stage: The stage's name.
+            key: The digest of everything that the result depends on.
+            build: Fills a folder. It is empty, or holds what an interrupted build of the same key left.
+
+        Raises:
+            CannotHereError: The disk is full.
+        """
+        if found := self.look(stage, key):
+            return found
+        with self._locked(stage, key):
+            if found := self.look(stage, key):
+                return found
+            aside = self.root / "making" / f"{stage}-{key}"
+            with disk_errors(aside):
+                aside.mkdir(parents=True, exist_ok=True)
+                build(aside)
+                sealed = self.root / stage / key
+                sealed.parent.mkdir(parents=True, exist_ok=True)
+                flush_folder(aside)
+                aside.rename(sealed)
+                flush_folder(sealed.parent)
+            return sealed
+
+    def set_aside(self, stage: str, key: str, name: str) -> Path:
+        """Move a sealed result to ``failed/``, where no later stage looks, and return its new place."""
+        failed = self.root / "failed" / name
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(failed, ignore_errors=True)
+        (self.root / stage / key).rename(failed)
+        return failed
+
+    @contextmanager
+    def _locked(self, stage: str, key: str) -> Iterator[None]:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / f"{stage}-{key}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def flush_folder(path: Path) -> None:
+    """See a folder's entries on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
