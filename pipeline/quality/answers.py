@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
@@ -31,12 +32,12 @@ class Request(BaseModel):
 
     prompts: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
-    call: dict[str, JsonValue] = {}
+    call: Mapping[str, JsonValue] = {}
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
 
     @field_validator("call")
     @classmethod
-    def _leaves_ours_alone(cls, call: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    def _leaves_ours_alone(cls, call: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
         if taken := sorted(OURS & call.keys()):
             raise ValueError(f"{', '.join(taken)} is set for every call by the validation itself")
         return call

@@ -9,7 +9,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def answer(model: Path, request: Request, out: Path, tell: Tell) -> Answers:
     )
 
 
-def draw(pipe: Any, prompt: str, seed: int, call: dict[str, Any]) -> Any:
+def draw(pipe: Any, prompt: str, seed: int, call: Mapping[str, Any]) -> Any:
     """Return one picture as float values in [0, 1], shape (height, width, channels).
 
     Values instead of a finished picture, because diffusers turns NaN into black pixels without a word.
