@@ -99,6 +99,7 @@ def test_a_private_repository_does_not_exist_for_others(who: As) -> None:
             with pytest.raises(RepositoryNotFoundError) as caught:
                 act()
             assert caught.value.response.status_code == 404
+        assert list(api.list_models()) == []
     with pytest.raises(RepositoryNotFoundError):
         who("hf_bob").delete_repo("my-org/secret")
 

@@ -206,3 +206,21 @@ def test_names_that_git_refuses_are_no_branches(api: HfApi, repo: str, subtests:
     for name in ("refs/pr/5", "a..b", "a b", "a.lock", "-a", "a/", "a~1", "@{", "a//b", "a/.b", "a" * 256):
         with subtests.test(name=name), pytest.raises(BadRequestError):
             api.create_branch(repo, branch=name)
+
+
+def test_text_that_utf_8_cannot_write_is_refused(endpoint: str, api: HfApi, repo: str) -> None:
+    half = json.dumps({"summary": "Half \ud800", "description": ""})
+    body = '{"key": "header", "value": %s}\n%s\n' % (half, json.dumps(small("a")))  # noqa: UP031
+    assert httpx2.post(f"{endpoint}/api/models/{repo}/commit/main", content=body).status_code == 400
+    title = json.dumps({"title": "Half \ud800", "description": ""})
+    assert httpx2.post(f"{endpoint}/api/models/{repo}/discussions", content=title).status_code == 400
+    assert len(api.list_repo_commits(repo)) == 1
+
+
+def test_a_squashed_branch_holds_the_same_files_in_one_commit(api: HfApi, repo: str, push: Push) -> None:
+    push({"a.txt": b"1"})
+    push({"a.txt": b"2", "m.bin": b"\0"})
+    before = list(api.list_repo_tree(repo, recursive=True))
+    api.super_squash_history(repo, commit_message="All at once")
+    assert [commit.title for commit in api.list_repo_commits(repo)] == ["All at once"]
+    assert list(api.list_repo_tree(repo, recursive=True)) == before

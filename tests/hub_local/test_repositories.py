@@ -108,3 +108,35 @@ def test_every_error_has_a_code_and_an_id(endpoint: str, repo: str) -> None:
 def test_whoami_names_the_local_owner(endpoint: str) -> None:
     me = HfApi(endpoint=endpoint).whoami(token="hf_any")
     assert (me["name"], me["orgs"], me["auth"]["accessToken"]["role"]) == ("local", [], "write")
+
+
+def test_repositories_are_found_by_owner_and_word(api: HfApi) -> None:
+    for name in ("alice/tiny-flux", "alice/other", "bob/tiny-flux"):
+        api.create_repo(name)
+    api.create_repo("alice/tiny-data", repo_type="dataset")
+    assert [model.id for model in api.list_models(author="alice")] == ["alice/other", "alice/tiny-flux"]
+    assert [model.id for model in api.list_models(search="FLUX")] == ["alice/tiny-flux", "bob/tiny-flux"]
+    assert [dataset.id for dataset in api.list_datasets()] == ["alice/tiny-data"]
+
+
+def test_settings_and_bodies_of_the_wrong_type_are_refused(endpoint: str, api: HfApi, repo: str) -> None:
+    at = f"{endpoint}/api/models/{repo}"
+    for method, url, body in (
+        ("PUT", f"{at}/settings", {"gated": 0}),
+        ("PUT", f"{at}/settings", {"gated": "maybe"}),
+        ("PUT", f"{at}/settings", {"visibility": ["public"]}),
+        ("POST", f"{at}/preupload/main", {"files": {"a": 1}}),
+        ("POST", f"{at}/preupload/main", {"files": [1]}),
+        ("POST", f"{at}/branch/dev", {"startingPoint": 1}),
+        ("POST", f"{at}/tag/main", {}),
+        ("POST", f"{at}/discussions", {"title": 3}),
+        ("POST", f"{endpoint}/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": 1}),
+        ("POST", f"{endpoint}/api/repos/create", {"name": 1}),
+        ("POST", f"{endpoint}/api/repos/create", {"name": "a", "organization": 1}),
+        ("POST", f"{endpoint}/api/repos/create", {"name": "a", "type": "space", "sdk": 1}),
+        ("POST", f"{endpoint}/api/repos/create", {"name": "a", "type": "kernel-of-truth"}),
+        ("POST", f"{endpoint}/api/repos/move", {"fromRepo": "a", "toRepo": "b/c"}),
+        ("POST", f"{endpoint}/api/repos/create", [1]),
+    ):
+        assert httpx2.request(method, url, json=body).status_code == 400, (url, body)
+    assert api.model_info(repo).gated is False

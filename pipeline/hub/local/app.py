@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
@@ -15,7 +15,6 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import PublishError
 from pipeline.hub.local import card, discussions, info, lfs, listing, preupload, refs, repos, storage
@@ -23,6 +22,9 @@ from pipeline.hub.local.commits import commit
 from pipeline.hub.local.download import resolve
 from pipeline.hub.local.refusals import RefusedError, repo_not_found
 from pipeline.hub.local.web import Hub, answering, refused
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class _Kind(Convertor[str]):
@@ -52,6 +54,7 @@ _CALLS = (
     ("POST", "/api/repos/create", repos.create),
     ("POST", "/api/repos/move", repos.move),
     ("DELETE", "/api/repos/delete", repos.delete),
+    ("GET", "/api/{kind:kind}", info.list_repos),
     ("GET", f"{_REPO}", info.repo_info),
     ("GET", f"{_REPO}/revision/{{rev:rev}}", info.repo_info),
     ("PUT", f"{_REPO}/settings", repos.change_settings),
@@ -62,6 +65,7 @@ _CALLS = (
     ("POST", f"{_REPO}/paths-info/{{rev:rev}}", listing.paths_info),
     ("POST", f"{_REPO}/preupload/{{rev:rev}}", preupload.preupload),
     ("GET", f"{_REPO}/refs", refs.list_refs),
+    ("POST", f"{_REPO}/super-squash/{{rev:rev}}", refs.super_squash),
     ("GET", f"{_REPO}/commits/{{rev:rev}}", refs.list_commits),
     ("POST", f"{_REPO}/branch/{{rev:rev}}", refs.create_branch),
     ("DELETE", f"{_REPO}/branch/{{rev:rev}}", refs.delete_branch),
@@ -125,7 +129,7 @@ class _Wire:
             await send(message)
 
         # A revision such as refs%2Fpr%2F1 is one segment of the path, which unquoting first would lose.
-        await self._app({**scope, "path": scope["raw_path"].decode("ascii")}, receive, send_marked)
+        await self._app({**scope, "path": scope["raw_path"].decode("latin-1")}, receive, send_marked)
 
 
 def _app(hub: Hub, routes: list[Route]) -> Starlette:

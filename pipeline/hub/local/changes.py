@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.files import git_blob_sha1
+from pipeline.hub.local.bodies import parsed
 from pipeline.hub.local.git import pointer_id
 from pipeline.hub.local.gitattributes import LARGE_BYTES, tracks, with_tracked
 from pipeline.hub.local.names import checked_path
@@ -42,7 +42,7 @@ class Changes:
             RefusedError: 400 for a line that is none, an unsafe path, or a large file that was never uploaded.
         """
         try:
-            row = json.loads(line)
+            row = parsed(line)
             key, value = row["key"], row["value"]
             match key:
                 case "header":
@@ -89,9 +89,9 @@ def small_blob(content: bytes, objects: Objects) -> Blob:
     return Blob(git_blob_sha1(content), len(content), objects.add(content), lfs=False)
 
 
-def read_attributes(files: dict[str, Blob], objects: Objects) -> str:
-    """Return a tree's ``.gitattributes``."""
-    blob = files.get(_ATTRIBUTES)
+def read_text(files: dict[str, Blob], path: str, objects: Objects) -> str:
+    """Return the text of a file; one that is not there is empty."""
+    blob = files.get(path)
     return "" if blob is None else objects.path(blob.sha256).read_text(encoding="utf-8", errors="replace")
 
 
@@ -129,7 +129,7 @@ def _delete_folder(files: dict[str, Blob], folder: str) -> None:
 
 def _track_large_files(files: dict[str, Blob], paths: list[str], objects: Objects) -> None:
     """Add large files that no rule covers to ``.gitattributes``, as the Hub does, so that a git clone is right."""
-    before = attributes = read_attributes(files, objects)
+    before = attributes = read_text(files, _ATTRIBUTES, objects)
     for path in paths:
         if not tracks(attributes, path):
             attributes = with_tracked(attributes, path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.hub.local.changes import Changes
@@ -13,6 +14,9 @@ from pipeline.hub.local.records import Commit, State
 from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, has_moved, revision_not_found
 from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.web import Call, call_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _LINE_BYTES = 32 << 20  # a file of 10 MiB in base64, with room to spare
 

@@ -11,7 +11,7 @@ from pipeline.hub.local.refusals import entry_not_found, gated
 from pipeline.hub.local.web import Call
 
 
-class LargeFileResponse(FileResponse):
+class StreamedFile(FileResponse):
     """A file or ranges of it, read in larger pieces than usual: gigabytes go through here."""
 
     chunk_size = PIECE
@@ -35,4 +35,4 @@ def resolve(call: Call) -> Response:
         return Response(status_code=302, headers=headers | {"Location": call.hub.signed("objects", blob.sha256)})
     media_type = guess_type(path)[0] or "text/plain"
     headers |= {"ETag": f'"{blob.oid}"', "X-Content-Type-Options": "nosniff"}
-    return LargeFileResponse(call.hub.store.objects.path(blob.sha256), headers=headers, media_type=media_type)
+    return StreamedFile(call.hub.store.objects.path(blob.sha256), headers=headers, media_type=media_type)

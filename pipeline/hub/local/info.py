@@ -1,4 +1,4 @@
-"""Route for everything the Hub tells about a repository at a revision."""
+"""Routes for what the Hub tells about whole repositories."""
 
 from __future__ import annotations
 
@@ -9,20 +9,41 @@ from starlette.responses import JSONResponse, Response
 from pipeline.hub.local.card import BadCardError, library_of, metadata_of, tags_of
 from pipeline.hub.local.gitattributes import LARGE_BYTES
 from pipeline.hub.local.objects import Objects
+from pipeline.hub.local.pages import page_of
 from pipeline.hub.local.records import Blob, Tree
-from pipeline.hub.local.web import Call
+from pipeline.hub.local.repository import Repository
+from pipeline.hub.local.web import Call, may_see
 
 
 def repo_info(call: Call) -> Response:
     """Describe a repository, with ``blobs`` also the size and ids of each file."""
-    repository = call.repository()
+    with_blobs = call.query.get("blobs", "").lower() in {"1", "true"}
+    return JSONResponse(_described(call, call.repository(), call.where.get("rev", "main"), with_blobs=with_blobs))
+
+
+def list_repos(call: Call) -> Response:
+    """List what the caller may see of one kind, by ``author`` and by a word that the id contains, in pages."""
+    author, word = call.query.get("author"), call.query.get("search", "").lower()
+    found = [
+        repository
+        for repository in call.hub.store.all(call.where["kind"])
+        if author in {None, repository.namespace}
+        and word in repository.repo_id.lower()
+        and may_see(call.caller, repository)
+    ]
+    page, headers = page_of(call, found, call.hub.limits.page)
+    return JSONResponse(
+        [_described(call, repository, "main", with_blobs=False) for repository in page], headers=headers
+    )
+
+
+def _described(call: Call, repository: Repository, revision: str, *, with_blobs: bool) -> dict[str, Any]:
     state = repository.state()
-    commit = repository.commit(repository.resolve(call.where.get("rev", "main"), state))
+    commit = repository.commit(repository.resolve(revision, state))
     tree = repository.tree(commit.tree)
     metadata = _metadata(call.hub.store.objects, tree)
     library = library_of(metadata, set(tree.files)) if repository.kind == "models" else None
-    with_blobs = call.query.get("blobs", "").lower() in {"1", "true"}
-    info: dict[str, Any] = {
+    described: dict[str, Any] = {
         "_id": commit.oid[:24],
         "id": repository.repo_id,
         "author": repository.namespace,
@@ -40,10 +61,11 @@ def repo_info(call: Call) -> Response:
         "usedStorage": sum(blob.size for blob in tree.files.values()),
     }
     if repository.kind == "models":
-        info |= {"modelId": repository.repo_id, "library_name": library, "pipeline_tag": metadata.get("pipeline_tag")}
+        of_model = {"library_name": library, "pipeline_tag": metadata.get("pipeline_tag")}
+        described |= {"modelId": repository.repo_id, **of_model}
     if repository.kind == "spaces":
-        info["sdk"] = state.sdk
-    return JSONResponse(info)
+        described["sdk"] = state.sdk
+    return described
 
 
 def _metadata(objects: Objects, tree: Tree) -> dict[str, Any]:

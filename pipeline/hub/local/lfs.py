@@ -25,7 +25,7 @@ def batch(call: Call) -> Response:
     if wanted.get("operation") != "upload" or wanted.get("hash_algo", "sha256") != "sha256":
         raise bad_request("Only uploads by SHA-256 are possible here; downloads go through resolve.")
     verify = f"{call.url.removesuffix('/batch')}/verify"
-    objects = [_instructions(call.hub, row, verify) for row in wanted.get("objects", [])]
+    objects = [_instructions(call.hub, row, verify) for row in call.rows("objects")]
     return JSONResponse({"transfer": "basic", "objects": objects, "hash_algo": "sha256"}, media_type=_MEDIA)
 
 

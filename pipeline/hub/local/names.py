@@ -44,8 +44,8 @@ def checked_path(path: str) -> str:
         any(segment in {"", ".", ".."} or segment.lower() == ".git" for segment in segments)
         or "\\" in path
         or _CONTROL.search(path)
-        or len(_utf8(path)) > _PATH_BYTES
-        or any(len(_utf8(segment)) > _SEGMENT_BYTES for segment in segments)
+        or len(path.encode()) > _PATH_BYTES
+        or any(len(segment.encode()) > _SEGMENT_BYTES for segment in segments)
     ):
         raise bad_request(f"The path {path[:_SEGMENT_BYTES]!r} is not allowed in a repository.")
     return path
@@ -55,14 +55,6 @@ def checked_ref_name(name: str) -> str:
     """Return the short name of a branch or tag after git's own rules (``git check-ref-format``)."""
     if not name or name[0] in "-./" or name[-1] in "./" or name.startswith("refs/") or _REF_FORBIDS.search(name):
         raise bad_request(f"Invalid reference for a branch or tag: {name!r}")
-    if len(_utf8(name)) > _SEGMENT_BYTES:
+    if len(name.encode()) > _SEGMENT_BYTES:
         raise bad_request("The name of this branch or tag is too long.")
     return name
-
-
-def _utf8(text: str) -> bytes:
-    """Encode a name, refusing half of a surrogate pair, which JSON can carry and UTF-8 cannot."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise bad_request("A name has to be valid Unicode text.") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from pipeline.hub.local.changes import read_attributes
+from pipeline.hub.local.changes import read_text
 from pipeline.hub.local.gitattributes import LARGE_BYTES, ignores, is_binary, tracks
 from pipeline.hub.local.names import checked_path
 from pipeline.hub.local.refusals import bad_request
@@ -19,19 +19,18 @@ def preupload(call: Call) -> Response:
     """Answer for each file: how to upload it, whether to ignore it, and the id of what its path holds now."""
     files = call.writable().tree_at(call.where["rev"]).files
     objects = call.hub.store.objects
-    attributes = read_attributes(files, objects)
-    gitignore = call.json().get("gitIgnore")
-    if gitignore is None and (blob := files.get(".gitignore")):
-        gitignore = objects.path(blob.sha256).read_text(encoding="utf-8", errors="replace")
+    attributes = read_text(files, ".gitattributes", objects)
+    committed = read_text(files, ".gitignore", objects)
+    gitignore = call.text("gitIgnore", committed)
     answers = []
-    for path, size, sample in map(_asked, call.json().get("files", [])):
+    for path, size, sample in map(_asked, call.rows("files")):
         large = size > LARGE_BYTES or tracks(attributes, path) or is_binary(sample)
         held = files.get(path)
         answers.append(
             {
                 "path": path,
                 "uploadMode": "lfs" if large else "regular",
-                "shouldIgnore": ignores(gitignore or "", path),
+                "shouldIgnore": ignores(gitignore, path),
                 "oid": None if held is None else held.sha256 if held.lfs else held.oid,
             }
         )

@@ -35,6 +35,18 @@ def delete_tag(call: Call) -> Response:
     return _delete_ref(call, f"refs/tags/{call.where['rev']}")
 
 
+def super_squash(call: Call) -> Response:
+    """Replace a branch's history by one commit of what it holds."""
+    repository, ref = call.writable(), f"refs/heads/{call.where['rev']}"
+    with repository.changing() as state:
+        if ref not in state.refs:
+            raise revision_not_found(call.where["rev"])
+        files = repository.tree_at(state.refs[ref]).files
+        made = repository.add_commit(files, (), (call.text("message"), ""), call.caller.name)
+        state.refs[ref] = made.oid
+    return JSONResponse({"commitOid": made.oid})
+
+
 def list_refs(call: Call) -> Response:
     """List branches and tags, and on request the pull requests'."""
     refs = call.repository().state().refs

@@ -8,11 +8,9 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline.hub.local.access import require_login, require_write
 from pipeline.hub.local.names import checked_repo_id, kind_of
-from pipeline.hub.local.records import Gated, State, Visibility, now
+from pipeline.hub.local.records import State, Visibility, now
 from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, gated, repo_not_found
-from pipeline.hub.local.web import Call
-
-_GATES: tuple[Gated, ...] = ("auto", "manual", False)
+from pipeline.hub.local.web import Call, may_see
 
 
 def create(call: Call) -> Response:
@@ -21,7 +19,8 @@ def create(call: Call) -> Response:
     require_login(call.caller)
     kind, repo_id = kind_of(wanted.get("type")), _named(call)
     require_write(call.caller, repo_id.split("/", maxsplit=1)[0])
-    state = State(created=now(), visibility=_visibility(wanted, "public"), sdk=wanted.get("sdk"))
+    sdk = call.text("sdk") if kind == "spaces" else None
+    state = State(created=now(), visibility=_visibility(wanted, "public"), sdk=sdk)
     try:
         repository = call.hub.store.create(kind, repo_id, state)
     except RefusedError as refusal:
@@ -58,11 +57,12 @@ def move(call: Call) -> Response:
 def change_settings(call: Call) -> Response:
     """Set who sees a repository and whether its files are given to everyone who does."""
     repository, wanted = call.writable(), call.json()
-    if "gated" in wanted and wanted["gated"] not in _GATES:
+    gate = wanted.get("gated")
+    if gate is not None and gate is not False and gate not in ("auto", "manual"):
         raise bad_request("'gated' has to be 'auto', 'manual' or false.")
     with repository.changing() as state:
         state.visibility = _visibility(wanted, state.visibility)
-        state.gated = wanted.get("gated", state.gated)
+        state.gated = state.gated if gate is None else gate
     return JSONResponse(
         {"visibility": state.visibility, "private": state.visibility == "private", "gated": state.gated}
     )
@@ -108,7 +108,7 @@ def agent_harnesses(_: Call) -> Response:
 
 
 def _named(call: Call) -> str:
-    owner = call.json().get("organization") or call.caller.name
+    owner = call.caller.name if call.json().get("organization") is None else call.text("organization")
     return checked_repo_id(owner, call.text("name"))
 
 
@@ -116,7 +116,7 @@ def _require_change(call: Call, kind: str, repo_id: str) -> None:
     """Let only a writer go on, and keep a private repository's existence from everyone outside."""
     require_login(call.caller)
     repository = call.hub.store.find(kind, repo_id)
-    if repository.state().visibility == "private" and not call.caller.belongs_to(repository.namespace):
+    if not may_see(call.caller, repository):
         raise repo_not_found()
     require_write(call.caller, repository.namespace)
 

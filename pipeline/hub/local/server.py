@@ -10,16 +10,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.errors import CannotHereError
 from pipeline.hub.local.access import Door
 from pipeline.hub.local.app import hub_app, storage_app
 from pipeline.hub.local.store import Store
 from pipeline.hub.local.web import Hub, Limits
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _HOST = "127.0.0.1"
 
@@ -54,6 +56,8 @@ def running(
         try:
             while thread.is_alive() and not server.started:
                 time.sleep(0.002)
+            if not server.started:
+                raise CannotHereError("The embedded Hub did not start; its thread has ended.")
             yield hub.endpoint
         finally:
             server.should_exit = True

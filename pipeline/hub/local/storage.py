@@ -9,15 +9,18 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.files import PIECE
-from pipeline.hub.local.download import LargeFileResponse
+from pipeline.hub.local.download import StreamedFile
 from pipeline.hub.local.refusals import RefusedError, bad_request, entry_not_found
 from pipeline.hub.local.web import Hub, hub_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -34,7 +37,7 @@ async def get(request: Request) -> Response:
     path = hub.store.objects.path(sha256)
     if not path.is_file():
         raise entry_not_found(f"There is no object {sha256}.")
-    return LargeFileResponse(path, headers={"ETag": f'"{sha256}"'}, media_type="application/octet-stream")
+    return StreamedFile(path, headers={"ETag": f'"{sha256}"'}, media_type="application/octet-stream")
 
 
 async def put(request: Request) -> Response:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, unquote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.errors import PublishError
 from pipeline.hub.local.access import Caller, Door, require_write
+from pipeline.hub.local.bodies import parsed
 from pipeline.hub.local.names import url_prefix
 from pipeline.hub.local.refusals import RefusedError, bad_request, repo_not_found
 from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.store import Store
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers, QueryParams
+    from starlette.requests import Request
 
 _BODY_BYTES = 64 << 20  # far above any call that is not itself a file or a commit
 
@@ -81,10 +83,7 @@ class Call:
 
     def json(self) -> dict[str, Any]:
         """Return the body, which has to be a JSON object; an empty body is an empty one."""
-        try:
-            value = json.loads(self.body or b"{}")
-        except ValueError as error:
-            raise bad_request("The body is not JSON.") from error
+        value = parsed(self.body or b"{}")
         if value is not None and not isinstance(value, dict):
             raise bad_request("The body is not a JSON object.")
         return value or {}
@@ -96,6 +95,13 @@ class Call:
             raise bad_request(f"{name!r} has to be a string.")
         return value
 
+    def rows(self, name: str) -> list[Any]:
+        """Return a field of the body that has to be a list."""
+        value = self.json().get(name, [])
+        if not isinstance(value, list):
+            raise bad_request(f"{name!r} has to be a list.")
+        return value
+
     def form(self, name: str) -> list[str]:
         """Return all values of a field of a URL-encoded form."""
         return parse_qs(self.body.decode(errors="replace"), keep_blank_values=True).get(name, [])
@@ -103,7 +109,7 @@ class Call:
     def repository(self) -> Repository:
         """Return the repository of the address, if the caller may know of it."""
         repository = self.hub.store.find(self.where.get("kind", "models"), f"{self.where['ns']}/{self.where['name']}")
-        if repository.state().visibility == "private" and not self.caller.belongs_to(repository.namespace):
+        if not may_see(self.caller, repository):
             raise repo_not_found()
         return repository
 
@@ -112,6 +118,11 @@ class Call:
         repository = self.repository()
         require_write(self.caller, repository.namespace)
         return repository
+
+
+def may_see(caller: Caller, repository: Repository) -> bool:
+    """Say whether a caller may know of a repository: a private one exists for its own namespace alone."""
+    return repository.state().visibility != "private" or caller.belongs_to(repository.namespace)
 
 
 def hub_of(request: Request) -> Hub:
