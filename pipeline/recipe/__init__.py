@@ -1,5 +1,6 @@
 """The recipe: what an author wrote, typed, with every mistake in it told at once and in its place."""
 
+from pipeline.recipe.editor import json_schema
 from pipeline.recipe.load import Loaded, load, problems
 from pipeline.recipe.problems import InvalidRecipe, Problem
 from pipeline.recipe.prompts import Prompt, read_prompts
@@ -17,6 +18,7 @@ __all__ = [
     "Recipe",
     "SchemeRules",
     "Vocabulary",
+    "json_schema",
     "load",
     "problems",
     "read_prompts",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe import quantization
 from pipeline.recipe.check import Check
-from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, describe
+from pipeline.recipe.nodes import EnoughError, Mapping, Node, Page, Place, Scalar, describe
 from pipeline.recipe.parse import parse
 from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
 from pipeline.recipe.reader import FAILED, Reader
@@ -49,7 +50,9 @@ def load(path: Path, vocabulary: Vocabulary) -> Loaded:
 
     """
     text, page = _open(path)
-    recipe = FAILED if page.problems else _read(page, path.parent, vocabulary)
+    recipe = FAILED
+    with suppress(EnoughError):  # the page has the problems that were found until then
+        recipe = FAILED if page.problems else _read(page, path.parent, vocabulary)
     if page.problems or recipe is FAILED:
         raise InvalidRecipe(page.problems)
     return Loaded(recipe, path, text)

@@ -98,6 +98,10 @@ class Mapping(Node):
         return next((key for key, _ in self.entries if key.text == word), None)
 
 
+class EnoughError(Exception):
+    """A page has so many problems that the rest is not looked for; they are on the page."""
+
+
 @dataclass
 class Page:
     """The text of one recipe, and the problems found in it so far."""
@@ -110,14 +114,15 @@ class Page:
         self.lines = self.text.split("\n")
 
     def report(self, at: Place, text: str, suggestion: str = "") -> None:
-        """Note a problem at a place."""
+        """Note a problem at a place; past `MOST` of them raise `EnoughError`."""
         excerpt = self.lines[at.line - 1] if at.line <= len(self.lines) else ""
         problem = Problem(self.file, at.line, at.column, text, excerpt, suggestion, at.width)
+        if problem not in self.problems:  # a part and its whole may find the same
+            self.problems.append(problem)
         if len(self.problems) == MOST:
             last = Problem(self.file, len(self.lines), 1, f"more than {MOST} problems; correct the first ones")
             self.problems.append(last)
-        elif len(self.problems) < MOST and problem not in self.problems:  # a part and its whole may find the same
-            self.problems.append(problem)
+            raise EnoughError
 
 
 def find(node: Node | None, *path: str) -> Node | None:

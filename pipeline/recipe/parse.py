@@ -106,9 +106,10 @@ class _Tree:
             self.page.report(place, f"'{tag}' is a YAML tag; remove it, and quote what must stay text")
 
     def scalar(self, event: Any, place: Place) -> Node:
-        text = str(event.value)
-        if _CONTROL.search(text):  # an escape such as "\0" or half of a surrogate pair
-            self.page.report(place, f"{text!r} has a character that is no text")
+        # JSON spells one character as two escapes, and YAML takes JSON; ruamel.yaml 0.19 leaves the halves apart.
+        text = str(event.value).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        if "\ufffd" in text or _CONTROL.search(text):  # half a character, or an escape such as "\0"
+            self.page.report(place, f"{event.value!r} has a character that is no text")
             return Unreadable(place)
         return Scalar(place, text, plain=event.style is None)
 

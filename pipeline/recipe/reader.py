@@ -162,7 +162,9 @@ class Reader:
     def _read_union(self, node: Node, kinds: tuple[Any, ...]) -> Any:
         if all(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
             return self._read_alternative(node, kinds)
-        if type(None) in kinds and isinstance(node, Scalar) and node.is_null:
+        if (
+            type(None) in kinds and isinstance(node, Scalar) and node.is_null and node.text
+        ):  # spelled out, not forgotten
             return None
         rest = [kind for kind in kinds if kind is not type(None)]
         return self.read(node, rest[0]) if len(rest) == 1 else self._read_scalar(node, Any)

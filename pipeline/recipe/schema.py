@@ -11,17 +11,26 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from pipeline.recipe import names
 
+
+def _written(pattern: str) -> WithJsonSchema:
+    """Return what an editor is told of a text that a function judges."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
 Argument = str | bool | int | float | None
-Component = Annotated[str, AfterValidator(names.component)]
-Target = Annotated[str, AfterValidator(names.target)]
-RecipePath = Annotated[str, AfterValidator(names.path)]
+Component = Annotated[str, AfterValidator(names.component), _written(f"^{names.COMPONENT}$")]
+Target = Annotated[str, AfterValidator(names.target), _written(f"^{names.TARGET}$")]
+Keyword = Annotated[str, AfterValidator(names.argument), _written(f"^{names.COMPONENT}$")]
+RecipePath = Annotated[str, AfterValidator(names.path), _written(".")]
 Text = Annotated[str, Field(min_length=1)]
+Commit = Annotated[str, _written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -43,7 +52,7 @@ class HubSource(Clause):
     """A model repository on the Hub at one commit."""
 
     repo: Annotated[str, AfterValidator(names.repository)] = Field(description="The repository, `namespace/name`.")
-    revision: str = Field(description="The commit: 40 hex digits, never a branch.")
+    revision: Commit = Field(description="The commit, never a branch.")
 
     @field_validator("revision")
     @classmethod
@@ -128,7 +137,7 @@ class ClipScore(Clause):
     model: Annotated[str, AfterValidator(names.model)] = Field(
         description="The judging model: `namespace/name` on the Hub, or a folder that begins with `./`, `../` or `/`."
     )
-    revision: str | None = _optional("The judging model's commit on the Hub: 40 hex digits.")
+    revision: Commit | None = _optional("The judging model's commit on the Hub: 40 hex digits.")
     drop: DropAtMost = Field(description="How far the score may drop.")
 
     @field_validator("revision")
@@ -143,6 +152,8 @@ class ClipScore(Clause):
 class Require(Clause):
     """What a target must reach to be published; at least one requirement."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     psnr: AtLeast | None = _optional("Peak signal-to-noise ratio against the source's images.")
     ssim: SimilarityAtLeast | None = _optional("Structural similarity to the source's images.")
     clip_score: ClipScore | None = _optional("How well the images fit their prompts, against the source's.")
@@ -151,7 +162,7 @@ class Require(Clause):
 
     @model_validator(mode="after")
     def _has_one(self) -> Require:
-        if not self.model_fields_set:
+        if all(value is None for _, value in self):
             raise names.UnfitError(f"nothing is required; write at least one of {', '.join(type(self).model_fields)}")
         return self
 
@@ -161,9 +172,7 @@ class Validation(Clause):
 
     prompts: RecipePath = Field(description='A .jsonl file of {"prompt": ..., "label": ...}, relative to the recipe.')
     seeds: tuple[Seed, ...] = Field(min_length=1, description="One image a prompt is made from each seed.")
-    call: dict[Annotated[str, AfterValidator(names.argument)], Argument] = Field(
-        default_factory=dict, description="Keyword arguments of the pipeline's call."
-    )
+    call: dict[Keyword, Argument] = Field(default_factory=dict, description="Keyword arguments of the pipeline's call.")
     require: Require = Field(description="What a target must reach to be published.")
 
     @field_validator("seeds")

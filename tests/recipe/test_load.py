@@ -1,0 +1,178 @@
+"""What a recipe without mistakes becomes, and the mistakes that are no line of the file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.errors import RecipeError
+from pipeline.files import digest_of
+from pipeline.recipe import (
+    FolderSource,
+    HubSource,
+    InvalidRecipe,
+    Prompt,
+    Recipe,
+    Vocabulary,
+    load,
+    problems,
+    read_prompts,
+)
+
+HERE = Path(__file__).parent
+GOOD = HERE / "good.yaml"
+TEXT = GOOD.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def written(tmp_path: Path, vocabulary: Vocabulary):
+    """Load a text as a recipe beside the prompts."""
+    (tmp_path / "prompts.jsonl").write_bytes((HERE / "prompts.jsonl").read_bytes())
+
+    def write(text: str | bytes) -> Recipe:
+        path = tmp_path / "recipe.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load(path, vocabulary).recipe
+
+    return write
+
+
+def test_a_recipe_is_read_as_written_with_its_place(vocabulary: Vocabulary) -> None:
+    loaded = load(GOOD, vocabulary)
+    assert loaded.text == GOOD.read_bytes()
+    assert loaded.resolve(loaded.recipe.validation.prompts) == HERE / "prompts.jsonl"
+    assert isinstance(loaded.recipe.source, HubSource)
+    assert loaded.recipe.repositories == {
+        "bnb-nf4": "my-org/FLUX.1-dev-bnb-nf4",
+        "torchao-int8": "my-org/FLUX.1-dev-torchao-int8",
+    }
+    assert problems(GOOD, vocabulary) == []
+
+
+def test_the_digest_does_not_depend_on_what_the_author_spelled_out(written) -> None:
+    spelled = TEXT.replace(
+        "double_quant: true", "double_quant: true, compute_dtype: bfloat16, dtype: bfloat16, keep: []"
+    )
+    assert digest_of(written(spelled).model_dump(mode="json")) == digest_of(written(TEXT).model_dump(mode="json"))
+    assert written(TEXT.replace("min: 18", "min: 18.0")) == written(TEXT)
+    assert "ssim" not in written(TEXT).model_dump_json()
+
+
+@pytest.mark.parametrize("revision", ["1234567890" * 4, "0" * 40, "1e5" + "0" * 37, "0x" + "1" * 38])
+def test_a_revision_keeps_its_spelling(written, revision: str) -> None:
+    text = TEXT.replace("3de623fc3c33e44ffbe2bad470d0f45bccf2eb21", revision)
+    if "x" in revision:
+        with pytest.raises(InvalidRecipe, match="is a branch or tag"):
+            written(text)
+    else:
+        assert written(text).source.revision == revision
+
+
+@pytest.mark.parametrize("word", ["no", "0123456", "1e5", "1_000", "2026-01-31", "true", "0o17"])
+def test_a_name_is_the_word_that_was_written(written, word: str) -> None:
+    assert written(TEXT.replace("my-org", word)).destination.namespace == word
+
+
+def test_free_values_follow_yaml_1_2(written) -> None:
+    call = "call: {a: no, b: 0123, c: 1e2, d: true, e: null, f: '1', g: 2026-01-31, h: 0x10, i: 12:30, j: 1_0}"
+    recipe = written(TEXT.replace(next(line for line in TEXT.split("\n") if "call:" in line), "  " + call))
+    values = {"a": "no", "b": 123, "c": 100.0, "d": True, "e": None, "f": "1", "g": "2026-01-31"}
+    assert recipe.validation.call == values | {"h": 16, "i": "12:30", "j": "1_0"}
+    assert [type(value) for value in recipe.validation.call.values()][:4] == [str, int, float, bool]
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text])
+def test_line_ends_and_byte_order_marks_change_nothing(written, change) -> None:
+    assert written(change(TEXT)) == written(TEXT)
+
+
+def test_a_folder_is_a_source_and_names_its_components_libraries(written, tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "model_index.json").write_text(
+        '{"transformer": ["diffusers", "T"], "text_encoder_2": ["x", "C"]}'
+    )
+    source = "\n".join(TEXT.split("\n")[2:4])
+    recipe = written(TEXT.replace(source, "  path: tiny"))
+    assert recipe.source == FolderSource(path="tiny")
+    assert recipe.repositories["bnb-nf4"] == "my-org/tiny-bnb-nf4"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("flux.yml", "there is no such file; did you mean 'flux.yaml'?"),
+        (".", "this is a folder; name the recipe in it"),
+    ],
+)
+def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path, vocabulary: Vocabulary, name: str, said: str) -> None:
+    (tmp_path / "flux.yaml").touch()
+    (found,) = problems(tmp_path / name, vocabulary)
+    assert str(found) == f"{tmp_path / name}: {said}"
+
+
+def test_an_invalid_recipe_is_an_error_with_a_remedy(vocabulary: Vocabulary) -> None:
+    path = HERE / "bad" / "unknown_key.yaml"
+    with pytest.raises(RecipeError) as caught:
+        load(path, vocabulary)
+    assert caught.value.exit_code == 2
+    lines = str(caught.value).split("\n")
+    assert lines[0].endswith("unknown key 'shceme'; did you mean 'scheme'?")
+    assert lines[-1] == f"{path}: The recipe has one problem. Correct the recipe, then run `publish check {path}`."
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "a: " + "[" * 60_000,
+        "a: " + "{a: " * 30_000,
+        "- " * 60_000,
+        "".join(f"{' ' * depth}a:\n" for depth in range(450)),
+        "a: " + "9" * 120_000,
+        "a: 1e" + "9" * 120_000,
+        "".join(f"k{number}: &a{number} 1\n" for number in range(8_000)),
+        "a: [" + "*a, " * 30_000 + "]",
+        "? " * 60_000,
+        "#" * 120_000,
+        "\n" * 120_000,
+        "x" * (1 << 20),
+    ],
+    ids=lambda bomb: bomb[:12].strip().replace("\n", " "),
+)
+def test_absurd_files_are_refused_in_seconds(bomb: str, written) -> None:
+    started = time.monotonic()
+    with pytest.raises(InvalidRecipe) as caught:
+        written(bomb)
+    assert time.monotonic() - started < 20
+    assert len(str(caught.value)) < 100_000
+
+
+def test_a_recipe_made_by_a_program_is_held_to_the_same_rules(vocabulary: Vocabulary) -> None:
+    document = load(GOOD, vocabulary).recipe.model_dump(mode="json")
+    document["destination"]["name"] = "flux"
+    with pytest.raises(ValidationError, match="all 2 targets would be called 'flux'"):
+        Recipe.model_validate_json(json.dumps(document))
+
+
+def test_prompts_are_read_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a seven", "label": "7"}\n\n{"prompt": "a fox"}\n')
+    assert read_prompts(path) == (Prompt("a seven", "7"), Prompt("a fox"))
+    path.write_text("{}\n")
+    with pytest.raises(RecipeError, match="Line 1: the key 'prompt' is missing"):
+        read_prompts(path)
+
+
+def test_reading_a_recipe_imports_no_torch() -> None:
+    program = (
+        "import sys, pipeline.recipe; print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=HERE.parents[1]
+    )
+    assert run.stdout == "[]\n"
