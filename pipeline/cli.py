@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from pipeline.files import human_size
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine, Outcome
+    from pipeline.hub.client import Hub
     from pipeline.plan import TargetPlan
     from pipeline.recipe import Loaded, Vocabulary
 
@@ -112,7 +115,9 @@ def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
     from pipeline.plan import chosen
 
     with engine_for(recipe, hub) as engine:
-        for name in chosen(engine.loaded.recipe, tuple(target or ())):
+        names = chosen(engine.loaded.recipe, tuple(target or ()))
+        engine.prepare(names)
+        for name in names:
             made, remote = engine.plan(name)
             tag = published_as(made, remote)
             session.console.result(plan_json(made, tag))
@@ -136,7 +141,9 @@ def run(
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
     with engine_for(recipe, hub) as engine:
-        for name in chosen(engine.loaded.recipe, tuple(target or ())):
+        names = chosen(engine.loaded.recipe, tuple(target or ()))
+        engine.prepare(names)
+        for name in names:
             try:
                 outcomes.append(engine.run(name, stop_after))
             except PublishError as error:
@@ -169,17 +176,18 @@ def engine_for(recipe: Path, hub: str) -> Iterator[Engine]:
     home = session.home(recipe)
     with ExitStack() as stack:
         stack.enter_context(session.console)
-        endpoint = stack.enter_context(embedded(home)) if hub == "local" else hub or None
-        yield Engine(loaded, home, Hub(endpoint), Hub(), session.console.listen)
+        target = stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None)
+        yield Engine(loaded, home, target, Hub(), session.console.listen)
 
 
 @contextmanager
-def embedded(home: Path) -> Iterator[str]:
-    """Run the embedded Hub in this process."""
+def embedded(home: Path) -> Iterator[Hub]:
+    """Run the embedded Hub in this process; any token is its only user's."""
+    from pipeline.hub.client import Hub
     from pipeline.hub.local import running
 
     with running(home / "hub") as endpoint:
-        yield endpoint
+        yield Hub(endpoint, token="local")  # noqa: S106  no secret: the server is ours and on loopback
 
 
 def plan_json(made: TargetPlan, tag: str | None) -> dict[str, Any]:
@@ -263,6 +271,9 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Libraries warn about kernels and deprecations of their own; what a user can act on is told as an error.
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     try:
         sys.exit(guarded(lambda: app(standalone_mode=False)))
     except typer.Abort:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,6 +91,11 @@ class Engine:
         """Return a model repository on the Hub that has it."""
         hub = self.hub if self.hub.has(repo, revision) else self.fallback
         return hub.source(repo, revision)
+
+    def prepare(self, targets: Iterable[str]) -> None:
+        """Read the source's headers and ask the libraries about all components at once."""
+        with self.timed("prepare", ""):
+            self.planner.ask_ahead(targets)
 
     def plan(self, target: str) -> tuple[TargetPlan, RemoteState]:
         """Return a target's plan and what its repository looks like now."""

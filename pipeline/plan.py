@@ -6,8 +6,8 @@ same questions and described by the same card.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -17,16 +17,20 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends import BACKENDS
 from pipeline.checkpoint.layout import Component, Layout, Place, read_json, read_layout, read_slots
-from pipeline.checkpoint.linears import Answer, Question, SkipRule, ask, installed_versions
+from pipeline.checkpoint.linears import Answer, Question, SkipRule, ask, ask_ahead, installed_versions
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.stream import Weights, lay_out
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of, manifest_of
-from pipeline.recipe import FolderSource, Loaded, Prompt, Quantization, Recipe, read_prompts
+from pipeline.recipe import Loaded, Prompt, Quantization, Recipe, read_prompts
 
 BASE_MEMORY: Final = 700 << 20  # bytes that python, torch and a backend take before the first tensor
 COPIES: Final = 4  # of the largest tensor: as stored, as cast, as packed, and what the library needs between
 JUDGES: Final = ("torchmetrics",)
+
+
+Slots = Mapping[str, Mapping[str, Slot]]
+"""The tensors of each weight file of a component."""
 
 
 class Value(BaseModel):
@@ -151,7 +155,7 @@ class Asked:
 
     component: Component
     quantization: Quantization
-    slots: Mapping[str, dict[str, Slot]]
+    slots: Slots
     answer: Answer
     weights: Weights
 
@@ -180,36 +184,36 @@ class Asked:
         )
 
 
-def consult(place: Place, component: Component, quantization: Quantization, answers: Path) -> Asked:
-    """Ask the library about a component, or read what it said before, and lay out the result.
+def question_of(place: Place, component: Component, quantization: Quantization, slots: Slots) -> Question:
+    """Return what is asked of the library about a component.
 
     Raises:
-        RecipeError: The component cannot be quantized, or ``keep`` cannot be kept to.
-        SourceError: The source's headers or tensors are not what they should be.
-        CannotHereError: The library is not installed here.
+        RecipeError: The component cannot be quantized.
+        SourceError: Its config is not readable.
     """
-    where = f"{place.where}, {component.name}"
+    refuse_unfit(component, quantization, f"{place.where}, {component.name}")
     backend = BACKENDS[quantization.backend]
-    refuse_unfit(component, quantization, where)
-    slots = read_slots(place, component)
-    tensors = {name: slot for part in slots.values() for name, slot in part.items()}
-    question = Question(
+    return Question(
         library=component.library,  # type: ignore[arg-type]
         class_name=component.class_name,
         config=read_json(place, f"{component.name}/config.json"),
-        tensors={name: slot.header for name, slot in tensors.items()},
+        tensors={name: slot.header for part in slots.values() for name, slot in part.items()},
         dtype=quantization.dtype,
         quantization=backend.configuration(quantization.scheme, quantization.options),
         skip=SkipRule.model_validate(backend.SKIP),
         keep=quantization.keep,
     )
-    answer = ask(question, answers, where)
-    layouts = {
-        name: backend.layout(quantization.scheme, quantization.options, name, shape, conversion.dtype)
-        for name, conversion in answer.conversions.items()
-        if conversion.quantized
-        for shape in [tensors[name].shape[:: -1 if conversion.transposed else 1]]
-    }
+
+
+def lay_out_result(component: Component, quantization: Quantization, slots: Slots, answer: Answer) -> Asked:
+    """Lay out what a component becomes."""
+    backend = BACKENDS[quantization.backend]
+    tensors = {name: slot for part in slots.values() for name, slot in part.items()}
+    layouts = {}
+    for name, conversion in answer.conversions.items():
+        if conversion.quantized:
+            shape = tensors[name].shape[:: -1 if conversion.transposed else 1]
+            layouts[name] = backend.layout(quantization.scheme, quantization.options, name, shape, conversion.dtype)
     return Asked(component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library))
 
 
@@ -250,12 +254,14 @@ class Planner:
         place: Where its source lies.
         answers: The folder that keeps what libraries said.
         templates: The digest of each card template.
+        slots: The tensors of each component, once they were read.
     """
 
     loaded: Loaded
     place: Place
     answers: Path
     templates: Mapping[str, str]
+    slots: dict[str, Slots] = field(default_factory=dict)
 
     @cached_property
     def layout(self) -> Layout:
@@ -293,19 +299,36 @@ class Planner:
             versions=deciding_versions(backends),
         )
 
-    def consult(self, target: str, name: str) -> Asked:
-        """Ask about one component of a target.
+    def ask_ahead(self, targets: Iterable[str]) -> None:
+        """Ask the libraries about all components of these targets at once."""
+        pairs = [(target, name) for target in targets for name in self.loaded.recipe.targets[target]]
+        ask_ahead([self.question(*pair) for pair in pairs if pair[1] in self.layout.components], self.answers)
+
+    def question(self, target: str, name: str) -> Question:
+        """Return what is asked about one component of a target.
 
         Raises:
-            RecipeError: The source has no such component.
+            RecipeError: The source has no such component, or it cannot be quantized.
         """
         if name not in self.layout.components:
             known = ", ".join(self.layout.components)
-            raise RecipeError(
-                f"The source has no component {name!r}.", where=self.place.where, remedy=f"It has {known}."
-            )
+            reason = f"The source has no component {name!r}."
+            raise RecipeError(reason, where=self.place.where, remedy=f"It has {known}.")
+        component = self.layout.components[name]
+        if name not in self.slots:
+            self.slots[name] = read_slots(self.place, component)
+        return question_of(self.place, component, self.loaded.recipe.targets[target][name], self.slots[name])
+
+    def consult(self, target: str, name: str) -> Asked:
+        """Ask about one component of a target and lay out what it becomes.
+
+        Raises:
+            RecipeError: The component or its ``keep`` does not fit.
+            SourceError: Its tensors are not those of its class.
+        """
+        answer = ask(self.question(target, name), self.answers, f"{self.place.where}, {name}")
         quantization = self.loaded.recipe.targets[target][name]
-        return consult(self.place, self.layout.components[name], quantization, self.answers)
+        return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer)
 
     def repository_name(self, target: str) -> str:
         """Return the name of a target's repository without its namespace."""
@@ -335,9 +358,3 @@ def deciding_versions(backends: set[str]) -> dict[str, str]:
     """Return the versions of what decides over bytes and verdict: the libraries of these backends, no others."""
     libraries = sorted(BACKENDS[name].DISTRIBUTION for name in backends)
     return installed_versions(("quantpress", "torch", "diffusers", "transformers", *libraries, *JUDGES))
-
-
-def folder_of(recipe: Loaded) -> Path | None:
-    """Return the folder of a source that is on no Hub, or None."""
-    source = recipe.recipe.source
-    return recipe.resolve(source.path) if isinstance(source, FolderSource) else None

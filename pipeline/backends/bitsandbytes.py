@@ -56,7 +56,7 @@ def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:
+def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001  part of the protocol
     """Return the tensors of a weight, as ``Linear4bit`` and ``Linear8bitLt`` save them."""
     rows, columns = shape
     if scheme == "int8":

@@ -177,7 +177,7 @@ def weight_map(place: Place, index: str) -> dict[str, str]:
     return mapping
 
 
-def read_slots(place: Place, component: Component) -> dict[str, dict[str, Slot]]:
+def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, Slot]]:
     """Read the tensor headers of a component by ranges; the weights themselves are not read.
 
     Returns:
@@ -186,7 +186,7 @@ def read_slots(place: Place, component: Component) -> dict[str, dict[str, Slot]]
     Raises:
         SourceError: A header lies, or the index and the files disagree.
     """
-    slots = {
+    slots: dict[str, Mapping[str, Slot]] = {
         file: parse_header(
             lambda offset, length, file=file: place.read(file, offset, length),  # type: ignore[misc]
             place.files[file].size,

@@ -1,7 +1,7 @@
 """Asks diffusers or transformers what it makes of a component; run as a process of its own by `linears.ask`.
 
-Reads a `Question` from stdin, builds the model on the meta device, lets the library's own quantizer work on it, and
-writes an `Answer` as the last line of stdout. No weight is read and no memory is taken for one.
+Reads a `Question` a line from stdin, builds each model on the meta device, lets the library's own quantizer work on
+it, and writes an `Answer` each as the last lines of stdout. No weight is read and no memory is taken for one.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ def dtype_of(question: Question, prepared: Prepared, stored: str, parameter: str
 
 
 def _planned_dtype(prepared: Prepared, dtype: torch.dtype, parameter: str) -> torch.dtype:
-    """Follow the loader of transformers: a plan for modules kept in float32, else the dtype that the model was built in."""
+    """Follow the loader of transformers: modules planned in float32, else the dtype that the model was built in."""
     from transformers.core_model_loading import build_glob_alternation
 
     plan: dict[str, torch.dtype] = prepared.model._get_dtype_plan(dtype)
@@ -311,16 +311,22 @@ def config_text(question: Question, prepared: Prepared) -> str:
         return (Path(folder) / "config.json").read_text()
 
 
-def main() -> None:
-    """Answer the question on stdin."""
+def say(question: Question) -> dict[str, Any]:
+    """Return the answer to a question, or why there is none, as JSON."""
     try:
-        said: dict[str, Any] = answer(Question.model_validate_json(sys.stdin.read())).model_dump(mode="json")
+        return answer(question).model_dump(mode="json")
     except Refusal as refusal:
-        said = {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
+        return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
     except ImportError as error:
         remedy = "Install the backend's extra, for example pip install 'quantpress[all]'."
-        said = {"error": "environment", "what": f"A library is missing or broken: {error}.", "remedy": remedy}
-    sys.stdout.write("\n" + json.dumps(said) + "\n")
+        return {"error": "environment", "what": f"A library is missing or broken: {error}.", "remedy": remedy}
+
+
+def main() -> None:
+    """Answer the questions on stdin, one a line, with one line each at the end of stdout."""
+    questions = [Question.model_validate_json(line) for line in sys.stdin]
+    answers = [say(question) for question in questions]
+    sys.stdout.write("".join(f"\n{json.dumps(said)}" for said in answers) + "\n")
 
 
 if __name__ == "__main__":

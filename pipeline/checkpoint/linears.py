@@ -141,37 +141,61 @@ def ask(question: Question, answers: Path, where: str) -> Answer:
         CannotHereError: The library is not installed.
         QuantizationError: The library refused for another reason.
     """
+    kept = place_of(question, answers)
+    try:
+        return Answer.model_validate_json(kept.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        said = _ask_library([question], where)[0]
+    if "error" in said:
+        raise ERRORS[said["error"]](said["what"], where=where, remedy=said["remedy"])
+    return _keep(said, kept)
+
+
+def ask_ahead(questions: list[Question], answers: Path) -> None:
+    """Ask everything that is not known yet in one process, because importing the libraries is most of the time.
+
+    What has no answer is left for `ask` to find out, with its place in the message.
+    """
+    unknown = {place_of(question, answers): question for question in questions}
+    unknown = {kept: question for kept, question in unknown.items() if not kept.exists()}
+    if len(unknown) > 1:
+        for kept, said in zip(unknown, _ask_library(list(unknown.values()), "the plan"), strict=True):
+            if "error" not in said:
+                _keep(said, kept)
+
+
+def place_of(question: Question, answers: Path) -> Path:
+    """Return where an answer is kept: by question, versions, and the code that asks."""
     asked = {
         "question": question.model_dump(mode="json"),
         "versions": installed_versions(),
         "asker": sha256_file(Path(__file__).with_name("library.py")),
     }
-    kept = answers / f"{digest_of(asked)}.json"
-    try:
-        return Answer.model_validate_json(kept.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        answer = _ask_library(question, where)
+    return answers / f"{digest_of(asked)}.json"
+
+
+def _keep(said: dict[str, Any], kept: Path) -> Answer:
+    answer = Answer.model_validate(said)
     write_atomically(kept, pretty_json(answer.model_dump(mode="json")))
     return answer
 
 
-def _ask_library(question: Question, where: str) -> Answer:
+def _ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
     child = subprocess.run(
-        [sys.executable, "-m", "pipeline.checkpoint.library"],
-        input=question.model_dump_json(),
+        [sys.executable, "-P", "-m", "pipeline.checkpoint.library"],
+        input="".join(f"{question.model_dump_json()}\n" for question in questions),
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
-    lines = child.stdout.splitlines()
+    lines = child.stdout.splitlines()[-len(questions) :]
     try:
-        said = json.loads(lines[-1])
-    except (IndexError, json.JSONDecodeError) as error:
+        said = [json.loads(line) for line in lines]
+    except json.JSONDecodeError:
+        said = []
+    if child.returncode or len(said) != len(questions):
         reason = child.stderr.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
-        raise QuantizationError(
-            f"{question.library} could not be asked about {question.class_name}: {reason[0]}.", where=where
-        ) from error
-    if "error" in said:
-        raise ERRORS[said["error"]](said["what"], where=where, remedy=said["remedy"])
-    return Answer.model_validate(said)
+        names = ", ".join(sorted({question.class_name for question in questions}))
+        raise QuantizationError(f"The libraries could not be asked about {names}: {reason[0]}.", where=where)
+    return said

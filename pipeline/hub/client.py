@@ -373,6 +373,8 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         remedy = "Correct its name, or use a token that may read it."
         raise SourceError("There is no such repository, or it is private.", where=where, remedy=remedy) from error
+    except errors.LocalTokenNotFoundError as error:
+        raise no_right(where, "there is no token") from error
     except errors.LocalEntryNotFoundError as error:
         raise silent_hub(where, error) from error
     except errors.HfHubHTTPError as error:

@@ -1,1 +1,1 @@
-"""The stages of a run, one function each: what goes in and what it needs besides is passed, what comes out is sealed."""
+"""The stages of a run, one function each: everything it needs is passed, what comes out is sealed."""

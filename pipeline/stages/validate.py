@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import VerdictError
+from pipeline.errors import SourceError, VerdictError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, pretty_json, write_atomically
 from pipeline.plan import TargetPlan
-from pipeline.quality import Answers, Prompt, Report, Request, Side, Sizes, generate, judge
+from pipeline.quality import Answers, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.generate import ANSWERS
 from pipeline.store import Store
 
@@ -43,12 +43,17 @@ def validate(
 
     Raises:
         GenerationError: The checkpoint does not load or does not run.
-        SourceError: The source's own pictures are degenerate.
+        SourceError: The source itself does not answer, or its pictures are degenerate.
     """
     request = request_of(plan)
-    folder = store.make(
-        "reference", reference_key(plan, request), lambda out: answer(source, request, out, plan.target, listen)
-    )
+
+    def ask_source(out: Path) -> None:
+        try:
+            answer(source, request, out, plan.target, listen)
+        except GenerationError as error:
+            raise SourceError(f"The source itself did not answer. {error.what}", where=error.where) from error
+
+    folder = store.make("reference", reference_key(plan, request), ask_source)
 
     def build(out: Path) -> None:
         answer(checkpoint, request, out, plan.target, listen)

@@ -1,0 +1,1 @@
+"""The Jinja templates of model cards and of the snippet in them; installed as ``pipeline.cards``."""
