@@ -28,6 +28,11 @@ Argument = str | bool | int | float | None
 Component = Annotated[str, AfterValidator(names.component), _written(f"^{names.COMPONENT}$")]
 Target = Annotated[str, AfterValidator(names.target), _written(f"^{names.TARGET}$")]
 Keyword = Annotated[str, AfterValidator(names.argument), _written(f"^{names.COMPONENT}$")]
+Namespace = Annotated[str, AfterValidator(names.namespace), _written(f"^{names.REPOSITORY_NAME}$")]
+_NAME = names.REPOSITORY_NAME
+Repository = Annotated[str, AfterValidator(names.repository), _written(f"^{_NAME}/{_NAME}$")]
+    str, AfterValidator(names.repository), _written(f"^{names.REPOSITORY_NAME}/{names.REPOSITORY_NAME}$")
+]
 RecipePath = Annotated[str, AfterValidator(names.path), _written(".")]
 Text = Annotated[str, Field(min_length=1)]
 Commit = Annotated[str, _written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
@@ -51,7 +56,7 @@ def _optional(description: str) -> Any:
 class HubSource(Clause):
     """A model repository on the Hub at one commit."""
 
-    repo: Annotated[str, AfterValidator(names.repository)] = Field(description="The repository, `namespace/name`.")
+    repo: Repository = Field(description="The repository, `namespace/name`.")
     revision: Commit = Field(description="The commit, never a branch.")
 
     @field_validator("revision")
@@ -79,7 +84,7 @@ class FolderSource(Clause):
 class Destination(Clause):
     """Where the targets are published."""
 
-    namespace: Annotated[str, AfterValidator(names.namespace)] = Field(description="The user or organization.")
+    namespace: Namespace = Field(description="The user or organization.")
     name: Annotated[str, AfterValidator(names.template)] = Field(
         default="{source}-{target}", description="The repositories' names, made of `{source}` and `{target}`."
     )
@@ -171,7 +176,11 @@ class Validation(Clause):
     """How the targets are judged against the source."""
 
     prompts: RecipePath = Field(description='A .jsonl file of {"prompt": ..., "label": ...}, relative to the recipe.')
-    seeds: tuple[Seed, ...] = Field(min_length=1, description="One image a prompt is made from each seed.")
+    seeds: tuple[Seed, ...] = Field(
+        min_length=1,
+        description="One image a prompt is made from each seed.",
+        json_schema_extra={"uniqueItems": True},
+    )
     call: dict[Keyword, Argument] = Field(default_factory=dict, description="Keyword arguments of the pipeline's call.")
     require: Require = Field(description="What a target must reach to be published.")
 
