@@ -31,8 +31,6 @@ Keyword = Annotated[str, AfterValidator(names.argument), _written(f"^{names.COMP
 Namespace = Annotated[str, AfterValidator(names.namespace), _written(f"^{names.REPOSITORY_NAME}$")]
 _NAME = names.REPOSITORY_NAME
 Repository = Annotated[str, AfterValidator(names.repository), _written(f"^{_NAME}/{_NAME}$")]
-    str, AfterValidator(names.repository), _written(f"^{names.REPOSITORY_NAME}/{names.REPOSITORY_NAME}$")
-]
 RecipePath = Annotated[str, AfterValidator(names.path), _written(".")]
 Text = Annotated[str, Field(min_length=1)]
 Commit = Annotated[str, _written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
