@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pipeline.plan import TargetPlan
     from pipeline.recipe import Loaded, Vocabulary
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub.",
     no_args_is_help=True,
@@ -251,17 +253,40 @@ def show_error(error: PublishError) -> None:
     session.console.error(error)
 
 
-def guarded(call: Callable[[], Any]) -> int:
+def guarded(call: Callable[[], int | None]) -> int:
     """Run the command and return the exit code that the design gives to how it ended."""
     try:
-        call()
+        code = call() or 0
     except PublishError as error:
         show_error(error)
         return error.exit_code
+    except typer.TyperException as error:
+        return show_usage(error)
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:  # whatever else ends a run is a defect, and the user is told so
+        return show_defect(error)
+    if code == INTERRUPTED:
         sys.stderr.write("interrupted; the same command continues where it stopped\n")
-        return 130
-    return 0
+    return code
+
+
+def show_usage(error: typer.TyperException) -> int:
+    """Show what is wrong with the command line, or the help where there was nothing on it."""
+    told = getattr(error, "format_message", lambda: str(error))()
+    usage = getattr(getattr(error, "ctx", None), "get_usage", lambda: "")()
+    sys.stderr.write(told + "\n" if told.startswith("Usage:") else f"{usage}\nerror: {told}\n")
+    return RecipeError.exit_code
+
+
+def show_defect(error: Exception) -> int:
+    """Show that the program itself failed: one line, and on request where."""
+    if "--traceback" in sys.argv:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    hint = "The same command with --traceback before the verb shows where; please report it."
+    sys.stderr.write(f"error: This is a defect of publish, not of the recipe ({reason}). {hint}\n")
+    return PublishError.exit_code
 
 
 def main() -> None:
@@ -274,10 +299,7 @@ def main() -> None:
     # Libraries warn about kernels and deprecations of their own; what a user can act on is told as an error.
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    try:
-        sys.exit(guarded(lambda: app(standalone_mode=False)))
-    except typer.Abort:
-        sys.exit(130)
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
 
 
 if __name__ == "__main__":
