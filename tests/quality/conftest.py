@@ -1,8 +1,4 @@
-"""A whole pipeline of random weights, small enough to draw in a second, and quantized variants of it.
-
-Layers are 64 wide, except the 32 values that CLIP pools: they make one Linear whose columns are no multiple of a block
-of bitsandbytes.
-"""
+"""Answers of the small pipeline that all tests share, and quantized variants of it."""
 
 from __future__ import annotations
 
@@ -15,29 +11,13 @@ import pytest
 
 from pipeline.quality import Answers, Request, generate
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 Variant = Callable[..., Path]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Any:
-    """Keep torch from fighting over cores in the children; the pictures are a few hundred pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
 
 
 @pytest.fixture(scope="session")
 def request_of_two() -> Request:
     call = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}
     return Request(prompts=("seven", "a thin two"), seeds=(3,), call=call, dtype="bfloat16")
-
-
-@pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pipelines") / "source"
-    _pipeline().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -60,91 +40,3 @@ def variant(source: Path, tmp_path: Path) -> Variant:
         return folder
 
     return make
-
-
-def _pipeline() -> Any:
-    import torch
-    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
-
-    torch.manual_seed(0)
-    clip, clip_tokenizer = _clip_text_encoder()
-    t5, t5_tokenizer = _t5_encoder()
-    pipe = FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=_autoencoder(),
-        text_encoder=clip,
-        tokenizer=clip_tokenizer,
-        text_encoder_2=t5,
-        tokenizer_2=t5_tokenizer,
-        transformer=_transformer(),
-    )
-    return pipe.to(torch.bfloat16)
-
-
-@pytest.fixture(scope="session")
-def clip_tokenizer() -> Any:
-    return _clip_tokenizer()
-
-
-def _clip_tokenizer() -> Any:
-    from transformers import CLIPTokenizer
-
-    tokens = ["<|startoftext|>", "<|endoftext|>", *(letter + end for letter in LETTERS for end in ("", "</w>"))]
-    numbered = {token: number for number, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=numbered, merges=[], model_max_length=16)
-
-
-def _clip_text_encoder() -> tuple[Any, Any]:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    tokenizer = _clip_tokenizer()
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    return CLIPTextModel(config), tokenizer
-
-
-def _t5_encoder() -> tuple[Any, Any]:
-    from transformers import T5Config, T5EncoderModel, T5Tokenizer
-
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in LETTERS)]
-    config = T5Config(vocab_size=64, d_model=64, d_kv=16, d_ff=128, num_layers=1, num_heads=4)
-    return T5EncoderModel(config), T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=16)
-
-
-def _transformer() -> Any:
-    from diffusers import FluxTransformer2DModel
-
-    return FluxTransformer2DModel(
-        in_channels=64,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=32,
-        num_attention_heads=2,
-        joint_attention_dim=64,
-        pooled_projection_dim=32,
-        axes_dims_rope=(4, 12, 16),
-    )
-
-
-def _autoencoder() -> Any:
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        block_out_channels=(32,),
-        latent_channels=16,
-        norm_num_groups=8,
-        layers_per_block=1,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        shift_factor=0.0,
-        scaling_factor=1.0,
-    )
