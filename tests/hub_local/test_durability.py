@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -120,6 +121,40 @@ def test_stopping_frees_the_port_and_leaves_no_thread(root: Path) -> None:
 def test_a_taken_port_is_told_with_a_remedy(root: Path) -> None:
     with running(root) as endpoint, pytest.raises(CannotHereError, match="Port"), running(root, int(endpoint[-5:])):
         pass
+
+
+def test_memory_does_not_grow_with_the_file(root: Path) -> None:
+    piece, count = bytes(1 << 20), 100
+    oid = hashlib.sha256(piece * count).hexdigest()
+    with served(root) as (endpoint, process):
+
+        def resident() -> int:
+            shown = subprocess.run(["ps", "-o", "rss=", "-p", str(process.pid)], capture_output=True, check=True)
+            return int(shown.stdout) * 1024
+
+        seen = [resident()]
+
+        def pieces() -> Iterator[bytes]:
+            for number in range(count):
+                if number % 25 == 0:
+                    seen.append(resident())
+                yield piece
+
+        HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
+        wanted = {"operation": "upload", "objects": [{"oid": oid, "size": len(piece) * count}]}
+        answer = httpx2.post(f"{endpoint}/alice/model.git/info/lfs/objects/batch", json=wanted)
+        address = answer.json()["objects"][0]["actions"]["upload"]["href"]
+        assert httpx2.put(address, content=pieces()).status_code == 200
+        file = {"key": "lfsFile", "value": {"path": "m.bin", "algo": "sha256", "oid": oid}}
+        body = json.dumps({"key": "header", "value": {"summary": "Add it"}}) + "\n" + json.dumps(file)
+        assert httpx2.post(f"{endpoint}/api/models/alice/model/commit/main", content=body).status_code == 200
+        digest = hashlib.sha256()
+        with httpx2.stream("GET", f"{endpoint}/alice/model/resolve/main/m.bin", follow_redirects=True) as download:
+            for chunk in download.iter_bytes(1 << 20):
+                digest.update(chunk)
+        seen.append(resident())
+        assert digest.hexdigest() == oid
+        assert max(seen) - seen[0] < 64 << 20, seen
 
 
 def test_two_servers_over_one_store_do_not_overwrite_each_other(root: Path) -> None:

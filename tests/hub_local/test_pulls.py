@@ -10,6 +10,9 @@ import pytest
 from huggingface_hub import CommitOperationDelete, HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
+from pipeline.hub.local.server import running
+from pipeline.hub.local.web import Limits
+
 Push = Callable[..., Any]
 
 
@@ -156,10 +159,13 @@ def test_discussions_are_opened_listed_renamed_commented_and_closed(api: HfApi, 
     ]
 
 
-def test_a_long_list_of_discussions_comes_in_pages(api: HfApi, repo: str) -> None:
-    for number in range(12):
-        api.create_discussion(repo, title=f"Question {number}")
-    assert [found.num for found in api.get_repo_discussions(repo)] == list(range(12, 0, -1))
+def test_a_long_list_of_discussions_comes_in_pages(root: Path) -> None:
+    with running(root, limits=Limits(expanded_page=5)) as endpoint:
+        api = HfApi(endpoint=endpoint, token=False)
+        api.create_repo("alice/model")
+        for number in range(12):
+            api.create_discussion("alice/model", title=f"Question {number}")
+        assert [found.num for found in api.get_repo_discussions("alice/model")] == list(range(12, 0, -1))
 
 
 def test_a_title_of_two_letters_is_refused_and_nothing_is_staged(api: HfApi, repo: str, push: Push) -> None:

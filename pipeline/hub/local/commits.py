@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from pipeline.hub.local.changes import Changes
-from pipeline.hub.local.discussions import open_pull, pull_of
+from pipeline.hub.local.discussions import opened, pull_of
 from pipeline.hub.local.objects import Objects
 from pipeline.hub.local.records import Commit, State
 from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, has_moved, revision_not_found
@@ -85,7 +85,7 @@ def _into_new_pull(call: Call, repository: Repository, state: State, changes: Ch
         raise revision_not_found(call.where["rev"])
     parent = state.refs[ref] if changes.parent is None else repository.resolve(changes.parent, state)
     made = _made(call, repository, changes, parent)
-    pull = open_pull(state, call.caller.name, changes.title, changes.description, ref)
+    pull = opened(state, call.caller.name, changes.title, changes.description, ref)
     state.refs[pull.ref] = made.oid
     pull.tell("commit", call.caller.name, subject=made.title, oid=made.oid)
     return made

@@ -15,9 +15,14 @@ from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.web import Call
 
 
-def open_pull(state: State, author: str, title: str, description: str, base: str) -> Discussion:
-    """Add an open pull request into a branch; its ref is for the caller to set."""
-    return _opened(state, author, title, description, base)
+def opened(state: State, author: str, title: str, description: str, base: str | None) -> Discussion:
+    """Add an open discussion, or with a base a pull request into it, whose ref is for the caller to set."""
+    made = Discussion(
+        num=len(state.discussions) + 1, title=_checked_title(title), author=author, created=now(), base=base
+    )
+    made.tell("comment", author, **_comment(description))
+    state.discussions.append(made)
+    return made
 
 
 def pull_of(state: State, ref: str) -> Discussion | None:
@@ -30,7 +35,7 @@ def create(call: Call) -> Response:
     wants_pull = bool(call.json().get("pullRequest"))
     with call.writable().changing() as state:
         base = MAIN if wants_pull else None
-        made = _opened(state, call.caller.name, call.text("title"), call.text("description", ""), base)
+        made = opened(state, call.caller.name, call.text("title"), call.text("description", ""), base)
         if wants_pull:
             made.status = "draft"
             state.refs[made.ref] = state.refs[MAIN]
@@ -131,15 +136,6 @@ def merge(call: Call) -> Response:
         _comment_along(call, found)
         found.tell("status-change", call.caller.name, status="merged")
     return JSONResponse({"status": "merged", "mergeCommitId": made.oid})
-
-
-def _opened(state: State, author: str, title: str, description: str, base: str | None) -> Discussion:
-    made = Discussion(
-        num=len(state.discussions) + 1, title=_checked_title(title), author=author, created=now(), base=base
-    )
-    made.tell("comment", author, **_comment(description))
-    state.discussions.append(made)
-    return made
 
 
 def _told(call: Call, name: str, tell: Callable[[Discussion], Event]) -> Response:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pipeline.files import canonical_json, write_atomically
 from pipeline.hub.local.git import commit_id, tree_ids
-from pipeline.hub.local.names import MAIN
 from pipeline.hub.local.records import Blob, Commit, State, Tree, now
 from pipeline.hub.local.refusals import repo_not_found, revision_not_found
 
@@ -126,10 +125,6 @@ class Repository:
         )
         write_atomically(commit_path, commit.model_dump_json().encode())
         return commit
-
-    def main(self) -> str:
-        """Return the commit that the main branch is at."""
-        return self.resolve(MAIN)
 
 
 @contextmanager

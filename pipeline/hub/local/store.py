@@ -73,9 +73,9 @@ class Store:
         Raises:
             RefusedError: 409 when the new id is taken, 404 when there is nothing to move.
         """
-        first, second = sorted({old_id, new_id}) if old_id != new_id else (old_id, None)
-        if second is None:
+        if old_id == new_id:
             raise conflict(f"{old_id} already has this name")
+        first, second = sorted([old_id, new_id])  # one order for everyone, so that two moves never wait for each other
         with locked(self._lock(kind, first)), locked(self._lock(kind, second)):
             target = self._folder(kind, new_id)
             if target.exists():
