@@ -1,0 +1,195 @@
+"""The workflows hold no secret and no more rights than they need, and run nothing that is not tried elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
+RIGHTS = {  # of each job; whoever adds a right to a workflow has to add it here, where it is seen
+    ("check", "lint"): {"contents": "read"},
+    ("check", "test"): {"contents": "read"},
+    ("check", "recipes"): {"contents": "read"},
+    ("publish", "releases"): {"contents": "read"},
+    ("publish", "publish"): {"contents": "read", "id-token": "write"},
+}
+
+
+def parsed(name: str) -> Any:
+    # YAML 1.2, in which `on` is a word.
+    return YAML(typ="safe", pure=True).load(ROOT / ".github" / "workflows" / f"{name}.yml")
+
+
+JOBS = {(path.stem, name): job for path in WORKFLOWS for name, job in parsed(path.stem)["jobs"].items()}
+STEPS = [
+    (f"{path}-{name}-{at}", job, step) for (path, name), job in JOBS.items() for at, step in enumerate(job["steps"])
+]
+RUNS = [pytest.param(job, step, id=f"{at}: {step['run']}") for at, job, step in STEPS if "run" in step]
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+each_run = pytest.mark.parametrize(("job", "step"), RUNS)
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (text for pair in value.items() for part in pair for text in strings(part))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in strings(item))
+    elif isinstance(value, str):
+        yield value
+
+
+@each_workflow
+def test_a_workflow_starts_without_any_right(path: Path) -> None:
+    assert parsed(path.stem)["permissions"] == {}
+
+
+def test_a_job_has_the_rights_that_it_needs_and_no_other() -> None:
+    assert {at: job["permissions"] for at, job in JOBS.items()} == RIGHTS
+
+
+@each_workflow
+def test_no_secret_is_read(path: Path) -> None:
+    assert not re.search(r"\bsecrets\b|github\.token|GITHUB_TOKEN|HF_TOKEN", "\n".join(strings(parsed(path.stem))))
+
+
+@each_workflow
+def test_every_action_is_pinned_to_a_commit_and_says_which_version_it_is(path: Path) -> None:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line]
+    used = [job["uses"] for job in parsed(path.stem)["jobs"].values() if "uses" in job]
+    used += [step["uses"] for job in parsed(path.stem)["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert len(lines) == len(used) > 0
+    for line in lines:
+        assert re.fullmatch(r"- uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_an_action_has_the_same_commit_everywhere() -> None:
+    used = {step["uses"] for _, _, step in STEPS if "uses" in step}
+    assert len({action.partition("@")[0] for action in used}) == len(used)
+
+
+def test_a_checkout_leaves_no_credentials_behind() -> None:
+    checkouts = [step for _, _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) == len(JOBS)
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_every_job_ends_by_itself() -> None:
+    assert all(0 < job["timeout-minutes"] <= 360 for job in JOBS.values())
+
+
+@each_workflow
+def test_no_workflow_runs_with_our_rights_on_code_of_strangers(path: Path) -> None:
+    workflow = parsed(path.stem)
+    assert isinstance(workflow["on"], dict)
+    assert workflow["on"].keys() <= {"pull_request", "push", "workflow_dispatch"}
+    assert workflow["on"].get("push", {"branches": ["main"]})["branches"] == ["main"]
+    rights = [right for job in workflow["jobs"].values() for right in job["permissions"].values()]
+    assert "pull_request" not in workflow["on"] or "write" not in rights
+
+
+def test_publishing_needs_the_environment_and_main() -> None:
+    workflow = parsed("publish")
+    assert workflow["on"].keys() == {"push", "workflow_dispatch"}
+    jobs = workflow["jobs"]
+    assert [name for name, job in jobs.items() if "id-token" in job["permissions"]] == ["publish"]
+    assert jobs["publish"]["environment"] == "hub"
+    assert jobs["publish"]["needs"] == "releases"  # a job whose needs were skipped is skipped
+    assert jobs["releases"]["if"] == "github.ref == 'refs/heads/main'"
+    assert "always()" not in jobs["publish"]["if"]
+
+
+def test_a_repository_is_published_once_at_a_time_and_never_given_up_midway() -> None:
+    workflow = parsed("publish")
+    assert "concurrency" not in workflow
+    group = {"group": "publish-${{ matrix.repository }}", "cancel-in-progress": False, "queue": "max"}
+    assert workflow["jobs"]["publish"]["concurrency"] == group
+    assert workflow["jobs"]["publish"]["strategy"]["fail-fast"] is False
+
+
+def test_a_token_is_for_the_one_repository_that_is_published() -> None:
+    holders = [step for _, _, step in STEPS if "HF_OIDC_RESOURCE" in step.get("env", {})]
+    assert [step["env"]["HF_OIDC_RESOURCE"] for step in holders] == ["${{ matrix.repository }}"]
+    assert holders[0]["run"].startswith(".venv/bin/publish run ")
+    assert "HF_OIDC_RESOURCE" not in {**parsed("publish")["env"], **parsed("publish")["jobs"]["publish"].get("env", {})}
+
+
+def test_what_publishes_restores_no_cache() -> None:
+    publishing = [step for at, _, step in STEPS if at.startswith("publish-") and "uses" in step]
+    assert not [step for step in publishing if "cache" in step["uses"] or "cache" in step.get("with", {})]
+
+
+@each_run
+def test_a_command_takes_values_from_the_environment_only(job: Any, step: Any) -> None:
+    assert "${{" not in step["run"]
+    used = set(re.findall(r'"\$(\w+)"', step["run"]))
+    assert used <= {*job.get("env", {}), *step.get("env", {})}
+    assert "$" not in re.sub(r'"\$\w+"', "", step["run"]), "a variable stands in quotes of its own"
+
+
+@each_run
+def test_a_command_is_one_verb_or_one_make_target(job: Any, step: Any) -> None:
+    program, verb, *rest = shlex.split(step["run"])
+    assert not set("|&;<>`()\n") & set(step["run"])
+    assert program in {"make", ".venv/bin/publish"}
+    if program == "make":
+        assert verb in make_targets()
+        given = dict(word.split("=", 1) for word in rest)
+        assert given.keys() <= {"VERB"}
+        assert {"changed": "VERB" in given}.get(verb, not given)
+        options = {}
+        verb = given.get("VERB", "")
+    else:
+        options = {word.partition("=")[0] for word in rest if word.startswith("-")}
+    if verb:
+        assert set(options) <= options_of(verb)
+
+
+@cache
+def options_of(verb: str) -> set[str]:
+    shown = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", verb, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, f"publish has no verb {verb}"
+    return set(re.findall(r"^\s+(--[\w-]+)", shown.stdout, re.MULTILINE))
+
+
+def make_targets() -> set[str]:
+    rules = re.findall(r"^([\w -]+):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    return {target for rule in rules for target in rule.split()}
+
+
+def test_pull_requests_are_linted_tested_and_their_recipes_checked_and_planned() -> None:
+    runs = {at: [step["run"] for step in job["steps"] if "run" in step] for at, job in JOBS.items()}
+    assert "make lint" in runs["check", "lint"]
+    assert "make test" in runs["check", "test"]
+    assert runs["check", "recipes"][-2:] == ["make changed VERB=check", "make changed VERB=plan"]
+    assert "pull_request" in parsed("check")["on"]
+
+
+def test_what_is_compared_with_an_older_commit_has_the_history() -> None:
+    comparing = [job for _, job, step in STEPS if "BASE" in {**job.get("env", {}), **step.get("env", {})}]
+    assert comparing
+    assert all(job["steps"][0]["with"]["fetch-depth"] == 0 for job in comparing)
+
+
+def test_the_scripts_can_be_executed() -> None:
+    assert os.access(ROOT / ".github" / "changed-recipes", os.X_OK)
+
+
+def test_a_push_of_any_recipe_starts_the_publishing_of_it() -> None:
+    # The same words as in changed-recipes, in GitHub's language of patterns.
+    paths = parsed("publish")["on"]["push"]["paths"]
+    assert paths == ["recipes/**/*.yaml", "recipes/**/*.yml", "!recipes/digits/**"]
+    script = (ROOT / ".github" / "changed-recipes").read_text(encoding="utf-8")
+    assert "'recipes/*.yaml' 'recipes/*.yml' ':!recipes/digits/'" in script
