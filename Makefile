@@ -27,7 +27,7 @@ test: $(READY)
 	$(BIN)/pytest
 
 demo: $(READY)
-	$(BIN)/python -m recipes.digits.demo
+	$(BIN)/python recipes/digits/demo.py
 
 # Writes recipes/recipe.schema.json anew from the types; a test says when it is stale.
 schema: $(READY)

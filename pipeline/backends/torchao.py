@@ -88,6 +88,8 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
     linear.weight = torch.nn.Parameter(weight.to(device), requires_grad=False)
     quantize_(linear, config_from_dict(configuration(scheme, options)["quant_type"]["default"]))
+    # torchao binds a method of the module to the module itself: a cycle that would keep each weight until a collection.
+    vars(linear).pop("extra_repr", None)
     tensors, metadata = flatten_tensor_state_dict({name: linear.weight.data})
     entry = json.loads(metadata[name])
     # torchao lists these in a random order, which no reader depends on; ours are reproducible.

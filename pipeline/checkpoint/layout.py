@@ -19,6 +19,7 @@ SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, token
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 INDEX: Final = ".safetensors.index.json"
+UNFIT: Final = "Ask its publisher for a whole repository, or pin a commit that is whole."
 SMALL_LIMIT: Final = 64 << 20  # bytes; a tokenizer of 64 MiB is the largest small file read whole
 
 
@@ -107,7 +108,7 @@ def read_layout(place: Place) -> Layout:
         SourceError: It is no pipeline, has pickles only, or names files that are unsafe or missing.
     """
     for name in place.files:
-        safe_relative(name)
+        safe_relative(name, place.where)
     index = read_json(place, "model_index.json")
     components = {
         name: read_component(place, name, *value)
@@ -115,7 +116,7 @@ def read_layout(place: Place) -> Layout:
         if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
     }
     if not components:
-        raise SourceError("model_index.json names no components.", where=place.where)
+        raise SourceError("model_index.json names no components.", where=place.where, remedy=UNFIT)
     top = [name for name in place.files if any(fnmatchcase(name.upper(), pattern) for pattern in LICENSE_FILES)]
     return Layout(class_name=str(index.get("_class_name")), components=components, top=("model_index.json", *top))
 
@@ -129,7 +130,8 @@ def read_component(place: Place, name: str, library: str, class_name: str) -> Co
     inside = {path.removeprefix(f"{name}/"): path for path in place.files if path.startswith(f"{name}/")}
     small = [path for file, path in inside.items() if matches(file, SMALL_FILES) and not file.endswith(".index.json")]
     if not small:
-        raise SourceError(f"model_index.json names the component {name}, which has no files.", where=place.where)
+        reason = f"model_index.json names the component {name}, which has no files."
+        raise SourceError(reason, where=place.where, remedy=UNFIT)
     stem = WEIGHTS_NAME.get(library, "model")
     weights: tuple[str, ...] = ()
     index = None
@@ -140,7 +142,8 @@ def read_component(place: Place, name: str, library: str, class_name: str) -> Co
         weights = tuple(f"{name}/{file}" for file in sorted(set(weight_map(place, index).values())))
         missing = [file for file in weights if file not in place.files]
         if missing:
-            raise SourceError(f"The index of {name} names {missing[0]}, which is missing.", where=place.where)
+            reason = f"The index of {name} names {missing[0]}, which is missing."
+            raise SourceError(reason, where=place.where, remedy=UNFIT)
     elif found := [path for file, path in inside.items() if matches(file, (*PICKLES, "*.safetensors"))]:
         raise unreadable(place, name, found)
     return Component(
@@ -172,8 +175,9 @@ def weight_map(place: Place, index: str) -> dict[str, str]:
     """
     mapping = read_index(read_small(place, index), f"{place.where}/{index}")
     for file in mapping.values():
-        if "/" in str(safe_relative(file)):
-            raise SourceError(f"The index names {file!r}, which is in another folder.", where=f"{place.where}/{index}")
+        if "/" in str(safe_relative(file, f"{place.where}/{index}")):
+            reason = f"The index names {file!r}, which is in another folder."
+            raise SourceError(reason, where=f"{place.where}/{index}", remedy=UNFIT)
     return mapping
 
 
@@ -200,7 +204,8 @@ def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, Slo
         wrong = sorted(name for name in {*there, *said} if there.get(name) != said.get(name))
         if wrong:
             where = f"{place.where}/{component.index}"
-            raise SourceError(f"Index and shards disagree on where tensor {wrong[0]!r} lies.", where=where)
+            reason = f"Index and shards disagree on where tensor {wrong[0]!r} lies."
+            raise SourceError(reason, where=where, remedy=UNFIT)
     return slots
 
 
@@ -214,7 +219,8 @@ def read_small(place: Place, name: str) -> bytes:
         remedy = "A source is a whole diffusers pipeline with model_index.json, or correct its name in the recipe."
         raise SourceError(f"It has no {name}.", where=place.where, remedy=remedy)
     if place.files[name].size > SMALL_LIMIT:
-        raise SourceError(f"{name} is too large for what it should be.", where=place.where)
+        reason = f"{name} has {place.files[name].size} bytes, too many for what it should be."
+        raise SourceError(reason, where=place.where, remedy=UNFIT)
     return place.read(name, 0, place.files[name].size)
 
 
@@ -227,7 +233,7 @@ def read_json(place: Place, name: str) -> dict[str, Any]:
     try:
         value = json.loads(read_small(place, name))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{name} is no JSON: {error}.", where=place.where) from error
+        raise SourceError(f"{name} is no JSON ({error}).", where=place.where, remedy=UNFIT) from error
     if not isinstance(value, dict):
-        raise SourceError(f"{name} is no JSON object.", where=place.where)
+        raise SourceError(f"{name} is no JSON object.", where=place.where, remedy=UNFIT)
     return value

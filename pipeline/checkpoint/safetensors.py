@@ -125,7 +125,8 @@ def without_holes(slots: dict[str, Slot], start: int, size: int, where: str) -> 
     reached = start
     for name, slot in ordered:
         if slot.begin != reached:
-            raise refusal(where, f"tensor {name!r} begins at byte {slot.begin}, where {reached} was expected")
+            fault = "overlaps the tensor before it" if slot.begin < reached else "leaves a hole before it"
+            raise refusal(where, f"tensor {name!r} {fault}: it begins at byte {slot.begin} instead of {reached}")
         reached = slot.end
     if reached != size:
         kind = "truncated" if size < reached else "longer than its tensors"

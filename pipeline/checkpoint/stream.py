@@ -29,6 +29,8 @@ STORED_DTYPES: Final = {name: stored for stored, name in TORCH_DTYPES.items()}
 SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # bytes; the libraries' own defaults
 WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 
+WHOLE: Final = "Ask the source's publisher for a whole one, or pin a commit that has it."
+
 Specs = dict[str, tuple[str, tuple[int, ...] | None]]
 """Safetensors dtype and shape by name; the shape is None where only the content tells it."""
 
@@ -72,7 +74,9 @@ class Weights:
         return pretty_json({"metadata": {"total_size": self.size}, "weight_map": weight_map})
 
 
-def lay_out(answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Specs], library: str) -> Weights:
+def lay_out(
+    answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Specs], library: str, limit: int = 0
+) -> Weights:
     """Decide which tensors the result holds and in which file each lies.
 
     Follows the libraries' greedy rule in the order of the model, except that a weight and its statistics are never
@@ -83,6 +87,7 @@ def lay_out(answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Spe
         slots: The source's tensors by name.
         layouts: For every quantized tensor, what is saved for it.
         library: ``diffusers`` or ``transformers``.
+        limit: Bytes a file may hold; the library's own default where it is 0.
     """
     groups = {
         name: layouts.get(name) or {name: (stored_as(conversion, slots[name]), slots[name].shape)}
@@ -92,7 +97,7 @@ def lay_out(answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Spe
     filled = 0
     sizes = {name: sum(nominal_size(*tensor) for tensor in group.values()) for name, group in groups.items()}
     for name, size in sizes.items():
-        if bins[-1] and filled + size > SHARD_LIMIT[library]:
+        if bins[-1] and filled + size > (limit or SHARD_LIMIT[library]):
             bins.append([])
             filled = 0
         bins[-1].append(name)
@@ -118,10 +123,11 @@ def nominal_size(dtype: str, shape: tuple[int, ...] | None) -> int:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One safetensors file of the source and its checked header."""
+    """One safetensors file of the source and its checked header; ``where`` names it in messages."""
 
     path: Path
     slots: Mapping[str, Slot]
+    where: str = ""
 
 
 def stream(
@@ -181,16 +187,17 @@ def read_tensors(file: WeightFile, conversions: Mapping[str, Conversion]) -> Ite
             handle.seek(slot.begin)
             content = bytearray(slot.end - slot.begin)
             if handle.readinto(content) != len(content):
-                raise SourceError(f"The file ended inside tensor {name!r}.", where=str(file.path))
+                where = file.where or str(file.path)
+                raise SourceError(f"The file ended inside tensor {name!r}.", where=where, remedy="Run again.")
             stored = getattr(torch, TORCH_DTYPES[slot.dtype])
             empty = torch.empty(slot.shape, dtype=stored)
             tensor = torch.frombuffer(content, dtype=stored).reshape(slot.shape) if content else empty
-            refuse_non_finite(name, tensor, file.path)
+            refuse_non_finite(name, tensor, file.where or str(file.path))
             wanted = TORCH_DTYPES.get(conversions[name].dtype, conversions[name].dtype)
             yield name, tensor.to(getattr(torch, wanted))
 
 
-def refuse_non_finite(name: str, tensor: torch.Tensor, path: Path) -> None:
+def refuse_non_finite(name: str, tensor: torch.Tensor, where: str) -> None:
     """Refuse a tensor that holds NaN or Inf: every scheme would spread it over a whole block or row."""
     import torch
 
@@ -198,9 +205,9 @@ def refuse_non_finite(name: str, tensor: torch.Tensor, path: Path) -> None:
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
             raise SourceError(
-                f"Tensor {name!r} holds {bad} NaN or Inf of {tensor.numel()} values.",
-                where=str(path),
-                remedy="Quantizing it would ruin whole rows; the source has to be repaired first.",
+                f"Tensor {name!r} holds NaN or Inf in {bad} of its {tensor.numel()} values; it would ruin more.",
+                where=where,
+                remedy="Ask the source's publisher to repair it, or pin a commit from before.",
             )
 
 
@@ -223,7 +230,7 @@ def read_index(content: bytes, where: str) -> dict[str, str]:
         weight_map = json.loads(content)["weight_map"]
         honest = all(isinstance(file, str) for file in weight_map.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SourceError("This index of shards is not readable.", where=where) from error
+        raise SourceError("This index of shards is not readable.", where=where, remedy=WHOLE) from error
     if not honest:
-        raise SourceError("This index names something that is no file.", where=where)
+        raise SourceError("This index names something that is no file.", where=where, remedy=WHOLE)
     return dict(weight_map)

@@ -1,0 +1,158 @@
+"""Small components of real classes, quantized both ways: streamed by us, and by the library on the whole model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.backends import BACKENDS
+from pipeline.checkpoint.linears import Question, SkipRule, ask
+from pipeline.checkpoint.safetensors import read_header
+from pipeline.checkpoint.stream import WeightFile, lay_out, stream
+from pipeline.stages.quantize import Packer
+
+CLASSES = {
+    "transformer": ("diffusers", "FluxTransformer2DModel"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "t5": ("transformers", "T5EncoderModel"),
+    "clip": ("transformers", "CLIPTextModel"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A component and what is done to it."""
+
+    component: str
+    backend: str
+    scheme: str
+    options: tuple[tuple[str, Any], ...] = ()
+    keep: tuple[str, ...] = ()
+    dtype: str = "bfloat16"
+
+    def __str__(self) -> str:
+        """Name the case in the test's id."""
+        options = "-".join(f"{name}={value}" for name, value in self.options)
+        parts = (self.component, self.backend, self.scheme, options, self.dtype, *self.keep)
+        return "-".join(part for part in parts if part)
+
+    @property
+    def filled(self) -> dict[str, Any]:
+        """All options, defaults included."""
+        return BACKENDS[self.backend].SCHEMES[self.scheme].options(**dict(self.options)).model_dump(mode="json")
+
+
+FOUR_BIT = [
+    ("nf4", ()),
+    ("nf4", (("double_quant", True), ("compute_dtype", "float32"))),
+    ("fp4", ()),
+]
+ON_CPU = [
+    *(("bitsandbytes", scheme, options) for scheme, options in FOUR_BIT),
+    ("bitsandbytes", "int8", ()),
+    ("torchao", "int8-weight-only", ()),
+    ("torchao", "int8-dynamic", ()),
+    ("torchao", "float8-weight-only", ()),
+]
+QUANTO = [("quanto", scheme, ()) for scheme in ("int8", "int4", "int2", "float8")]
+CASES = [
+    *(Case(component, *scheme) for component in ("transformer", "t5", "clip") for scheme in ON_CPU),
+    *(Case("transformer", *scheme) for scheme in QUANTO),
+    *(Case("unet", *scheme) for scheme in (ON_CPU[0], ON_CPU[3], ON_CPU[4], QUANTO[0], QUANTO[1])),
+    Case("transformer", "bitsandbytes", "nf4", dtype="float32"),
+    Case("transformer", "torchao", "int8-weight-only", dtype="float32"),
+    Case("transformer", "quanto", "int8", dtype="float16"),
+    Case("t5", "bitsandbytes", "nf4", dtype="float16"),
+    Case("transformer", "bitsandbytes", "nf4", keep=("transformer_blocks.0.attn",)),
+    Case("transformer", "bitsandbytes", "int8", keep=("*proj_out",)),
+    Case("transformer", "torchao", "int8-weight-only", keep=("proj_out",)),
+    Case("transformer", "quanto", "int8", keep=("*.proj_mlp",)),
+    Case("clip", "bitsandbytes", "nf4", keep=("*.q_proj",)),
+    Case("clip", "torchao", "int8-weight-only", keep=("*.q_proj",)),
+]
+
+
+def question_of(case: Case, folder: Path) -> Question:
+    """Return what is asked of the library in a case."""
+    library, class_name = CLASSES[case.component]
+    slots = read_header(weights_of(folder))
+    return Question(
+        library=library,
+        class_name=class_name,
+        config=json.loads((folder / "config.json").read_text()),
+        tensors={name: slot.header for name, slot in slots.items()},
+        dtype=case.dtype,
+        quantization=BACKENDS[case.backend].configuration(case.scheme, case.filled),
+        skip=SkipRule.model_validate(BACKENDS[case.backend].SKIP),
+        keep=case.keep,
+    )
+
+
+def weights_of(folder: Path) -> Path:
+    """Return the only weight file of a component."""
+    (found,) = folder.glob("*.safetensors")
+    return found
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What we made: the folder, and the tensors that were planned for it."""
+
+    folder: Path
+    planned: Mapping[str, Any]
+
+
+def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int = 0) -> Streamed:
+    """Make a component our way."""
+    backend = BACKENDS[case.backend]
+    slots = read_header(weights_of(source))
+    answer = ask(question_of(case, source), answers, str(case))
+    layouts = {
+        name: backend.layout(case.scheme, case.filled, name, slots[name].shape, conversion.dtype)
+        for name, conversion in answer.conversions.items()
+        if conversion.quantized
+    }
+    weights = lay_out(answer, slots, layouts, CLASSES[case.component][0], limit)
+    out.mkdir(parents=True)
+    packer = Packer(backend, case.scheme, case.filled, str(case))
+    for _ in stream([WeightFile(weights_of(source), slots)], answer, weights, out, packer):
+        pass
+    (out / "config.json").write_text(answer.config)
+    if index := weights.index():
+        (out / "diffusion_pytorch_model.safetensors.index.json").write_bytes(index)
+    return Streamed(out, {name: spec for shard in weights.shards for name, spec in shard.tensors.items()})
+
+
+def by_library(case: Case, source: Path, answers: Path, out: Path) -> Path:
+    """Make a component the library's way: load the whole model with its config, save it."""
+    import torch
+
+    library, class_name = CLASSES[case.component]
+    package = __import__(library)
+    settings = dict(BACKENDS[case.backend].configuration(case.scheme, case.filled))
+    if case.keep:
+        said = json.loads(ask(question_of(case, source), answers, str(case)).config)["quantization_config"]
+        settings[BACKENDS[case.backend].SKIP["key"]] = said[BACKENDS[case.backend].SKIP["key"]]
+    dtype = {"torch_dtype" if library == "diffusers" else "dtype": getattr(torch, case.dtype)}
+    place = {"device_map": "cpu"} if case.backend == "bitsandbytes" else {}
+    config = library_config(library, settings)
+    model = getattr(package, class_name).from_pretrained(source, quantization_config=config, **dtype, **place)
+    model.save_pretrained(out)
+    return out
+
+
+def library_config(library: str, settings: dict[str, Any]) -> Any:
+    """Return the library's own config object; diffusers refuses bitsandbytes without a GPU, and only that is lifted."""
+    if library == "transformers":
+        from transformers.quantizers.auto import AutoQuantizationConfig
+
+        return AutoQuantizationConfig.from_dict(settings)
+    from diffusers.quantizers.auto import DiffusersAutoQuantizer
+    from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer
+
+    for quantizer in (BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer):
+        quantizer.validate_environment = lambda *_, **__: None
+    return DiffusersAutoQuantizer.from_dict(settings)

@@ -1,0 +1,130 @@
+"""Every scheme that works on a CPU gives what the library itself would have written: the library is the oracle."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contract import cases
+from safetensors import safe_open
+
+from pipeline.backends import BACKENDS
+
+
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def as_bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def canonical(metadata: dict[str, str]) -> dict[str, Any]:
+    """Undo the one thing that torchao writes in a random order."""
+    read = {name: json.loads(text) if text[:1] in "[{" else text for name, text in metadata.items()}
+    for entry in read.values():
+        if isinstance(entry, dict) and "_tensor_data_names" in entry:
+            entry["_tensor_data_names"].sort()
+    return read
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=str)
+def test_streaming_writes_what_the_library_writes(
+    case: cases.Case, components: Path, answers: Path, tmp_path: Path
+) -> None:
+    ours = cases.stream_case(case, components / case.component, answers, tmp_path / "ours")
+    theirs = cases.by_library(case, components / case.component, answers, tmp_path / "theirs")
+    got, got_metadata = read(cases.weights_of(ours.folder))
+    want, want_metadata = read(cases.weights_of(theirs))
+    assert {name: (value.dtype, value.shape) for name, value in got.items()} == {
+        name: (value.dtype, value.shape) for name, value in want.items()
+    }
+    assert [name for name in want if as_bytes(got[name]) != as_bytes(want[name])] == []
+    assert canonical(got_metadata) == canonical(want_metadata)
+    config = json.loads((theirs / "config.json").read_text())
+    config.pop("_name_or_path", None)  # a path of the machine that made it
+    assert json.loads((ours.folder / "config.json").read_text()) == config
+
+
+def test_the_same_input_gives_the_same_bytes(components: Path, answers: Path, tmp_path: Path) -> None:
+    for case in [case for case in cases.CASES if case.component == "transformer" and case.dtype == "bfloat16"]:
+        made = [
+            cases.stream_case(case, components / case.component, answers, tmp_path / str(case) / str(run))
+            for run in range(2)
+        ]
+        first, second = (cases.weights_of(run.folder).read_bytes() for run in made)
+        assert first == second
+
+
+@pytest.mark.parametrize("scheme", ["nf4", "int8"])
+def test_a_weight_and_its_statistics_are_never_parted(
+    scheme: str, components: Path, answers: Path, tmp_path: Path
+) -> None:
+    case = cases.Case("transformer", "bitsandbytes", scheme)
+    ours = cases.stream_case(case, components / "transformer", answers, tmp_path / "ours", limit=60_000)
+    shards = sorted(ours.folder.glob("*.safetensors"))
+    assert len(shards) > 3
+    assert shards[0].name == f"diffusion_pytorch_model-00001-of-{len(shards):05d}.safetensors"
+    cases.library_config("diffusers", BACKENDS["bitsandbytes"].configuration(scheme, case.filled))
+    from diffusers import FluxTransformer2DModel
+
+    model = FluxTransformer2DModel.from_pretrained(ours.folder, torch_dtype=torch.bfloat16, device_map="cpu")
+    whole = read(
+        cases.weights_of(cases.stream_case(case, components / "transformer", answers, tmp_path / "one").folder)
+    )
+    loaded = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    assert {name for name in whole[0] if as_bytes(loaded[name].cpu()) != as_bytes(whole[0][name])} == set()
+
+
+GROWTH = """
+import json, resource, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from pipeline.backends import BACKENDS
+from pipeline.checkpoint.linears import Answer, Conversion
+from pipeline.checkpoint.safetensors import read_header
+from pipeline.checkpoint.stream import WeightFile, lay_out, stream
+from pipeline.stages.quantize import Packer
+
+count, folder = int(sys.argv[1]), Path(sys.argv[2])
+weights = {f"layers.{number}.weight": torch.full((1024, 2048), 0.5, dtype=torch.bfloat16) for number in range(4)}
+for part in range(count):
+    save_file({f"part{part}.{name}": value for name, value in weights.items()}, folder / f"{part}.safetensors")
+files = [WeightFile(path, read_header(path)) for path in sorted(folder.glob("*.safetensors"))]
+slots = {name: slot for file in files for name, slot in file.slots.items()}
+answer = Answer(
+    conversions={name: Conversion(parameter=name, dtype="bfloat16", quantized=True) for name in slots},
+    parameters=tuple(slots), kept={}, config="",
+)
+backend, scheme = BACKENDS[sys.argv[3]], sys.argv[4]
+options = backend.SCHEMES[scheme].options().model_dump()
+layouts = {name: backend.layout(scheme, options, name, slot.shape, "bfloat16") for name, slot in slots.items()}
+(folder / "out").mkdir()
+done = stream(files, answer, lay_out(answer, slots, layouts, "diffusers"), folder / "out",
+              Packer(backend, scheme, options, "growth"))
+for _ in done:
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.parametrize(("backend", "scheme"), [("bitsandbytes", "nf4"), ("torchao", "int8-weight-only")])
+def test_memory_does_not_grow_with_the_model(backend: str, scheme: str, tmp_path: Path) -> None:
+    peaks = {}
+    # Large blocks go back to the system at once, so that the peak shows what is held and not how glibc keeps pages.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
+    for count in (4, 20):  # 67 MB of weights, and 336 MB
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        command = [sys.executable, "-c", GROWTH, str(count), str(folder), backend, scheme]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        peaks[count] = int(done.stdout.split()[-1])
+    assert peaks[20] - peaks[4] < 30_000_000
