@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: venv lint test demo schema digits clean
+.PHONY: venv lint test demo schema digits changed releases clean
 
 venv: $(READY)
 
@@ -29,13 +29,22 @@ test: $(READY)
 demo: $(READY)
 	$(BIN)/python recipes/digits/demo.py
 
-# Writes recipes/recipe.schema.json anew from the types; a test says when it is stale.
+# Writes recipes/recipe.schema.json and the golden texts of recipe errors anew; the tests say when they are stale.
 schema: $(READY)
-	$(BIN)/publish schema > recipes/recipe.schema.json
+	REWRITE_GOLDENS=1 $(BIN)/pytest tests/recipe
 
 # Trains the digits model anew, in about half an hour; the repository carries the result.
 digits: $(READY)
 	$(BIN)/python recipes/digits/train.py
+
+# The workflows' two. BASE, RECIPE and TARGET may be anything, so they reach the shell as variables and never as text.
+# Runs VERB (check, plan) over each recipe that differs from the commit BASE; one failure fails the whole.
+changed: $(READY)
+	@.github/changed-recipes "$$BASE" $(BIN)/publish "$$VERB"
+
+# Lists what is to be published, as a job matrix: of RECIPE its TARGET or all, or of all that differ from BASE.
+releases: $(READY)
+	@$(BIN)/python .github/releases.py
 
 clean:
 	rm -rf $(VENV) .publish build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends import BACKENDS
+from pipeline.backends.protocol import require_installed
 from pipeline.checkpoint.layout import Component, Layout, Place, read_json, read_layout, read_slots
 from pipeline.checkpoint.linears import Answer, Question, SkipRule, ask, ask_ahead, installed_versions
 from pipeline.checkpoint.safetensors import Slot
@@ -73,11 +74,6 @@ class PlannedSource(Value):
     repo: str | None = None
     revision: str | None = None
     path: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The last part of its name, which published repositories carry."""
-        return (self.repo or self.path or "").rstrip("/").rpartition("/")[2]
 
 
 class PlannedValidation(Value):
@@ -189,10 +185,12 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
 
     Raises:
         RecipeError: The component cannot be quantized.
+        CannotHereError: The library is not installed.
         SourceError: Its config is not readable.
     """
     refuse_unfit(component, quantization, f"{place.where}, {component.name}")
     backend = BACKENDS[quantization.backend]
+    require_installed(backend, quantization.scheme)
     return Question(
         library=component.library,  # type: ignore[arg-type]
         class_name=component.class_name,
@@ -285,7 +283,7 @@ class Planner:
         return TargetPlan(
             target=target,
             task=recipe.task,
-            repository=f"{recipe.destination.namespace}/{self.repository_name(target)}",
+            repository=recipe.repositories[target],
             private=recipe.destination.private,
             pipeline=layout.class_name,
             source=PlannedSource(**recipe.source.model_dump()),
@@ -329,11 +327,6 @@ class Planner:
         answer = ask(self.question(target, name), self.answers, f"{self.place.where}, {name}")
         quantization = self.loaded.recipe.targets[target][name]
         return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer)
-
-    def repository_name(self, target: str) -> str:
-        """Return the name of a target's repository without its namespace."""
-        source = PlannedSource(**self.loaded.recipe.source.model_dump())
-        return self.loaded.recipe.destination.name.format(source=source.name, target=target)
 
     @cached_property
     def validation(self) -> PlannedValidation:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 300.0  # a commit of thousands of files takes the Hub minutes
 Gate = Literal["auto", "manual"]
+ANOTHER_READER: Final = "Use a token that may read it (HF_TOKEN, or hf auth login)."
 OWN_FILES: Final = frozenset({".gitattributes"})  # made by the Hub itself in every repository
 
 
@@ -217,6 +218,12 @@ class Hub:
                 raise VerificationError("The Hub took the commit and opened no pull request.", where=repo)
             return Staged(done.pr_num, done.oid)
 
+    def parent_of(self, repo: str, commit: str) -> str | None:
+        """Return the commit that a commit follows."""
+        with hub_errors(repo):
+            history = self.api.list_repo_commits(repo, revision=commit)
+        return history[1].commit_id if len(history) > 1 else None
+
     def abandon(self, repo: str, staged: Staged, why: str) -> None:
         """Close a pull request that will not be merged."""
         with hub_errors(repo):
@@ -300,7 +307,7 @@ class Repository:
         raise SourceError(
             f"The bytes of {name} are not those whose digest the Hub lists.",
             where=self.where,
-            remedy="A proxy or a disk is damaging downloads, or the Hub is; try again elsewhere.",
+            remedy="A proxy, a disk or the Hub damages them; run again, and if it stays so from another network.",
         )
 
 
@@ -365,16 +372,19 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        remedy = "Accept its conditions on its page with the account whose token is used here."
+        remedy = "Accept its conditions on its page, signed in as the owner of this token, then run again."
         raise SourceError("The source is gated, and this token has no access.", where=where, remedy=remedy) from error
     except errors.RevisionNotFoundError as error:
-        remedy = "Pin a commit that the repository has."
+        remedy = "Pin one of the commits that its history on the Hub shows."
         raise SourceError("The repository has no such commit.", where=where, remedy=remedy) from error
     except errors.RepositoryNotFoundError as error:
-        remedy = "Correct its name, or use a token that may read it."
-        raise SourceError("There is no such repository, or it is private.", where=where, remedy=remedy) from error
+        remedy = "Correct its name in the recipe, or use another token (HF_TOKEN, or hf auth login)."
+        what = "There is no such repository, or it is private and this token may not read it."
+        raise SourceError(what, where=where, remedy=remedy) from error
     except errors.LocalTokenNotFoundError as error:
         raise no_right(where, "there is no token") from error
+    except errors.OIDCError as error:
+        raise no_right(where, f"the trusted publisher's token was not issued ({error})") from error
     except errors.LocalEntryNotFoundError as error:
         raise silent_hub(where, error) from error
     except errors.HfHubHTTPError as error:
@@ -388,9 +398,14 @@ def refused(error: Exception, where: str, *, as_source: bool) -> Exception:
     answer = getattr(error, "response", None)
     status = getattr(answer, "status_code", 0)
     reason = str(getattr(error, "server_message", None) or f"status {status}").rstrip(".")
-    if status in {401, 403}:
+    if status == 401:
+        remedy = "Use a valid token (HF_TOKEN, or hf auth login)."
+        return CannotHereError(f"The Hub does not know this token: {reason}.", where=where, remedy=remedy)
+    if status == 403:
         return (
-            SourceError(f"The Hub refuses to show it: {reason}.", where=where) if as_source else no_right(where, reason)
+            SourceError(f"The Hub refuses to show it: {reason}.", where=where, remedy=ANOTHER_READER)
+            if as_source
+            else no_right(where, reason)
         )
     if status == 412:
         return RemoteChangedError(
