@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.quality.clip import clip_scorer
 from pipeline.quality.digits import read_digits
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IDENTICAL_PSNR = 100.0
 """Decibels that stand for identical pictures, whose PSNR is infinite; nothing is recorded as more than this.

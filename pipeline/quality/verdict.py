@@ -132,11 +132,13 @@ def _reasons(findings: Mapping[str, Finding], limits: Limits, prompts: Sequence[
 
 def _sentence(name: str, limit: Limit, number: float, unit: str) -> str:
     """Return what was found and what was required; unrounded where rounding would hide the difference."""
+    verb = "is" if limit.of == "value" else "dropped by"
+    if limit.of == "drop" and number < 0 <= limit.bound:
+        verb, number = "rose by", -number
     shown, bound = amount(number, unit), amount(limit.bound, unit)
     if shown == bound and number != limit.bound:
         shown = f"{number!r} {unit}".rstrip()
-    found = f"{name} {'dropped by' if limit.of == 'drop' else 'is'} {shown}"
-    return f"{found}; {limit.words(unit)} is required"
+    return f"{name} {verb} {shown}; {limit.words(unit)} is required"
 
 
 def _where_to_look(finding: Finding, prompts: Sequence[Prompt]) -> str:

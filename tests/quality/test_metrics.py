@@ -150,6 +150,7 @@ def test_the_reader_reads_scans_that_it_has_never_seen() -> None:
     pictures = [_painted(scan, inks[row % 3]) for row, scan in enumerate(scans.images[held_out])]
     right = np.mean(np.array(digits.read_digits(pictures)) == scans.target[held_out])
     assert right > 0.97
+    assert digits._reader().shape_fit_ == (1797 - len(pictures), 64)
 
 
 def test_label_accuracy_counts_labels_read_right_on_both_sides() -> None:

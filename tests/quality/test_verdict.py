@@ -152,6 +152,15 @@ def test_nothing_is_judged_against_a_degenerate_source(draw: Draw) -> None:
         judge(draw("a", flat=(0, 1)), draw("b", flat=(0, 1)), PROMPTS, {})
 
 
+def test_a_gain_is_not_called_a_drop(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([3, 9] * 4)  # candidate, then reference: the candidate alone is read as asked
+    monkeypatch.setattr("pipeline.quality.metrics.read_digits", lambda pictures: [next(answers) for _ in pictures])
+    labelled = tuple(prompt.model_copy(update={"label": "3"}) for prompt in PROMPTS)
+    report = judge(draw("a"), draw("b"), labelled, {"label_accuracy": {"drop": {"max": 0.1}}})
+    assert report.metrics["label_accuracy"].drop == -1
+    assert report.reasons == ("label_accuracy rose by 1; a drop of at most 0.1 is required.",)
+
+
 def test_a_drop_is_held_against_the_source(draw: Draw) -> None:
     labelled = tuple(prompt.model_copy(update={"label": "3"}) for prompt in PROMPTS)
     require = {"label_accuracy": {"min": 0.0, "drop": {"max": -0.5}}}
