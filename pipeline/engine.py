@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.backends import BACKENDS
+from pipeline.backends.protocol import require
 from pipeline.checkpoint.layout import Folder, Place, read_small
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of
@@ -115,7 +117,20 @@ class Engine:
             return outcome(plan, "unchanged", Release(repository=plan.repository, commit=str(remote.head), tag=tag))
         if failed := earlier_failure(plan, self.store):
             raise failed
+        self.require_able(plan, stop_after)
         return Run(self, plan, {}, stop_after).all()
+
+    def require_able(self, plan: TargetPlan, stop_after: str) -> None:
+        """Refuse what this machine or this token cannot bring to its end, before hours are spent on it.
+
+        Raises:
+            CannotHereError: A device is missing, or the token may not write where the result is to be published.
+        """
+        if stop_after != STAGES[0]:
+            for part in plan.components.values():
+                require(BACKENDS[part.quantization.backend], part.quantization.scheme)
+        if stop_after == STAGES[-1]:
+            self.hub.require_writer(plan.repository)
 
     @contextmanager
     def timed(self, stage: str, target: str, seconds: dict[str, float] | None = None) -> Iterator[None]:

@@ -118,7 +118,7 @@ def files_under(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def safe_relative(name: str) -> PurePosixPath:
+def safe_relative(name: str, where: str = "") -> PurePosixPath:
     """Return a name from elsewhere as a path that stays inside the folder it is joined to.
 
     Raises:
@@ -129,7 +129,8 @@ def safe_relative(name: str) -> PurePosixPath:
     if not name or path.is_absolute() or bad_part or any(char in name for char in "\\:\0\n\r"):
         raise SourceError(
             f"The file name {name!r} would leave its folder or means different files on different systems.",
-            remedy="Such a repository is refused; publish the source under plain relative names.",
+            where=where,
+            remedy="Nothing of it was downloaded; do not trust this source, or rename the file if it is yours.",
         )
     return path
 

@@ -75,6 +75,11 @@ class PlannedSource(Value):
     revision: str | None = None
     path: str | None = None
 
+    @property
+    def where(self) -> str:
+        """How it is named in messages."""
+        return f"{self.repo}@{(self.revision or '')[:12]}" if self.repo else str(self.path)
+
 
 class PlannedValidation(Value):
     """The questions and the bar; a judge in a folder is pinned by the digest of its files."""

@@ -98,11 +98,7 @@ def require(backend: Backend, scheme: str) -> None:
     Raises:
         CannotHereError: The library is not installed, or it needs a device that is not here.
     """
-    if find_spec("torch") is None or find_spec(backend.PACKAGE) is None:
-        raise CannotHereError(
-            f"The scheme {scheme} needs the library {backend.DISTRIBUTION}, which is not installed.",
-            remedy=f"Install it with: pip install 'quantpress[{backend.EXTRA}]'.",
-        )
+    require_installed(backend, scheme)
     if backend.SCHEMES[scheme].makes_on == "cuda":
         import torch
 
@@ -111,3 +107,25 @@ def require(backend: Backend, scheme: str) -> None:
                 f"{backend.DISTRIBUTION} makes {scheme} on a CUDA device only, and this machine has none.",
                 remedy="Run this target on a machine with a GPU, or leave it out with --target.",
             )
+
+
+def require_installed(backend: Backend, scheme: str) -> None:
+    """Refuse a scheme whose library is not there, even to be asked.
+
+    Raises:
+        CannotHereError: The library is not installed.
+    """
+    libraries = {"torch": "torch", backend.DISTRIBUTION: backend.PACKAGE}
+    missing = [name for name, package in libraries.items() if not installed(package)]
+    if missing:
+        what = f"The scheme {scheme} needs the library {missing[0]}, which is not installed."
+        remedy = f"Install it with pip install 'quantpress[{backend.EXTRA}]', or leave this target out with --target."
+        raise CannotHereError(what, remedy=remedy)
+
+
+def installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it; its parents are."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # raised where a parent is missing, such as optimum of optimum.quanto
+        return False

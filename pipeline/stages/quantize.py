@@ -14,7 +14,7 @@ from pipeline.checkpoint.layout import INDEX
 from pipeline.checkpoint.stream import WEIGHTS_NAME, WeightFile, stream
 from pipeline.errors import CannotHereError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
-from pipeline.files import link_or_copy, write_atomically
+from pipeline.files import human_size, link_or_copy, write_atomically
 from pipeline.plan import Asked, TargetPlan
 from pipeline.store import Store
 
@@ -84,20 +84,27 @@ def quantize(plan: TargetPlan, asked: Mapping[str, Asked], source: Path, store: 
             link_or_copy(source / name, folder / name)
         done, total = 0, sum(part.source_bytes for part in plan.components.values())
         for part in asked.values():
-            for tensor, size in quantize_component(part, source, folder):
+            for tensor, size in quantize_component(part, source, folder, plan.source.where):
                 done += size
                 listen(Event("progress", "quantize", plan.target, tensor, done, total, "B"))
 
     return store.make("checkpoint", plan.build_key, build)
 
 
-def quantize_component(part: Asked, source: Path, folder: Path) -> Any:
-    """Write one component and yield each source tensor's name and bytes as it is done."""
+def quantize_component(part: Asked, source: Path, folder: Path, where: str = "") -> Any:
+    """Write one component and yield each source tensor's name and bytes as it is done.
+
+    Args:
+        part: The component.
+        source: The folder with the source's files.
+        folder: The folder of the result.
+        where: How the source is named in messages; its folder by default.
+    """
     name, quantization = part.component.name, part.quantization
     out = folder / name
     out.mkdir(parents=True, exist_ok=True)
     packer = Packer(BACKENDS[quantization.backend], quantization.scheme, quantization.options, name)
-    files = [WeightFile(source / file, slots) for file, slots in part.slots.items()]
+    files = [WeightFile(source / file, slots, f"{where or source}/{file}") for file, slots in part.slots.items()]
     yield from stream(files, part.answer, part.weights, out, packer)
     write_atomically(out / "config.json", part.answer.config.encode())
     index = part.weights.index()
@@ -114,7 +121,7 @@ def require_room(plan: TargetPlan, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < plan.result_bytes:
         raise CannotHereError(
-            f"The result takes {plan.result_bytes} bytes and the disk has {free} left.",
+            f"The result takes {human_size(plan.result_bytes)} and the disk has {human_size(free)} left.",
             where=str(folder),
             remedy="Free some room or give another folder with --home, then run the same command again: it continues.",
         )
