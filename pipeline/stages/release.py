@@ -76,9 +76,11 @@ def stage(plan: TargetPlan, folder: Path, hub: Hub, state: RemoteState, head: st
     title = f"Publish {plan.target} ({plan.digest[:12]})"
     left = (state.staged or {}).get(title)
     if left is not None:
-        if not differences(hub.tree(plan.repository, left.commit), folder):
+        # One that was made on an older main would be mixed with what came there since.
+        on_head = hub.parent_of(plan.repository, left.commit) == head
+        if on_head and not differences(hub.tree(plan.repository, left.commit), folder):
             return left
-        hub.abandon(plan.repository, left, "Superseded: its files are not those of the present build.")
+        hub.abandon(plan.repository, left, "Superseded: it is not the present build on the present main.")
     listen(Event("note", "release", plan.target, f"uploading to a pull request of {plan.repository}"))
     return hub.stage(plan.repository, folder, head, title)
 

@@ -68,21 +68,31 @@ def validate(
 
 
 def earlier_failure(plan: TargetPlan, store: Store) -> VerdictError | None:
-    """Return the error of a verdict that was given before and was not PASS."""
+    """Return the error of a verdict that was given before and was not PASS.
+
+    A run that was killed between verdict and setting aside left the checkpoint in its place; it is moved now.
+    """
     judged = store.look("report", plan.verdict_key)
     if judged is None:
         return None
     report = Report.model_validate_json((judged / REPORT).read_bytes())
-    return None if report.verdict == "PASS" else failure(plan, report, store, judged)
+    if report.verdict == "PASS":
+        return None
+    if not (store.root / "failed" / failed_name(plan)).exists() and store.look("checkpoint", plan.build_key):
+        set_aside(plan, report, store)
+    return failure(plan, report, store, judged)
 
 
 def refuse(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
     """Move a checkpoint that failed to where no later stage looks, and return the error to raise."""
-    store.set_aside("checkpoint", plan.build_key, failed_name(plan))
-    write_atomically(
-        store.root / "failed" / failed_name(plan) / REPORT, pretty_json(judged.report.model_dump(mode="json"))
-    )
+    set_aside(plan, judged.report, store)
     return failure(plan, judged.report, store, judged.candidate)
+
+
+def set_aside(plan: TargetPlan, report: Report, store: Store) -> None:
+    """Move a checkpoint away, with the report that says why."""
+    failed = store.set_aside("checkpoint", plan.build_key, failed_name(plan))
+    write_atomically(failed / REPORT, pretty_json(report.model_dump(mode="json")))
 
 
 def failure(plan: TargetPlan, report: Report, store: Store, judged: Path) -> VerdictError:
