@@ -24,6 +24,7 @@ DTYPE_SIZES: Final = {
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 HEADER_LIMIT: Final = 100_000_000  # bytes; what the safetensors library itself accepts
+LINE: Final = 64  # bytes of a cache line, and the widest vector
 LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
 METADATA_ROOM: Final = 1024  # header bytes kept for what a backend says of one quantized weight
 
@@ -140,10 +141,18 @@ def refusal(where: str, reason: str) -> SourceError:
     return SourceError(f"This safetensors file cannot be trusted: {reason}.", where=where, remedy=remedy)
 
 
+def placing(item: tuple[str, tuple[str, tuple[int, ...]]]) -> tuple[bool, int, str]:
+    """Return the key by which tensors of known shape are ordered in a file."""
+    name, (dtype, shape) = item
+    return size_of(dtype, shape) % LINE != 0, -DTYPE_SIZES[dtype], name
+
+
 class Writer:
     """Writes one safetensors file whose tensors come in any order, each to its own place.
 
-    Tensors lie by falling dtype size and then by name, so that each is aligned, as the safetensors library does it.
+    Tensors of a whole number of lines lie first, so that every large one begins at a multiple of 64 bytes; the rest lie
+    by falling dtype size, so that each is aligned to its elements. The safetensors library aligns to elements only, and
+    torch's int8 product on a CPU (``_weight_int8pack_mm``, torch 2.13) crashes on a mapped weight at such an address.
     Those whose length only their content tells are kept in memory (they are some hundred bytes each) and written
     last; the header is padded with spaces to the room that was kept for it.
 
@@ -160,14 +169,14 @@ class Writer:
         self._slots: dict[str, Slot] = {}
         known = {name: (dtype, shape) for name, (dtype, shape) in tensors.items() if shape is not None}
         offset = 0
-        for name, (dtype, shape) in sorted(known.items(), key=lambda item: (-DTYPE_SIZES[item[1][0]], item[0])):
+        for name, (dtype, shape) in sorted(known.items(), key=placing):
             end = offset + size_of(dtype, shape)
             self._slots[name] = Slot(dtype, shape, offset, end)
             offset = end
         self._end = offset
         late = len(tensors) - len(known)
         room = len(self._header({})) + late * LATE_ROOM + PIECE // 64 + described * METADATA_ROOM
-        self._start = -(-(8 + room) // 8) * 8
+        self._start = -(-(8 + room) // LINE) * LINE
         with disk_errors(path):
             self._file = path.open("wb")
 

@@ -169,7 +169,7 @@ class Hub:
                 user = self.api.whoami()
                 spaces = {user["name"], *(org["name"] for org in user.get("orgs", []))}
                 role = user.get("auth", {}).get("accessToken", {}).get("role", "write")
-                if repo.partition("/")[0] not in spaces or role == "read":
+                if role != "admin" and (repo.partition("/")[0] not in spaces or role == "read"):
                     raise no_right(repo, f"this token of {user['name']} may not create repositories there") from None
 
     def create(self, repo: str, *, private: bool, gated: Gate | None) -> str:
@@ -336,8 +336,9 @@ def require_same(found: Manifest, manifest: Manifest, where: str) -> None:
     )
     names = [name for name in names if name not in OWN_FILES]
     if names:
+        others = f", and so it does {len(names) - 1} more" if len(names) > 1 else ""
         raise VerificationError(
-            f"The Hub serves {names[0]} otherwise than it was built ({len(names)} files differ).",
+            f"The Hub serves {names[0]} otherwise than it was built{others}.",
             where=where,
             remedy="Nothing was merged; run again, and if it stays so the Hub or what lies between is damaged.",
         )

@@ -14,7 +14,6 @@ AS_PUBLISHED = "as published: from_pretrained"
 REFUSAL_LIFTED = (
     "bitsandbytes on a CPU: diffusers' refusal of machines without a GPU was lifted in the validating process"
 )
-NOT_MAPPED = "quanto on a CPU: the weights were read into memory instead of mapped (disable_mmap=True)"
 NOT_PACKED = (
     "bitsandbytes on a CPU: layers computed from their stored form, because its AVX512-BF16 packing cannot hold"
     " their shapes: {count}"
@@ -74,11 +73,6 @@ def _without_a_gpu(quantized: dict[str, tuple[str, str]]) -> tuple[dict[str, Any
         _lift_refusal()
         extra["device_map"] = "cpu"  # without it diffusers moves bitsandbytes weights to torch.cuda.current_device()
         said.append(REFUSAL_LIFTED)
-    if ("diffusers", "quanto") in quantized.values():
-        # quanto's int8 layers call torch._weight_int8pack_mm, which dies of a segmentation fault on weights whose
-        # address is no multiple of 16 (torch 2.13); safetensors aligns tensors in a mapped file to 8 bytes only.
-        extra["disable_mmap"] = True
-        said.append(NOT_MAPPED)
     return extra, said
 
 

@@ -15,6 +15,7 @@ from contract import cases
 from safetensors import safe_open
 
 from pipeline.backends import BACKENDS
+from pipeline.checkpoint.safetensors import read_header
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -53,6 +54,15 @@ def test_streaming_writes_what_the_library_writes(
     assert json.loads((ours.folder / "config.json").read_text()) == config
 
 
+def test_large_weights_begin_at_whole_lines(components: Path, answers: Path, tmp_path: Path) -> None:
+    case = cases.Case("transformer", "quanto", "int8")
+    ours = cases.stream_case(case, components / "transformer", answers, tmp_path / "ours")
+    slots = read_header(cases.weights_of(ours.folder))
+    large = [slot for slot in slots.values() if (slot.end - slot.begin) % 64 == 0]
+    assert len(large) > 20
+    assert {slot.begin % 64 for slot in large} == {0}
+
+
 def test_the_same_input_gives_the_same_bytes(components: Path, answers: Path, tmp_path: Path) -> None:
     for case in [case for case in cases.CASES if case.component == "transformer" and case.dtype == "bfloat16"]:
         made = [
@@ -89,6 +99,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from pipeline.backends import BACKENDS
+from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.linears import Answer, Conversion
 from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.stream import WeightFile, lay_out, stream

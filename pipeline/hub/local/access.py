@@ -25,6 +25,11 @@ class Caller(BaseModel):
     orgs: tuple[str, ...] = ()
     access: tuple[str, ...] = ()
 
+    @property
+    def shown_role(self) -> str:
+        """The role that ``whoami`` tells: clients read from it whether a namespace that is not theirs is open."""
+        return self.role
+
     def belongs_to(self, namespace: str) -> bool:
         """Say whether a namespace is the caller's own or one of its organizations'."""
         return namespace == self.name or namespace in self.orgs
@@ -40,6 +45,11 @@ class Caller(BaseModel):
 
 class Owner(Caller):
     """The one caller of a Hub without tokens: everything is theirs."""
+
+    @property
+    def shown_role(self) -> str:
+        """The role that ``whoami`` tells."""
+        return "admin"
 
     def belongs_to(self, namespace: str) -> bool:  # noqa: ARG002 - any namespace
         """Own every namespace."""

@@ -96,7 +96,7 @@ def whoami(call: Call) -> Response:
             "orgs": [{"type": "org", "name": org, "fullname": org} for org in caller.orgs],
             "auth": {
                 "type": "access_token",
-                "accessToken": {"displayName": caller.name, "role": caller.role},
+                "accessToken": {"displayName": caller.name, "role": caller.shown_role},
             },
         }
     )
