@@ -158,7 +158,7 @@ class Writer:
 
     Args:
         path: The file to write.
-        tensors: dtype and shape by name; the shape is None where it is not known yet.
+        tensors: dtype and shape by name; the shape is None where it is not known yet, of bytes (U8) only.
         described: How many of the model's parameters the metadata may describe.
     """
 
