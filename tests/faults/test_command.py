@@ -1,0 +1,122 @@
+"""The command itself: exit codes, what goes to which stream, and what is not imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.conftest import ONE, Desk, Same
+
+
+def imported(stderr: str) -> set[str]:
+    return {line.rpartition("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("verb", ["--help", "check", "plan"])
+def test_what_only_reads_does_not_import_torch(ready_desk: Desk, verb: str) -> None:
+    recipe = [] if verb == "--help" else [ready_desk.recipe()]
+    done = ready_desk.publish(verb, *recipe, python=("-X", "importtime"))
+    assert done.code == 0, done.err
+    names = imported(done.err)
+    assert "typer" in names
+    assert not {"torch", "diffusers", "transformers", "bitsandbytes", "torchao"} & names
+
+
+def test_json_goes_to_stdout_and_nothing_else_does(ready_desk: Desk) -> None:
+    recipe = ready_desk.recipe()
+    for arguments in (["check", recipe], ["plan", recipe], ["run", recipe, "--stop-after", "card"]):
+        done = ready_desk.publish("--json", *arguments)
+        assert done.code == 0, done.err
+        assert all(isinstance(line, dict) for line in done.lines)
+    assert done.lines[-1]["result"][0]["state"] == "stopped"
+
+
+def test_an_error_is_a_line_of_json_too(desk: Desk) -> None:
+    done = desk.publish("--json", "plan", desk.recipe(source={"repo": "acme/tiny", "revision": "0" * 40}))
+    assert done.code == 4
+    assert done.lines[-1] == {"error": done.error.removeprefix("error: "), "exit_code": 4}
+
+
+def test_a_recipe_with_every_kind_of_mistake_tells_them_all(desk: Desk) -> None:
+    recipe = desk.recipe(ONE)
+    written = json.loads(recipe.read_text())
+    written["sauce"] = written.pop("source")
+    written["targets"]["one"]["transformer"]["scheme"] = "int8-weight"
+    written["validation"]["seeds"] = ["zero"]
+    recipe.write_text(json.dumps(written, indent=2))
+    done = desk.publish("--json", "check", recipe)
+    assert done.code == 2
+    assert [problem["line"] for problem in done.lines[-1]["problems"]] == sorted(
+        problem["line"] for problem in done.lines[-1]["problems"]
+    )
+    told = " ".join(problem["text"] for problem in done.lines[-1]["problems"])
+    assert all(word in told for word in ("sauce", "int8-weight", "zero"))
+    assert desk.publish("run", recipe).code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["plan", "--bogus"], "error: No such option: --bogus"),
+        (["publsh"], "error: No such command 'publsh'."),
+        (["plan"], "error: Missing argument 'RECIPE'."),
+    ],
+)
+def test_a_wrong_command_line_ends_in_2(desk: Desk, arguments: list[str], told: str) -> None:
+    done = desk.publish(*arguments)
+    assert done.code == 2
+    assert done.error == told
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [
+        ("--target", "three", "error: The recipe has no target 'three'. It has one."),
+        (
+            "--stop-after",
+            "cook",
+            "error: There is no stage 'cook'. The stages are fetch, quantize, validate, card, release.",
+        ),
+    ],
+)
+def test_a_word_that_the_recipe_does_not_have(desk: Desk, flag: str, value: str, told: str) -> None:
+    done = desk.publish("run", desk.recipe(), flag, value)
+    assert (done.code, done.error) == (2, told)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "name"),
+    [
+        ({"backend": "torchao", "scheme": "int8-weight-only", "keep": ["proj_in"]}, "keep_nothing"),
+        ({"backend": "quanto", "scheme": "int8", "keep": ["transformer_blocks.0.attn.to_q"]}, "keep_loosely"),
+    ],
+)
+def test_a_keep_that_cannot_be_kept_to(desk: Desk, same: Same, quantization: dict[str, object], name: str) -> None:
+    error = desk.refused(desk.recipe({"one": {"transformer": quantization}}))
+    assert error.exit_code == 2
+    same(name, desk.plain(str(error)))
+
+
+def test_a_defect_is_one_line_with_a_hint(desk: Desk) -> None:
+    site = desk.folder / "site"
+    site.mkdir()
+    (site / "uvicorn.py").write_text("raise RuntimeError('this library is broken')\n")
+    desk.extra["PYTHONPATH"] = str(site)
+    done = desk.publish("serve")
+    assert done.code == 70
+    (line,) = done.err.splitlines()
+    assert "RuntimeError: this library is broken" in line
+    assert "--traceback" in line
+    traced = desk.publish("--traceback", "serve")
+    assert traced.code == 70
+    assert "uvicorn.py" in traced.err
+
+
+def test_the_installed_command_is_this_one() -> None:
+    done = subprocess.run([sys.executable, "-m", "pipeline.cli", "--help"], check=True, capture_output=True, text=True)
+    assert "check" in done.stdout
+    assert done.stderr == ""
