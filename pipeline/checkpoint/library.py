@@ -160,7 +160,9 @@ def matching(patterns: Iterable[str], names: list[str]) -> set[str]:
     for pattern in patterns:
         hit = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
         if not hit:
-            raise Refusal("keep", f"keep: {pattern!r} names no Linear module.", f"There are, for example, {names[:3]}.")
+            raise Refusal(
+                "keep", f"keep: {pattern!r} names no Linear module.", f"There are, for example, {', '.join(names[:3])}."
+            )
         found |= hit
     return found
 
@@ -189,8 +191,8 @@ def agree(question: Question, converted: set[str], wanted: set[str]) -> None:
     also = f"would also keep {', '.join(more[:4])}" if more else f"would still convert {', '.join(fewer[:4])}"
     raise Refusal(
         "keep",
-        f"{question.quantization['quant_method']} in {question.library} cannot keep exactly {list(question.keep)}: it "
-        f"matches names more loosely than that and {also}.",
+        f"{question.quantization['quant_method']} in {question.library} cannot keep {', '.join(question.keep)} alone: "
+        f"it matches names more loosely than that and {also}.",
         "Name those modules too, for example with a glob such as '*proj_out', or use another backend.",
     )
 

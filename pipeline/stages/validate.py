@@ -101,7 +101,8 @@ def failure(plan: TargetPlan, report: Report, store: Store, judged: Path) -> Ver
     return VerdictError(
         f"The verdict is {report.verdict}: {' '.join(report.reasons)} Nothing was published.",
         where=plan.target,
-        remedy=f"The build is kept in {aside} and its pictures in {judged}; remove the latter to have it judged again.",
+        remedy=f"Look at the build in {aside} and its pictures in {judged}, then choose another scheme, keep more "
+        "modules or correct the requirement; without the pictures' folder it is judged anew.",
     )
 
 
