@@ -21,6 +21,7 @@ from pipeline.files import manifest_of
 from pipeline.hub.client import Gate, Hub, RemoteState, Staged, differences, require_same
 from pipeline.plan import TargetPlan
 from pipeline.quality import GenerationError, generate
+from pipeline.quality.generate import SECRETS
 from pipeline.stages.card import USAGE, snippet_runs_here
 from pipeline.stages.validate import request_of
 
@@ -132,8 +133,7 @@ def run_snippet(snippet: Path, commit: str, home: Path, where: str) -> None:
     (repository / "refs").mkdir(exist_ok=True)
     (repository / "refs" / "main").write_text(commit)
     offline = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
-    secrets = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE"}
-    environment = {name: value for name, value in os.environ.items() if name not in secrets}
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     done = subprocess.run(
         [sys.executable, "-I", str(snippet)],
         cwd=home,

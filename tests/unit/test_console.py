@@ -1,0 +1,52 @@
+"""One sink: JSON and nothing else for programs, groups and annotations for GitHub, progress for people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.console import Console
+from pipeline.errors import SourceError
+from pipeline.events import Event
+
+EVENTS = [
+    Event("started", "fetch", "one"),
+    Event("progress", "fetch", "one", "file", 5, 10, "B"),
+    Event("finished", "fetch", "one", seconds=1.5),
+    Event("skipped", "run", "two", "is published already"),
+    Event("note", "release", "one", "merged [bold]"),
+]
+
+
+def test_programs_get_one_json_value_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console("json") as console:
+        for event in EVENTS:
+            console.listen(event)
+        console.result({"result": 1}, "for people")
+        console.error(SourceError("It is gone.", where="a/b", remedy="Look."))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("event") for line in lines] == ["started", "finished", "skipped", "note", None, None]
+    assert lines[-1] == {"error": "a/b: It is gone. Look.", "exit_code": 4}
+
+
+def test_people_see_what_was_done_and_text_is_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console("people") as console:
+        for event in EVENTS:
+            console.listen(event)
+        console.result({"result": 1}, "for people")
+    shown = capsys.readouterr()
+    assert shown.out == "for people\n"
+    assert "one fetch 1.5 s" in shown.err
+    assert "merged [bold]" in shown.err
+
+
+def test_github_gets_groups_and_annotations(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console("github") as console:
+        for event in EVENTS:
+            console.listen(event)
+        console.error(SourceError("It is gone.", where="a/b"))
+    shown = capsys.readouterr().err
+    assert "::group::one fetch\n" in shown
+    assert "::endgroup::\n" in shown
+    assert "::error::a/b: It is gone.\n" in shown
