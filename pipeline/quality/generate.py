@@ -27,7 +27,15 @@ from pipeline.quality.answers import Answers, GenerationError, Request
 
 ANSWERS = "answers.json"
 LOG = "generation.log"
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
+SECRETS = (  # what a child that runs libraries only has no business to know
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_TOKEN_PATH",
+    "HF_OIDC_RESOURCE",
+    "HF_OIDC_ID_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+)
 ENVIRONMENT_FAILURES = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")
 
 
