@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 app = typer.Typer(
-    help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub.",
+    help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub. The options below may stand behind the verb.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,7 +75,7 @@ class Session:
         return load(recipe, self.vocabulary)
 
 
-session: Session
+session = Session(Console("people"), None, tracebacks=False)  # until the command line was read
 
 
 @app.callback()
@@ -164,7 +164,7 @@ def serve(
     from pipeline.hub.local import serve as serve_hub
 
     root = session.home() / "hub"
-    session.console.terminal.print(f"The embedded Hub serves {root} at http://127.0.0.1:{port} (Ctrl-C ends it).")
+    session.console.say(f"The embedded Hub serves {root} at http://127.0.0.1:{port} (Ctrl-C ends it).")
     serve_hub(root, port)
 
 
@@ -215,11 +215,11 @@ def show_plan(made: TargetPlan, tag: str | None) -> None:
     title = f"{made.target} → {made.repository} ({human_size(made.source_bytes)} → {human_size(made.result_bytes)})"
     columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
     session.console.table(title, columns, rows)
-    say = session.console.terminal.print
+    say = session.console.say
     for name, part in made.components.items():
         for reason in sorted(set(part.kept.values())):
             modules = [module for module, why in part.kept.items() if why == reason]
-            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}", markup=False)
+            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}")
     say(
         f"  needs {human_size(made.memory_bytes)} of memory to quantize, {human_size(made.validation_memory_bytes)} to "
         f"validate, and {human_size(made.disk_bytes)} of disk"
@@ -249,7 +249,7 @@ def show_outcomes(outcomes: list[Outcome], failures: list[PublishError]) -> None
 def show_error(error: PublishError) -> None:
     """Show an error, and where it came from if that was asked for."""
     if session.tracebacks:
-        session.console.terminal.print("".join(traceback.format_exception(error)), markup=False)
+        session.console.say("".join(traceback.format_exception(error)))
     session.console.error(error)
 
 
@@ -267,7 +267,7 @@ def guarded(call: Callable[[], int | None]) -> int:
     except Exception as error:  # whatever else ends a run is a defect, and the user is told so
         return show_defect(error)
     if code == INTERRUPTED:
-        sys.stderr.write("interrupted; the same command continues where it stopped\n")
+        session.console.say("interrupted; the same command continues where it stopped")
     return code
 
 
@@ -275,18 +275,35 @@ def show_usage(error: typer.TyperException) -> int:
     """Show what is wrong with the command line, or the help where there was nothing on it."""
     told = getattr(error, "format_message", lambda: str(error))()
     usage = getattr(getattr(error, "ctx", None), "get_usage", lambda: "")()
-    sys.stderr.write(told + "\n" if told.startswith("Usage:") else f"{usage}\nerror: {told}\n")
+    session.console.say(told if told.startswith("Usage:") else f"{usage}\nerror: {told}")
     return RecipeError.exit_code
 
 
 def show_defect(error: Exception) -> int:
     """Show that the program itself failed: one line, and on request where."""
-    if "--traceback" in sys.argv:
-        sys.stderr.write("".join(traceback.format_exception(error)))
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    hint = "The same command with --traceback before the verb shows where; please report it."
-    sys.stderr.write(f"error: This is a defect of publish, not of the recipe ({reason}). {hint}\n")
-    return PublishError.exit_code
+    defect = PublishError(
+        f"This is a defect of publish, not of the recipe ({reason}).",
+        remedy="The same command with --traceback shows where; please report it.",
+    )
+    defect.__cause__ = error
+    show_error(defect)
+    return defect.exit_code
+
+
+def shared_first(words: list[str]) -> list[str]:
+    """Put the options that every verb shares before the verb, where typer looks for them."""
+    shared: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--home":
+            shared += [word, *[value for value in [next(rest, None)] if value is not None]]
+        elif word in {"--json", "--traceback"} or word.startswith("--home="):
+            shared.append(word)
+        else:
+            others.append(word)
+    return [*shared, *others]
 
 
 def main() -> None:
@@ -299,7 +316,7 @@ def main() -> None:
     # Libraries warn about kernels and deprecations of their own; what a user can act on is told as an error.
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    sys.exit(guarded(lambda: app(standalone_mode=False)))
+    sys.exit(guarded(lambda: app(shared_first(sys.argv[1:]), standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -115,6 +115,10 @@ class Console:
             table.add_row(*(escape(cell) for cell in row))
         self.terminal.print(table)
 
+    def say(self, text: str) -> None:
+        """Show a line to people as it stands."""
+        self.terminal.print(text, markup=False)
+
     def error(self, error: PublishError) -> None:
         """Show an error as one paragraph; in a workflow's log also as an annotation."""
         if self.mode == "json":
