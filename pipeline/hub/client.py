@@ -336,9 +336,9 @@ def require_same(found: Manifest, manifest: Manifest, where: str) -> None:
     )
     names = [name for name in names if name not in OWN_FILES]
     if names:
-        others = f", and so it does {len(names) - 1} more" if len(names) > 1 else ""
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise VerificationError(
-            f"The Hub serves {names[0]} otherwise than it was built{others}.",
+            f"The Hub serves {names[0]}{others} otherwise than built.",
             where=where,
             remedy="Nothing was merged; run again, and if it stays so the Hub or what lies between is damaged.",
         )
