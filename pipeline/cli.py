@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 app = typer.Typer(
-    help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub. The options below may stand behind the verb.",
+    help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub.",
+    epilog="These options may stand on either side of the verb.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -159,10 +159,10 @@ class Writer:
     Args:
         path: The file to write.
         tensors: dtype and shape by name; the shape is None where it is not known yet, of bytes (U8) only.
-        described: How many of the model's parameters the metadata may describe.
+        metadata_room: Bytes of the header to keep for metadata.
     """
 
-    def __init__(self, path: Path, tensors: dict[str, tuple[str, tuple[int, ...] | None]], described: int) -> None:
+    def __init__(self, path: Path, tensors: dict[str, tuple[str, tuple[int, ...] | None]], metadata_room: int) -> None:
         self.path = path
         self._missing = set(tensors)
         self._late: dict[str, tuple[str, bytes]] = {}
@@ -175,7 +175,7 @@ class Writer:
             offset = end
         self._end = offset
         late = len(tensors) - len(known)
-        room = len(self._header({})) + late * LATE_ROOM + PIECE // 64 + described * METADATA_ROOM
+        room = len(self._header({})) + late * LATE_ROOM + METADATA_ROOM + metadata_room
         self._start = -(-(8 + room) // LINE) * LINE
         with disk_errors(path):
             self._file = path.open("wb")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.checkpoint.linears import Answer, Conversion
-from pipeline.checkpoint.safetensors import DTYPE_SIZES, Slot, Writer, size_of
+from pipeline.checkpoint.safetensors import DTYPE_SIZES, METADATA_ROOM, Slot, Writer, size_of
 from pipeline.errors import SourceError
 from pipeline.files import pretty_json
 
@@ -147,8 +147,8 @@ def stream(
         QuantizationError: The backend made something else than planned.
         CannotHereError: The disk is full.
     """
-    described = len(answer.parameters)
-    writers = {shard.name: Writer(out / shard.name, shard.tensors, described) for shard in weights.shards}
+    room = metadata_room(answer, packer)
+    writers = {shard.name: Writer(out / shard.name, shard.tensors, room) for shard in weights.shards}
     place = {name: writers[shard.name] for shard in weights.shards for name in shard.sources}
     said: dict[str, str] = {}
     try:
@@ -170,6 +170,13 @@ def stream(
     finally:
         for writer in writers.values():
             writer.close()
+
+
+def metadata_room(answer: Answer, packer: Packer) -> int:
+    """Return the bytes that the metadata may take once every quantized weight is described in it, where any is."""
+    bare = packer.metadata(list(answer.parameters), {})
+    described = sum(part.quantized and part.parameter in bare for part in answer.conversions.values())
+    return len(json.dumps(bare)) + described * METADATA_ROOM
 
 
 def read_tensors(file: WeightFile, conversions: Mapping[str, Conversion]) -> Iterator[tuple[str, torch.Tensor]]:

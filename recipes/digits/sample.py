@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
-from reader import read_digits
 from scans import SIDE, Style
 from vocabulary import T5_LENGTH
+
+from pipeline.quality.digits import read_digits
 
 STEPS = 8
 CALL = {

@@ -13,11 +13,12 @@ import torch
 from contrast import clip_scores
 from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 from PIL import Image
-from reader import read_digits, scan_of
 from sample import CALL, load_pipeline, read_share, sample
 from scans import COLOURS, INKS, PAPER, Style, evaluation_styles, load, paint, slant_of, weight_of
 from torch import nn
 from transformers import CLIPModel, CLIPProcessor, CLIPTextModel, T5EncoderModel
+
+from pipeline.quality.digits import read_digits, scan_of
 
 LIMIT = 16_000_000
 DTYPES = [torch.float32, torch.bfloat16]

@@ -1,0 +1,95 @@
+"""The whole path on this machine: an embedded Hub, the source on it, every target published, loaded and read.
+
+Usage: python demo.py [--home DIR]; the home holds the Hub and the results, ``.publish/demo`` of the checkout by default
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+# Read by huggingface_hub when it is imported, here and in every child.
+os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+from huggingface_hub import HfApi
+from PIL import Image
+from push import push
+
+from pipeline.files import human_size
+from pipeline.hub.local import running
+from pipeline.quality.digits import read_digits
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Publish the digits recipe to an embedded Hub and load the results.")
+    parser.add_argument("--home", type=Path, default=CHECKOUT / ".publish" / "demo")
+    home = parser.parse_args().home.resolve()
+    began = time.monotonic()
+    with running(home / "hub") as endpoint:
+        os.environ |= {"HF_ENDPOINT": endpoint, "HF_TOKEN": "local"}
+        print(f"The embedded Hub is at {endpoint}; the source is its commit {push(HfApi(endpoint=endpoint))[:12]}.")
+        results = publish(home)
+        if results is None:
+            return 1
+        rows = [{**result, **load(result["repository"])} for result in results]
+        show(rows)
+    print(f"\nDone in {time.monotonic() - began:.0f} s. `publish --home {short(home)} serve` shows the Hub again.")
+    return 0
+
+
+def publish(home: Path) -> list[dict[str, Any]] | None:
+    """Run the recipe and return what became of its targets, or None if one failed."""
+    command = [sys.executable, "-m", "pipeline.cli", "--json", "--home", str(home), "run", str(HERE / "recipe.yaml")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return lines[-1]["result"] if done.returncode == 0 else None
+
+
+def load(repository: str) -> dict[str, Any]:
+    """Load a repository in a process that knows the Hub's address and nothing else, and read what it draws."""
+    print(f"Loading {repository} as a stranger would ...", flush=True)
+    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as drawn:
+        stranger = {name: os.environ[name] for name in ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "PATH")}
+        stranger |= {"HF_HOME": cache, "HOME": cache}
+        command = [sys.executable, str(HERE / "stranger.py"), repository, drawn]
+        done = subprocess.run(command, env=stranger, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{repository} does not load:\n{done.stderr}")
+        read = read_digits([Image.open(path).convert("RGB") for path in sorted(Path(drawn).iterdir())])
+    labels = [json.loads(line)["label"] for line in (HERE / "prompts.jsonl").read_text().splitlines()]
+    right = sum(str(digit) == label for digit, label in zip(read, labels, strict=True))
+    return {"read": right, "of": len(labels)}
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Say what is now where, and how to load it."""
+    widths = max(len(row["repository"]) for row in rows)
+    print(f"\n{'repository':{widths}}  tag  {'size of source':>22}  verdict  digits read")
+    for row in rows:
+        sizes = f"{human_size(row['result_bytes'])} of {human_size(row['source_bytes'])}"
+        share = f"{sizes} {row['result_bytes'] / row['source_bytes']:4.0%}"
+        verdict = row["verdict"] or row["state"]
+        print(f"{row['repository']:{widths}}  {row['tag']:3}  {share:>22}  {verdict:7}  {row['read']} of {row['of']}")
+    print("\nLoad any of them with HF_ENDPOINT set to the Hub's address:\n")
+    print("    from diffusers import DiffusionPipeline")
+    print(f'    pipe = DiffusionPipeline.from_pretrained("{rows[0]["repository"]}", torch_dtype="auto")')
+    print('    pipe("a bold slanted seven").images[0].save("seven.png")')
+
+
+def short(path: Path) -> str:
+    """Return a path relative to here where that is shorter."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

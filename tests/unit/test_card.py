@@ -1,0 +1,87 @@
+"""A card is rendered from plan and report alone: golden, escaped, and impossible where a value is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CardError, SourceError
+from pipeline.plan import TargetPlan
+from pipeline.quality import Report
+from pipeline.stages.card import SourceCard, as_text, context, front_matter, metadata, render, templates
+from pipeline.stages.validate import Judged
+
+HERE = Path(__file__).parent
+RECORDED = HERE / "recorded"
+SOURCE = SourceCard(
+    {"license": "apache-2.0", "pipeline_tag": "text-to-image"}, "https://hub.example/digits/digits-flux"
+)
+
+
+@pytest.fixture(params=["torchao-int8", "bnb-nf4"])
+def target(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def plan(target: str) -> TargetPlan:
+    return TargetPlan.model_validate_json((RECORDED / target / "plan.json").read_bytes())
+
+
+@pytest.fixture
+def judged(target: str) -> Judged:
+    report = Report.model_validate_json((RECORDED / target / "report.json").read_bytes())
+    return Judged(report, RECORDED, RECORDED)
+
+
+def card_of(plan: TargetPlan, judged: Judged, source: SourceCard = SOURCE) -> str:
+    values = context(plan, judged, source) | {"executed": plan.target != "bnb-nf4"}
+    usage = render("usage.py.jinja", values)
+    return f"---\n{metadata(plan, source)}---\n{render(f'{plan.template}.md.jinja', {**values, 'usage': usage})}"
+
+
+def test_a_recorded_report_gives_the_golden_card(target: str, plan: TargetPlan, judged: Judged) -> None:
+    golden = RECORDED / target / "README.md"
+    card = card_of(plan, judged)
+    if os.environ.get("REWRITE_GOLDENS"):
+        golden.write_text(card)
+    assert card == golden.read_text()
+
+
+def test_a_variable_without_a_value_is_an_error(plan: TargetPlan, judged: Judged) -> None:
+    with pytest.raises(CardError, match="report") as caught:
+        render(f"{plan.template}.md.jinja", {"plan": plan, "usage": "", "source": SOURCE, "schemes": {}, "picture": ""})
+    assert caught.value.exit_code == 7
+
+
+def test_no_license_is_invented(plan: TargetPlan, judged: Judged) -> None:
+    card = card_of(plan, judged, SourceCard({}))
+    assert "license:" not in card
+    assert "The source's card states no license; ask its authors." in card
+
+
+def test_a_license_of_its_own_name_is_repeated_whole(plan: TargetPlan, judged: Judged) -> None:
+    own = {"license": "other", "license_name": "flux-1-dev", "license_link": "LICENSE.md"}
+    head = metadata(plan, SourceCard(own))
+    assert "license: other\nlicense_name: flux-1-dev\nlicense_link: LICENSE.md\n" in head
+
+
+def test_text_of_others_stays_text() -> None:
+    assert as_text("<script>a*b_c[d](e)|`f`\n# g</script>") == (
+        r"&lt;script&gt;a\*b\_c\[d\]\(e\)\|\`f\` \# g&lt;/script&gt;"
+    )
+
+
+def test_the_metadata_of_a_readme_is_read_or_refused() -> None:
+    assert front_matter("---\nlicense: mit\n---\n# Title", "x") == {"license": "mit"}
+    assert front_matter("# Title", "x") == {}
+    for broken in ("---\na: [\n---\n", "---\n- a\n---\n", "---\na: 1\na: 2\n---\n"):
+        with pytest.raises(SourceError):
+            front_matter(broken, "x")
+
+
+def test_templates_are_known_by_name_and_content() -> None:
+    assert set(templates()) == {"text-to-image"}
+    assert all(len(digest) == 64 for digest in templates().values())
