@@ -107,7 +107,7 @@ def test_every_error_has_a_code_and_an_id(endpoint: str, repo: str) -> None:
 
 def test_whoami_names_the_local_owner(endpoint: str) -> None:
     me = HfApi(endpoint=endpoint).whoami(token="hf_any")
-    assert (me["name"], me["orgs"], me["auth"]["accessToken"]["role"]) == ("local", [], "write")
+    assert (me["name"], me["orgs"], me["auth"]["accessToken"]["role"]) == ("local", [], "admin")
 
 
 def test_repositories_are_found_by_owner_and_word(api: HfApi) -> None:
