@@ -7,6 +7,7 @@ as something other than text.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def render(name: str, values: Mapping[str, Any]) -> str:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"size": human_size, "text": as_text, "literal": repr, "median": median}
+    environment.filters |= {"size": human_size, "text": as_text, "literal": literal, "median": median}
     try:
         template = (resources("pipeline.cards") / name).read_text()
         return environment.from_string(template).render(values)
@@ -126,6 +127,11 @@ def render(name: str, values: Mapping[str, Any]) -> str:
             where=f"cards/{name}",
             remedy="Every variable of a template must have a value in plan and report; correct the template.",
         ) from error
+
+
+def literal(value: object) -> str:
+    """Return a JSON value as Python source."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def as_text(value: object) -> str:
