@@ -137,9 +137,17 @@ def safe_relative(name: str, where: str = "") -> PurePosixPath:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into an error that says where and how to go on."""
+    """Turn a disk that takes no bytes, or a place that is not ours to write, into an error that says how to go on."""
     try:
         yield
+    except PermissionError as error:
+        where = str(error.filename or path)
+        remedy = "Give a folder that may be written with --home."
+        raise CannotHereError("This place cannot be written.", where=where, remedy=remedy) from error
+    except NotADirectoryError as error:
+        raise CannotHereError(
+            "This is a file where a folder is needed.", where=str(error.filename or path), remedy="Give another --home."
+        ) from error
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}:
             raise
@@ -152,8 +160,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file or nothing: aside, flushed to the disk, then renamed over the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -169,8 +177,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def link_or_copy(origin: Path, to: Path) -> None:
     """Put a file's content at another place: a hard link where the disk allows it, else a copy."""
-    to.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
         try:
             to.hardlink_to(origin)
         except OSError as error:

@@ -70,7 +70,8 @@ class Store:
     @contextmanager
     def _locked(self, stage: str, key: str) -> Iterator[None]:
         locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
+        with disk_errors(locks):
+            locks.mkdir(parents=True, exist_ok=True)
         with (locks / f"{stage}-{key}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

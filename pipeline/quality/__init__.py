@@ -5,7 +5,7 @@ from pipeline.quality.generate import generate
 from pipeline.quality.metrics import METRICS, Sizes
 from pipeline.quality.pairs import Prompt, Side
 from pipeline.quality.report import Finding, PairReport, Report
-from pipeline.quality.sheet import grid, side_by_side
+from pipeline.quality.sheet import grid
 from pipeline.quality.verdict import judge
 
 __all__ = [
@@ -24,5 +24,4 @@ __all__ = [
     "generate",
     "grid",
     "judge",
-    "side_by_side",
 ]

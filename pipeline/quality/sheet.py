@@ -17,20 +17,6 @@ PAPER = (255, 255, 255)
 INK = (32, 32, 32)
 
 
-def side_by_side(reference: Path, candidate: Path, to: Path, side: int = SIDE) -> None:
-    """Write one PNG with the source's picture on the left and the candidate's on the right.
-
-    Args:
-        reference: A picture.
-        candidate: A picture of the same size.
-        to: The PNG to write.
-        side: Pixels that the shorter side measures at least; smaller pictures grow by a whole factor, each pixel
-            to a square, so that nothing is smoothed that the model did not smooth.
-    """
-    pictures = [enlarged(_read(path), side) for path in (reference, candidate)]
-    _write(_sheet([pictures], [], []), to)
-
-
 def grid(columns: Sequence[tuple[str, Path, Path]], to: Path, side: int = SIDE) -> None:
     """Write one PNG with a column for every prompt: its text, the source's picture, the candidate's picture.
 
@@ -62,17 +48,15 @@ def _fitted(picture: Image.Image, side: int) -> Image.Image:
 def _sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str], names: Sequence[str]) -> Image.Image:
     """Lay pictures of one size out in rows, titles above the columns, a row's name above each row."""
     width, height = rows[0][0].size
-    head, above = (LINE if titles else 0), (LINE if names else 0)
     across = GAP + len(rows[0]) * (width + GAP)
-    sheet = Image.new("RGB", (across, GAP + head + len(rows) * (above + height + GAP)), PAPER)
+    sheet = Image.new("RGB", (across, GAP + LINE + len(rows) * (LINE + height + GAP)), PAPER)
     for column, title in enumerate(titles):
         _caption(sheet, title, (GAP + column * (width + GAP), GAP // 2), width)
     for row, pictures in enumerate(rows):
-        top = GAP + head + row * (above + height + GAP)
-        if names:
-            _caption(sheet, names[row], (GAP, top), width)
+        top = GAP + LINE + row * (LINE + height + GAP)
+        _caption(sheet, names[row], (GAP, top), width)
         for column, picture in enumerate(pictures):
-            sheet.paste(picture, (GAP + column * (width + GAP), top + above))
+            sheet.paste(picture, (GAP + column * (width + GAP), top + LINE))
     return sheet
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import CannotHereError
 from pipeline.store import Store
 
 
@@ -65,6 +66,12 @@ def test_a_killed_maker_leaves_no_lock(tmp_path: Path) -> None:
     child.kill()
     child.wait()
     assert Store(tmp_path).make("stage", "key", lambda _: None).is_dir()
+
+
+def test_a_home_that_is_a_file_is_an_error_of_this_environment(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    with pytest.raises(CannotHereError, match="file where a folder is needed"):
+        Store(tmp_path / "home").make("stage", "key", lambda _: None)
 
 
 def test_what_failed_its_check_is_moved_away(tmp_path: Path) -> None:
