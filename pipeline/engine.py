@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.backends import BACKENDS
 from pipeline.backends.protocol import require
 from pipeline.checkpoint.layout import Folder, Place, read_small
+from pipeline.errors import RecipeError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of
+from pipeline.files import digest_of, manifest_of
 from pipeline.hub.client import Gate, Hub, RemoteState, Repository
 from pipeline.plan import Asked, Planner, TargetPlan
 from pipeline.recipe import HubSource, Loaded
+from pipeline.recipe.names import is_path
 from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
 from pipeline.stages.quantize import quantize
@@ -87,12 +89,38 @@ class Engine:
     @cached_property
     def planner(self) -> Planner:
         """What makes plans."""
-        return Planner(self.loaded, self.place, self.home / "answers", templates())
+        return Planner(self.loaded, self.place, self.judges, self.home / "answers", templates())
 
-    def repository(self, repo: str, revision: str) -> Repository:
-        """Return a model repository on the Hub that has it."""
-        hub = self.hub if self.hub.has(repo, revision) else self.fallback
-        return hub.source(repo, revision)
+    @cached_property
+    def judge(self) -> Repository | Path | None:
+        """Where the model lies that gives the CLIP score; on a Hub without a revision it is what ``main`` is now.
+
+        Raises:
+            RecipeError: The recipe names a folder that is not there.
+        """
+        clip = self.loaded.recipe.validation.require.clip_score
+        if clip is None:
+            return None
+        if not is_path(clip.model):
+            return self.repository(clip.model, clip.revision)
+        folder = self.loaded.resolve(clip.model)
+        if not folder.is_dir():
+            remedy = "Correct validation.require.clip_score.model."
+            raise RecipeError(f"There is no folder {clip.model}.", where=str(self.loaded.path), remedy=remedy)
+        return folder
+
+    @cached_property
+    def judges(self) -> dict[str, str]:
+        """What pins each model that judges: a commit, or the digest of its files."""
+        if isinstance(self.judge, Repository):
+            return {"clip_score": self.judge.revision}
+        return {"clip_score": digest_of(manifest_of(self.judge).model_dump(mode="json"))} if self.judge else {}
+
+    def repository(self, repo: str, revision: str | None) -> Repository:
+        """Return a model repository on the Hub that has it: the one that is published to, else the other."""
+        if commit := self.hub.find(repo, revision):
+            return self.hub.source(repo, commit)
+        return self.fallback.source(repo, self.fallback.find(repo, revision) or revision or "main")
 
     def prepare(self, targets: Iterable[str]) -> None:
         """Read the source's headers and ask the libraries about all components at once."""
@@ -177,7 +205,7 @@ class Run:
         if self.stop_after == "card":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
         with self.timed("release"):
-            done = release(plan, folder, engine.hub, engine.listen, gate_of(engine.place))
+            done = release(plan, folder, engine.hub, engine.store.aside, engine.listen, gate_of(engine.place))
         return outcome(plan, "published", done, self.seconds, judged.report.verdict)
 
     def timed(self, stage: str) -> Any:
@@ -190,12 +218,9 @@ class Run:
 
     def judges(self) -> dict[str, Path]:
         """Return the folders of the models that judge, fetched where they are on a Hub."""
-        clip = self.engine.loaded.recipe.validation.require.clip_score
-        if clip is None:
-            return {}
-        if clip.revision is None:
-            return {"clip_score": self.engine.loaded.resolve(clip.model)}
-        place = self.engine.repository(clip.model, clip.revision)
+        place = self.engine.judge
+        if not isinstance(place, Repository):
+            return {"clip_score": place} if place else {}
         wanted = {name: file for name, file in place.files.items() if "/" not in name and name.endswith(JUDGE_FILES)}
         return {"clip_score": fetch(place, wanted, self.engine.store, self.engine.listen)}
 

@@ -22,7 +22,7 @@ from pipeline.checkpoint.linears import Answer, Question, SkipRule, ask, ask_ahe
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.stream import Weights, lay_out
 from pipeline.errors import RecipeError
-from pipeline.files import ListedFile, digest_of, manifest_of
+from pipeline.files import ListedFile, digest_of
 from pipeline.recipe import Loaded, Prompt, Quantization, Recipe, read_prompts
 
 BASE_MEMORY: Final = 700 << 20  # bytes that python, torch and a backend take before the first tensor
@@ -255,6 +255,7 @@ class Planner:
     Attributes:
         loaded: The recipe.
         place: Where its source lies.
+        judges: The commit, or the digest of the files, of each model that judges, by metric.
         answers: The folder that keeps what libraries said.
         templates: The digest of each card template.
         slots: The tensors of each component, once they were read.
@@ -262,6 +263,7 @@ class Planner:
 
     loaded: Loaded
     place: Place
+    judges: Mapping[str, str]
     answers: Path
     templates: Mapping[str, str]
     slots: dict[str, Slots] = field(default_factory=dict)
@@ -337,18 +339,12 @@ class Planner:
     def validation(self) -> PlannedValidation:
         """The validation with its prompts read and its judges pinned."""
         written = self.loaded.recipe.validation
-        require = written.require.model_dump(mode="json", exclude_none=True)
-        judges = {}
-        if written.require.clip_score:
-            model, revision = written.require.clip_score.model, written.require.clip_score.revision
-            folder = self.loaded.resolve(model)
-            judges["clip_score"] = revision or digest_of(manifest_of(folder).model_dump(mode="json"))
         return PlannedValidation(
             prompts=tuple(read_prompts(self.loaded.resolve(written.prompts))),
             seeds=written.seeds,
             call=dict(written.call),
-            require=require,
-            judges=judges,
+            require=written.require.model_dump(mode="json", exclude_none=True),
+            judges=dict(self.judges),
         )
 
 

@@ -27,6 +27,11 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def aside(self) -> Path:
+        """Where results are made, and where nobody looks for them."""
+        return self.root / "making"
+
     def look(self, stage: str, key: str) -> Path | None:
         """Return the sealed result of a stage, or None."""
         path = self.root / stage / key
@@ -48,7 +53,7 @@ class Store:
         with self._locked(stage, key):
             if found := self.look(stage, key):
                 return found
-            aside = self.root / "making" / f"{stage}-{key}"
+            aside = self.aside / f"{stage}-{key}"
             with disk_errors(aside):
                 aside.mkdir(parents=True, exist_ok=True)
                 build(aside)

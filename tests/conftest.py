@@ -6,8 +6,13 @@ of bitsandbytes.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+# Read by huggingface_hub when it is first imported: its Xet client does not fall back where a Hub has no Xet, nobody
+# else is called, and progress is the console's.
+os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 import pytest
 

@@ -92,17 +92,16 @@ class Hub:
             SourceError: It is not there, or not for this token.
             HubUnavailableError: The Hub does not answer.
         """
-        where = f"{repo}@{revision[:12]}"
-        with hub_errors(where, as_source=True):
-            files = {name: file for name, file in self.tree(repo, revision).items() if name not in OWN_FILES}
-        return Repository(self, repo, revision, files)
+        tree = self.tree(repo, revision, as_source=True)
+        return Repository(self, repo, revision, {name: file for name, file in tree.items() if name not in OWN_FILES})
 
-    def tree(self, repo: str, revision: str) -> dict[str, ListedFile]:
+    def tree(self, repo: str, revision: str, *, as_source: bool = False) -> dict[str, ListedFile]:
         """List the files of a repository at a revision."""
         from huggingface_hub.hf_api import RepoFile
 
-        entries = self.api.list_repo_tree(repo, recursive=True, revision=revision)
-        return {entry.path: remote_file(entry) for entry in entries if isinstance(entry, RepoFile)}
+        with hub_errors(f"{repo}@{revision[:12]}", as_source=as_source):
+            entries = self.api.list_repo_tree(repo, recursive=True, revision=revision)
+            return {entry.path: remote_file(entry) for entry in entries if isinstance(entry, RepoFile)}
 
     def state(self, repo: str) -> RemoteState:
         """Return what a repository looks like now.
@@ -185,16 +184,15 @@ class Hub:
         with hub_errors(repo, as_source=True):
             return self.api.model_info(repo).gated or None
 
-    def has(self, repo: str, revision: str) -> bool:
-        """Return whether the Hub shows this commit of a repository."""
+    def find(self, repo: str, revision: str | None) -> str | None:
+        """Return the commit that a revision of a repository is, ``main`` by default; None where it is not here."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
         with hub_errors(repo, as_source=True):
             try:
-                self.api.model_info(repo, revision=revision)
+                return self.api.model_info(repo, revision=revision).sha
             except (RepositoryNotFoundError, RevisionNotFoundError):
-                return False
-        return True
+                return None
 
     def stage(self, repo: str, folder: Path, parent: str, title: str) -> Staged:
         """Commit a folder as the whole content of a new pull request on ``parent``.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import RemoteChangedError, VerificationError
 from pipeline.events import Event, Listener
-from pipeline.files import manifest_of
+from pipeline.files import disk_errors, manifest_of
 from pipeline.hub.client import Gate, Hub, RemoteState, Staged, differences, require_same
 from pipeline.plan import TargetPlan
 from pipeline.quality import GenerationError, generate
@@ -38,13 +40,16 @@ class Release(BaseModel):
     tag: str
 
 
-def release(plan: TargetPlan, folder: Path, hub: Hub, listen: Listener, gated: Gate | None = None) -> Release:
+def release(
+    plan: TargetPlan, folder: Path, hub: Hub, aside: Path, listen: Listener, gated: Gate | None = None
+) -> Release:
     """Publish a folder, or finish what an interrupted run began.
 
     Args:
         plan: The target's plan.
         folder: Everything that is uploaded.
         hub: Where to.
+        aside: A folder with room for everything once more, which is read back there.
         listen: Hears what is done.
         gated: How the source is gated; the result is gated the same way.
 
@@ -60,11 +65,11 @@ def release(plan: TargetPlan, folder: Path, hub: Hub, listen: Listener, gated: G
     state = hub.state(repo)
     if differences(hub.tree(repo, head), folder):
         staged = stage(plan, folder, hub, state, head, listen)
-        verify(plan, folder, hub, staged.commit, listen)
+        verify(plan, folder, hub, staged.commit, aside, listen)
         head = hub.merge(repo, staged, head)
         listen(Event("note", "release", plan.target, f"merged pull request {staged.number} of {repo}"))
     else:
-        verify(plan, folder, hub, head, listen)
+        verify(plan, folder, hub, head, aside, listen)
     if wrong := differences(hub.tree(repo, head), folder):
         raise RemoteChangedError(f"main is {head[:12]} after the merge and differs in {wrong[0]}.", where=repo)
     tag = version_tag(state, head)
@@ -93,24 +98,35 @@ def version_tag(state: RemoteState, commit: str) -> str:
     return f"v{there[0] if there else max(numbers, default=0) + 1}"
 
 
-def verify(plan: TargetPlan, folder: Path, hub: Hub, commit: str, listen: Listener) -> None:
+def verify(plan: TargetPlan, folder: Path, hub: Hub, commit: str, aside: Path, listen: Listener) -> None:
     """Download a commit into an empty cache, hash every byte of it, and load it as its card says.
 
     Raises:
         VerificationError: A byte differs, or it does not load.
     """
     where = f"{plan.repository}@{commit[:12]}"
-    with tempfile.TemporaryDirectory(prefix="quantpress-verify-") as home:
-        cache = Path(home) / "hub"
-        snapshot = hub.download(plan.repository, commit, cache)
-        require_same(manifest_of(resolved(snapshot, Path(home) / "plain")), manifest_of(folder), where)
+    with emptied(aside / f"verify-{plan.digest[:12]}") as home:
+        snapshot = hub.download(plan.repository, commit, home / "hub")
+        require_same(manifest_of(resolved(snapshot, home / "plain")), manifest_of(folder), where)
         listen(Event("note", "release", plan.target, f"every byte of {where} is the one that was built"))
         if snippet_runs_here(plan):
-            run_snippet(snapshot / USAGE, commit, Path(home), where)
+            run_snippet(snapshot / USAGE, commit, home, where)
             listen(Event("note", "release", plan.target, "the card's snippet ran against it"))
         else:
-            load_as_validated(plan, snapshot, Path(home) / "answers", where)
+            load_as_validated(plan, snapshot, home / "answers", where)
             listen(Event("note", "release", plan.target, "it loaded as validation loaded it; the snippet needs a GPU"))
+
+
+@contextmanager
+def emptied(folder: Path) -> Iterator[Path]:
+    """Return a folder that is empty, whatever a killed run left in it, and gone afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def resolved(snapshot: Path, to: Path) -> Path:

@@ -182,12 +182,9 @@ class Desk:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let the client of this process send files over LFS and keep downloads apart from the user's."""
+    """Keep what the client of this process downloads apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        huggingface_hub.utils.disable_progress_bars()
         yield
 
 

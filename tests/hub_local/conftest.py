@@ -21,11 +21,8 @@ Push = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def plain_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the client of this process send files over LFS, keep downloads to the test, and call nobody else."""
+    """Keep what the client of this process downloads to the test."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    huggingface_hub.utils.disable_progress_bars()
 
 
 @pytest.fixture

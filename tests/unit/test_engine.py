@@ -1,0 +1,62 @@
+"""What an engine resolves before a plan: where the source lies, and which model judges."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from pipeline.backends import SCHEMES
+from pipeline.engine import Engine, Run
+from pipeline.errors import RecipeError
+from pipeline.events import silent
+from pipeline.hub.client import Hub, Repository
+from pipeline.hub.local import running
+from pipeline.recipe import Vocabulary, load
+from pipeline.stages.card import templates
+
+DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[str]:
+    with running(tmp_path / "hub") as address:
+        yield address
+
+
+def engine(folder: Path, judge: str, endpoint: str) -> Engine:
+    text = (DIGITS / "recipe.yaml").read_text().replace("model: ./clip", f"model: {judge}")
+    (folder / "recipe.yaml").write_text(text)
+    shutil.copy(DIGITS / "prompts.jsonl", folder)
+    loaded = load(folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates())))
+    hub = Hub(endpoint, token="local")
+    return Engine(loaded, folder / "home", hub, hub, silent)
+
+
+def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path: Path, endpoint: str) -> None:
+    api = HfApi(endpoint=endpoint, token="local")
+    api.create_repo("acme/clip")
+    operations = [CommitOperationAdd(path.name, path) for path in sorted((DIGITS / "clip").iterdir())]
+    commit = api.create_commit("acme/clip", operations, commit_message="CLIP").oid
+    made = engine(tmp_path, "acme/clip", endpoint)
+    assert isinstance(made.judge, Repository)
+    assert made.judges == {"clip_score": commit}
+    folder = Run(made, None, {}, "fetch").judges()["clip_score"]  # type: ignore[arg-type]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in (DIGITS / "clip").iterdir()
+    }
+
+
+def test_a_judge_in_a_folder_is_pinned_by_its_files(tmp_path: Path, endpoint: str) -> None:
+    shutil.copytree(DIGITS / "clip", tmp_path / "judge")
+    first = engine(tmp_path, "./judge", endpoint).judges["clip_score"]
+    (tmp_path / "judge" / "config.json").write_text("{}")
+    assert engine(tmp_path, "./judge", endpoint).judges["clip_score"] != first
+
+
+def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(RecipeError, match=r"no folder \./nowhere"):
+        _ = engine(tmp_path, "./nowhere", endpoint).judges
