@@ -80,10 +80,11 @@ def show(rows: list[dict[str, Any]]) -> None:
         share = f"{sizes} {row['result_bytes'] / row['source_bytes']:4.0%}"
         verdict = row["verdict"] or row["state"]
         print(f"{row['repository']:{widths}}  {row['tag']:3}  {share:>22}  {verdict:7}  {row['read']} of {row['of']}")
-    print("\nLoad any of them with HF_ENDPOINT set to the Hub's address:\n")
+    print("\nWith HF_ENDPOINT set to the Hub's address, this loads any of them (bitsandbytes on a GPU only):\n")
+    print("    import torch")
     print("    from diffusers import DiffusionPipeline")
-    print(f'    pipe = DiffusionPipeline.from_pretrained("{rows[0]["repository"]}", torch_dtype="auto")')
-    print('    pipe("a bold slanted seven").images[0].save("seven.png")')
+    print(f'    pipe = DiffusionPipeline.from_pretrained("{rows[-1]["repository"]}", torch_dtype=torch.bfloat16)')
+    print("\nThe card of each has a whole example, and publish/usage.py in its repository is that example as a file.")
 
 
 def short(path: Path) -> str:
