@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_streaming_writes_what_the_library_writes(
     config = json.loads((theirs / "config.json").read_text())
     config.pop("_name_or_path", None)  # a path of the machine that made it
     assert json.loads((ours.folder / "config.json").read_text()) == config
+    assert kept_by(case, components / case.component, got) == named_by(case, components / case.component)
+
+
+def named_by(case: cases.Case, source: Path) -> set[str]:
+    """Return the weights that ``keep`` names."""
+    names = {name.removesuffix(".weight") for name in read_header(cases.weights_of(source)) if name.endswith("weight")}
+    patterns = [spelling for pattern in case.keep for spelling in (pattern, f"{pattern}.*")]
+    return {name for name in names for pattern in patterns if fnmatchcase(name, pattern)}
+
+
+def kept_by(case: cases.Case, source: Path, got: dict[str, torch.Tensor]) -> set[str]:
+    """Return the weights that are whole here and quantized where nothing is kept."""
+    floats = {torch.bfloat16, torch.float16, torch.float32}
+    kept = {name for name in named_by(case, source) if getattr(got.get(f"{name}.weight"), "dtype", None) in floats}
+    if case.keep:
+        others = [name for name in got if name.endswith((".absmax", ".SCB", "_weight_qdata", "._data"))]
+        assert others, "keep left nothing quantized"
+    return kept
 
 
 def test_large_weights_begin_at_whole_lines(components: Path, answers: Path, tmp_path: Path) -> None:
@@ -94,9 +113,10 @@ def test_a_weight_and_its_statistics_are_never_parted(
 
 
 GROWTH = """
-import json, resource, sys
+import gc, json, resource, sys
 from pathlib import Path
 import torch
+gc.disable()  # a cycle that holds a weight is to be seen, however often a collection would break it
 from safetensors.torch import save_file
 from pipeline.backends import BACKENDS
 from pipeline.checkpoint.safetensors import read_header

@@ -50,9 +50,12 @@ def test_a_recorded_report_gives_the_golden_card(target: str, plan: TargetPlan, 
     assert card == golden.read_text()
 
 
-def test_a_variable_without_a_value_is_an_error(plan: TargetPlan, judged: Judged) -> None:
-    with pytest.raises(CardError, match="report") as caught:
-        render(f"{plan.template}.md.jinja", {"plan": plan, "usage": "", "source": SOURCE, "schemes": {}, "picture": ""})
+@pytest.mark.parametrize("name", ["plan", "report", "source", "schemes", "picture", "usage", "packages", "executed"])
+def test_a_variable_without_a_value_is_an_error(name: str, plan: TargetPlan, judged: Judged) -> None:
+    values = context(plan, judged, SOURCE) | {"usage": "", "executed": True}
+    del values[name]
+    with pytest.raises(CardError, match=f"'{name}' is undefined") as caught:
+        render(f"{plan.template}.md.jinja", values)
     assert caught.value.exit_code == 7
 
 

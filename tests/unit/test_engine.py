@@ -10,11 +10,12 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from pipeline.backends import SCHEMES
-from pipeline.engine import Engine, Run
+from pipeline.engine import Engine, Run, published_as
 from pipeline.errors import RecipeError
 from pipeline.events import silent
-from pipeline.hub.client import Hub, Repository
+from pipeline.hub.client import Hub, RemoteState, Repository
 from pipeline.hub.local import running
+from pipeline.plan import TargetPlan
 from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
 
@@ -55,6 +56,23 @@ def test_a_judge_in_a_folder_is_pinned_by_its_files(tmp_path: Path, endpoint: st
     first = engine(tmp_path, "./judge", endpoint).judges["clip_score"]
     (tmp_path / "judge" / "config.json").write_text("{}")
     assert engine(tmp_path, "./judge", endpoint).judges["clip_score"] != first
+
+
+def test_published_is_this_plan_on_a_tagged_main_and_nothing_else() -> None:
+    recorded = Path(__file__).parent / "recorded" / "torchao-int8" / "plan.json"
+    plan = TargetPlan.model_validate_json(recorded.read_bytes())
+    text = recorded.read_bytes()
+    assert published_as(plan, RemoteState("head", text, {"v1": "other", "v2": "head", "x": "head"}, {})) == "v2"
+    for state in (
+        RemoteState(),
+        RemoteState("head", text, {}, {}),
+        RemoteState("head", text, {"v1": "other"}, {}),
+        RemoteState("head", text, {"mine": "head"}, {}),
+        RemoteState("head", None, {"v1": "head"}, {}),
+        RemoteState("head", b"{", {"v1": "head"}, {}),
+        RemoteState("head", text.replace(b'"template_digest": "', b'"template_digest": "0'), {"v1": "head"}, {}),
+    ):
+        assert published_as(plan, state) is None
 
 
 def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
