@@ -163,7 +163,7 @@ class Asked:
     @property
     def tensors(self) -> dict[str, Slot]:
         """All tensors of the source by name."""
-        return {name: slot for slots in self.slots.values() for name, slot in slots.items()}
+        return flat(self.slots)
 
     def planned(self) -> PlannedComponent:
         """Return the component as the plan shows it."""
@@ -185,6 +185,11 @@ class Asked:
         )
 
 
+def flat(slots: Slots) -> dict[str, Slot]:
+    """Return the tensors of all weight files by name."""
+    return {name: slot for part in slots.values() for name, slot in part.items()}
+
+
 def question_of(place: Place, component: Component, quantization: Quantization, slots: Slots) -> Question:
     """Return what is asked of the library about a component.
 
@@ -200,7 +205,7 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
         library=component.library,  # type: ignore[arg-type]
         class_name=component.class_name,
         config=read_json(place, f"{component.name}/config.json"),
-        tensors={name: slot.header for part in slots.values() for name, slot in part.items()},
+        tensors={name: slot.header for name, slot in flat(slots).items()},
         dtype=quantization.dtype,
         quantization=backend.configuration(quantization.scheme, quantization.options),
         skip=SkipRule.model_validate(backend.SKIP),
@@ -211,7 +216,7 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
 def lay_out_result(component: Component, quantization: Quantization, slots: Slots, answer: Answer) -> Asked:
     """Lay out what a component becomes."""
     backend = BACKENDS[quantization.backend]
-    tensors = {name: slot for part in slots.values() for name, slot in part.items()}
+    tensors = flat(slots)
     layouts = {}
     for name, conversion in answer.conversions.items():
         if conversion.quantized:
@@ -259,6 +264,7 @@ class Planner:
         answers: The folder that keeps what libraries said.
         templates: The digest of each card template.
         slots: The tensors of each component, once they were read.
+        questions: What is asked by target and component, once it was put together: a config is a request to the Hub.
     """
 
     loaded: Loaded
@@ -267,6 +273,7 @@ class Planner:
     answers: Path
     templates: Mapping[str, str]
     slots: dict[str, Slots] = field(default_factory=dict)
+    questions: dict[tuple[str, str], Question] = field(default_factory=dict)
 
     @cached_property
     def layout(self) -> Layout:
@@ -322,7 +329,10 @@ class Planner:
         component = self.layout.components[name]
         if name not in self.slots:
             self.slots[name] = read_slots(self.place, component)
-        return question_of(self.place, component, self.loaded.recipe.targets[target][name], self.slots[name])
+        if (target, name) not in self.questions:
+            quantization = self.loaded.recipe.targets[target][name]
+            self.questions[target, name] = question_of(self.place, component, quantization, self.slots[name])
+        return self.questions[target, name]
 
     def consult(self, target: str, name: str) -> Asked:
         """Ask about one component of a target and lay out what it becomes.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import RemoteChangedError, SourceError, VerificationError
-from pipeline.files import ListedFile, Manifest
+from pipeline.files import ListedFile, Manifest, files_under
 from pipeline.hub.failures import hub_errors, moved, no_right
 
 if TYPE_CHECKING:
@@ -202,8 +202,7 @@ class Hub:
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        names = {path.relative_to(folder).as_posix(): path for path in paths}
+        names = {path.relative_to(folder).as_posix(): path for path in files_under(folder)}
         with hub_errors(repo):
             gone = sorted(self.tree(repo, parent).keys() - names.keys() - OWN_FILES)
             deletions = [CommitOperationDelete(name) for name in gone]
@@ -317,7 +316,7 @@ def remote_file(entry: RepoFile) -> ListedFile:
 
 def differences(tree: Mapping[str, ListedFile], folder: Path) -> list[str]:
     """Return the files in which a listed tree is not a folder, without reading from the Hub."""
-    local = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    local = {path.relative_to(folder).as_posix(): path for path in files_under(folder)}
     strange = (tree.keys() - OWN_FILES) ^ local.keys()
     return sorted(strange | {name for name in tree.keys() & local.keys() if not tree[name].describes(local[name])})
 

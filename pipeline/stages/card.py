@@ -23,10 +23,10 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.backends import BACKENDS
 from pipeline.errors import CardError, SourceError
-from pipeline.files import digest_of, human_size, link_or_copy, manifest_of, pretty_json, write_atomically
+from pipeline.files import digest_of, files_under, human_size, link_or_copy, manifest_of, pretty_json, write_atomically
 from pipeline.plan import PlannedComponent, TargetPlan
 from pipeline.quality.sheet import grid
-from pipeline.stages.validate import Judged, files_of, pipeline_dtype
+from pipeline.stages.validate import Judged, pipeline_dtype
 from pipeline.store import Store
 
 USAGE: Final = "publish/usage.py"
@@ -83,7 +83,7 @@ def write_card(
     key = digest_of([plan.digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
 
     def build(folder: Path) -> None:
-        for path in files_of(checkpoint):
+        for path in files_under(checkpoint):
             link_or_copy(path, folder / path.relative_to(checkpoint))
         draw(plan, judged, folder / PICTURE)
         usage = render("usage.py.jinja", context(plan, judged, source))

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import SourceError, VerdictError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of, pretty_json, write_atomically
+from pipeline.files import digest_of, files_under, pretty_json, write_atomically
 from pipeline.plan import TargetPlan
 from pipeline.quality import Answers, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.generate import ANSWERS
@@ -59,7 +59,7 @@ def validate(
         answer(checkpoint, request, out, plan.target, listen)
         requirements = resolved_requirements(plan, judges)
         prompts = [Prompt(text=prompt.prompt, label=prompt.label) for prompt in plan.validation.prompts]
-        sizes = Sizes(source=plan.source_bytes, result=sum(file.stat().st_size for file in files_of(checkpoint)))
+        sizes = Sizes(source=plan.source_bytes, result=sum(file.stat().st_size for file in files_under(checkpoint)))
         report = judge(side(folder), side(out), prompts, requirements, sizes)
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 
@@ -154,8 +154,3 @@ def resolved_requirements(plan: TargetPlan, judges: dict[str, Path]) -> dict[str
         require[name] = {**require[name], "model": str(folder)}
         require[name].pop("revision", None)
     return require
-
-
-def files_of(folder: Path) -> list[Path]:
-    """List the plain files under a folder."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
