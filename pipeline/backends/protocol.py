@@ -1,4 +1,4 @@
-"""What a backend is: its schemes, and the five functions that stages call."""
+"""What a backend is: its schemes, and the functions that stages call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import CannotHereError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 Layout = dict[str, tuple[str, tuple[int, ...] | None]]
 """Tensors of one quantized weight: full name -> (safetensors dtype, shape); None where only packing tells the shape."""
@@ -56,6 +58,47 @@ class Packed:
     metadata: str | None = None
 
 
+Part = tuple[str, int, "NDArray[Any]"]
+"""Content of one tensor of the result: its full name, the byte where the content begins in it, and the content."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is known of a weight once all its pieces were packed.
+
+    Attributes:
+        tensors: The tensors, or what is left of them, that no piece returned; contiguous, in the order of `layout`.
+        noise: The squared error that the scheme made, summed over the weight.
+        signal: The squared values, summed over the weight; the SQNR in dB is ``10 * log10(signal / noise)``.
+    """
+
+    tensors: Mapping[str, NDArray[Any]]
+    noise: float
+    signal: float
+
+
+class Packing(Protocol):
+    """One weight on its way into a scheme: fed with pieces, in any order and from any thread.
+
+    Attributes:
+        unit: Pieces begin and end at multiples of this many values, the last one at the end of the weight.
+    """
+
+    unit: int
+
+    def pack(self, first: int, values: NDArray[Any]) -> list[Part]:
+        """Quantize the values from the ``first`` on; return what of the result is final with them.
+
+        Values are one-dimensional, in row-major order: float32, float16, or bfloat16 as its bits (uint16). All are
+        finite. They are not used after the call, and the parts do not share memory with them.
+
+        Parts of one tensor come in its order when pieces do, without gaps, the bytes of a piece being its own.
+        """
+
+    def finish(self) -> Finished:
+        """Return the rest, after every piece was packed."""
+
+
 class Backend(Protocol):
     """A module that stands for one quantization library."""
 
@@ -86,7 +129,20 @@ class Backend(Protocol):
         """Return the tensors that `pack` makes of a weight ``name`` of ``shape`` (out, in) and torch ``dtype``."""
 
     def pack(self, scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
-        """Quantize one weight of shape (out, in) with the library's own function."""
+        """Quantize one weight of shape (out, in) with the library's own function, on the weight's device."""
+
+    def packing(
+        self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str
+    ) -> Packing | None:
+        """Return our own packing of a weight ``name`` of ``shape`` (out, in) and torch ``dtype``; None where there is none.
+
+        It gives bit for bit what `pack` gives on a CPU, and needs neither torch nor the library.
+        """
+
+    def describe(
+        self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str
+    ) -> str | None:
+        """Return what the library says of a weight in the header's metadata, where it does: `Packed.metadata`."""
 
     def metadata(self, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
         """Return the header's metadata for a file of these parameters, given what `pack` said of its weights."""
