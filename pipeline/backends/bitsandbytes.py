@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
-from pipeline.backends.protocol import Layout, Options, Packed, Scheme
+from pipeline.backends.packings import Array, Errors, Late, Rows
+from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Part, Scheme
+from pipeline.kernels.levels import codebook
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +99,70 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     )
     statistics = {f"{name}.{part}": value for part, value in state.as_dict(packed=True).items()}
     return Packed({name: codes, **statistics})
+
+
+def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:
+    """Return our own packing of a weight."""
+    if scheme == "int8":
+        return Int8(name, shape)
+    return None if options["double_quant"] else Blocks(scheme, options, name, shape, dtype)
+
+
+def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:
+    """Return nothing: the header does not say that a weight is quantized."""
+
+
+class Int8(Rows):
+    """Rows of int8 with their absmax, and the mark that they are stored row by row."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        from pipeline.kernels.rows import pack_bitsandbytes_int8
+
+        self._module = name.removesuffix("weight")
+        super().__init__(pack_bitsandbytes_int8, shape, (name, np.int8), (f"{self._module}SCB", np.float32))
+
+    def finish(self) -> Finished:
+        """Return the absmax of all rows, and the mark."""
+        done = super().finish()
+        return replace(done, tensors={**done.tensors, f"{self._module}weight_format": np.zeros((), np.uint8)})
+
+
+class Blocks:
+    """Codes of four bits in blocks of 64 values, and what ``QuantState.as_dict(packed=True)`` says of them."""
+
+    unit = BLOCK
+
+    def __init__(self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> None:
+        self._scheme, self._options, self._name, self._shape, self._dtype = scheme, options, name, shape, dtype
+        rows, columns = shape
+        self._absmax = Late(lambda: np.empty(-(-rows * columns // BLOCK), np.float32))
+        self._errors = Errors()
+
+    def pack(self, first: int, values: Array) -> list[Part]:
+        """Quantize whole blocks, or those that are left and a ragged one."""
+        from pipeline.kernels.blocks import pack_blocks
+
+        codes = np.empty((values.size + 1) // 2, np.uint8)
+        sums = pack_blocks(values, codebook(self._scheme), self._absmax.get()[first // BLOCK :], codes)
+        self._errors.note(first, *sums)
+        return [(self._name, first // 2, codes)]
+
+    def finish(self) -> Finished:
+        """Return the absmax, the levels, and the state as JSON."""
+        name = self._name
+        state = {
+            "quant_type": self._scheme,
+            "blocksize": BLOCK,
+            "dtype": self._dtype,
+            "shape": self._shape,
+        }
+        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        tensors: dict[str, Array] = {
+            f"{name}.absmax": self._absmax.get(),
+            f"{name}.quant_map": codebook(self._scheme).by_code,
+            f"{name}.quant_state.bitsandbytes__{self._scheme}": text,
+        }
+        return self._errors.finished(tensors)
 
 
 def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001  part of the protocol

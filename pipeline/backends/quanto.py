@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backends.protocol import Layout, Packed, Scheme
+from pipeline.backends.protocol import Layout, Packed, Packing, Scheme
 
 if TYPE_CHECKING:
     import torch
@@ -47,18 +47,21 @@ def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int,
     rows, columns = shape
     module = name.removesuffix("weight")
     stored = STORED[dtype]
-    tensors: Layout = {f"{module}input_scale": (stored, ()), f"{module}output_scale": (stored, ())}
+    activations: Layout = {f"{module}input_scale": (stored, ()), f"{module}output_scale": (stored, ())}
     if BITS[scheme] == 8:
         codes = "I8" if scheme == "int8" else "F8_E4M3"
         per_row = (rows, 1) if rows > 1 else ()
-        return tensors | {f"{name}._data": (codes, shape), f"{name}._scale": (stored, per_row)}
+        return {f"{name}._data": (codes, shape), f"{name}._scale": (stored, per_row), **activations}
     group = group_size(columns)
     groups = rows * columns // group
     packed = (-(-groups * BITS[scheme] // 8), group)
-    return tensors | {
+    # A row that is one group alone has a scale for each column: quanto takes the other axis then.
+    scales = (groups, 1) if groups > 1 else (1, columns)
+    return {
         f"{name}._data._data": ("U8", packed),
-        f"{name}._scale": (stored, (groups, 1)),
-        f"{name}._shift": (stored, (groups, 1)),
+        f"{name}._scale": (stored, scales),
+        f"{name}._shift": (stored, scales),
+        **activations,
     }
 
 
@@ -76,6 +79,15 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     linear.freeze()
     module = name.removesuffix("weight")
     return Packed({f"{module}{part}": value.contiguous() for part, value in linear.state_dict().items()})
+
+
+def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:  # noqa: ARG001
+    """Return our own packing of a weight."""
+    return None
+
+
+def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:
+    """Return nothing: the header does not say that a weight is quantized."""
 
 
 def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001  part of the protocol

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
-from pipeline.backends.protocol import Layout, Options, Packed, Scheme
+from pipeline.backends.packings import Rows
+from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Scheme
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +43,15 @@ SCHEMES = {
     "float8-dynamic": Scheme(
         "8-bit floats (e4m3), activations too", "a CUDA device of capability 8.9", makes_on="cuda"
     ),
+}
+# How int8-dynamic quantizes activations, as torchao writes it.
+ACTIVATIONS = {
+    "_type": "QuantizeTensorToInt8Kwargs",
+    "_data": {
+        "granularity": {"_type": "PerRow", "_data": {"dim": -1}},
+        "mapping_type": {"_type": "MappingType", "_data": "SYMMETRIC"},
+        "reduce_range": False,
+    },
 }
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "int8-weight-only": ("Int8WeightOnlyConfig", {}),
@@ -70,10 +82,10 @@ def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int,
             f"{part}qdata": ("I32", (rows // 8, columns // 128, 32, 4)),
             f"{part}scale_and_zero": ("BF16", (columns // options["group_size"], rows, 2)),
         }
-    tensors: Layout = {f"{part}scale": ("F32", (rows, 1))}
+    scale: Layout = {f"{part}scale": ("F32", (rows, 1))}
     if scheme.startswith("float8"):
-        return tensors | {f"{part}qdata": ("F8_E4M3", shape)}
-    return tensors | {f"{part}qdata": ("I8", shape), f"{part}zero_point": ("I8", (rows, 1))}
+        return {f"{part}qdata": ("F8_E4M3", shape), **scale}
+    return {f"{part}qdata": ("I8", shape), **scale, f"{part}zero_point": ("I8", (rows, 1))}
 
 
 def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
@@ -95,6 +107,52 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     # torchao lists these in a random order, which no reader depends on; ours are reproducible.
     entry["_tensor_data_names"] = sorted(entry["_tensor_data_names"])
     return Packed({key: value.cpu().contiguous() for key, value in tensors.items()}, json.dumps(entry))
+
+
+def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:  # noqa: ARG001
+    """Return our own packing of a weight; there is none of the schemes that need a CUDA device."""
+    if SCHEMES[scheme].makes_on == "cuda" or scheme == "float8-weight-only":
+        return None
+    # torchao 0.18 reduces over no dimension where rows have one column, and fails; that is its to say.
+    return AffineRows(scheme, name, shape) if shape[1] > 1 or shape[0] == 1 else None
+
+
+class AffineRows(Rows):
+    """Rows of int8 or float8 with a float32 scale, and a zero point that is always zero."""
+
+    def __init__(self, scheme: str, name: str, shape: tuple[int, ...]) -> None:
+        from pipeline.kernels import rows
+
+        self._float8 = scheme.startswith("float8")
+        self._part = f"{name.removesuffix('weight')}_weight_"
+        kernel, codes = rows.pack_torchao_int8, np.int8
+        super().__init__(kernel, shape, (f"{self._part}qdata", codes), (f"{self._part}scale", np.float32))
+
+    def finish(self) -> Finished:
+        """Return the scales and the zero points."""
+        done = super().finish()
+        if self._float8:
+            return done
+        scales = done.tensors[f"{self._part}scale"]
+        return replace(done, tensors={**done.tensors, f"{self._part}zero_point": np.zeros(scales.shape, np.int8)})
+
+
+def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:  # noqa: ARG001
+    """Return the entry of a weight in the header: the type of its tensor subclass and what it is rebuilt from."""
+    entry: dict[str, Any] = {
+        "block_size": [1, shape[1]],
+        "dtype": {"_type": "torch.dtype", "_data": dtype},
+    }
+    if scheme == "float8-weight-only":
+        preference = {"_type": "KernelPreference", "_data": "AUTO"}
+        parts = {"block_size": entry["block_size"], "mm_config": None, "act_quant_kwargs": None}
+        entry = {**parts, "kernel_preference": preference, "dtype": entry["dtype"]}
+        return json.dumps({"_type": "Float8Tensor", "_data": entry, "_tensor_data_names": ["qdata", "scale"]})
+    if SCHEMES[scheme].makes_on == "cuda":
+        return None
+    activations = ACTIVATIONS if scheme == "int8-dynamic" else None
+    entry = {"act_quant_kwargs": activations, "reduce_range": False, **entry}
+    return json.dumps({"_type": "Int8Tensor", "_data": entry, "_tensor_data_names": ["qdata", "scale", "zero_point"]})
 
 
 def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:

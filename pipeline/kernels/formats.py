@@ -1,0 +1,157 @@
+"""Floating-point formats inside kernels: an array's dtype says which one its values have.
+
+numpy has no bfloat16 and numba no float16, so both come as their bits: ``uint16`` is bfloat16, ``int16`` is float16,
+and ``float32`` is itself. Each function here is one machine instruction or a few, and vectorizes inside any loop; all
+round to the nearest, ties to even, as torch does.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# ruff: noqa: ARG001
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+HALF = ir.HalfType()
+FLOAT = ir.FloatType()
+INT8 = ir.IntType(8)
+INT16 = ir.IntType(16)
+INT32 = ir.IntType(32)
+
+
+def as_bits(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values the way that kernels take them, without a copy."""
+    return values.view(np.int16) if values.dtype == np.float16 else values
+
+
+def _widened(builder, value, kind):
+    """Emit the float32 of a value of a format, which is exact."""
+    if kind == types.uint16:
+        return builder.bitcast(builder.shl(builder.zext(value, INT32), INT32(16)), FLOAT)
+    return builder.fpext(builder.bitcast(value, HALF), FLOAT) if kind == types.int16 else value
+
+
+@intrinsic
+def widen(typing, value):
+    """Return a value as float32."""
+
+    def emit(context, builder, signature, arguments):
+        return _widened(builder, arguments[0], signature.args[0])
+
+    return types.float32(value), emit
+
+
+@intrinsic
+def narrow(typing, value, like):
+    """Return a float32 rounded to the format of another value, as that format's bits."""
+
+    def emit(context, builder, signature, arguments):
+        if signature.return_type == types.float32:
+            return arguments[0]
+        if signature.return_type == types.int16:
+            return builder.bitcast(builder.fptrunc(arguments[0], HALF), INT16)
+        bits = builder.bitcast(arguments[0], INT32)
+        odd = builder.and_(builder.lshr(bits, INT32(16)), INT32(1))
+        rounded = builder.add(builder.add(bits, INT32(0x7FFF)), odd)
+        return builder.trunc(builder.lshr(rounded, INT32(16)), INT16)
+
+    return like(types.float32, like), emit
+
+
+@intrinsic
+def magnitude(typing, value):
+    """Return the bits of an absolute value, which order as the values do and make a maximum that vectorizes."""
+
+    def emit(context, builder, signature, arguments):
+        if signature.args[0] == types.float32:
+            return builder.and_(builder.bitcast(arguments[0], INT32), INT32(0x7FFFFFFF))
+        return builder.zext(builder.and_(arguments[0], INT16(0x7FFF)), INT32)
+
+    return types.int32(value), emit
+
+
+@intrinsic
+def of_magnitude(typing, bits, like):
+    """Return the float32 of a `magnitude` in the format of another value."""
+
+    def emit(context, builder, signature, arguments):
+        kind = signature.args[1]
+        if kind == types.float32:
+            return builder.bitcast(arguments[0], FLOAT)
+        return _widened(builder, builder.trunc(arguments[0], INT16), kind)
+
+    return types.float32(types.int32, like), emit
+
+
+@intrinsic
+def nearest(typing, value):
+    """Return a float32 rounded to an integer."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.call(builder.module.declare_intrinsic("llvm.rint", [FLOAT]), arguments)
+
+    return types.float32(types.float32), emit
+
+
+@intrinsic
+def add_square(typing, total, value):
+    """Return a float32 total with the square of a value added, in an order that the compiler may choose.
+
+    Nothing that is published comes of it but the SQNR in a report, and only so can the sum of a loop vectorize.
+    """
+
+    def emit(context, builder, signature, arguments):
+        square = builder.fmul(arguments[1], arguments[1], flags=["contract"])
+        return builder.fadd(arguments[0], square, flags=["reassoc", "contract", "nsz"])
+
+    return types.float32(types.float32, types.float32), emit
+
+
+@intrinsic
+def round_to_float8(typing, value):
+    """Return a float32 of at most 448 rounded to e4m3."""
+
+    def emit(context, builder, signature, arguments):
+        size = builder.and_(builder.bitcast(arguments[0], INT32), INT32(0x7FFFFFFF))
+        exponent = builder.and_(size, INT32(0x7F800000))
+        smallest = INT32(_bits_of_power(-6))  # where the denormals of e4m3 begin
+        exponent = builder.select(builder.icmp_unsigned(">", exponent, smallest), exponent, smallest)
+        # A float32 has 23 bits after the first and e4m3 has 3: the sum with 2**20 times the value has no more left.
+        large = builder.bitcast(builder.add(exponent, INT32(20 << 23)), FLOAT)
+        rounded = builder.fsub(builder.fadd(builder.bitcast(size, FLOAT), large), large)
+        sign = builder.and_(builder.bitcast(arguments[0], INT32), INT32(-0x80000000))
+        return builder.bitcast(builder.or_(builder.bitcast(rounded, INT32), sign), FLOAT)
+
+    return types.float32(types.float32), emit
+
+
+@intrinsic
+def float8_code(typing, value):
+    """Return the e4m3 bits of a float32 that `round_to_float8` gave."""
+
+    def emit(context, builder, signature, arguments):
+        bits = builder.bitcast(arguments[0], INT32)
+        size = builder.and_(bits, INT32(0x7FFFFFFF))
+        smallest = INT32(_bits_of_power(-6))
+        # Denormals are multiples of 2**-9, which is the last bit of e4m3 between 2**-6 and 2**-5.
+        above = builder.fadd(builder.bitcast(size, FLOAT), FLOAT(2.0**-6))
+        denormal = builder.sub(builder.bitcast(above, INT32), smallest)
+        normal = builder.sub(size, INT32(_bits_of_power(-7)))
+        code = builder.select(builder.icmp_unsigned("<", size, smallest), denormal, normal)
+        sign = builder.and_(builder.lshr(bits, INT32(24)), INT32(0x80))
+        return builder.trunc(builder.or_(builder.lshr(code, INT32(20)), sign), INT8)
+
+    return types.uint8(types.float32), emit
+
+
+def _bits_of_power(exponent):
+    """Return the float32 bits of a power of two."""
+    return (127 + exponent) << 23

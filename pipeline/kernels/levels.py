@@ -1,0 +1,61 @@
+"""The levels that bitsandbytes' codes stand for: 16 of nf4 and fp4, and 256 of the dynamic type for absmax values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+# Quantiles of a normal distribution with an exact zero; QLoRA (https://arxiv.org/abs/2305.14314), appendix E.
+NF4 = (
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022833334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+)
+# One bit of sign, two of exponent, one of mantissa, over the largest of them; the second zero is no negative one.
+FP4 = tuple(sign * size / 12 for sign in (1, -1) for size in (0, 0.0625, 8, 12, 4, 6, 2, 3))
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Sixteen levels, as `pipeline.kernels.codebook.search_block` looks them up.
+
+    Attributes:
+        by_code: The level of each code.
+        tables: Half way between two levels, and one more to fill the register; then the levels; both ascending.
+        symbols: The codes of the ascending levels, four bits each.
+    """
+
+    by_code: Floats
+    tables: Floats
+    symbols: np.uint64
+
+
+@cache
+def codebook(scheme: str) -> Codebook:
+    """Return the codebook of ``nf4`` or ``fp4``."""
+    by_code = np.array(NF4 if scheme == "nf4" else FP4, np.float32) + np.float32(0)  # no -0.0 among them
+    order = np.argsort(by_code, kind="stable")
+    levels = by_code[order]
+    tables = np.full((2, 16), np.inf, np.float32)
+    tables[0, :-1] = (levels[:-1] + levels[1:]) / np.float32(2)
+    tables[1] = levels
+    symbols = sum(int(code) << 4 * place for place, code in enumerate(order))
+    return Codebook(by_code, tables.reshape(-1), np.uint64(symbols))
