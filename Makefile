@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: venv lint test demo schema digits changed releases clean
+.PHONY: venv lint test demo bench schema digits changed releases clean
 
 venv: $(READY)
 
@@ -28,6 +28,10 @@ test: $(READY)
 
 demo: $(READY)
 	$(BIN)/python recipes/digits/demo.py
+
+# Speed and memory against cp and against the libraries' own way; an hour or more. ONLY names single comparisons.
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py $(ONLY)
 
 # Writes recipes/recipe.schema.json and the golden texts of recipe errors anew; the tests say when they are stale.
 schema: $(READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsons
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,8 +22,9 @@ from pipeline.errors import PublishError, RecipeError
 from pipeline.files import human_size
 
 if TYPE_CHECKING:
+    from pipeline.checkpoint.layout import Folder
     from pipeline.engine import Engine, Outcome
-    from pipeline.hub.client import Hub
+    from pipeline.hub.client import Hub, Repository
     from pipeline.plan import TargetPlan
     from pipeline.recipe import Loaded, Vocabulary
 
@@ -41,6 +43,10 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe's
 Targets = Annotated[list[str] | None, typer.Option("--target", help="Only this target; may be given again.")]
 HubName = Annotated[
     str, typer.Option("--hub", help="`local` (the embedded Hub), an address, or what HF_ENDPOINT names.")
+]
+Device = Literal["cpu", "cuda"]
+Streamed = Annotated[
+    bool, typer.Option("--stream", help="Quantize a source on a Hub as it comes; its weights are never stored.")
 ]
 
 
@@ -134,6 +140,7 @@ def run(
     target: Targets = None,
     hub: HubName = "",
     stop_after: Annotated[str, typer.Option("--stop-after", metavar="STAGE", help="End after this stage.")] = "release",
+    stream: Streamed = False,
 ) -> None:
     """Fetch, quantize, validate, write the card and release."""
     from pipeline.engine import STAGES
@@ -143,18 +150,87 @@ def run(
         raise RecipeError(f"There is no stage {stop_after!r}.", remedy=f"The stages are {', '.join(STAGES)}.")
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
-    with engine_for(recipe, hub) as engine:
+    with engine_for(recipe, hub, stream=stream) as engine:
         names = chosen(engine.loaded.recipe, tuple(target or ()))
         engine.prepare(names)
-        for name in names:
-            try:
-                outcomes.append(engine.run(name, stop_after))
-            except PublishError as error:
-                show_error(error)
-                failures.append(error)
+        for ended in engine.run(names, stop_after):
+            if isinstance(ended, PublishError):
+                show_error(ended)
+                failures.append(ended)
+            else:
+                outcomes.append(ended)
     show_outcomes(outcomes, failures)
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+@app.command()
+def quantize(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder or a repository: a pipeline or a component.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    backend: Annotated[str, typer.Option("--backend", help="The quantization library.")],
+    scheme: Annotated[str, typer.Option("--scheme", help="What it is asked to do.")],
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="K=V", help="An option of the scheme.")
+    ] = None,
+    component: Annotated[list[str] | None, typer.Option("--component", help="Quantize this one; repeatable.")] = None,
+    keep: Annotated[list[str] | None, typer.Option("--keep", help="Modules to leave as they are; repeatable.")] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="The type of what is not quantized.")] = "bfloat16",
+    variant: Annotated[str | None, typer.Option("--variant", help="Read the source's files of this variant.")] = None,
+    device: Annotated[Device, typer.Option("--device", help="Where the library packs.")] = "cpu",
+    revision: Annotated[str, typer.Option("--revision", help="The commit of a repository.")] = "main",
+    stream: Streamed = False,
+) -> None:
+    """Quantize one folder or repository, without a recipe and without publishing."""
+    from pipeline.checkpoint.layout import read_source
+    from pipeline.folder import Order, quantize_source
+    from pipeline.recipe import read_quantization
+
+    words = {"backend": backend, "scheme": scheme, "dtype": dtype}
+    lines = [f"{key}: {value}" for key, value in words.items()]
+    lines += [f"{key}: {value}" for key, _, value in (text.partition("=") for text in option or ())]
+    lines += ["keep:", *(f"  - {jsons.dumps(pattern)}" for pattern in keep)] if keep else []
+    quantization = read_quantization("\n".join(lines), session.vocabulary)
+    order = Order(quantization, tuple(component or ()), device, stream)
+    with session.console:
+        place = source_at(source, revision)
+        made = quantize_source(
+            place, read_source(place, variant), order, out.absolute(), session.home(), session.console.listen
+        )
+    session.console.result({"result": made}, "")
+    if session.console.mode != "json":
+        show_quantized(made)
+
+
+def source_at(source: str, revision: str) -> Folder | Repository:
+    """Return a folder of this machine, or a repository on the Hub that ``HF_ENDPOINT`` names, at a commit.
+
+    Raises:
+        SourceError: There is no such folder or repository.
+    """
+    from pipeline.checkpoint.layout import Folder
+    from pipeline.hub.client import Hub
+    from pipeline.recipe.names import is_path
+
+    if Path(source).exists() or is_path(source):
+        return Folder(Path(source), hashed=False)
+    hub = Hub()
+    return hub.source(source, hub.find(source, revision) or revision)
+
+
+def show_quantized(made: dict[str, Any]) -> None:
+    """Show people what was made and how much of the signal is left."""
+    rows = []
+    for name, part in made["components"].items():
+        found = sorted(value for value in part["sqnr"].values() if value is not None)
+        shown = f"{found[0]:.1f} dB" if found else ""
+        middle = f"{found[len(found) // 2]:.1f} dB" if found else ""
+        rows.append([name or "component", str(len(part["sqnr"])), shown, middle])
+    sizes = f"{human_size(made['source_bytes'])} → {human_size(made['result_bytes'])}"
+    title = f"{made['out']} ({sizes}, {made['seconds']:.1f} s)"
+    session.console.table(title, ["component", "weights", "least SQNR", "median"], rows)
 
 
 @app.command()
@@ -170,7 +246,7 @@ def serve(
 
 
 @contextmanager
-def engine_for(recipe: Path, hub: str) -> Iterator[Engine]:
+def engine_for(recipe: Path, hub: str, *, stream: bool = False) -> Iterator[Engine]:
     """Return the engine for a recipe, with the embedded Hub running if it is the one to publish to."""
     from pipeline.engine import Engine
     from pipeline.hub.client import Hub
@@ -180,7 +256,7 @@ def engine_for(recipe: Path, hub: str) -> Iterator[Engine]:
     with ExitStack() as stack:
         stack.enter_context(session.console)
         target = stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None)
-        yield Engine(loaded, home, target, Hub(), session.console.listen)
+        yield Engine(loaded, home, target, Hub(), session.console.listen, stream)
 
 
 @contextmanager

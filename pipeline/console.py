@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from rich.console import Console as Terminal
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline.errors import PublishError
@@ -38,6 +38,8 @@ class Console:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[amount]}"),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=self.terminal,
             transient=True,
             disable=mode == "github" or not self.terminal.is_terminal,
@@ -88,7 +90,9 @@ class Console:
             if event.unit == "B"
             else f"{event.done} of {event.total}"
         )
-        amount = shown if event.unit == "B" else f"{shown} {event.unit}"
+        speed = self._bars.tasks[self._bars.task_ids.index(self._tasks[key])].speed
+        rate = f", {human_size(speed)}/s" if speed else ""
+        amount = f"{shown}{rate}" if event.unit == "B" else f"{shown} {event.unit}"
         self._bars.update(self._tasks[key], completed=event.done, total=event.total or None, amount=amount)
 
     def _forget(self, event: Event) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +15,20 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.protocol import require
+from pipeline.backends.available import require
 from pipeline.checkpoint.layout import Folder, Place, read_small
-from pipeline.errors import RecipeError
+from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of, manifest_of
+from pipeline.files import digest_of, human_size, manifest_of
 from pipeline.hub.client import Gate, Hub, RemoteState, Repository
 from pipeline.plan import Asked, Planner, TargetPlan
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.names import is_path
 from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
-from pipeline.stages.quantize import quantize
+from pipeline.stages.quantize import Origin, quantize
 from pipeline.stages.release import VERSION_TAG, Release, release
-from pipeline.stages.validate import earlier_failure, refuse, validate
+from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
 from pipeline.store import Store
 
 STAGES: Final = ("fetch", "quantize", "validate", "card", "release")
@@ -64,6 +65,7 @@ class Engine:
         home: The folder that holds the store.
         hub: Where results are published, and the first place where a source is looked for.
         fallback: The Hub that sources come from otherwise.
+        stream: Whether the weights of a source on a Hub are quantized as they come and never stored.
         listen: Hears of everything.
     """
 
@@ -72,6 +74,7 @@ class Engine:
     hub: Hub
     fallback: Hub
     listen: Listener
+    stream: bool = False
 
     @cached_property
     def store(self) -> Store:
@@ -133,11 +136,41 @@ class Engine:
             plan = self.planner.plan(target)
         return plan, self.hub.state(plan.repository)
 
-    def run(self, target: str, stop_after: str = STAGES[-1]) -> Outcome:
-        """Take one target through the stages.
+    def run(self, targets: Iterable[str], stop_after: str = STAGES[-1]) -> Iterator[Outcome | PublishError]:
+        """Take targets through the stages; yield what became of each, in the order in which they end.
+
+        A target that fails does not keep the others; its error says with which exit code, and whatever was finished is
+        kept.
+        """
+        runs: list[Run] = []
+        for target in targets:
+            try:
+                begun = self.begin(target, stop_after)
+            except PublishError as error:
+                yield error
+                continue
+            if isinstance(begun, Outcome):
+                yield begun
+            else:
+                runs.append(begun)
+        if not runs:
+            return
+        try:
+            origin = self.together(runs, stop_after)
+        except PublishError as error:
+            yield from (error for _ in runs)
+            return
+        for run in runs:
+            try:
+                yield run.all(origin)
+            except PublishError as error:
+                yield error
+
+    def begin(self, target: str, stop_after: str) -> Outcome | Run:
+        """Return what is to be done for a target, or its outcome where nothing is.
 
         Raises:
-            PublishError: With the exit code of what went wrong; whatever was finished is kept.
+            PublishError: It cannot be planned, failed its verdict before, or cannot be brought to its end here.
         """
         plan, remote = self.plan(target)
         if tag := published_as(plan, remote):
@@ -146,7 +179,64 @@ class Engine:
         if failed := earlier_failure(plan, self.store):
             raise failed
         self.require_able(plan, stop_after)
-        return Run(self, plan, {}, stop_after).all()
+        return Run(self, plan, {}, stop_after)
+
+    def together(self, runs: Sequence[Run], stop_after: str) -> Origin:
+        """Do once what targets share: fetch their source, and quantize it for all of them in one reading.
+
+        Raises:
+            PublishError: The source is not what it should be, or does not come.
+        """
+        subject = runs[0].plan.target if len(runs) == 1 else f"{len(runs)} targets"
+        seconds: dict[str, float] = {}
+        with self.timed("fetch", subject, seconds):
+            origin = self.origin([run.plan for run in runs], stop_after)
+        fresh = [run for run in runs if not self.store.look("checkpoint", run.plan.build_key)]
+        if stop_after != "fetch" and len(fresh) > 1:
+            # Where one target cannot be made, or the disk cannot hold all of them, each is made by itself below.
+            with suppress(QuantizationError, CannotHereError), self.timed("quantize", subject, seconds):
+                quantize([run.plan for run in fresh], [run.asked() for run in fresh], origin, self.store, self.listen)
+        for run in runs:
+            run.seconds.update(seconds)
+        return origin
+
+    def origin(self, plans: Sequence[TargetPlan], stop_after: str) -> Origin:
+        """Return where the source's bytes come from, with everything fetched that is not streamed.
+
+        Weights that every target quantizes are hashed while they are read, so that nothing else has to look at them
+        before; with `stream` they are never stored at all.
+
+        Raises:
+            SourceError: A file is not what its place says.
+            HubUnavailableError: The Hub does not answer.
+        """
+        plan = plans[0]
+        remote = isinstance(self.place, Repository) and stop_after != "fetch" and self.streams(plans)
+        streamed = set.intersection(
+            *({file for part in self.asked(each).values() for file in part.slots} for each in plans)
+        )
+        if isinstance(self.place, Repository) and not remote:
+            streamed = set()
+        wanted = {name: file for name, file in plan.files.items() if name not in streamed}
+        folder = fetch(self.place, wanted, self.store, self.listen)
+        return Origin(folder, plan.files, self.place.where, self.place.open if remote else None)  # type: ignore[union-attr]
+
+    def streams(self, plans: Sequence[TargetPlan]) -> bool:
+        """Return whether weights come from the Hub as they are read: as asked, or because the disk is too small."""
+        if self.stream:
+            return True
+        self.home.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.home).free
+        results = sum(plan.result_bytes for plan in plans)
+        missing = plans[0].source_bytes + results > free
+        if missing and results < free:
+            self.listen(Event("note", "fetch", "", f"streams the source: the disk has {human_size(free)} left"))
+            return True
+        return False
+
+    def asked(self, plan: TargetPlan) -> Mapping[str, Asked]:
+        """Return what is known of each component that a target quantizes."""
+        return {name: self.planner.consult(plan.target, name) for name in plan.components}
 
     def require_able(self, plan: TargetPlan, stop_after: str) -> None:
         """Refuse what this machine or this token cannot bring to its end, before hours are spent on it.
@@ -181,19 +271,21 @@ class Run:
     seconds: dict[str, float]
     stop_after: str
 
-    def all(self) -> Outcome:
-        """Run the stages one after another."""
+    def all(self, origin: Origin) -> Outcome:
+        """Run the stages after the fetching one after another.
+
+        Args:
+            origin: The source, fetched or to be streamed.
+        """
         engine, plan = self.engine, self.plan
-        with self.timed("fetch"):
-            source = fetch(engine.place, plan.files, engine.store, engine.listen)
-            judges = self.judges()
         if self.stop_after == "fetch":
             return outcome(plan, "stopped", seconds=self.seconds)
-        with self.timed("quantize"):
-            checkpoint = quantize(plan, self.asked(), source, engine.store, engine.listen)
+        with nullcontext() if "quantize" in self.seconds else self.timed("quantize"):
+            (checkpoint,) = quantize([plan], [self.asked()], origin, engine.store, engine.listen)
         if self.stop_after == "quantize":
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
+            source, judges = self.reference(origin), self.judges()
             judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen)
             if judged.report.verdict != "PASS":
                 raise refuse(plan, judged, engine.store)
@@ -214,7 +306,17 @@ class Run:
 
     def asked(self) -> Mapping[str, Asked]:
         """Return what is known of each component to quantize."""
-        return {name: self.engine.planner.consult(self.plan.target, name) for name in self.plan.components}
+        return self.engine.asked(self.plan)
+
+    def reference(self, origin: Origin) -> Path:
+        """Return the folder of the whole source, to be asked; of a streamed one only where its answers are not known.
+
+        Raises:
+            CannotHereError: The disk has no room for it.
+        """
+        if origin.remote is None or reference_answers(self.plan, self.engine.store):
+            return origin.folder
+        return fetch(self.engine.place, self.plan.files, self.engine.store, self.engine.listen)
 
     def judges(self) -> dict[str, Path]:
         """Return the folders of the models that judge, fetched where they are on a Hub."""

@@ -15,18 +15,20 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.backends import BACKENDS
-from pipeline.backends.protocol import require_installed
+from pipeline.backends import BACKENDS, Scheme
+from pipeline.backends.available import require_installed
 from pipeline.checkpoint.layout import Component, Layout, Place, read_json, read_layout, read_slots
 from pipeline.checkpoint.linears import Answer, Question, SkipRule, ask, ask_ahead, installed_versions
 from pipeline.checkpoint.safetensors import Slot
-from pipeline.checkpoint.stream import Weights, lay_out
+from pipeline.checkpoint.shards import Weights, lay_out
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.recipe import Loaded, Prompt, Quantization, Recipe, read_prompts
 
-BASE_MEMORY: Final = 700 << 20  # bytes that python, torch and a backend take before the first tensor
-COPIES: Final = 4  # of the largest tensor: as stored, as cast, as packed, and what the library needs between
+STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
+LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
+COPIES: Final = 4  # of the largest tensor, then: as stored, as cast, as packed, and what the library needs between
+PIPELINE_MEMORY: Final = 700 << 20  # bytes that torch and diffusers take before the first weight
 JUDGES: Final = ("torchmetrics",)
 
 
@@ -136,13 +138,15 @@ class TargetPlan(Value):
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that quantizing takes: a few tensors, never the model."""
-        return BASE_MEMORY + COPIES * max(part.largest_bytes for part in self.components.values())
+        """Memory that quantizing takes: a few pieces of tensors, or a few tensors where a library packs them whole."""
+        parts = self.components.values()
+        whole = max((part.largest_bytes for part in parts if scheme_of(part.quantization).makes_on != "cpu"), default=0)
+        return STREAM_MEMORY + (LIBRARY_MEMORY + COPIES * whole if whole else 0)
 
     @property
     def validation_memory_bytes(self) -> int:
         """Memory that answering prompts takes: one whole pipeline at a time."""
-        return BASE_MEMORY + max(self.source_bytes, self.result_bytes)
+        return PIPELINE_MEMORY + max(self.source_bytes, self.result_bytes)
 
     @property
     def disk_bytes(self) -> int:
@@ -221,7 +225,8 @@ def lay_out_result(component: Component, quantization: Quantization, slots: Slot
     for name, conversion in answer.conversions.items():
         if conversion.quantized:
             shape = tensors[name].shape[:: -1 if conversion.transposed else 1]
-            layouts[name] = backend.layout(quantization.scheme, quantization.options, name, shape, conversion.dtype)
+            written = conversion.written or name
+            layouts[name] = backend.layout(quantization.scheme, quantization.options, written, shape, conversion.dtype)
     return Asked(component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library))
 
 
@@ -231,13 +236,18 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
     Raises:
         RecipeError: It has no weights, is of another library, or could not be saved.
     """
-    scheme = BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
+    scheme = scheme_of(quantization)
     if not component.weights or component.library not in {"diffusers", "transformers"}:
         reason = f"{component.name} is a {component.library}.{component.class_name} and cannot be quantized."
         raise RecipeError(reason, where=where, remedy="Take it out of the target.")
     if reason := scheme.refuses.get(component.library, ""):
         remedy = "Choose another backend for this component."
         raise RecipeError(f"{quantization.backend} cannot be used here: {reason}.", where=where, remedy=remedy)
+
+
+def scheme_of(quantization: Quantization) -> Scheme:
+    """Return what a backend says of the scheme that is asked of it."""
+    return BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
 
 
 def chosen(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Mapping[str, Quantization]]:

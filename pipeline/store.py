@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.files import disk_errors
@@ -48,21 +48,38 @@ class Store:
         Raises:
             CannotHereError: The disk is full.
         """
-        if found := self.look(stage, key):
-            return found
-        with self._locked(stage, key):
-            if found := self.look(stage, key):
-                return found
-            aside = self.aside / f"{stage}-{key}"
-            with disk_errors(aside):
+        return self.make_all(stage, [key], lambda folders: build(folders[key]))[0]
+
+    def make_all(self, stage: str, keys: Sequence[str], build: Callable[[Mapping[str, Path]], None]) -> list[Path]:
+        """Return sealed results in the order of their keys, after building together those that were not there.
+
+        Args:
+            stage: The stage's name.
+            keys: For each result, the digest of everything that it depends on.
+            build: Fills the folders of some keys; each is empty, or holds what an interrupted build of it left.
+
+        Raises:
+            CannotHereError: The disk is full.
+        """
+        with ExitStack() as locks:
+            for key in sorted(key for key in keys if not self.look(stage, key)):  # one order for all, against deadlocks
+                locks.enter_context(self._locked(stage, key))
+            missing = {key: self.aside / f"{stage}-{key}" for key in keys if not self.look(stage, key)}
+            if missing:
+                self._build(stage, missing, build)
+        return [self.root / stage / key for key in keys]
+
+    def _build(self, stage: str, folders: Mapping[str, Path], build: Callable[[Mapping[str, Path]], None]) -> None:
+        with disk_errors(self.aside):
+            for aside in folders.values():
                 aside.mkdir(parents=True, exist_ok=True)
-                build(aside)
+            build(folders)
+            for key, aside in folders.items():
                 sealed = self.root / stage / key
                 sealed.parent.mkdir(parents=True, exist_ok=True)
                 flush_folder(aside)
                 aside.rename(sealed)
                 flush_folder(sealed.parent)
-            return sealed
 
     def set_aside(self, stage: str, key: str, name: str) -> Path:
         """Move a sealed result to ``failed/``, where no later stage looks, and return its new place."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import CannotHereError
+from pipeline.kernels.packing import Finished, Packing, Part
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
+
+__all__ = ["Backend", "Finished", "Layout", "Options", "Packed", "Packing", "Part", "Scheme"]
 
 Layout = dict[str, tuple[str, tuple[int, ...] | None]]
 """Tensors of one quantized weight: full name -> (safetensors dtype, shape); None where only packing tells the shape."""
@@ -58,47 +57,6 @@ class Packed:
     metadata: str | None = None
 
 
-Part = tuple[str, int, "NDArray[Any]"]
-"""Content of one tensor of the result: its full name, the byte where the content begins in it, and the content."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What is known of a weight once all its pieces were packed.
-
-    Attributes:
-        tensors: The tensors, or what is left of them, that no piece returned; contiguous, in the order of `layout`.
-        noise: The squared error that the scheme made, summed over the weight.
-        signal: The squared values, summed over the weight; the SQNR in dB is ``10 * log10(signal / noise)``.
-    """
-
-    tensors: Mapping[str, NDArray[Any]]
-    noise: float
-    signal: float
-
-
-class Packing(Protocol):
-    """One weight on its way into a scheme: fed with pieces, in any order and from any thread.
-
-    Attributes:
-        unit: Pieces begin and end at multiples of this many values, the last one at the end of the weight.
-    """
-
-    unit: int
-
-    def pack(self, first: int, values: NDArray[Any]) -> list[Part]:
-        """Quantize the values from the ``first`` on; return what of the result is final with them.
-
-        Values are one-dimensional, in row-major order: float32, float16, or bfloat16 as its bits (uint16). All are
-        finite. They are not used after the call, and the parts do not share memory with them.
-
-        Parts of one tensor come in its order when pieces do, without gaps, the bytes of a piece being its own.
-        """
-
-    def finish(self) -> Finished:
-        """Return the rest, after every piece was packed."""
-
-
 class Backend(Protocol):
     """A module that stands for one quantization library."""
 
@@ -134,7 +92,7 @@ class Backend(Protocol):
     def packing(
         self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str
     ) -> Packing | None:
-        """Return our own packing of a weight ``name`` of ``shape`` (out, in) and torch ``dtype``; None where there is none.
+        """Return our own packing of a weight ``name`` of ``shape`` (out, in) and torch ``dtype``, where there is one.
 
         It gives bit for bit what `pack` gives on a CPU, and needs neither torch nor the library.
         """
@@ -146,42 +104,3 @@ class Backend(Protocol):
 
     def metadata(self, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
         """Return the header's metadata for a file of these parameters, given what `pack` said of its weights."""
-
-
-def require(backend: Backend, scheme: str) -> None:
-    """Refuse a scheme that this machine cannot make.
-
-    Raises:
-        CannotHereError: The library is not installed, or it needs a device that is not here.
-    """
-    require_installed(backend, scheme)
-    if backend.SCHEMES[scheme].makes_on == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise CannotHereError(
-                f"{backend.DISTRIBUTION} makes {scheme} on a CUDA device only, and this machine has none.",
-                remedy="Run this target on a machine with a GPU, or leave it out with --target.",
-            )
-
-
-def require_installed(backend: Backend, scheme: str) -> None:
-    """Refuse a scheme whose library is not there, even to be asked.
-
-    Raises:
-        CannotHereError: The library is not installed.
-    """
-    libraries = {"torch": "torch", backend.DISTRIBUTION: backend.PACKAGE}
-    missing = [name for name, package in libraries.items() if not installed(package)]
-    if missing:
-        what = f"The scheme {scheme} needs the library {missing[0]}, which is not installed."
-        remedy = f"Install it with pip install 'quantpress[{backend.EXTRA}]', or leave this target out with --target."
-        raise CannotHereError(what, remedy=remedy)
-
-
-def installed(package: str) -> bool:
-    """Return whether a package can be imported, without importing it; its parents are."""
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # raised where a parent is missing, such as optimum of optimum.quanto
-        return False

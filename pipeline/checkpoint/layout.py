@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.checkpoint.safetensors import Slot, parse_header
-from pipeline.checkpoint.stream import WEIGHTS_NAME, read_index
+from pipeline.checkpoint.shards import WEIGHTS_NAME, read_index
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, files_under, safe_relative, sha256_file
 

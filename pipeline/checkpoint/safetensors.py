@@ -1,4 +1,4 @@
-"""The safetensors format: headers that are believed only after they were checked, and files written tensor by tensor.
+"""The safetensors format: headers that are believed only after they were checked, and where tensors lie in new files.
 
 Follows the format's specification (an 8-byte little-endian length, a JSON header, the data without holes). Reading is
 strict, because a source is somebody else's file; nothing here needs torch or the safetensors package.
@@ -7,7 +7,6 @@ strict, because a source is somebody else's file; nothing here needs torch or th
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.checkpoint.linears import TensorHeader
-from pipeline.errors import QuantizationError, SourceError
-from pipeline.files import PIECE, disk_errors
+from pipeline.errors import SourceError
+from pipeline.files import PIECE
 
 DTYPE_SIZES: Final = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
@@ -25,8 +24,9 @@ DTYPE_SIZES: Final = {
 }  # fmt: skip
 HEADER_LIMIT: Final = 100_000_000  # bytes; what the safetensors library itself accepts
 LINE: Final = 64  # bytes of a cache line, and the widest vector
-LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
-METADATA_ROOM: Final = 1024  # header bytes kept for what a backend says of one quantized weight
+
+Specs = dict[str, tuple[str, tuple[int, ...] | None]]
+"""Safetensors dtype and shape by name; the shape is None where only the content tells it."""
 
 ReadRange = Callable[[int, int], bytes]
 """Reads ``length`` bytes from ``offset``; may return fewer at the end of the file."""
@@ -141,99 +141,60 @@ def refusal(where: str, reason: str) -> SourceError:
     return SourceError(f"This safetensors file cannot be trusted: {reason}.", where=where, remedy=remedy)
 
 
-def placing(item: tuple[str, tuple[str, tuple[int, ...]]]) -> tuple[bool, int, str]:
-    """Return the key by which tensors of known shape are ordered in a file."""
-    name, (dtype, shape) = item
-    return size_of(dtype, shape) % LINE != 0, -DTYPE_SIZES[dtype], name
+@dataclass(frozen=True)
+class Placed:
+    """Where the tensors of a file to be written lie, in bytes from the end of its header.
 
-
-class Writer:
-    """Writes one safetensors file whose tensors come in any order, each to its own place.
-
-    Tensors of a whole number of lines lie first, so that every large one begins at a multiple of 64 bytes; the rest lie
-    by falling dtype size, so that each is aligned to its elements. The safetensors library aligns to elements only, and
-    torch's int8 product on a CPU (``_weight_int8pack_mm``, torch 2.13) crashes on a mapped weight at such an address.
-    Those whose length only their content tells are kept in memory (they are some hundred bytes each) and written
-    last; the header is padded with spaces to the room that was kept for it.
-
-    Args:
-        path: The file to write.
-        tensors: dtype and shape by name; the shape is None where it is not known yet, of bytes (U8) only.
-        metadata_room: Bytes of the header to keep for metadata.
+    Attributes:
+        slots: The tensors whose shape is known, in the order of their places.
+        ragged: Where those begin whose bytes are no whole number of lines.
+        end: Where the last of them ends.
+        late: The tensors whose shape only their content tells; they lie behind, in this order.
     """
 
-    def __init__(self, path: Path, tensors: dict[str, tuple[str, tuple[int, ...] | None]], metadata_room: int) -> None:
-        self.path = path
-        self._missing = set(tensors)
-        self._late: dict[str, tuple[str, bytes]] = {}
-        self._slots: dict[str, Slot] = {}
-        known = {name: (dtype, shape) for name, (dtype, shape) in tensors.items() if shape is not None}
-        offset = 0
-        for name, (dtype, shape) in sorted(known.items(), key=placing):
-            end = offset + size_of(dtype, shape)
-            self._slots[name] = Slot(dtype, shape, offset, end)
-            offset = end
-        self._end = offset
-        late = len(tensors) - len(known)
-        room = len(self._header({})) + late * LATE_ROOM + METADATA_ROOM + metadata_room
-        self._start = -(-(8 + room) // LINE) * LINE
-        with disk_errors(path):
-            self._file = path.open("wb")
+    slots: dict[str, Slot]
+    ragged: int
+    end: int
+    late: tuple[str, ...]
 
-    def put(self, name: str, dtype: str, shape: tuple[int, ...], content: bytes | memoryview) -> None:
-        """Write one tensor.
 
-        Raises:
-            QuantizationError: The tensor is not what was planned for this file.
-            CannotHereError: The disk is full.
-        """
-        slot = self._slots.get(name)
-        if name not in self._missing or (slot is not None and (slot.dtype, slot.shape) != (dtype, shape)):
-            planned = f"{slot.dtype} {list(slot.shape)}" if slot else "no such tensor"
-            raise QuantizationError(
-                f"{name} came as {dtype} {list(shape)}, planned was {planned}.", where=str(self.path)
-            )
-        self._missing.remove(name)
-        if slot is None:
-            self._late[name] = (dtype, bytes(content))
-            return
-        self._write(self._start + slot.begin, content)
+def place(tensors: Specs) -> Placed:
+    """Decide where tensors lie in a file.
 
-    def finish(self, metadata: dict[str, str]) -> None:
-        """Write what came late and the header, and see the bytes on the disk.
+    Tensors of a whole number of lines lie first, in the order given, so that every large one begins at a multiple of
+    64 bytes; the rest lie by falling dtype size, so that each is aligned to its elements. The safetensors library
+    aligns to elements only, and torch's int8 product on a CPU (``_weight_int8pack_mm``, torch 2.13) crashes on a mapped
+    weight at such an address.
+    """
+    known = {
+        name: (dtype, shape, size_of(dtype, shape)) for name, (dtype, shape) in tensors.items() if shape is not None
+    }
+    whole = [name for name, (_, _, size) in known.items() if size % LINE == 0]
+    ragged = sorted(known.keys() - set(whole), key=lambda name: (-DTYPE_SIZES[known[name][0]], name))
+    slots = {}
+    offset = 0
+    for name in (*whole, *ragged):
+        dtype, shape, size = known[name]
+        slots[name] = Slot(dtype, shape, offset, offset + size)
+        offset += size
+    begin = slots[ragged[0]].begin if ragged else offset
+    return Placed(slots, begin, offset, tuple(sorted(tensors.keys() - known.keys())))
 
-        Raises:
-            QuantizationError: A tensor never came.
-            CannotHereError: The disk is full.
-        """
-        if self._missing:
-            raise QuantizationError(f"{min(self._missing)} was never written.", where=str(self.path))
-        for name, (dtype, content) in sorted(self._late.items()):
-            end = self._end + len(content)
-            self._slots[name] = Slot(dtype, (len(content) // DTYPE_SIZES[dtype],), self._end, end)
-            self._write(self._start + self._end, content)
-            self._end = end
-        header = self._header(metadata)
-        if len(header) > self._start - 8:
-            raise QuantizationError("The header outgrew the room that was kept for it.", where=str(self.path))
-        self._write(0, struct.pack("<Q", self._start - 8) + header.ljust(self._start - 8))
-        with disk_errors(self.path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self.close()
 
-    def close(self) -> None:
-        """Close the file, finished or not."""
-        self._file.close()
+def header_of(slots: dict[str, Slot], metadata: dict[str, str]) -> bytes:
+    """Return the JSON text of a header."""
+    entries: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    for name, slot in slots.items():
+        entries[name] = {"dtype": slot.dtype, "shape": list(slot.shape), "data_offsets": [slot.begin, slot.end]}
+    return json.dumps(entries, separators=(",", ":")).encode()
 
-    def _write(self, offset: int, content: bytes | memoryview) -> None:
-        with disk_errors(self.path):
-            self._file.seek(offset)
-            self._file.write(content)
 
-    def _header(self, metadata: dict[str, str]) -> bytes:
-        entries: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-        for name, slot in self._slots.items():
-            offsets = [slot.begin, slot.end]
-            entries[name] = {"dtype": slot.dtype, "shape": list(slot.shape), "data_offsets": offsets}
-        return json.dumps(entries, separators=(",", ":")).encode()
+def head_of(text: bytes, start: int) -> bytes:
+    """Return the first ``start`` bytes of a file: the length of its header, and the header padded with spaces.
+
+    Raises:
+        ValueError: The header is longer than that.
+    """
+    if 8 + len(text) > start:
+        raise ValueError(f"a header of {len(text)} bytes does not fit before byte {start}")
+    return struct.pack("<Q", start - 8) + text.ljust(start - 8)

@@ -1,243 +1,313 @@
-"""Streams a component: one tensor after another from the source's files through a backend into the result's shards.
+"""Streams a component: each file of the source is read once, forwards, and hashed; every result takes its part of it.
 
-Memory holds one tensor and what it was turned into, whatever the size of the model. The result's bytes depend on the
-source, the scheme and the versions only.
+The reader cuts the file into spans, each a run of bytes that holds whole pieces of tensors, and waits when too many of
+them are under way. Of each span the source's digest, the packing of all results, and the writing of each result in its
+order go on side by side. Memory holds a few spans and what they became, whatever the size of the model or of a tensor;
+and no byte of a result depends on which thread was faster.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import ctypes
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from math import lcm, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Any, Final
 
-from pipeline.checkpoint.linears import Answer, Conversion
-from pipeline.checkpoint.safetensors import DTYPE_SIZES, METADATA_ROOM, Slot, Writer, size_of
+from pipeline.checkpoint.disk import BLOCK, Forward, LocalFile, Opened, memory
+from pipeline.checkpoint.making import FLOATS, Job, Made, Making, Take
+from pipeline.checkpoint.safetensors import DTYPE_SIZES, Slot
 from pipeline.errors import SourceError
-from pipeline.files import pretty_json
+from pipeline.files import ListedFile
+from pipeline.kernels.packing import Part
 
-if TYPE_CHECKING:
-    import torch
+Heard = Callable[[str, int], None]
+"""Is told the name of a tensor and how many bytes of the source are done with it."""
 
-TORCH_DTYPES: Final = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
-    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
-}  # fmt: skip
-STORED_DTYPES: Final = {name: stored for stored, name in TORCH_DTYPES.items()}
-SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # bytes; the libraries' own defaults
-WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
-
-WHOLE: Final = "Ask the source's publisher for a whole one, or pin a commit that has it."
-
-Specs = dict[str, tuple[str, tuple[int, ...] | None]]
-"""Safetensors dtype and shape by name; the shape is None where only the content tells it."""
-
-
-class Packer(Protocol):
-    """A backend with its scheme: what it makes of a weight, and what the header's metadata says of all of them."""
-
-    def pack(self, name: str, weight: torch.Tensor) -> tuple[Mapping[str, torch.Tensor], str | None]:
-        """Quantize one weight; return the tensors that are saved for it and its metadata."""
-
-    def metadata(self, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
-        """Return the header's metadata, given the model's parameters and the metadata of its quantized weights."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file of the result: the source tensors that it takes, and the tensors that it holds."""
-
-    name: str
-    sources: tuple[str, ...]
-    tensors: Specs
-
-
-@dataclass
-class Weights:
-    """The result of one component: its shards by file name, and where each tensor lies.
-
-    Attributes:
-        shards: The files, in order.
-        size: Bytes of all tensors.
-    """
-
-    shards: list[Shard] = field(default_factory=list)
-    size: int = 0
-
-    def index(self) -> bytes | None:
-        """Return the text of the index file that the libraries read, or None where one file holds all."""
-        if len(self.shards) == 1:
-            return None
-        weight_map = {name: shard.name for shard in self.shards for name in shard.tensors}
-        return pretty_json({"metadata": {"total_size": self.size}, "weight_map": weight_map})
-
-
-def lay_out(
-    answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Specs], library: str, limit: int = 0
-) -> Weights:
-    """Decide which tensors the result holds and in which file each lies.
-
-    Follows the libraries' greedy rule in the order of the model, except that a weight and its statistics are never
-    parted: diffusers does part them, and then cannot load what it wrote.
-
-    Args:
-        answer: What the library makes of the component.
-        slots: The source's tensors by name.
-        layouts: For every quantized tensor, what is saved for it.
-        library: ``diffusers`` or ``transformers``.
-        limit: Bytes a file may hold; the library's own default where it is 0.
-    """
-    groups = {
-        name: layouts.get(name) or {name: (stored_as(conversion, slots[name]), slots[name].shape)}
-        for name, conversion in answer.conversions.items()
-    }
-    bins: list[list[str]] = [[]]
-    filled = 0
-    sizes = {name: sum(nominal_size(*tensor) for tensor in group.values()) for name, group in groups.items()}
-    for name, size in sizes.items():
-        if bins[-1] and filled + size > (limit or SHARD_LIMIT[library]):
-            bins.append([])
-            filled = 0
-        bins[-1].append(name)
-        filled += size
-    stem, count = WEIGHTS_NAME[library], len(bins)
-    weights = Weights(size=sum(sizes.values()))
-    for number, names in enumerate(bins, start=1):
-        suffix = "" if count == 1 else f"-{number:05d}-of-{count:05d}"
-        tensors = {tensor: spec for name in names for tensor, spec in groups[name].items()}
-        weights.shards.append(Shard(f"{stem}{suffix}.safetensors", tuple(names), tensors))
-    return weights
-
-
-def stored_as(conversion: Conversion, slot: Slot) -> str:
-    """Return the safetensors dtype of a tensor that is not quantized."""
-    return STORED_DTYPES.get(conversion.dtype, slot.dtype)
-
-
-def nominal_size(dtype: str, shape: tuple[int, ...] | None) -> int:
-    """Return the bytes of a tensor; some hundred where only its content tells."""
-    return 128 if shape is None else size_of(dtype, shape)
+Stamp = tuple[int, ...]
+"""What tells that a file is still the one that was opened; empty where its place vouches for it by a digest alone."""
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One safetensors file of the source and its checked header; ``where`` names it in messages."""
+    """One safetensors file of the source.
 
-    path: Path
+    Attributes:
+        name: Its path in the source.
+        slots: Its tensors, in the order of the file, as its checked header places them.
+        listed: Its size, and the digest by which its place vouches for it, where it does.
+        where: How it is named in messages.
+        open: Opens it for one reading.
+        stamp: Tells whether it is still the same.
+    """
+
+    name: str
     slots: Mapping[str, Slot]
-    where: str = ""
+    listed: ListedFile
+    where: str
+    open: Callable[[], Opened]
+    stamp: Callable[[], Stamp]
 
 
-def stream(
-    files: Iterable[WeightFile], answer: Answer, weights: Weights, out: Path, packer: Packer
-) -> Iterator[tuple[str, int]]:
-    """Write the shards of a component and yield every source tensor's name and bytes as it is done.
+def local_file(path: Path, name: str, slots: Mapping[str, Slot], listed: ListedFile, where: str = "") -> WeightFile:
+    """Return a file of this machine as the stream reads it."""
+
+    def stamp() -> Stamp:
+        now = path.stat()
+        return now.st_size, now.st_mtime_ns, now.st_ino
+
+    return WeightFile(name, slots, listed, where or str(path), partial(LocalFile, path), stamp)
+
+
+def stream(files: Sequence[WeightFile], jobs: Sequence[Job], heard: Heard) -> list[Made]:
+    """Make all results of a component in one reading of its files.
+
+    What an interrupted run finished is not made again, and files that only that needs are not read again.
 
     Args:
-        files: The source's files; each is read once, front to back.
-        answer: What the library makes of the component.
-        weights: What goes where.
-        out: The folder of the result.
-        packer: Quantizes one weight.
+        files: The source's files, in the order of their names.
+        jobs: The results.
+        heard: Hears of progress.
+
+    Returns:
+        What was made, for each job.
 
     Raises:
-        SourceError: A weight holds NaN or Inf.
-        QuantizationError: The backend made something else than planned.
+        SourceError: A file is broken, changes while it is read, is not what its place lists, or holds NaN or Inf.
+        QuantizationError: A scheme cannot take a tensor.
         CannotHereError: The disk is full.
+        HubUnavailableError: The source is on a Hub that does not answer.
     """
-    room = metadata_room(answer, packer)
-    writers = {shard.name: Writer(out / shard.name, shard.tensors, room) for shard in weights.shards}
-    place = {name: writers[shard.name] for shard in weights.shards for name in shard.sources}
-    said: dict[str, str] = {}
-    try:
+    keep_freed_memory()
+    with ExitStack() as stack:
+        crew = stack.enter_context(Crew(len(jobs)))
+        makings = [Making(job, writing) for job, writing in zip(jobs, crew.disks, strict=True)]
+        for making in makings:
+            stack.callback(making.close)
+        stack.callback(crew.stop)
+        proven: set[str] = set()
         for file in files:
-            for name, tensor in read_tensors(file, answer.conversions):
-                conversion = answer.conversions[name]
-                tensors = {name: tensor}
-                if conversion.quantized:
-                    packed, entry = packer.pack(name, tensor.T if conversion.transposed else tensor)
-                    tensors = dict(packed)
-                    if entry is not None:
-                        said[conversion.parameter] = entry
-                for written, value in tensors.items():
-                    put(place[name], written, value)
-                yield name, file.slots[name].end - file.slots[name].begin
-        metadata = packer.metadata(list(answer.parameters), said)
-        for writer in writers.values():
-            writer.finish(metadata)
-    finally:
-        for writer in writers.values():
-            writer.close()
-
-
-def metadata_room(answer: Answer, packer: Packer) -> int:
-    """Return the bytes that the metadata may take once every quantized weight is described in it, where any is."""
-    bare = packer.metadata(list(answer.parameters), {})
-    described = sum(part.quantized and part.parameter in bare for part in answer.conversions.values())
-    return len(json.dumps(bare)) + described * METADATA_ROOM
-
-
-def read_tensors(file: WeightFile, conversions: Mapping[str, Conversion]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the wanted tensors of a file in its order, in the dtype that the library holds them in.
-
-    Raises:
-        SourceError: A tensor holds NaN or Inf, or the file ends early.
-    """
-    import torch
-
-    with file.path.open("rb") as handle:
-        for name, slot in file.slots.items():
-            if name not in conversions:
+            if not any(making.wants(name) for making in makings for name in file.slots):
+                heard("", file.listed.size)
                 continue
-            handle.seek(slot.begin)
-            content = bytearray(slot.end - slot.begin)
-            if handle.readinto(content) != len(content):
-                where = file.where or str(file.path)
-                raise SourceError(f"The file ended inside tensor {name!r}.", where=where, remedy="Run again.")
-            stored = getattr(torch, TORCH_DTYPES[slot.dtype])
-            empty = torch.empty(slot.shape, dtype=stored)
-            tensor = torch.frombuffer(content, dtype=stored).reshape(slot.shape) if content else empty
-            refuse_non_finite(name, tensor, file.where or str(file.path))
-            wanted = TORCH_DTYPES.get(conversions[name].dtype, conversions[name].dtype)
-            yield name, tensor.to(getattr(torch, wanted))
+            digest = read(file, makings, crew, heard)
+            proven.update(file.slots)
+            for making in makings:
+                making.record({file.name: digest}, proven)
+    return [making.made for making in makings]
 
 
-def refuse_non_finite(name: str, tensor: torch.Tensor, where: str) -> None:
-    """Refuse a tensor that holds NaN or Inf: every scheme would spread it over a whole block or row."""
-    import torch
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of arrays that are freed.
 
-    if tensor.is_floating_point() and DTYPE_SIZES[STORED_DTYPES[str(tensor.dtype).removeprefix("torch.")]] > 1:
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
-            raise SourceError(
-                f"Tensor {name!r} holds NaN or Inf in {bad} of its {tensor.numel()} values; it would ruin more.",
-                where=where,
-                remedy="Ask the source's publisher to repair it, or pin a commit from before.",
-            )
-
-
-def put(writer: Writer, name: str, tensor: torch.Tensor) -> None:
-    """Hand a tensor's bytes to a writer."""
-    import torch
-
-    dtype = STORED_DTYPES[str(tensor.dtype).removeprefix("torch.")]
-    content = memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()) if tensor.numel() else b""
-    writer.put(name, dtype, tuple(tensor.shape), content)
+    By default it gives large ones back to the system at once, which then clears every page again for the next span's:
+    that takes several times as long as the packing itself.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold, never = -1, -3, 1 << 30
+        mallopt(mmap_threshold, never)
+        mallopt(trim_threshold, never)
 
 
-def read_index(content: bytes, where: str) -> dict[str, str]:
-    """Read which file of a sharded component holds which tensor.
+@dataclass(frozen=True)
+class Segment:
+    """A run of values of one tensor; ``last`` where it ends the tensor, and ``takes`` by job, None where unwanted."""
+
+    name: str
+    slot: Slot
+    first: int
+    count: int
+    last: bool
+    takes: tuple[Take | None, ...]
+
+    @property
+    def begin(self) -> int:
+        """Where it begins in the file."""
+        return self.slot.begin + self.first * DTYPE_SIZES[self.slot.dtype]
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the file."""
+        return self.begin + self.count * DTYPE_SIZES[self.slot.dtype]
+
+
+def segments_of(file: WeightFile, makings: Sequence[Making]) -> Iterator[Segment]:
+    """Cut the tensors of a file where all results can be cut: at blocks, groups and rows."""
+    for name, slot in file.slots.items():
+        takes = tuple(making.take(name, slot) if making.wants(name) else None for making in makings)
+        values, unit = prod(slot.shape), lcm(*(take.unit for take in takes if take))
+        most = max(BLOCK // DTYPE_SIZES[slot.dtype] // unit, 1) * unit
+        for first in range(0, max(values, 1), most):
+            count = min(most, values - first)
+            yield Segment(name, slot, first, count, first + count == values, takes)
+
+
+def spans_of(file: WeightFile, makings: Sequence[Making]) -> Iterator[list[Segment]]:
+    """Gather segments to runs of about a block of bytes."""
+    span: list[Segment] = []
+    for segment in segments_of(file, makings):
+        if span and segment.end - span[0].begin > BLOCK:
+            yield span
+            span = []
+        span.append(segment)
+    if span:
+        yield span
+
+
+def read(file: WeightFile, makings: Sequence[Making], crew: Crew, heard: Heard) -> str:
+    """Read one file to its end and give every result its part; return the file's digest.
 
     Raises:
-        SourceError: The index is no such mapping.
+        SourceError: It is not what its place lists, or it changed.
     """
-    try:
-        weight_map = json.loads(content)["weight_map"]
-        honest = all(isinstance(file, str) for file in weight_map.values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SourceError("This index of shards is not readable.", where=where, remedy=WHOLE) from error
-    if not honest:
-        raise SourceError("This index names something that is no file.", where=where, remedy=WHOLE)
-    return dict(weight_map)
+    stamp = file.stamp()
+    digests = [hashlib.sha256()]
+    if file.listed.sha256 is None and file.listed.git_sha1 is not None:
+        digests.append(hashlib.sha1(b"blob %d\0" % file.listed.size, usedforsecurity=False))
+    with closing(file.open()) as opened:
+        forward = Forward(opened, file.listed.size, file.where)
+        start = min((slot.begin for slot in file.slots.values()), default=file.listed.size)
+        crew.send(forward, digests, start, partial(heard, ""))
+        for span in spans_of(file, makings):
+            size = span[-1].end - span[0].begin
+            crew.send(forward, digests, size, partial(heard, span[-1].name), span, file.where)
+        crew.settle()
+    found = [digest.hexdigest() for digest in digests]
+    listed = [file.listed.sha256 or found[0], file.listed.git_sha1][: len(found)]
+    if file.stamp() != stamp or found != listed:
+        raise SourceError(
+            "It is not the file that its place lists, or it changed while it was read.",
+            where=file.where,
+            remedy="Nothing made of it was kept. Run again; if it says so again, download the source anew.",
+        )
+    return str(found[0])
+
+
+class Crew:
+    """The threads of a stream, and the spans that are under way.
+
+    Args:
+        jobs: How many results are made.
+    """
+
+    SPANS: Final = 3  # under way beside one for each processor: read, hashed, written
+
+    def __init__(self, jobs: int) -> None:
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._hash = ThreadPoolExecutor(1, "hash")
+        self._pack = ThreadPoolExecutor(processors, "pack")
+        self._write = [ThreadPoolExecutor(1, "write") for _ in range(jobs)]
+        self.disks: list[Executor] = [ThreadPoolExecutor(1, "disk") for _ in range(jobs)]
+        self._under_way: deque[tuple[memoryview, list[Future[Any]], Callable[[int], None], int]] = deque()
+        self._most = processors + self.SPANS
+        self._spare: list[memoryview] = []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all threads; what has not begun is dropped."""
+        for executor in (self._hash, self._pack, *self._write, *self.disks):
+            executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._hash, self._pack, *self._write, *self.disks):
+            executor.shutdown(wait=True)
+
+    def send(
+        self,
+        forward: Forward,
+        digests: list[Any],
+        size: int,
+        heard: Callable[[int], None],
+        span: Sequence[Segment] = (),
+        where: str = "",
+    ) -> None:
+        """Read the next bytes of a file and set everyone to work on them."""
+        if len(self._under_way) >= self._most:
+            self._land()
+        block = self._block(Forward.room(size))
+        content = forward.take(size, block)
+        work: list[Future[Any]] = [self._hash.submit(update, digests, content)]
+        if span:
+            packed = self._pack.submit(pack, span, content, where)
+            work += [executor.submit(write, span, packed, job) for job, executor in enumerate(self._write)]
+        self._under_way.append((block, work, heard, size))
+
+    def settle(self) -> None:
+        """Wait until everything that is under way is done."""
+        while self._under_way:
+            self._land()
+
+    def _land(self) -> None:
+        block, work, heard, size = self._under_way.popleft()
+        for future in work:
+            future.result()
+        if len(block) == Forward.room(BLOCK):
+            self._spare.append(block)
+        heard(size)
+
+    def _block(self, room: int) -> memoryview:
+        """Return memory for a span; a span larger than a block, of a tensor that cannot be cut, gets its own."""
+        if room > Forward.room(BLOCK):
+            return memory(room)
+        return self._spare.pop() if self._spare else memory(Forward.room(BLOCK))
+
+
+def update(digests: list[Any], content: memoryview) -> None:
+    """Add bytes to digests."""
+    for digest in digests:
+        digest.update(content)
+
+
+def pack(span: Sequence[Segment], content: memoryview, where: str) -> list[list[list[Part]]]:
+    """Turn a span into what each result takes of it: by job, by segment, the parts."""
+    values = [values_of(segment, content[segment.begin - span[0].begin :], where) for segment in span]
+    jobs = range(len(span[0].takes))
+    return [
+        [
+            take.pack(segment.first, held) if (take := segment.takes[job]) else []
+            for segment, held in zip(span, values, strict=True)
+        ]
+        for job in jobs
+    ]
+
+
+def write(span: Sequence[Segment], packed: Future[list[list[list[Part]]]], job: int) -> None:
+    """Write what one result takes of a span."""
+    for segment, parts in zip(span, packed.result()[job], strict=True):
+        if take := segment.takes[job]:
+            take.write(parts, last=segment.last)
+
+
+def values_of(segment: Segment, content: memoryview, where: str) -> Any:
+    """Return the values of a segment as an array of what they are stored as; bytes where that is no float.
+
+    Raises:
+        SourceError: A value is NaN or infinite: every scheme would spread it over a whole block or row.
+    """
+    import numpy as np
+
+    from pipeline.kernels.cast import VALUES, non_finite
+
+    dtype = segment.slot.dtype
+    if not any(segment.takes):
+        return None
+    held = np.frombuffer(content[: segment.end - segment.begin], VALUES[dtype] if dtype in FLOATS else np.uint8)
+    held = held if held.flags.aligned else held.copy()
+    if dtype in FLOATS and (bad := non_finite(held, dtype)):
+        raise SourceError(
+            f"Tensor {segment.name!r} holds NaN or Inf, in {bad} values or more; each would ruin its block or row.",
+            where=where,
+            remedy="Ask the source's publisher to repair it, or pin a commit from before.",
+        )
+    return held

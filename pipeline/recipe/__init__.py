@@ -1,7 +1,7 @@
 """The recipe: what an author wrote, typed, with every mistake in it told at once and in its place."""
 
 from pipeline.recipe.editor import json_schema
-from pipeline.recipe.load import Loaded, load, problems
+from pipeline.recipe.load import Loaded, load, problems, read_quantization
 from pipeline.recipe.problems import InvalidRecipe, Problem
 from pipeline.recipe.prompts import Prompt, read_prompts
 from pipeline.recipe.schema import FolderSource, HubSource, Quantization, Recipe
@@ -22,4 +22,5 @@ __all__ = [
     "load",
     "problems",
     "read_prompts",
+    "read_quantization",
 ]

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
 from pipeline.recipe.check import Check
 from pipeline.recipe.nodes import EnoughError, Mapping, Node, Page, Place, Scalar, describe
@@ -56,6 +57,27 @@ def load(path: Path, vocabulary: Vocabulary) -> Loaded:
     if page.problems or recipe is FAILED:
         raise InvalidRecipe(page.problems)
     return Loaded(recipe, path, text)
+
+
+def read_quantization(text: str, vocabulary: Vocabulary) -> Quantization:
+    """Read what is done to one component, as it would stand in a recipe, from the words of a command line.
+
+    Raises:
+        RecipeError: With all problems at once.
+
+    """
+    page = Page("command line", text)
+    found = FAILED
+    with suppress(EnoughError):
+        root = parse(page)
+        found = (
+            FAILED
+            if root is None
+            else Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Quantization)
+        )
+    if page.problems or found is FAILED:
+        raise RecipeError("\n".join(map(str, page.problems)), remedy="Correct the options of the command.")
+    return found
 
 
 def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:

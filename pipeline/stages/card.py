@@ -26,6 +26,7 @@ from pipeline.errors import CardError, SourceError
 from pipeline.files import digest_of, files_under, human_size, link_or_copy, manifest_of, pretty_json, write_atomically
 from pipeline.plan import PlannedComponent, TargetPlan
 from pipeline.quality.sheet import grid
+from pipeline.stages.quantize import MEASURED, measured
 from pipeline.stages.validate import Judged, pipeline_dtype
 from pipeline.store import Store
 
@@ -84,7 +85,8 @@ def write_card(
 
     def build(folder: Path) -> None:
         for path in files_under(checkpoint):
-            link_or_copy(path, folder / path.relative_to(checkpoint))
+            if path != checkpoint / MEASURED:
+                link_or_copy(path, folder / path.relative_to(checkpoint))
         draw(plan, judged, folder / PICTURE)
         usage = render("usage.py.jinja", context(plan, judged, source))
         card = render(f"{plan.template}.md.jinja", {**context(plan, judged, source), "usage": usage})
@@ -92,7 +94,7 @@ def write_card(
         write_atomically(folder / USAGE, usage.encode())
         write_atomically(folder / "publish/recipe.yaml", recipe)
         write_atomically(folder / "publish/plan.json", pretty_json(plan.model_dump(mode="json")))
-        report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan)}
+        report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan), "weights": measured(checkpoint)}
         write_atomically(folder / "publish/report.json", pretty_json(report))
         manifest = manifest_of(folder).model_dump(mode="json")
         write_atomically(folder / "publish/manifest.json", pretty_json(manifest))

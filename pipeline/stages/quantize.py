@@ -1,127 +1,251 @@
-"""Quantize: the source streamed through the backends into a checkpoint folder with its manifest."""
+"""Quantize: the source streamed through the backends into the checkpoint folders of one target or of many."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import log10
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from pipeline.backends import BACKENDS, Backend
-from pipeline.backends.protocol import require
+from pipeline.backends.available import require
+from pipeline.backends.library import LibraryPacking
+from pipeline.backends.protocol import Packing
+from pipeline.checkpoint.disk import Opened
 from pipeline.checkpoint.layout import INDEX
-from pipeline.checkpoint.stream import WEIGHTS_NAME, WeightFile, stream
-from pipeline.errors import CannotHereError, PublishError, QuantizationError
+from pipeline.checkpoint.making import Job, Made, restored
+from pipeline.checkpoint.safetensors import Slot
+from pipeline.checkpoint.shards import WEIGHTS_NAME
+from pipeline.checkpoint.stream import WeightFile, local_file, stream
+from pipeline.errors import CannotHereError
 from pipeline.events import Event, Listener
-from pipeline.files import human_size, link_or_copy, write_atomically
+from pipeline.files import ListedFile, files_under, human_size, link_or_copy, pretty_json, write_atomically
 from pipeline.plan import Asked, TargetPlan
 from pipeline.store import Store
 
-if TYPE_CHECKING:
-    import torch
+MEASURED: Final = "publish/quantization.json"
+JOURNALS: Final = ".journals"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Packer:
-    """A backend with its scheme, as the stream uses it."""
+    """A backend with its scheme, as the stream uses it; on a CUDA device where it is told so or can nowhere else."""
 
     backend: Backend
     scheme: str
     options: Mapping[str, Any]
-    where: str
-    modules: list[str] = field(default_factory=list)
+    device: str = "cpu"
 
-    def pack(self, name: str, weight: torch.Tensor) -> tuple[Mapping[str, torch.Tensor], str | None]:
-        """Quantize one weight.
+    @property
+    def describes(self) -> bool:
+        """Whether `describe` tells all that the header's metadata says of a weight."""
+        return self.backend.SCHEMES[self.scheme].makes_on == "cpu"
 
-        Raises:
-            QuantizationError: The library failed on it.
-        """
-        try:
-            packed = self.backend.pack(self.scheme, self.options, name, weight)
-        except PublishError:
-            raise
-        except Exception as error:
-            raise QuantizationError(
-                f"{self.backend.DISTRIBUTION} failed on tensor {name!r} of shape {list(weight.shape)}: {error}.",
-                where=self.where,
-                remedy="Keep this module with keep: in the recipe, or choose another scheme.",
-            ) from error
-        return packed.tensors, packed.metadata
+    def packing(self, name: str, shape: tuple[int, ...], dtype: str) -> Packing:
+        """Return our kernel for a weight, else its library."""
+        device = self.device if self.describes else "cuda"
+        own = self.backend.packing(self.scheme, self.options, name, shape, dtype) if device == "cpu" else None
+        return own or LibraryPacking(self.backend, self.scheme, self.options, name, shape, dtype, device)
 
-    def metadata(self, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
+    def describe(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
+        """Return what the header's metadata says of a weight."""
+        return self.backend.describe(self.scheme, self.options, name, shape, dtype)
+
+    def metadata(self, parameters: list[str], described: Mapping[str, str]) -> dict[str, str]:
         """Return the header's metadata."""
-        return self.backend.metadata(parameters, packed)
+        return self.backend.metadata(parameters, described)
 
 
-def quantize(plan: TargetPlan, asked: Mapping[str, Asked], source: Path, store: Store, listen: Listener) -> Path:
-    """Return the checkpoint folder of a target.
+@dataclass(frozen=True)
+class Origin:
+    """Where the source's bytes come from.
+
+    Attributes:
+        folder: A folder with the source's files; those that are missing in it are read from the Hub as they are used.
+        files: The source's files, as their place lists them.
+        where: How the source is named in messages.
+        remote: Opens a file on the Hub; none where the folder has everything.
+    """
+
+    folder: Path
+    files: Mapping[str, ListedFile]
+    where: str
+    remote: Callable[[str], Opened] | None = None
+
+    def weight_file(self, name: str, slots: Mapping[str, Slot]) -> WeightFile:
+        """Return a weight file as the stream reads it."""
+        where, listed = f"{self.where}/{name}", self.files[name]
+        if self.remote is None or (self.folder / name).exists():
+            return local_file(self.folder / name, name, slots, listed, where)
+        return WeightFile(name, slots, listed, where, partial(self.remote, name), tuple)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One checkpoint to make.
+
+    Attributes:
+        folder: Where; it may hold what an interrupted run left.
+        parts: What is known of each component to quantize.
+        copies: The files that are taken as they are: by name in the result, their name in the source.
+        device: Where the library packs what it packs itself.
+    """
+
+    folder: Path
+    parts: Mapping[str, Asked]
+    copies: Mapping[str, str]
+    device: str = "cpu"
+
+    def journal(self, component: str) -> Path:
+        """Return the file that remembers which files of a component are done."""
+        return self.folder / JOURNALS / f"{component or 'component'}.json"
+
+    def job(self, component: str) -> Job:
+        """Return what the stream makes of a component for this checkpoint."""
+        part = self.parts[component]
+        backend = BACKENDS[part.quantization.backend]
+        packer = Packer(backend, part.quantization.scheme, part.quantization.options, self.device)
+        out = self.folder / component
+        out.mkdir(parents=True, exist_ok=True)
+        return Job(part.answer, part.tensors, part.weights, packer, out, self.journal(component))
+
+
+def quantize(
+    plans: Sequence[TargetPlan],
+    asked: Sequence[Mapping[str, Asked]],
+    origin: Origin,
+    store: Store,
+    listen: Listener,
+) -> list[Path]:
+    """Return the checkpoint folders of targets that share a source; each of its files is read once for all of them.
 
     Args:
-        plan: The target's plan.
-        asked: What is known of each component to quantize.
-        source: The folder with the source's files.
+        plans: The targets' plans.
+        asked: For each plan, what is known of each component to quantize.
+        origin: The source.
         store: Where checkpoints are kept.
         listen: Hears of progress in bytes of the source.
 
     Raises:
         CannotHereError: A library or device is missing, or the disk is full.
-        SourceError: A weight holds NaN or Inf.
+        SourceError: The source is broken, or a weight holds NaN or Inf.
         QuantizationError: The library failed.
     """
-    for part in asked.values():
-        require(BACKENDS[part.quantization.backend], part.quantization.scheme)
+    for parts in asked:
+        for part in parts.values():
+            require(BACKENDS[part.quantization.backend], part.quantization.scheme)
+    known = {plan.build_key: (plan, parts) for plan, parts in zip(plans, asked, strict=True)}
 
-    def build(folder: Path) -> None:
-        shutil.rmtree(folder)
-        folder.mkdir()
-        require_room(plan, folder)
-        replaced = {file for part in asked.values() for file in part.component.weights}
-        replaced |= {part.component.index for part in asked.values() if part.component.index}
-        replaced |= {f"{name}/config.json" for name in asked}
-        for name in plan.files.keys() - replaced:
-            link_or_copy(source / name, folder / name)
-        done, total = 0, sum(part.source_bytes for part in plan.components.values())
-        for part in asked.values():
-            for tensor, size in quantize_component(part, source, folder, plan.source.where):
-                done += size
-                listen(Event("progress", "quantize", plan.target, tensor, done, total, "B"))
+    def build(folders: Mapping[str, Path]) -> None:
+        require_room(sum(known[key][0].result_bytes for key in folders), next(iter(folders.values())))
+        results = []
+        for key, folder in folders.items():
+            plan, parts = known[key]
+            results.append(Result(folder, parts, copies_of(plan.files, parts)))
+        subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
+        make(results, origin, subject, listen)
 
-    return store.make("checkpoint", plan.build_key, build)
+    return store.make_all("checkpoint", list(known), build)
 
 
-def quantize_component(part: Asked, source: Path, folder: Path, where: str = "") -> Any:
-    """Write one component and yield each source tensor's name and bytes as it is done.
+def copies_of(files: Iterable[str], parts: Mapping[str, Asked]) -> dict[str, str]:
+    """Return which of the source's files go into a checkpoint as they are."""
+    replaced = {file for part in parts.values() for file in part.component.weights}
+    replaced |= {part.component.index for part in parts.values() if part.component.index}
+    replaced |= {f"{name}/config.json".lstrip("/") for name in parts}
+    return {name: name for name in files if name not in replaced}
+
+
+def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listener) -> None:
+    """Fill the folders of checkpoints, each component of the source read once; finished files are kept.
 
     Args:
-        part: The component.
-        source: The folder with the source's files.
-        folder: The folder of the result.
-        where: How the source is named in messages; its folder by default.
+        results: The checkpoints.
+        origin: The source they share.
+        subject: How they are named to the listener.
+        listen: Hears of progress in bytes of the source.
     """
-    name, quantization = part.component.name, part.quantization
-    out = folder / name
-    out.mkdir(parents=True, exist_ok=True)
-    packer = Packer(BACKENDS[quantization.backend], quantization.scheme, quantization.options, name)
-    files = [WeightFile(source / file, slots, f"{where or source}/{file}") for file, slots in part.slots.items()]
-    yield from stream(files, part.answer, part.weights, out, packer)
+    for result in results:
+        keep_finished(result)
+        for name, source in result.copies.items():
+            link_or_copy(origin.folder / source, result.folder / name)
+    components = {name: part for result in results for name, part in result.parts.items()}
+    total = sum(origin.files[file].size for part in components.values() for file in part.slots)
+    done = 0
+
+    def heard(tensor: str, size: int) -> None:
+        nonlocal done
+        done += size
+        listen(Event("progress", "quantize", subject, tensor, done, total, "B"))
+
+    notes: list[dict[str, Any]] = [{} for _ in results]
+    for name, part in components.items():
+        takers = [number for number, result in enumerate(results) if name in result.parts]
+        files = [origin.weight_file(file, slots) for file, slots in part.slots.items()]
+        for number, made in zip(takers, stream(files, [results[n].job(name) for n in takers], heard), strict=True):
+            finish(results[number], name)
+            notes[number][name] = measurements(made)
+    for result, found in zip(results, notes, strict=True):
+        write_atomically(result.folder / MEASURED, pretty_json(found))
+        shutil.rmtree(result.folder / JOURNALS)
+
+
+def keep_finished(result: Result) -> None:
+    """Remove what an interrupted run left in a folder, except the files that its journals say are done."""
+    kept = set()
+    for name in result.parts:
+        kept |= {result.journal(name), *(result.folder / name / file for file in restored(result.journal(name)).files)}
+    for path in files_under(result.folder):
+        if path not in kept:
+            path.unlink()
+
+
+def finish(result: Result, name: str) -> None:
+    """Write what lies beside the weights of a component."""
+    part, out = result.parts[name], result.folder / name
     write_atomically(out / "config.json", part.answer.config.encode())
     index = part.weights.index()
     if index is not None:
         write_atomically(out / f"{WEIGHTS_NAME[part.component.library]}{INDEX}", index)
 
 
-def require_room(plan: TargetPlan, folder: Path) -> None:
+def measurements(made: Made) -> dict[str, Any]:
+    """Return what was measured while a component was made.
+
+    For each file of the source its digest, for each file of the result too, and for each quantized tensor the ratio of
+    signal to quantization noise in dB; none where it is exact or its library packed it.
+    """
+    return {
+        "source": dict(sorted(made.sources.items())),
+        "files": {name: entry.model_dump() for name, entry in sorted(made.files.items())},
+        "sqnr": {name: decibels(*error) for name, error in sorted(made.errors.items())},
+    }
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """Return what was measured while a checkpoint was made, by component."""
+    return dict(json.loads((folder / MEASURED).read_bytes()))
+
+
+def decibels(noise: float, signal: float) -> float | None:
+    """Return the SQNR of a tensor."""
+    return round(10 * log10(signal / noise), 3) if noise and signal else None
+
+
+def require_room(size: int, folder: Path) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Raises:
         CannotHereError: There is less room than the result takes.
     """
     free = shutil.disk_usage(folder).free
-    if free < plan.result_bytes:
+    if free < size:
         raise CannotHereError(
-            f"The result takes {human_size(plan.result_bytes)} and the disk has {human_size(free)} left.",
+            f"The result takes {human_size(size)} and the disk has {human_size(free)} left.",
             where=str(folder),
             remedy="Free some room or give another folder with --home, then run the same command again: it continues.",
         )

@@ -15,6 +15,7 @@ from pipeline.quality.generate import ANSWERS
 from pipeline.store import Store
 
 REPORT = "report.json"
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def validate(
         except GenerationError as error:
             raise SourceError(f"The source itself did not answer. {error.what}", where=error.where) from error
 
-    folder = store.make("reference", reference_key(plan, request), ask_source)
+    folder = store.make(REFERENCE, reference_key(plan, request), ask_source)
 
     def build(out: Path) -> None:
         answer(checkpoint, request, out, plan.target, listen)
@@ -65,6 +66,11 @@ def validate(
 
     judged = store.make("report", plan.verdict_key, build)
     return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), folder, judged)
+
+
+def reference_answers(plan: TargetPlan, store: Store) -> Path | None:
+    """Return the folder with the source's answers, where it was asked before."""
+    return store.look(REFERENCE, reference_key(plan, request_of(plan)))
 
 
 def earlier_failure(plan: TargetPlan, store: Store) -> VerdictError | None:

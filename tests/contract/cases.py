@@ -10,8 +10,11 @@ from typing import Any
 
 from pipeline.backends import BACKENDS
 from pipeline.checkpoint.linears import Question, SkipRule, ask
+from pipeline.checkpoint.making import Job
 from pipeline.checkpoint.safetensors import read_header
-from pipeline.checkpoint.stream import WeightFile, lay_out, stream
+from pipeline.checkpoint.shards import lay_out
+from pipeline.checkpoint.stream import local_file, stream
+from pipeline.files import ListedFile
 from pipeline.stages.quantize import Packer
 
 CLASSES = {
@@ -117,9 +120,11 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
     }
     weights = lay_out(answer, slots, layouts, CLASSES[case.component][0], limit)
     out.mkdir(parents=True)
-    packer = Packer(backend, case.scheme, case.filled, str(case))
-    for _ in stream([WeightFile(weights_of(source), slots)], answer, weights, out, packer):
-        pass
+    packer = Packer(backend, case.scheme, case.filled)
+    path = weights_of(source)
+    file = local_file(path, path.name, slots, ListedFile(size=path.stat().st_size))
+    stream([file], [Job(answer, slots, weights, packer, out, out / ".journal")], lambda *_: None)
+    (out / ".journal").unlink()
     (out / "config.json").write_text(answer.config)
     if index := weights.index():
         (out / "diffusion_pytorch_model.safetensors.index.json").write_bytes(index)

@@ -119,17 +119,20 @@ import torch
 gc.disable()  # a cycle that holds a weight is to be seen, however often a collection would break it
 from safetensors.torch import save_file
 from pipeline.backends import BACKENDS
-from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.linears import Answer, Conversion
 from pipeline.checkpoint.safetensors import read_header
-from pipeline.checkpoint.stream import WeightFile, lay_out, stream
+from pipeline.checkpoint.making import Job
+from pipeline.checkpoint.shards import lay_out
+from pipeline.checkpoint.stream import local_file, stream
+from pipeline.files import ListedFile
 from pipeline.stages.quantize import Packer
 
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 weights = {f"layers.{number}.weight": torch.full((1024, 2048), 0.5, dtype=torch.bfloat16) for number in range(4)}
 for part in range(count):
     save_file({f"part{part}.{name}": value for name, value in weights.items()}, folder / f"{part}.safetensors")
-files = [WeightFile(path, read_header(path)) for path in sorted(folder.glob("*.safetensors"))]
+paths = sorted(folder.glob("*.safetensors"))
+files = [local_file(path, path.name, read_header(path), ListedFile(size=path.stat().st_size)) for path in paths]
 slots = {name: slot for file in files for name, slot in file.slots.items()}
 answer = Answer(
     conversions={name: Conversion(parameter=name, dtype="bfloat16", quantized=True) for name in slots},
@@ -139,10 +142,9 @@ backend, scheme = BACKENDS[sys.argv[3]], sys.argv[4]
 options = backend.SCHEMES[scheme].options().model_dump()
 layouts = {name: backend.layout(scheme, options, name, slot.shape, "bfloat16") for name, slot in slots.items()}
 (folder / "out").mkdir()
-done = stream(files, answer, lay_out(answer, slots, layouts, "diffusers"), folder / "out",
-              Packer(backend, scheme, options, "growth"))
-for _ in done:
-    pass
+weights = lay_out(answer, slots, layouts, "diffusers")
+job = Job(answer, slots, weights, Packer(backend, scheme, options), folder / "out", folder / "journal")
+stream(files, [job], lambda *_: None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.checkpoint.safetensors import Writer, read_header
+from pipeline.checkpoint.safetensors import read_header
+from pipeline.checkpoint.writer import Writer
 from pipeline.quality import Answers, Request, generate
 from pipeline.quality.loading import quantized_components
 from pipeline.quality.pairs import is_flat
@@ -104,10 +106,12 @@ def test_quanto_in_the_transformer_and_torchao_in_the_text_encoder(
 def _lay_out_as_we_do(path: Path) -> None:
     content = path.read_bytes()
     slots = read_header(path)
-    writer = Writer(path, {name: (slot.dtype, slot.shape) for name, slot in slots.items()}, 0)
-    for name, slot in slots.items():
-        writer.put(name, slot.dtype, slot.shape, content[slot.begin : slot.end])
-    writer.finish({"format": "pt"})
+    with ThreadPoolExecutor(1) as writing:
+        specs = {name: (slot.dtype, slot.shape) for name, slot in slots.items()}
+        writer = Writer(path, specs, {"format": "pt"}, 0, writing)
+        for name, slot in slots.items():
+            writer.put(name, 0, memoryview(content)[slot.begin : slot.end])
+        writer.finish({"format": "pt"})
 
 
 def test_torchao_in_the_transformer_is_loaded_as_published(

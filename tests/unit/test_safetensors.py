@@ -1,22 +1,18 @@
-"""Headers are believed only after they were checked, and what is written is what the safetensors library reads."""
+"""Headers are believed only after they were checked."""
 
 from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
 
-from pipeline.checkpoint.safetensors import Writer, parse_header, read_header, size_of
-from pipeline.errors import QuantizationError, SourceError
+from pipeline.checkpoint.safetensors import parse_header
+from pipeline.errors import SourceError
 
 SIMPLE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-NUMPY = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U8": "u1"}
 
 
 def file_of(header: object, data: bytes) -> bytes:
@@ -79,48 +75,3 @@ def test_a_header_costs_two_reads_at_most() -> None:
 
     assert len(parse_header(read, len(content), "x")) == 20_000
     assert len(reads) == 2
-
-
-TENSORS = st.dictionaries(
-    st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__"),
-    st.tuples(st.sampled_from(sorted(NUMPY)), st.lists(st.integers(0, 9), max_size=3).map(tuple), st.just(False))
-    | st.tuples(st.just("U8"), st.just((7,)), st.just(True)),
-    min_size=1,
-    max_size=8,
-)
-
-
-@settings(deadline=None)
-@given(TENSORS, st.randoms(use_true_random=False))
-def test_tensors_written_in_any_order_are_read_back(tmp_path_factory, tensors, random) -> None:
-    path = tmp_path_factory.mktemp("written") / "x.safetensors"
-    content = {
-        name: random.randbytes(size_of(dtype, (7,) if late else shape))
-        for name, (dtype, shape, late) in tensors.items()
-    }
-    planned = {name: (dtype, None if late else shape) for name, (dtype, shape, late) in tensors.items()}
-    writer = Writer(path, planned, 0)
-    for name in random.sample(sorted(tensors), len(tensors)):
-        dtype, shape, late = tensors[name]
-        writer.put(name, dtype, (7,) if late else shape, content[name])
-    writer.finish({"format": "pt"})
-    slots = read_header(path)
-    for name, (dtype, _, _) in tensors.items():
-        assert slots[name].begin % size_of(dtype, ()) == 0
-    with safe_open(path, "numpy") as file:
-        assert file.metadata() == {"format": "pt"}
-        for name, (dtype, shape, late) in tensors.items():
-            want = np.frombuffer(content[name], dtype=NUMPY[dtype]).reshape((7,) if late else shape)
-            assert file.get_tensor(name).tobytes() == want.tobytes()
-
-
-def test_a_tensor_other_than_planned_or_missing_is_a_failure(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "x.safetensors", {"a": ("U8", (2,)), "b": ("U8", (1,))}, 0)
-    with pytest.raises(QuantizationError, match=r"planned was U8 \[2\]"):
-        writer.put("a", "U8", (3,), b"abc")
-    with pytest.raises(QuantizationError, match="no such tensor"):
-        writer.put("c", "U8", (1,), b"a")
-    writer.put("a", "U8", (2,), b"ab")
-    with pytest.raises(QuantizationError, match="b was never written"):
-        writer.finish({})
-    writer.close()

@@ -1,0 +1,247 @@
+"""Measures whole processes against each other, in alternation, and writes what it saw.
+
+``make bench`` runs everything that this machine has the disk for; ``make bench ONLY=nf4-4`` one comparison. Results go
+to ``benchmarks/results.json``, the tables of ``benchmarks/README.md`` are made of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from recipe import write_pipeline
+from source import BLOCKS, make_source
+from table import write_readme
+
+HERE = Path(__file__).parent
+WORK = HERE.parent / "build" / "bench"
+RESULTS = HERE / "results.json"
+PUBLISH = [str(Path(sys.executable).with_name("publish"))]
+PAIRS = 5
+LIBRARIES = ("torch", "diffusers", "bitsandbytes", "torchao", "optimum-quanto", "numba", "huggingface-hub")
+SCHEMES = {
+    "nf4": ("bitsandbytes", "nf4"),
+    "bnb-int8": ("bitsandbytes", "int8"),
+    "torchao-int8": ("torchao", "int8-weight-only"),
+    "quanto-int8": ("quanto", "int8"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: what it is called, how it is started, and what is put in place before."""
+
+    name: str
+    command: list[str]
+    before: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one process took: seconds from start to exit, and the most memory that it or a child of it had."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two processes in alternation: the first is ours; ``limit`` is the ratio of seconds that is to be reached."""
+
+    name: str
+    what: str
+    ours: Run
+    other: Run
+    limit: float
+    pairs: int = PAIRS
+    memory_limit: float | None = None
+
+
+def measured(run: Run, out: Path) -> Seen:
+    """Run a process once and take its result away."""
+    run.before()
+    began = time.monotonic()
+    child = subprocess.Popen(run.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    said = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.monotonic() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{run.name} ended with {child.returncode}: {said[-2000:]}")
+    shutil.rmtree(out, ignore_errors=True)
+    return Seen(round(seconds, 3), round(usage.ru_utime + usage.ru_stime, 3), usage.ru_maxrss * 1024)
+
+
+def compare(comparison: Comparison, out: Path) -> dict[str, Any]:
+    """Run both in alternation and sum up."""
+    seen: dict[str, list[Seen]] = {"ours": [], "other": []}
+    for number in range(comparison.pairs):
+        for side, run in (("ours", comparison.ours), ("other", comparison.other)):
+            seen[side].append(measured(run, out))
+            tell(f"{comparison.name} {number + 1}/{comparison.pairs} {run.name}: {seen[side][-1]}")
+    sums = {
+        side: {
+            "name": run.name,
+            "seconds": [one.seconds for one in seen[side]],
+            "median_seconds": round(median(one.seconds for one in seen[side]), 2),
+            "median_cpu_seconds": round(median(one.cpu_seconds for one in seen[side]), 2),
+            "peak_bytes": max(one.peak_bytes for one in seen[side]),
+        }
+        for side, run in (("ours", comparison.ours), ("other", comparison.other))
+    }
+    ratios = [a.seconds / b.seconds for a, b in zip(seen["ours"], seen["other"], strict=True)]
+    return {
+        "what": comparison.what,
+        **sums,
+        "ratio": round(median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "limit": comparison.limit,
+        "memory_ratio": round(sums["ours"]["peak_bytes"] / sums["other"]["peak_bytes"], 3),
+        "memory_limit": comparison.memory_limit,
+    }
+
+
+def quantize(source: Path, out: Path, scheme: str, *, fresh: bool = False) -> Run:
+    """Return our command; ``fresh`` where nothing is known of the library's answer."""
+    home = WORK / "home"
+    backend, word = SCHEMES[scheme]
+    arguments = ["quantize", str(source), "--out", str(out), "--backend", backend, "--scheme", word]
+    forget = (lambda: shutil.rmtree(home / "answers", ignore_errors=True)) if fresh else (lambda: None)
+    return Run(f"publish quantize {scheme}", [*PUBLISH, *arguments, "--home", str(home)], forget)
+
+
+def copy(source: Path, out: Path) -> Run:
+    """Return the copy that we are compared with."""
+    return Run("cp -r", ["cp", "-r", str(source), str(out)])
+
+
+def library(source: Path, out: Path, scheme: str) -> Run:
+    """Return the library's own way."""
+    script = HERE / "by_library.py"
+    return Run(f"diffusers {scheme}", [sys.executable, str(script), str(source), str(out), scheme])
+
+
+def run_recipe(size: str, targets: tuple[str, ...], home: Path) -> Run:
+    """Return our command that makes the targets of a recipe, up to their checkpoints."""
+    recipe = write_pipeline(WORK / f"pipeline-{size}", WORK / f"source-{size}")
+    chosen = [word for target in targets for word in ("--target", target)]
+    command = [*PUBLISH, "run", str(recipe), "--hub", "local", "--stop-after", "quantize", "--home", str(home), *chosen]
+    return Run(
+        f"{len(targets)} of a recipe's targets", command, lambda: shutil.rmtree(home / "store", ignore_errors=True)
+    )
+
+
+def comparisons(size: str) -> Iterator[Comparison]:
+    """List what is compared on a source of a size."""
+    source, out = WORK / f"source-{size}", WORK / "out"
+    cp, known = copy(source, out), "once the library's answer is known"
+    if size == "24":
+        yield Comparison(
+            "nf4-24", f"nf4, 24 GB (FLUX.1-dev), against cp -r, {known}", quantize(source, out, "nf4"), cp, 0.6, 3
+        )
+    if size != "4":
+        return
+    first = quantize(source, out, "nf4", fresh=True)
+    yield Comparison("nf4-4-first", "nf4, 4 GB, against cp -r, the first time", first, cp, 1.0)
+    yield Comparison("nf4-4", f"nf4, 4 GB, against cp -r, {known}", quantize(source, out, "nf4"), cp, 0.6)
+    for scheme in ("bnb-int8", "torchao-int8", "quanto-int8"):
+        ours = quantize(source, out, scheme)
+        yield Comparison(f"{scheme}-4", f"{scheme}, 4 GB, against cp -r, {known}", ours, cp, 1.0)
+    for scheme in ("nf4", "torchao-int8", "quanto-int8"):
+        ours, theirs = quantize(source, out, scheme), library(source, out, scheme)
+        what = f"{scheme}, 4 GB, against diffusers' own path"
+        yield Comparison(f"{scheme}-4-library", what, ours, theirs, 1 / 6, PAIRS, 0.1)
+    home = WORK / "home-recipe"
+    four = run_recipe("4", ("bnb-nf4", "bnb-int8", "torchao-int8", "quanto-int8"), home)
+    for alone in ("torchao-int8",):
+        one = run_recipe("4", (alone,), home)
+        yield Comparison("four-targets", f"four targets in one pass, 4 GB, against {alone} alone", four, one, 2.0)
+
+
+def peaks() -> dict[str, Any]:
+    """Measure the memory of nf4 over the sizes that are there."""
+    out = WORK / "out"
+    found = {}
+    for size in BLOCKS:
+        if (WORK / f"source-{size}" / "config.json").exists():
+            run = quantize(WORK / f"source-{size}", out, "nf4")
+            measured(run, out)
+            found[size] = max(measured(run, out).peak_bytes for _ in range(3))
+            tell(f"peak memory of nf4, {size} GB: {found[size] / 1e6:.0f} MB")
+    return found
+
+
+def compiling() -> dict[str, float]:
+    """Measure what a run takes longer without compiled kernels, on a source of nearly no size."""
+    out, source = WORK / "out", make_source(WORK / "source-tiny", "tiny")
+    cache = {}
+    for scheme in SCHEMES:
+        run = quantize(source, out, scheme)
+        measured(run, out)
+        warm = median(measured(run, out).seconds for _ in range(3))
+        os.environ["NUMBA_CACHE_DIR"] = str(WORK / "numba")
+        shutil.rmtree(WORK / "numba", ignore_errors=True)
+        cold = measured(run, out).seconds
+        del os.environ["NUMBA_CACHE_DIR"]
+        cache[scheme] = round(cold - warm, 2)
+        tell(f"compiling for {scheme}: {cache[scheme]} s")
+    return cache
+
+
+def machine() -> dict[str, Any]:
+    """Describe what was measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    versions = {library: version(library) for library in LIBRARIES}
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "memory_bytes": memory,
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def tell(text: str) -> None:
+    """Say how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure what was asked for and keep it beside what was measured before."""
+    only = set(sys.argv[1:])
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"comparisons": {}}
+    WORK.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(WORK / "out", ignore_errors=True)
+    for size in ("1", "4", "24"):
+        needed = {"1": 2, "4": 20, "24": 60}[size] * 10**9
+        if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
+            make_source(WORK / f"source-{size}", size)
+            for comparison in comparisons(size):
+                if not only or comparison.name in only:
+                    results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
+    if not only or "memory" in only:
+        results["peak_bytes_by_gb"] = peaks()
+    if not only or "compiling" in only:
+        results["compiling_seconds"] = compiling()
+    results["machine"] = machine()
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    write_readme(HERE / "README.md", results)
+
+
+if __name__ == "__main__":
+    main()

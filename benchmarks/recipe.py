@@ -1,0 +1,34 @@
+"""A pipeline with nothing but a synthetic transformer, and a recipe of four targets for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+RECIPE = """source: {path: pipeline}
+task: text-to-image
+destination: {namespace: bench}
+targets:
+  bnb-nf4: {transformer: {backend: bitsandbytes, scheme: nf4}}
+  bnb-int8: {transformer: {backend: bitsandbytes, scheme: int8}}
+  torchao-int8: {transformer: {backend: torchao, scheme: int8-weight-only}}
+  quanto-int8: {transformer: {backend: quanto, scheme: int8}}
+validation:
+  prompts: prompts.txt
+  seeds: [0]
+  require: {size_ratio: {max: 1}}
+"""
+
+
+def write_pipeline(folder: Path, transformer: Path) -> Path:
+    """Write the recipe and its source; the weights are links to those of a transformer that is there."""
+    target = folder / "pipeline" / "transformer"
+    if not target.exists():
+        target.mkdir(parents=True)
+        for path in transformer.iterdir():
+            (target / path.name).hardlink_to(path)
+        index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
+        (folder / "pipeline" / "model_index.json").write_text(json.dumps(index))
+        (folder / "prompts.txt").write_text("a picture\n")
+        (folder / "recipe.yaml").write_text(RECIPE)
+    return folder / "recipe.yaml"

@@ -1,0 +1,51 @@
+"""Writes the measured tables into benchmarks/README.md, between two marks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- measured -->", "<!-- end -->"
+
+
+def write_readme(path: Path, results: dict[str, Any]) -> None:
+    """Replace what stands between the marks."""
+    text = path.read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    path.write_text(f"{before}{BEGIN}\n{tables(results)}{END}{after}")
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Return everything that was measured, in Markdown."""
+    machine = results["machine"]
+    libraries = ", ".join(f"{name} {found}" for name, found in machine.items() if name not in ABOUT)
+    lines = [
+        f"\nMachine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB of memory; "
+        f"Python {machine['python']}, {libraries}.\n",
+        "| what | ours, median | the other, median | ratio, median (all) | to reach | memory: ours, the other |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(row(one) for one in results["comparisons"].values()),
+        "",
+    ]
+    if found := results.get("peak_bytes_by_gb"):
+        sizes = "; ".join(f"{size} GB source: {peak / 1e6:.0f} MB" for size, peak in found.items())
+        lines += [f"Peak memory of nf4, the process and its children: {sizes}.\n"]
+    if found := results.get("compiling_seconds"):
+        schemes = "; ".join(f"{scheme} {seconds:.1f} s" for scheme, seconds in found.items())
+        lines += [f"A run without compiled kernels takes longer by: {schemes}.\n"]
+    return "\n".join(lines)
+
+
+ABOUT = ("processor", "cores", "memory_bytes", "python")
+
+
+def row(one: dict[str, Any]) -> str:
+    """Return one comparison as a row."""
+    ours, other = one["ours"], one["other"]
+    ratios = ", ".join(f"{ratio:.2f}" for ratio in one["ratios"])
+    memory = f"{ours['peak_bytes'] / 1e6:.0f} MB, {other['peak_bytes'] / 1e6:.0f} MB"
+    reached = f"{one['limit']:.2f}" + (f"; memory {one['memory_limit']}" if one["memory_limit"] else "")
+    return (
+        f"| {one['what']} | {ours['median_seconds']:.1f} s | {other['median_seconds']:.1f} s ({other['name']}) "
+        f"| **{one['ratio']:.2f}** ({ratios}) | {reached} | {memory} |"
+    )

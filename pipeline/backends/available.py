@@ -1,0 +1,68 @@
+"""What this machine can do: which libraries are installed, and whether a GPU is there. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import ctypes
+from importlib.util import find_spec
+
+from pipeline.backends.protocol import Backend
+from pipeline.errors import CannotHereError
+
+
+def require(backend: Backend, scheme: str) -> None:
+    """Refuse a scheme that this machine cannot make.
+
+    Raises:
+        CannotHereError: The library is not installed, or it needs a device that is not here.
+    """
+    require_installed(backend, scheme)
+    if backend.SCHEMES[scheme].makes_on == "cuda" and not cuda_devices():
+        raise CannotHereError(
+            f"{backend.DISTRIBUTION} makes {scheme} on a CUDA device only, and this machine has none.",
+            remedy="Run this target on a machine with a GPU, or leave it out with --target.",
+        )
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that is not here.
+
+    Raises:
+        CannotHereError: There is none.
+    """
+    if device == "cuda" and not cuda_devices():
+        raise CannotHereError(
+            "There is no CUDA device here.", remedy="Leave --device out: the CPU makes the same checkpoint."
+        )
+
+
+def require_installed(backend: Backend, scheme: str) -> None:
+    """Refuse a scheme whose library is not there, even to be asked.
+
+    Raises:
+        CannotHereError: The library is not installed.
+    """
+    libraries = {"torch": "torch", backend.DISTRIBUTION: backend.PACKAGE}
+    missing = [name for name, package in libraries.items() if not installed(package)]
+    if missing:
+        what = f"The scheme {scheme} needs the library {missing[0]}, which is not installed."
+        remedy = f"Install it with pip install 'quantpress[{backend.EXTRA}]', or leave this target out with --target."
+        raise CannotHereError(what, remedy=remedy)
+
+
+def installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it; its parents are."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # raised where a parent is missing, such as optimum of optimum.quanto
+        return False
+
+
+def cuda_devices() -> int:
+    """Return how many CUDA devices the driver sees."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    ready = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if ready else 0

@@ -1,0 +1,250 @@
+"""Files read and written once and forwards, past the page cache.
+
+A stream of gigabytes through the page cache costs more than the work on it: every page is allocated, copied and evicted
+again, and on a virtual machine often taken from the host first. So whole pages go between the disk and a few buffers of
+ours (``O_DIRECT``); what the cache holds already is taken from there, and where a file system knows no direct access
+the cache is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pipeline.errors import SourceError
+from pipeline.files import FileEntry, disk_errors
+
+PAGE: Final = 4096  # bytes; direct access works in whole ones of these
+BLOCK: Final = 4 << 20  # bytes that are read or written at a time
+DIRECT: Final = getattr(os, "O_DIRECT", 0)
+NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
+
+
+class Opened(Protocol):
+    """A weight file that is read forwards."""
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from an offset, which never falls from call to call; fewer bytes at the file's end only."""
+
+    def close(self) -> None:
+        """Let go of it, read to its end or not."""
+
+
+def pages(size: int) -> int:
+    """Return a number of bytes rounded up to whole pages."""
+    return -(-size // PAGE) * PAGE
+
+
+def memory(size: int) -> memoryview:
+    """Return zeroed memory that begins at a page, outside the heap."""
+    return memoryview(mmap.mmap(-1, max(size, PAGE)))
+
+
+class LocalFile:
+    """A file on this machine's disk.
+
+    Raises:
+        SourceError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise SourceError(f"It cannot be read ({error.strerror}).", where=str(path)) from error
+        self._direct = open_directly(path, os.O_RDONLY)
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer, which begins at a page as the offset does, with what lies there.
+
+        Raises:
+            SourceError: The disk cannot read it.
+        """
+        try:
+            got = self._cached(offset, buffer)
+            while got < len(buffer):
+                whole = (offset + got) % PAGE == 0 and (len(buffer) - got) % PAGE == 0
+                file = self._direct if whole and self._direct is not None else self._file
+                more = os.preadv(file, [buffer[got:]], offset + got)
+                if not more:
+                    break
+                got += more
+        except OSError as error:
+            raise SourceError(f"It cannot be read ({error.strerror}).", where=str(self._path)) from error
+        return got
+
+    def _cached(self, offset: int, buffer: memoryview) -> int:
+        """Take what the page cache holds, without waiting for the disk."""
+        try:
+            return os.preadv(self._file, [buffer], offset, NOWAIT) if NOWAIT else 0
+        except OSError:  # nothing of it is there, or this file system cannot tell
+            return 0
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+        if self._direct is not None:
+            os.close(self._direct)
+
+
+def open_directly(path: Path, flags: int) -> int | None:
+    """Open a file for direct access; None where its file system has none."""
+    try:
+        return os.open(path, flags | DIRECT) if DIRECT else None
+    except OSError:
+        return None
+
+
+class Forward:
+    """Takes the bytes of a file one run after another, each once.
+
+    Args:
+        file: The file.
+        size: Its size in bytes, as its place says.
+        where: How it is named in messages.
+    """
+
+    def __init__(self, file: Opened, size: int, where: str) -> None:
+        self._file = file
+        self._size = size
+        self._where = where
+        self._next = 0  # the page that is read next
+        self._carried = b""  # what was read already beyond the bytes that were taken
+
+    @staticmethod
+    def room(length: int) -> int:
+        """Return the bytes of a block in which ``length`` bytes can be taken."""
+        return PAGE + pages(length)
+
+    def take(self, length: int, block: memoryview) -> memoryview:
+        """Return the next bytes, which lie in the block as they lie in the file's pages.
+
+        Args:
+            length: How many.
+            block: Memory that begins at a page and has `room` for them.
+
+        Raises:
+            SourceError: The file ends before.
+        """
+        carried = len(self._carried)
+        start = PAGE - carried
+        block[start:PAGE] = self._carried
+        wanted = pages(max(length - carried, 0))
+        got = self._file.read(self._next, block[PAGE : PAGE + wanted]) if wanted else 0
+        self._next += wanted
+        if carried + got < length:
+            raise SourceError(
+                f"The file ended after {self._next - wanted + got} of its {self._size} bytes.",
+                where=self._where,
+                remedy="It changed while it was read, or is broken; run again, or download it again.",
+            )
+        self._carried = bytes(block[start + length : PAGE + got])
+        return block[start : start + length]
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 as 64 hex digits, read past the page cache."""
+    digest = hashlib.sha256()
+    file = LocalFile(path)
+    try:
+        size = path.stat().st_size
+        forward, block = Forward(file, size, str(path)), memory(Forward.room(BLOCK))
+        for offset in range(0, size, BLOCK):
+            digest.update(forward.take(min(BLOCK, size - offset), block))
+    finally:
+        file.close()
+    return digest.hexdigest()
+
+
+class Appender:
+    """A new file that grows at its end: hashed as its bytes pass, written block by block while the next one fills.
+
+    Args:
+        path: The file; one that is there is overwritten.
+        writing: Runs one write at a time.
+    """
+
+    def __init__(self, path: Path, writing: Executor) -> None:
+        self.path = path
+        self.size = 0
+        self._writing = writing
+        self._digest = hashlib.sha256()
+        self._blocks = [memory(BLOCK), memory(BLOCK)]
+        self._pending: list[Future[Any] | None] = [None, None]
+        self._current = 0
+        with disk_errors(path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._direct = open_directly(path, os.O_WRONLY)
+
+    def append(self, content: memoryview) -> None:
+        """Add bytes at the end.
+
+        Raises:
+            CannotHereError: The disk is full.
+        """
+        while len(content):
+            filled = self.size % BLOCK
+            taken = content[: BLOCK - filled]
+            self._blocks[self._current][filled : filled + len(taken)] = taken
+            self.size += len(taken)
+            content = content[len(taken) :]
+            if self.size % BLOCK == 0:
+                self._send(BLOCK)
+
+    def _send(self, filled: int) -> None:
+        """Hash the current block and have it written, then turn to the other one."""
+        block, offset = self._blocks[self._current], self.size - filled
+        self._digest.update(block[:filled])
+        self._pending[self._current] = self._writing.submit(self._write, block[: pages(filled)], offset)
+        self._current = 1 - self._current
+        self._wait(self._current)
+
+    def _wait(self, number: int) -> None:
+        pending, self._pending[number] = self._pending[number], None
+        if pending is not None:
+            pending.result()
+
+    def _write(self, block: memoryview, offset: int) -> None:
+        with disk_errors(self.path):
+            while len(block):
+                direct = self._direct is not None and offset % PAGE == 0 and len(block) % PAGE == 0
+                written = os.pwritev(
+                    self._direct if direct and self._direct is not None else self._file, [block], offset
+                )
+                block, offset = block[written:], offset + written
+
+    def finish(self, head: bytes = b"") -> FileEntry:
+        """See everything on the disk.
+
+        Args:
+            head: Bytes that replace the first ones, where they could not be known before the last.
+
+        Returns:
+            Size and digest of the file.
+
+        Raises:
+            CannotHereError: The disk is full.
+        """
+        if filled := self.size % BLOCK:
+            self._send(filled)
+        self._wait(0)
+        self._wait(1)
+        with disk_errors(self.path):
+            os.ftruncate(self._file, self.size)
+            if head:
+                os.pwrite(self._file, head, 0)
+            os.fsync(self._file)
+        self.close()
+        return FileEntry(size=self.size, sha256=sha256_of(self.path) if head else self._digest.hexdigest())
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        for file in (self._file, self._direct):
+            if file is not None:
+                os.close(file)
+        self._file, self._direct = None, None  # type: ignore[assignment]

@@ -1,0 +1,212 @@
+"""A component is read once, forwards, whatever is made of it; what is interrupted goes on, nothing false is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from pipeline.checkpoint.disk import LocalFile
+from pipeline.checkpoint.stream import WeightFile, stream
+from pipeline.errors import SourceError
+from pipeline.files import ListedFile, sha256_file
+
+
+def quiet(name: str, size: int) -> None:
+    pass
+
+
+def read(folder: Path) -> dict[str, Any]:
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return found
+
+
+def expected(made: Any) -> dict[str, Any]:
+    want = {}
+    for part in made.tensors:
+        for name, value in part.items():
+            if "weight" not in name:
+                want[name] = value
+                continue
+            flat = value.reshape(-1)
+            want[name] = (value / 2).astype("f2")
+            want[f"{name}.sums"] = np.add.reduceat(flat, np.arange(0, flat.size, 8))
+    return want
+
+
+def same(got: dict[str, Any], want: dict[str, Any]) -> bool:
+    return got.keys() == want.keys() and all(np.array_equal(got[name], want[name]) for name in want)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["header first", "header last"])
+@pytest.mark.parametrize("limit", [0, 2_000_000], ids=["one file", "many files"])
+def test_every_tensor_arrives_and_every_digest_is_the_files(three: Any, tmp_path: Path, limit: int, late: bool) -> None:
+    heard: list[int] = []
+    (made,) = stream(three.files, [three.job(tmp_path / "out", limit, late=late)], lambda _, size: heard.append(size))
+    assert same(read(tmp_path / "out"), expected(three))
+    assert (len(made.files) > 1) == bool(limit)
+    for name, entry in made.files.items():
+        assert entry.sha256 == sha256_file(tmp_path / "out" / name)
+    assert made.sources == {path.name: sha256_file(path) for path in three.paths}
+    assert set(made.errors) == {name for part in three.tensors for name in part if "weight" in name}
+    assert sum(heard) == sum(path.stat().st_size for path in three.paths)
+
+
+class Counted:
+    """Opens files and counts what is read of each."""
+
+    def __init__(self, files: list[WeightFile]) -> None:
+        self.bytes: dict[str, int] = {}
+        self.files = [replace(file, open=lambda file=file: self.opened(file)) for file in files]
+
+    def opened(self, file: WeightFile) -> Any:
+        inner = file.open()
+        counts = self.bytes
+        counts.setdefault(file.name, 0)
+
+        class Reading:
+            def read(self, offset: int, buffer: memoryview) -> int:
+                got = inner.read(offset, buffer)
+                counts[file.name] += got
+                return got
+
+            def close(self) -> None:
+                inner.close()
+
+        return Reading()
+
+
+def test_results_share_one_reading_of_the_source(three: Any, tmp_path: Path) -> None:
+    counted = Counted(three.files)
+    stream(counted.files, [three.job(tmp_path / name, limit) for name, limit in (("a", 0), ("b", 3_000_000))], quiet)
+    assert counted.bytes == {path.name: path.stat().st_size for path in three.paths}
+    assert same(read(tmp_path / "a"), expected(three))
+    assert same(read(tmp_path / "b"), expected(three))
+
+
+def test_what_is_made_together_is_what_is_made_alone(three: Any, tmp_path: Path) -> None:
+    stream(three.files, [three.job(tmp_path / "a"), three.job(tmp_path / "b", 3_000_000)], quiet)
+    stream(three.files, [three.job(tmp_path / "c", 3_000_000)], quiet)
+    together, alone = sorted((tmp_path / "b").iterdir()), sorted((tmp_path / "c").iterdir())
+    assert [path.read_bytes() for path in together] == [path.read_bytes() for path in alone]
+
+
+def test_an_interrupted_run_goes_on_after_the_last_whole_file(three: Any, tmp_path: Path) -> None:
+    def interrupt(name: str, size: int) -> None:
+        if name.startswith("2."):
+            raise KeyboardInterrupt
+
+    job = three.job(tmp_path / "out", 3_500_000)
+    with pytest.raises(KeyboardInterrupt):
+        stream(three.files, [job], interrupt)
+    done = json.loads(job.journal.read_text())["files"]
+    assert 0 < len(done) < len(job.weights.shards)
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in done}
+    counted = Counted(three.files)
+    (made,) = stream(counted.files, [job], quiet)
+    assert "part-0.safetensors" not in counted.bytes
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in done} == before
+    assert set(made.files) == {shard.name for shard in job.weights.shards}
+    assert made.sources.keys() == {path.name for path in three.paths}
+    assert len(made.errors) == 6
+    assert same(read(tmp_path / "out"), expected(three))
+
+
+def test_a_tensor_that_cannot_be_cut_is_taken_whole(source: Callable[..., Any], tmp_path: Path) -> None:
+    made = source([{"x.weight": np.ones((3000, 1024), "f4"), "rest": np.ones(3, "f4")}])
+    job = made.job(tmp_path / "out")
+
+    class Whole:
+        describes = True
+        describe, metadata = job.packer.describe, job.packer.metadata
+
+        def packing(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+            packing: Any = job.packer.packing(name, shape, dtype)
+            packing.unit = 3000 * 1024
+            return packing
+
+    stream(made.files, [replace(job, packer=Whole())], quiet)
+    assert same(read(tmp_path / "out"), expected(made))
+
+
+def test_tensors_at_odd_places_are_read(source: Callable[..., Any], tmp_path: Path) -> None:
+    made = source([{"a": np.arange(3, dtype="i8"), "x.weight": np.ones((16, 8), "f4")}])
+    path = made.paths[0]
+    content = path.read_bytes()
+    text = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    for spaces in range(4):  # a header of any length, so that the data begin anywhere
+        padded = text + b" " * spaces
+        path.write_bytes(len(padded).to_bytes(8, "little") + padded + content[8 + len(text) :])
+        stream(made.files, [made.job(tmp_path / str(spaces))], quiet)
+        assert same(read(tmp_path / str(spaces)), expected(made))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["1.a.weight", "1.bias"])
+def test_nan_and_inf_are_refused_by_name(three: Any, tmp_path: Path, name: str, value: float) -> None:
+    from stream.conftest import write_file
+
+    three.tensors[1][name].reshape(-1)[-1] = value
+    write_file(three.paths[1], three.tensors[1])
+    with pytest.raises(SourceError, match=f"Tensor '{name}' holds NaN or Inf"):
+        stream(three.files, [three.job(tmp_path / "out", 2_000_000)], quiet)
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(three: Any, tmp_path: Path) -> None:
+    def touch(name: str, size: int) -> None:
+        if name.startswith("1."):
+            with three.paths[1].open("r+b") as file:
+                file.seek(-4, 2)
+                file.write(b"\1\1\1\1")
+
+    unlisted = [replace(file, listed=ListedFile(size=file.listed.size)) for file in three.files]
+    job = three.job(tmp_path / "out", 2_000_000)
+    with pytest.raises(SourceError, match="changed while it was read") as caught:
+        stream(unlisted, [job], touch)
+    assert str(three.paths[1]) in str(caught.value)
+    kept = json.loads(job.journal.read_text())["files"]
+    sources = {shard.name: shard.sources for shard in job.weights.shards}
+    assert kept
+    assert not [name for name in kept if any(tensor.startswith("1.") for tensor in sources[name])]
+
+
+def test_a_file_other_than_its_place_lists_is_refused(three: Any, tmp_path: Path) -> None:
+    files = three.files
+    files[2] = replace(files[2], listed=ListedFile(size=files[2].listed.size, sha256="0" * 64))
+    with pytest.raises(SourceError, match="not the file that its place lists"):
+        stream(files, [three.job(tmp_path / "out")], quiet)
+    small = ListedFile(size=files[0].listed.size, git_sha1="0" * 40)
+    with pytest.raises(SourceError, match="not the file that its place lists"):
+        stream([replace(files[0], listed=small)], [three.job(tmp_path / "again")], quiet)
+
+
+def test_a_file_that_ends_early_is_refused(three: Any, tmp_path: Path) -> None:
+    files, job = three.files, three.job(tmp_path / "out")
+    with three.paths[2].open("r+b") as file:
+        file.truncate(5_000_000)
+    with pytest.raises(SourceError, match=r"ended after 5000000 of its \d+ bytes"):
+        stream(files, [job], quiet)
+
+
+def test_a_local_file_is_read_whole_from_any_page(tmp_path: Path) -> None:
+    content = np.random.default_rng(1).bytes(3 * 4096 + 17)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    from pipeline.checkpoint.disk import memory
+
+    buffer = memory(8 * 4096)
+    file = LocalFile(path)
+    assert file.read(0, buffer) == len(content)
+    assert bytes(buffer[: len(content)]) == content
+    assert file.read(4096, buffer[:4096]) == 4096
+    assert bytes(buffer[:4096]) == content[4096:8192]
+    file.close()

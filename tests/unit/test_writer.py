@@ -1,0 +1,89 @@
+"""What is written is what the safetensors library reads, whatever came when, and its digest is the file's."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from pipeline.checkpoint.safetensors import LINE, read_header, size_of
+from pipeline.checkpoint.writer import Writer
+from pipeline.errors import QuantizationError
+from pipeline.files import sha256_file
+
+NUMPY = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U8": "u1"}
+
+TENSORS = st.dictionaries(
+    st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__"),
+    st.tuples(
+        st.sampled_from(sorted(NUMPY)), st.lists(st.integers(0, 9) | st.just(64), max_size=3).map(tuple), st.just(False)
+    )
+    | st.tuples(st.just("U8"), st.just((7,)), st.just(True)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(TENSORS, st.randoms(use_true_random=False), st.booleans())
+def test_tensors_written_in_pieces_are_read_back(tmp_path_factory, tensors, random, metadata_known) -> None:
+    path = tmp_path_factory.mktemp("written") / "x.safetensors"
+    content = {
+        name: random.randbytes(size_of(dtype, (7,) if late else shape))
+        for name, (dtype, shape, late) in tensors.items()
+    }
+    planned = {name: (dtype, None if late else shape) for name, (dtype, shape, late) in tensors.items()}
+    with ThreadPoolExecutor(1) as writing:
+        writer = Writer(path, planned, {"format": "pt"} if metadata_known else None, 0, writing)
+        whole = [name for name in tensors if len(content[name]) % LINE == 0 and planned[name][1] is not None]
+        others = random.sample(sorted(tensors.keys() - set(whole)), len(tensors) - len(whole))
+        for name in (*whole, *others):  # whole lines come in their order, the rest whenever it is ready
+            cut = random.randint(0, len(content[name])) if planned[name][1] is not None else 0
+            for first, last in ((0, cut), (cut, len(content[name]))):
+                if planned[name][1] is not None or last:
+                    writer.put(name, first, memoryview(content[name])[first:last])
+        entry = writer.finish({"format": "pt"})
+    assert (entry.size, entry.sha256) == (path.stat().st_size, sha256_file(path))
+    slots = read_header(path)
+    for name, (dtype, _, _) in tensors.items():
+        assert slots[name].begin % (LINE if name in whole else size_of(dtype, ())) == 0
+    with safe_open(path, "numpy") as file:
+        assert file.metadata() == {"format": "pt"}
+        for name, (dtype, shape, late) in tensors.items():
+            want = np.frombuffer(content[name], dtype=NUMPY[dtype]).reshape((7,) if late else shape)
+            assert file.get_tensor(name).tobytes() == want.tobytes()
+
+
+def test_a_file_of_many_blocks_has_its_digest(tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(9_000_000)
+    with ThreadPoolExecutor(1) as writing:
+        writer = Writer(tmp_path / "x", {"a": ("U8", (9_000_000,)), "late": ("U8", None)}, {"format": "pt"}, 0, writing)
+        for first in range(0, 9_000_000, 1_000_000):
+            writer.put("a", first, memoryview(content)[first : first + 1_000_000])
+        writer.put("late", 0, memoryview(b"{}"))
+        entry = writer.finish({"format": "pt"})
+    assert entry.sha256 == sha256_file(tmp_path / "x")
+    with safe_open(tmp_path / "x", "numpy") as file:
+        assert file.get_tensor("a").tobytes() == content
+        assert file.get_tensor("late").tobytes() == b"{}"
+
+
+def test_a_tensor_other_than_planned_or_missing_is_a_failure(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as writing:
+        specs = {"a": ("U8", (2,)), "b": ("U8", (1,)), "c": ("U8", (64,)), "d": ("U8", (64,))}
+        writer = Writer(tmp_path / "x.safetensors", specs, {}, 0, writing)
+        with pytest.raises(QuantizationError, match="a has 3 bytes more, 2 were planned"):
+            writer.put("a", 0, memoryview(b"abc"))
+        with pytest.raises(QuantizationError, match="no such tensor was planned"):
+            writer.put("e", 0, memoryview(b"a"))
+        with pytest.raises(QuantizationError, match="d came out of its order"):
+            writer.put("d", 0, memoryview(bytes(64)))
+        writer.put("a", 0, memoryview(b"ab"))
+        with pytest.raises(QuantizationError, match="c was never written whole"):
+            writer.finish({})
+        writer.close()
