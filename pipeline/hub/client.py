@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Final, Literal
 from pipeline.errors import RemoteChangedError, SourceError, VerificationError
 from pipeline.files import ListedFile, Manifest, files_under
 from pipeline.hub.failures import hub_errors, moved, no_right
+from pipeline.hub.patience import PATIENT, SOON, Patience
 
 if TYPE_CHECKING:
+    from httpx2 import Client
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
+
+    from pipeline.hub.ahead import ReadAhead
+    from pipeline.hub.ranges import RemoteFile
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 300.0  # a commit of thousands of files takes the Hub minutes
@@ -67,17 +72,9 @@ class Hub:
     @cached_property
     def api(self) -> HfApi:
         """The client, whose calls neither end by themselves nor are retried unless it is told so."""
-        import httpx2
         from huggingface_hub import HfApi, set_client_factory
-        from huggingface_hub.utils._http import hf_request_event_hook
 
-        set_client_factory(
-            lambda: httpx2.Client(
-                event_hooks={"request": [hf_request_event_hook]},
-                follow_redirects=True,
-                timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            )
-        )
+        set_client_factory(new_client)
         return HfApi(endpoint=self._given, token=self._token, library_name="quantpress")
 
     @property
@@ -132,25 +129,31 @@ class Hub:
         return RemoteState(head, plan, {tag.name: tag.target_commit for tag in refs.tags}, staged)
 
     def read(self, repo: str, revision: str, name: str, offset: int, length: int) -> bytes:
-        """Read a range of a file with one request; fewer bytes at its end."""
+        """Read a range of a file; fewer bytes at its end."""
+        return b"".join(self.file(repo, revision, name).pieces(offset, offset + length, whole=True))
+
+    def file(
+        self,
+        repo: str,
+        revision: str,
+        name: str,
+        *,
+        size: int | None = None,
+        patience: Patience = SOON,
+        client: Client | None = None,
+    ) -> RemoteFile:
+        """Return a file whose ranges can be fetched; the arguments are those of `RemoteFile`."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils._headers import build_hf_headers
-        from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+        from pipeline.hub.ranges import RemoteFile
+
+        def headers(with_token: bool) -> dict[str, str]:
+            return build_hf_headers(token=self._token if with_token else False, library_name="quantpress")
 
         url = hf_hub_url(repo, name, revision=revision, endpoint=self.endpoint)
-        headers = build_hf_headers(token=self._token, library_name="quantpress")
-        headers |= {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
-        received = bytearray()
-        with get_session().stream("GET", url, headers=headers) as answer:
-            if answer.status_code == 416:
-                return b""
-            hf_raise_for_status(answer)
-            start = offset if answer.status_code == 200 else 0  # a server may ignore the range and send all
-            for piece in answer.iter_bytes():
-                received += piece
-                if len(received) >= start + length:
-                    break
-        return bytes(received[start : start + length])
+        where = f"{repo}@{revision[:12]}/{name}"
+        return RemoteFile(url, where, headers, size=size, patience=patience, client=client)
 
     def require_writer(self, repo: str) -> None:
         """Make sure that the token may write before hours are spent.
@@ -273,11 +276,29 @@ class Repository:
         self.revision = revision
         self.where = f"{repo}@{revision[:12]}"
         self.files = files
+        self._read: dict[str, RemoteFile] = {}  # a header is read in two ranges, and the Hub asked for it once
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Read a range of a file; fewer bytes at its end."""
         with hub_errors(f"{self.where}/{name}", as_source=True):
-            return self.hub.read(self.repo, self.revision, name, offset, length)
+            if name not in self._read:
+                self._read[name] = self.hub.file(self.repo, self.revision, name, size=self.files[name].size)
+            return b"".join(self._read[name].pieces(offset, offset + length, whole=True))
+
+    def open(self, name: str, begin: int = 0, *, patience: Patience = PATIENT, **options: int) -> ReadAhead:
+        """Open a file to be read forwards, several ranges at a time, without storing it.
+
+        Args:
+            name: The file.
+            begin: Where the reader will begin.
+            patience: How long the Hub is waited for.
+            **options: Those of `ReadAhead`.
+        """
+        from pipeline.hub.ahead import ReadAhead
+
+        size = self.files[name].size
+        file = self.hub.file(self.repo, self.revision, name, size=size, patience=patience, client=new_client())
+        return ReadAhead(file, size, begin, **options)
 
     def download(self, name: str, folder: Path) -> None:
         """Put one file under a folder, proven against the Hub's digest; a whole one that is there is kept.
@@ -305,6 +326,18 @@ class Repository:
             where=self.where,
             remedy="A proxy, a disk or the Hub damages them; run again, and if it stays so from another network.",
         )
+
+
+def new_client() -> Client:
+    """Return a client as ``huggingface_hub`` makes its own, except that it does not wait for ever."""
+    import httpx2
+    from huggingface_hub.utils._http import hf_request_event_hook
+
+    return httpx2.Client(
+        event_hooks={"request": [hf_request_event_hook]},
+        follow_redirects=True,
+        timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+    )
 
 
 def remote_file(entry: RepoFile) -> ListedFile:

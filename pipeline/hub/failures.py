@@ -10,6 +10,7 @@ from typing import Final
 from pipeline.errors import CannotHereError, HubUnavailableError, RemoteChangedError, SourceError
 
 ANOTHER_READER: Final = "Use a token that may read it (HF_TOKEN, or hf auth login)."
+LATER: Final = "Run the same command later: it continues where it stopped."
 
 
 def moved(repo: str, parent: str, head: str) -> RemoteChangedError:
@@ -77,6 +78,9 @@ def refused(error: Exception, where: str, *, as_source: bool) -> Exception:
             if as_source
             else no_right(where, reason)
         )
+    if status == 404 and as_source:
+        remedy = "It was listed, so it is being deleted or the Hub is changing; pin a commit that has it."
+        return SourceError(f"The Hub does not have it: {reason}.", where=where, remedy=remedy)
     if status in {409, 412}:  # a pull request that no longer merges, a parent that is no longer the head
         return RemoteChangedError(
             f"main moved while this release was staged: {reason}.", where=where, remedy="Run again to look at it anew."
@@ -87,5 +91,4 @@ def refused(error: Exception, where: str, *, as_source: bool) -> Exception:
 def silent_hub(where: str, error: Exception) -> HubUnavailableError:
     """Return the error for a Hub that does not answer as it should."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    remedy = "Run the same command later: it continues where it stopped."
-    return HubUnavailableError(f"The Hub does not answer as it should ({reason}).", where=where, remedy=remedy)
+    return HubUnavailableError(f"The Hub does not answer as it should ({reason}).", where=where, remedy=LATER)

@@ -1,0 +1,96 @@
+"""How long the Hub is waited for: for an answer, between two tries, and in all before a later run is advised."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from pipeline.errors import HubUnavailableError
+from pipeline.hub.failures import LATER
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that a transfer may take for what it does.
+
+    Attributes:
+        connect: Until a connection stands.
+        silence: Between two pieces of an answer, and from the question to the first.
+        progress: Without a single new byte, over all tries, before the transfer is given up.
+        pause: Before the first try again; doubled for each one after it.
+        longest_pause: At most, unless the Hub asks for more.
+    """
+
+    connect: float = 10.0
+    silence: float = 30.0
+    progress: float = 600.0  # the Hub counts its rate limits over five minutes
+    pause: float = 0.5
+    longest_pause: float = 30.0
+
+
+PATIENT: Final = Patience()
+SOON: Final = Patience(progress=60.0)  # for the small reads of a plan, before which somebody sits
+
+
+class Tries:
+    """The tries at one range: they start anew with each byte that comes.
+
+    Args:
+        patience: How long is waited.
+        where: How the file is named in messages.
+    """
+
+    def __init__(self, patience: Patience, where: str) -> None:
+        self._patience = patience
+        self._where = where
+        self._failed = 0
+        self._last = time.monotonic()
+
+    def progressed(self) -> None:
+        """Note that a byte came."""
+        self._failed = 0
+        self._last = time.monotonic()
+
+    def pause(self, error: Exception, asked: float) -> float:
+        """Return the seconds until the next try, drawn so that threads and machines do not come back together.
+
+        Args:
+            error: Why the last try failed.
+            asked: The seconds that the Hub asked for.
+
+        Raises:
+            HubUnavailableError: The pause would end after the last moment that is waited for.
+        """
+        longest = min(self._patience.pause * 2 ** min(self._failed, 16), self._patience.longest_pause)
+        seconds = max(random.uniform(longest / 2, longest), asked)  # noqa: S311  a pause is no secret
+        self._failed += 1
+        if time.monotonic() - self._last + seconds > self._patience.progress:
+            raise self._given_up(error) from error
+        return seconds
+
+    def _given_up(self, error: Exception) -> HubUnavailableError:
+        waited = time.monotonic() - self._last
+        reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+        tries = f"{self._failed} {'try' if self._failed == 1 else 'tries'}"
+        what = f"The Hub sent no byte of it in {tries} over {waited:.0f} s ({reason})."
+        return HubUnavailableError(what, where=self._where, remedy=LATER)
+
+
+def asked_pause(headers: Mapping[str, str]) -> float:
+    """Return the seconds that an answer asks to wait: by ``Retry-After`` in both its forms, or by ``RateLimit``."""
+    from huggingface_hub.utils._http import parse_ratelimit_headers
+
+    text = headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+        return max((then - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):  # no date, or one without a zone
+        limit = parse_ratelimit_headers(headers)
+        return float(limit.reset_in_seconds + 1) if limit and limit.remaining == 0 else 0.0
