@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.backends.packings import Array, Errors, Late, Rows
 from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Part, Scheme
-from pipeline.kernels.levels import codebook
+from pipeline.kernels.levels import codebook, dynamic_levels
 
 if TYPE_CHECKING:
     import torch
@@ -103,9 +103,7 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
 
 def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:
     """Return our own packing of a weight."""
-    if scheme == "int8":
-        return Int8(name, shape)
-    return None if options["double_quant"] else Blocks(scheme, options, name, shape, dtype)
+    return Int8(name, shape) if scheme == "int8" else Blocks(scheme, options, name, shape, dtype)
 
 
 def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:
@@ -148,21 +146,25 @@ class Blocks:
         return [(self._name, first // 2, codes)]
 
     def finish(self) -> Finished:
-        """Return the absmax, the levels, and the state as JSON."""
-        name = self._name
-        state = {
-            "quant_type": self._scheme,
-            "blocksize": BLOCK,
-            "dtype": self._dtype,
-            "shape": self._shape,
+        """Return the absmax, the levels, and the state as JSON; quantized absmax values with levels of their own."""
+        absmax, nested, state = self._absmax.get(), {}, self._state()
+        if self._options["double_quant"]:
+            from pipeline.kernels.nested import quantize_nested
+
+            absmax, scales, offset = quantize_nested(absmax)
+            nested = {"nested_absmax": scales, "nested_quant_map": dynamic_levels()}
+            state |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": float(offset)}
+        said = {
+            "absmax": absmax,
+            "quant_map": codebook(self._scheme).by_code,
+            f"quant_state.bitsandbytes__{self._scheme}": np.frombuffer(json.dumps(state).encode(), np.uint8),
+            **nested,
         }
-        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-        tensors: dict[str, Array] = {
-            f"{name}.absmax": self._absmax.get(),
-            f"{name}.quant_map": codebook(self._scheme).by_code,
-            f"{name}.quant_state.bitsandbytes__{self._scheme}": text,
-        }
-        return self._errors.finished(tensors)
+        return self._errors.finished({f"{self._name}.{part}": content for part, content in said.items()})
+
+    def _state(self) -> dict[str, Any]:
+        kind = {"quant_type": self._scheme, "blocksize": BLOCK}
+        return {**kind, "dtype": self._dtype, "shape": self._shape}
 
 
 def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001  part of the protocol

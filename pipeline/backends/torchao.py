@@ -111,7 +111,7 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
 
 def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:  # noqa: ARG001
     """Return our own packing of a weight; there is none of the schemes that need a CUDA device."""
-    if SCHEMES[scheme].makes_on == "cuda" or scheme == "float8-weight-only":
+    if SCHEMES[scheme].makes_on == "cuda":
         return None
     # torchao 0.18 reduces over no dimension where rows have one column, and fails; that is its to say.
     return AffineRows(scheme, name, shape) if shape[1] > 1 or shape[0] == 1 else None
@@ -125,7 +125,7 @@ class AffineRows(Rows):
 
         self._float8 = scheme.startswith("float8")
         self._part = f"{name.removesuffix('weight')}_weight_"
-        kernel, codes = rows.pack_torchao_int8, np.int8
+        kernel, codes = (rows.pack_torchao_float8, np.uint8) if self._float8 else (rows.pack_torchao_int8, np.int8)
         super().__init__(kernel, shape, (f"{self._part}qdata", codes), (f"{self._part}scale", np.float32))
 
     def finish(self) -> Finished:

@@ -59,3 +59,25 @@ def codebook(scheme: str) -> Codebook:
     tables[1] = levels
     symbols = sum(int(code) << 4 * place for place, code in enumerate(order))
     return Codebook(by_code, tables.reshape(-1), np.uint64(symbols))
+
+
+@cache
+def dynamic_levels() -> Floats:
+    """Return the 256 levels of bitsandbytes' signed dynamic type, ascending (``create_dynamic_map``).
+
+    Seven decades, each with twice as many levels as the one below; see https://arxiv.org/abs/1511.04561.
+    """
+    sizes = [decade(exponent) for exponent in range(7)]
+    ends = np.array([0, 1], np.float32)
+    return np.sort(np.concatenate([*sizes, *(-size for size in sizes), ends]))
+
+
+def decade(exponent: int) -> Floats:
+    """Return the middles of ``2**exponent`` equal parts of the range from a tenth to one, scaled by a power of ten."""
+    count = 2**exponent
+    step = np.float64((np.float32(1) - np.float32(0.1)) / np.float32(count))
+    places = np.arange(count + 1)
+    # As torch.linspace: the first half from the beginning, the second from the end, product and sum rounded once.
+    rising, falling = np.float32(0.1) + step * places, 1 - step * (count - places)
+    ends = np.where(places < (count + 1) // 2, rising, falling).astype(np.float32)
+    return np.float32(10.0 ** (exponent - 6)) * ((ends[:-1] + ends[1:]) / np.float32(2))

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from pipeline.kernels.compiling import kernel
 from pipeline.kernels.formats import (
     add_square,
+    float8_code,
     magnitude,
     narrow,
     nearest,
     of_magnitude,
+    round_to_float8,
     widen,
 )
 
@@ -33,6 +35,7 @@ ONE = np.float32(1)
 HALF = np.int16(0)  # stands for its format, float16
 INT8 = (np.float32(-128), np.float32(127))
 FLOAT8 = np.float32(448)
+LARGEST, SIGN, NOT_A_NUMBER = np.uint8(0x7E), np.uint8(0x80), np.uint8(0xFF)  # of e4m3
 STEPS = np.float32(127.5)  # torchao halves the 255 steps between -128 and 127
 EPSILON = np.float32(2.0**-23)  # torchao's smallest scale: float32's eps, whatever the dtype
 PART = 4096  # columns whose squares are summed in float32 before they join the float64 sum
@@ -102,3 +105,77 @@ def pack_torchao_int8(values: Values, scales: Scales, codes: NDArray[np.int8], s
                 signal = add_square(signal, scaled)
             sums[0] += noise * unit * unit
             sums[1] += signal * unit * unit
+
+
+@kernel
+def pack_quanto_int8(values: Values, scales: Scales, codes: NDArray[np.int8], sums: Sums) -> None:
+    """Quantize as ``quantize_symmetric`` does: scale and quotient are rounded to the weight's own dtype."""
+    columns, like = values.shape[1], values[0, 0]
+    for row in range(values.shape[0]):
+        stored = narrow(absmax_of(values[row]) / np.float32(127), like)
+        scales[row] = stored
+        scale = widen(stored)
+        if scale == 0:  # the quotients are infinite, or 0 / 0
+            for place in range(columns):
+                value = widen(values[row, place])
+                codes[row, place] = np.int8(127) if value > 0 else np.int8(-128) if value < 0 else np.int8(0)
+            add_lost(values[row], sums)
+            continue
+        unit = np.float64(scale)
+        for part in range(-(-columns // PART)):
+            noise = signal = np.float32(0)
+            for within in range(min(PART, columns - part * PART)):
+                place = part * PART + within
+                scaled = widen(values[row, place]) / scale
+                code = min(max(nearest(widen(narrow(scaled, like))), INT8[0]), INT8[1])
+                codes[row, place] = np.int8(code)
+                noise = add_square(noise, scaled - code)
+                signal = add_square(signal, scaled)
+            sums[0] += noise * unit * unit
+            sums[1] += signal * unit * unit
+
+
+@kernel
+def pack_torchao_float8(values: Values, scales: Scales, codes: NDArray[np.uint8], sums: Sums) -> None:
+    """Quantize as ``Float8Tensor.from_hp`` does: the scale is found in the weight's own dtype, and is float32 then."""
+    like = values[0, 0]
+    for row in range(values.shape[0]):
+        scale = widen(narrow(absmax_of(values[row]) / FLOAT8, like))
+        scales[row] = scale
+        encode_float8(values[row], scale, np.float32(0), codes[row], sums)
+
+
+@kernel
+def pack_quanto_float8(values: Values, scales: Scales, codes: NDArray[np.uint8], sums: Sums) -> None:
+    """Quantize as ``quantize_symmetric`` does: scale and quotient are rounded to the weight's own dtype."""
+    like = values[0, 0]
+    for row in range(values.shape[0]):
+        stored = narrow(absmax_of(values[row]) / FLOAT8, like)
+        scales[row] = stored
+        encode_float8(values[row], widen(stored), like, codes[row], sums)
+
+
+@kernel
+def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.uint8], sums: Sums) -> None:
+    """Encode the quotients of a row and its scale, rounded to the format of ``like`` first.
+
+    A row of zeros divides them by zero: its codes are NaN, which both libraries store, and its error is NaN too.
+    """
+    if scale == 0:
+        for place in range(row.size):
+            value = widen(row[place])
+            codes[place] = LARGEST if value > 0 else LARGEST | SIGN if value < 0 else NOT_A_NUMBER
+        sums[0] = np.nan
+        return
+    unit = np.float64(scale)
+    for part in range(-(-row.size // PART)):
+        noise = signal = np.float32(0)
+        for within in range(min(PART, row.size - part * PART)):
+            place = part * PART + within
+            scaled = widen(row[place]) / scale
+            rounded = round_to_float8(min(max(widen(narrow(scaled, like)), -FLOAT8), FLOAT8))
+            codes[place] = float8_code(rounded)
+            noise = add_square(noise, scaled - rounded)
+            signal = add_square(signal, scaled)
+        sums[0] += noise * unit * unit
+        sums[1] += signal * unit * unit

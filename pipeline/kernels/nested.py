@@ -1,0 +1,106 @@
+"""bitsandbytes' double quantization: absmax values less their mean, in 8-bit codes in blocks of 256.
+
+The arithmetic follows ``quantize_blockwise`` of bitsandbytes 0.50.2 for the CPU, which finds codes in a table of 65,536
+entries, and ``Tensor.mean`` of torch 2.13 on one thread, which adds in an order of its own.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.kernels.compiling import kernel
+from pipeline.kernels.levels import Floats, dynamic_levels
+
+BLOCK = 256  # absmax values that share one of their own
+FINEST = np.float32(65535)  # the last entry of the table
+LANES = 32  # torch adds in four registers of eight float32, even where there are larger ones
+LEVELS = 4  # of partial sums; each takes over the one below after as many additions, so that rounding stays small
+
+
+def quantize_nested(absmax: Floats) -> tuple[NDArray[np.uint8], Floats, np.float32]:
+    """Return the codes of absmax values, the absmax of each of their blocks, and their mean."""
+    offset = np.float32(cascade_sum(absmax, ceil_log2(absmax.size // LANES))) / np.float32(absmax.size)
+    codes = np.empty(absmax.size, np.uint8)
+    nested = np.empty(-(-absmax.size // BLOCK), np.float32)
+    encode_nested(absmax, offset, lookup_table(), nested, codes)
+    return codes, nested, offset
+
+
+def ceil_log2(size: int) -> int:
+    """Return the bits of the next power of two; 0 of 0."""
+    return max(size - 1, 0).bit_length()
+
+
+@cache
+def lookup_table() -> NDArray[np.uint8]:
+    """Return the code of each of 65,536 values evenly spaced between -1 and 1."""
+    levels = dynamic_levels()
+    bounds = (levels[:-1] + levels[1:]) * np.float32(0.5)
+    places = np.arange(65536, dtype=np.float32)
+    return np.searchsorted(bounds, (places + places) / FINEST - np.float32(1)).astype(np.uint8)
+
+
+@kernel
+def encode_nested(
+    absmax: Floats, offset: np.float32, table: NDArray[np.uint8], nested: Floats, codes: NDArray[np.uint8]
+) -> None:
+    """Encode absmax values less their mean; a block of zeros has the code 0, which does not stand for zero."""
+    for block in range(nested.size):
+        first, end = block * BLOCK, min(block * BLOCK + BLOCK, absmax.size)
+        largest = np.float32(0)
+        for place in range(first, end):
+            largest = max(largest, abs(absmax[place] - offset))
+        nested[block] = largest
+        inverse = np.float32(1) / largest
+        for place in range(first, end):
+            scaled = min(max((absmax[place] - offset) * inverse, np.float32(-1)), np.float32(1))
+            position = (np.float32(1) + scaled) * np.float32(0.5)
+            # One rounding, as of a fused multiply and add: float64 holds the product and the sum exactly.
+            rounded = np.float32(np.float64(position) * np.float64(FINEST) + 0.5)
+            codes[place] = table[np.int64(rounded)] if largest > 0 else np.uint8(0)
+
+
+@kernel
+def cascade_sum(values: Floats, power: int) -> np.float32:
+    """Return the sum of float32 values as torch's ``sum`` rounds it on one thread.
+
+    See ``cascade_sum`` in torch's ``aten/src/ATen/native/cpu/SumKernel.cpp``.
+
+    Args:
+        values: One-dimensional.
+        power: The logarithm of the number of registers that are added, rounded up.
+    """
+    sums = np.zeros((LEVELS, LANES), np.float32)
+    step = max(4, power // LEVELS)
+    size = values.size // LANES
+    whole = size >> step << step
+    for place in range(size):
+        for lane in range(LANES):
+            sums[0, lane] += values[place * LANES + lane]
+        added = place + 1
+        level = 1
+        while added <= whole and level < LEVELS and added & ((1 << level * step) - 1) == 0:
+            for lane in range(LANES):
+                sums[level, lane] += sums[level - 1, lane]
+                sums[level - 1, lane] = 0
+            level += 1
+    for level in range(1, LEVELS):
+        for lane in range(LANES):
+            sums[0, lane] += sums[level, lane]
+    end = size * LANES
+    while end + 8 <= values.size:
+        for lane in range(8):
+            sums[0, lane] += values[end + lane]
+        end += 8
+    for register in range(1, LANES // 8):
+        for lane in range(8):
+            sums[0, lane] += sums[0, register * 8 + lane]
+    total = np.float32(0)
+    for place in range(end, values.size):
+        total += values[place]
+    for lane in range(8):
+        total += sums[0, lane]
+    return total
