@@ -80,6 +80,7 @@ class Conversion(BaseModel):
         dtype: The dtype it has when it is quantized or written.
         quantized: Whether the scheme takes it.
         transposed: Whether the library turns it before it quantizes (GPT-2's ``Conv1D``).
+        written: The name it has in the result, where the library renames it for good; else empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +89,7 @@ class Conversion(BaseModel):
     dtype: str
     quantized: bool = False
     transposed: bool = False
+    written: str = ""
 
 
 class Answer(BaseModel):
@@ -96,6 +98,8 @@ class Answer(BaseModel):
     Attributes:
         conversions: Every tensor that is written, by its name in the source's files, in the model's order.
         parameters: All names of the model's state in its order, those tied to a written tensor included.
+        repeated: Tensors of the source that are not written because they are tied to another that is, by name: that
+            other's name. Both must hold the same; the libraries would not tie them otherwise.
         kept: Modules of a kind the scheme converts that stay as they are, each with the reason.
         config: The text of ``config.json`` as the library writes it.
     """
@@ -104,6 +108,7 @@ class Answer(BaseModel):
 
     conversions: dict[str, Conversion]
     parameters: tuple[str, ...]
+    repeated: dict[str, str] = {}
     kept: dict[str, str]
     config: str
 
@@ -145,7 +150,7 @@ def ask(question: Question, answers: Path, where: str) -> Answer:
     try:
         return Answer.model_validate_json(kept.read_bytes())
     except (FileNotFoundError, ValidationError):
-        said = _ask_library([question], where)[0]
+        said = ask_library([question], where)[0]
     if "error" in said:
         raise ERRORS[said["error"]](said["what"], where=where, remedy=said["remedy"])
     return _keep(said, kept)
@@ -159,7 +164,7 @@ def ask_ahead(questions: list[Question], answers: Path) -> None:
     unknown = {place_of(question, answers): question for question in questions}
     unknown = {kept: question for kept, question in unknown.items() if not kept.exists()}
     if len(unknown) > 1:
-        for kept, said in zip(unknown, _ask_library(list(unknown.values()), "the plan"), strict=True):
+        for kept, said in zip(unknown, ask_library(list(unknown.values()), "the plan"), strict=True):
             if "error" not in said:
                 _keep(said, kept)
 
@@ -169,7 +174,7 @@ def place_of(question: Question, answers: Path) -> Path:
     asked = {
         "question": question.model_dump(mode="json"),
         "versions": installed_versions(),
-        "asker": sha256_file(Path(__file__).with_name("library.py")),
+        "asker": [sha256_file(file) for file in sorted(Path(__file__).parent.glob("library*.py"))],
     }
     return answers / f"{digest_of(asked)}.json"
 
@@ -180,7 +185,12 @@ def _keep(said: dict[str, Any], kept: Path) -> Answer:
     return answer
 
 
-def _ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
+def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
+    """Ask in a process of its own, and return for each question the fields of an `Answer` or an ``error``.
+
+    Raises:
+        QuantizationError: The process ended without answers.
+    """
     child = subprocess.run(
         [sys.executable, "-P", "-m", "pipeline.checkpoint.library"],
         input="".join(f"{question.model_dump_json()}\n" for question in questions),

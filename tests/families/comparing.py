@@ -1,0 +1,183 @@
+"""A component made both ways: as the answer says, tensor by tensor, and by the library on the whole model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.backends import BACKENDS
+from pipeline.checkpoint.linears import Answer, Conversion, Question, SkipRule
+from pipeline.checkpoint.safetensors import read_header
+
+SCHEMES = {
+    "nf4": ("bitsandbytes", "nf4"),
+    "int8": ("bitsandbytes", "int8"),
+    "torchao": ("torchao", "int8-weight-only"),
+    "quanto": ("quanto", "int8"),
+}
+STORED = {
+    "bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "int32": "I32",
+    "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL", "float8_e4m3fn": "F8_E4M3", "complex64": "C64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """A saved model of one class."""
+
+    library: str
+    name: str
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """Its only weight file."""
+        (found,) = self.folder.glob("*.safetensors")
+        return found
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and what is done to it."""
+
+    family: Family
+    scheme: str
+    dtype: str = "bfloat16"
+    keep: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Name the case in a test's id."""
+        return "-".join((self.family.name, self.scheme, self.dtype, *self.keep))
+
+    @property
+    def backend(self) -> Any:
+        """The module of its backend."""
+        return BACKENDS[SCHEMES[self.scheme][0]]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The scheme's options, all at their defaults."""
+        return dict(self.backend.SCHEMES[SCHEMES[self.scheme][1]].options().model_dump(mode="json"))
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What a user would pass as ``quantization_config``."""
+        return dict(self.backend.configuration(SCHEMES[self.scheme][1], self.options))
+
+    def question(self) -> Question:
+        """Return what is asked of the library."""
+        return Question(
+            library=self.family.library,  # type: ignore[arg-type]
+            class_name=self.family.name,
+            config=json.loads((self.family.folder / "config.json").read_text()),
+            tensors={name: slot.header for name, slot in read_header(self.family.weights).items()},
+            dtype=self.dtype,
+            quantization=self.configuration,
+            skip=SkipRule.model_validate(self.backend.SKIP),
+            keep=self.keep,
+        )
+
+
+Tensors = dict[str, tuple[str, tuple[int, ...], bytes]]
+"""Safetensors dtype, shape and content by name."""
+
+
+def as_answered(case: Case, answer: Answer) -> Tensors:
+    """Return the tensors that the answer leads to."""
+    from safetensors.torch import load_file
+
+    found: Tensors = {}
+    source = load_file(case.family.weights)
+    for name, conversion in answer.conversions.items():
+        found |= made_of(case, name, conversion, source[name])
+    return found
+
+
+def made_of(case: Case, name: str, conversion: Conversion, tensor: Any) -> Tensors:
+    """Return what becomes of one tensor, and hold the backend's layout against what it packs."""
+    import torch
+
+    tensor = tensor.to(getattr(torch, conversion.dtype)) if hasattr(torch, conversion.dtype) else tensor
+    written = conversion.written or name
+    if not conversion.quantized:
+        return {written: facts(tensor)}
+    tensor = tensor.T if conversion.transposed else tensor
+    packed = case.backend.pack(SCHEMES[case.scheme][1], case.options, written, tensor).tensors
+    made = {key: facts(value) for key, value in packed.items()}
+    laid = case.backend.layout(SCHEMES[case.scheme][1], case.options, written, tuple(tensor.shape), conversion.dtype)
+    planned = {key: (dtype, shape or made[key][1]) for key, (dtype, shape) in laid.items()}
+    assert planned == {key: fact[:2] for key, fact in made.items()}, (planned, {k: v[:2] for k, v in made.items()})
+    return made
+
+
+def facts(tensor: Any) -> tuple[str, tuple[int, ...], bytes]:
+    """Return dtype, shape and content of a tensor."""
+    import torch
+
+    content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return STORED[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape), content
+
+
+def by_library(case: Case, answer: Answer | None, out: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Return the tensors and the config that the library itself writes.
+
+    Raises:
+        Exception: Whatever the library raises on its own path.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    package = __import__(case.family.library)
+    settings = case.configuration
+    if case.keep and answer:
+        key = case.backend.SKIP["key"]
+        settings[key] = json.loads(answer.config)["quantization_config"][key]
+    dtype = {"torch_dtype" if case.family.library == "diffusers" else "dtype": getattr(torch, case.dtype)}
+    place = {"device_map": "cpu"} if SCHEMES[case.scheme][0] == "bitsandbytes" else {}
+    config = library_config(case.family.library, settings)
+    cls = getattr(package, case.family.name)
+    model = cls.from_pretrained(case.family.folder, quantization_config=config, **dtype, **place)
+    model.save_pretrained(out)
+    files = sorted(out.glob("*.safetensors"))
+    tensors = {name: facts(value) for file in files for name, value in load_file(file).items()}
+    return tensors, json.loads((out / "config.json").read_text())
+
+
+def library_config(library: str, settings: dict[str, Any]) -> Any:
+    """Return the library's own config object; diffusers refuses bitsandbytes without a GPU, and only that is lifted."""
+    if library == "transformers":
+        from transformers.quantizers.auto import AutoQuantizationConfig
+
+        return AutoQuantizationConfig.from_dict(settings)
+    from diffusers.quantizers.auto import DiffusersAutoQuantizer
+    from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer
+
+    for quantizer in (BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer):
+        quantizer.validate_environment = lambda *_, **__: None
+    return DiffusersAutoQuantizer.from_dict(settings)
+
+
+def differences(ours: Tensors, theirs: Tensors) -> list[str]:
+    """Return what two sets of tensors differ in, the first few of each kind."""
+    found = [f"only ours: {name}" for name in sorted(ours.keys() - theirs.keys())[:3]]
+    found += [f"only theirs: {name}" for name in sorted(theirs.keys() - ours.keys())[:3]]
+    both = sorted(ours.keys() & theirs.keys())
+    unlike = [name for name in both if ours[name][:2] != theirs[name][:2]]
+    found += [f"{name}: {ours[name][:2]} is {theirs[name][:2]} there" for name in unlike[:3]]
+    content = [name for name in both if name not in unlike and ours[name][2] != theirs[name][2]]
+    return found + [f"{name}: other content" for name in content[:3]]
+
+
+def config_differences(ours: str, theirs: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two configs differ; the path that the library loaded from is left out."""
+    mine = json.loads(ours)
+    keys = (mine.keys() | theirs.keys()) - {"_name_or_path"}
+    missing = object()
+    return [
+        f"config.{key}: {mine.get(key, '-')!r} is {theirs.get(key, '-')!r} there"
+        for key in sorted(keys)
+        if mine.get(key, missing) != theirs.get(key, missing)
+    ]
