@@ -22,6 +22,7 @@ DISTRIBUTION = "bitsandbytes"
 PACKAGE = "bitsandbytes"
 SKIP = {"key": "llm_int8_skip_modules", "spelling": "module"}
 BLOCK = 64  # weights that share an absmax; bitsandbytes' own default
+NESTED = -1  # where the error of quantized absmax values is noted: before the first piece
 NESTED_BLOCK = 256  # absmax values that share one of their own under double quantization
 
 
@@ -132,17 +133,20 @@ class Blocks:
 
     def __init__(self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> None:
         self._scheme, self._options, self._name, self._shape, self._dtype = scheme, options, name, shape, dtype
-        rows, columns = shape
-        self._absmax = Late(lambda: np.empty(-(-rows * columns // BLOCK), np.float32))
+        blocks = -(-shape[0] * shape[1] // BLOCK)
+        self._absmax = Late(lambda: np.empty(blocks, np.float32))
+        self._moments = Late(lambda: np.empty((blocks, 2), np.float32))
         self._errors = Errors()
 
     def pack(self, first: int, values: Array) -> list[Part]:
         """Quantize whole blocks, or those that are left and a ragged one."""
         from pipeline.kernels.blocks import pack_blocks
 
+        block = first // BLOCK
+        moments = self._moments.get()[block:] if self._options["double_quant"] else None
         codes = np.empty((values.size + 1) // 2, np.uint8)
-        sums = pack_blocks(values, codebook(self._scheme), self._absmax.get()[first // BLOCK :], codes)
-        self._errors.note(first, *sums)
+        noise, signal = pack_blocks(values, codebook(self._scheme), self._absmax.get()[block:], moments, codes)
+        self._errors.note(first, noise, signal)
         return [(self._name, first // 2, codes)]
 
     def finish(self) -> Finished:
@@ -151,9 +155,10 @@ class Blocks:
         if self._options["double_quant"]:
             from pipeline.kernels.nested import quantize_nested
 
-            absmax, scales, offset = quantize_nested(absmax)
-            nested = {"nested_absmax": scales, "nested_quant_map": dynamic_levels()}
-            state |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": float(offset)}
+            made = quantize_nested(absmax, self._moments.get())
+            absmax, nested = made.codes, {"nested_absmax": made.absmax, "nested_quant_map": dynamic_levels()}
+            state |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": made.offset}
+            self._errors.note(NESTED, made.noise, 0)
         said = {
             "absmax": absmax,
             "quant_map": codebook(self._scheme).by_code,

@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 from pipeline.kernels.codebook import BLOCK, search_block
 from pipeline.kernels.compiling import kernel
 from pipeline.kernels.formats import as_bits, magnitude, of_magnitude, widen
-from pipeline.kernels.levels import Codebook, Floats
+from pipeline.kernels.levels import SMALLEST, Codebook, Floats
 
 Values = NDArray[Any]
 Codes = NDArray[np.uint8]
 Sums = NDArray[np.float64]
 
 TILE = 64  # blocks whose absmax is found before any of them is encoded, so that neither loop waits for the other
-SMALLEST = np.float32(1e-38)  # what bitsandbytes divides by instead of anything smaller
 
 
-def pack_blocks(values: Values, book: Codebook, absmax: Floats, codes: Codes) -> tuple[float, float]:
+def pack_blocks(values: Values, book: Codebook, absmax: Floats, moments: Floats | None, codes: Codes) -> Sums:
     """Encode blocks, the last of which may be ragged.
 
     Args:
         values: bfloat16 as its bits, float16 or float32.
         book: The levels.
         absmax: One for each block, filled here.
+        moments: What tells the error of another absmax, see `search_block`; filled here unless it is None.
         codes: One byte for two codes, the first one in the high bits; filled here.
 
     Returns:
@@ -39,16 +39,18 @@ def pack_blocks(values: Values, book: Codebook, absmax: Floats, codes: Codes) ->
     whole = bits.size // BLOCK
     place = whole * BLOCK
     if whole:
-        encode_blocks(bits[:place], book.tables, book.symbols, absmax, codes, sums)
+        encode_blocks(bits[:place], book, absmax, moments, codes, sums)
     if place < bits.size:
-        rest = codes[place // 2 :]
-        encode_ragged(bits[place:], book.tables, book.symbols, absmax[whole:], rest, sums)
-    return float(sums[:8].sum()), float(sums[8:].sum())
+        rest = None if moments is None else moments[whole:]
+        encode_ragged(bits[place:], book, absmax[whole:], rest, codes[place // 2 :], sums)
+    return sums.reshape(2, 8).sum(axis=1)
 
 
 @kernel
-def encode_blocks(values: Values, tables: Floats, symbols: np.uint64, absmax: Floats, codes: Codes, sums: Sums) -> None:
-    """Encode whole blocks; the arguments after the values are those of `search_block`."""
+def encode_blocks(
+    values: Values, book: Codebook, absmax: Floats, moments: Floats | None, codes: Codes, sums: Sums
+) -> None:
+    """Encode whole blocks; the arguments after the values are those of `pack_blocks` and `search_block`."""
     scaled = np.empty(BLOCK, np.float32)
     whole = values.size // BLOCK
     # Counted from zero in steps of one: so the compiler knows that no index is negative, and loops vectorize.
@@ -67,11 +69,13 @@ def encode_blocks(values: Values, tables: Floats, symbols: np.uint64, absmax: Fl
             for place in range(BLOCK):
                 scaled[place] = widen(values[block * BLOCK + place]) * inverse
             shrink, weight = absmax[block] / unit, np.float64(unit) * np.float64(unit)
-            search_block(scaled, tables, symbols, shrink, weight, codes, block * (BLOCK // 2), sums)
+            search_block(scaled, book.tables, book.symbols, shrink, weight, block, codes, moments, sums)
 
 
 @kernel
-def encode_ragged(values: Values, tables: Floats, symbols: np.uint64, absmax: Floats, codes: Codes, sums: Sums) -> None:
+def encode_ragged(
+    values: Values, book: Codebook, absmax: Floats, moments: Floats | None, codes: Codes, sums: Sums
+) -> None:
     """Encode a block of fewer than 64 values, which is divided by its absmax, and whose absmax stays raised."""
     scaled = np.zeros(BLOCK, np.float32)
     packed = np.empty(BLOCK // 2, np.uint8)
@@ -83,6 +87,6 @@ def encode_ragged(values: Values, tables: Floats, symbols: np.uint64, absmax: Fl
     for place in range(values.size):
         scaled[place] = widen(values[place]) / unit
     weight = np.float64(unit) * np.float64(unit)
-    search_block(scaled, tables, symbols, np.float32(1), weight, packed, 0, sums)
+    search_block(scaled, book.tables, book.symbols, np.float32(1), weight, 0, packed, moments, sums)
     for place in range(codes.size):
         codes[place] = packed[place]

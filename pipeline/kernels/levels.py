@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+
+SMALLEST = np.float32(1e-38)  # what bitsandbytes divides by instead of anything smaller
 
 # Quantiles of a normal distribution with an exact zero; QLoRA (https://arxiv.org/abs/2305.14314), appendix E.
 NF4 = (
@@ -33,8 +35,7 @@ NF4 = (
 FP4 = tuple(sign * size / 12 for sign in (1, -1) for size in (0, 0.0625, 8, 12, 4, 6, 2, 3))
 
 
-@dataclass(frozen=True)
-class Codebook:
+class Codebook(NamedTuple):
     """Sixteen levels, as `pipeline.kernels.codebook.search_block` looks them up.
 
     Attributes:

@@ -7,12 +7,13 @@ entries, and ``Tensor.mean`` of torch 2.13 on one thread, which adds in an order
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import kernel
-from pipeline.kernels.levels import Floats, dynamic_levels
+from pipeline.kernels.levels import SMALLEST, Floats, dynamic_levels
 
 BLOCK = 256  # absmax values that share one of their own
 FINEST = np.float32(65535)  # the last entry of the table
@@ -20,13 +21,35 @@ LANES = 32  # torch adds in four registers of eight float32, even where there ar
 LEVELS = 4  # of partial sums; each takes over the one below after as many additions, so that rounding stays small
 
 
-def quantize_nested(absmax: Floats) -> tuple[NDArray[np.uint8], Floats, np.float32]:
-    """Return the codes of absmax values, the absmax of each of their blocks, and their mean."""
-    offset = np.float32(cascade_sum(absmax, ceil_log2(absmax.size // LANES))) / np.float32(absmax.size)
+class Nested(NamedTuple):
+    """What becomes of absmax values.
+
+    Attributes:
+        codes: One for each.
+        absmax: One for each block of them.
+        offset: Their mean.
+        noise: The squared error that this adds to the weight's.
+    """
+
+    codes: NDArray[np.uint8]
+    absmax: Floats
+    offset: float
+    noise: float
+
+
+def quantize_nested(absmax: Floats, moments: Floats) -> Nested:
+    """Quantize absmax values.
+
+    Args:
+        absmax: The absmax of the weight's blocks.
+        moments: What `pipeline.kernels.codebook.search_block` says of each of these.
+    """
+    total = cascade_sum(absmax, ceil_log2(absmax.size // LANES))
+    offset = np.float32(total) / np.float32(absmax.size)
     codes = np.empty(absmax.size, np.uint8)
     nested = np.empty(-(-absmax.size // BLOCK), np.float32)
-    encode_nested(absmax, offset, lookup_table(), nested, codes)
-    return codes, nested, offset
+    noise = encode_nested(absmax, moments, offset, dynamic(), nested, codes)
+    return Nested(codes, nested, float(offset), noise)
 
 
 def ceil_log2(size: int) -> int:
@@ -34,33 +57,59 @@ def ceil_log2(size: int) -> int:
     return max(size - 1, 0).bit_length()
 
 
+class Dynamic(NamedTuple):
+    """The dynamic type.
+
+    Attributes:
+        levels: What its 256 codes stand for, ascending.
+        table: The code of each of 65,536 values evenly spaced between -1 and 1.
+    """
+
+    levels: Floats
+    table: NDArray[np.uint8]
+
+
 @cache
-def lookup_table() -> NDArray[np.uint8]:
-    """Return the code of each of 65,536 values evenly spaced between -1 and 1."""
+def dynamic() -> Dynamic:
+    """Return the dynamic type with the table that bitsandbytes makes of it."""
     levels = dynamic_levels()
     bounds = (levels[:-1] + levels[1:]) * np.float32(0.5)
     places = np.arange(65536, dtype=np.float32)
-    return np.searchsorted(bounds, (places + places) / FINEST - np.float32(1)).astype(np.uint8)
+    table = np.searchsorted(bounds, (places + places) / FINEST - np.float32(1)).astype(np.uint8)
+    return Dynamic(levels, table)
 
 
 @kernel
 def encode_nested(
-    absmax: Floats, offset: np.float32, table: NDArray[np.uint8], nested: Floats, codes: NDArray[np.uint8]
-) -> None:
-    """Encode absmax values less their mean; a block of zeros has the code 0, which does not stand for zero."""
+    absmax: Floats, moments: Floats, offset: np.float32, dynamic: Dynamic, nested: Floats, codes: NDArray[np.uint8]
+) -> float:
+    """Encode absmax values less their mean; a block of zeros has the code 0, which does not stand for zero.
+
+    Returns:
+        The squared error that this adds to the weight's.
+    """
+    noise = 0.0
     for block in range(nested.size):
-        first, end = block * BLOCK, min(block * BLOCK + BLOCK, absmax.size)
+        first = block * BLOCK
+        count = min(BLOCK, absmax.size - first)
         largest = np.float32(0)
-        for place in range(first, end):
-            largest = max(largest, abs(absmax[place] - offset))
+        for place in range(count):
+            largest = max(largest, abs(absmax[first + place] - offset))
         nested[block] = largest
         inverse = np.float32(1) / largest
-        for place in range(first, end):
-            scaled = min(max((absmax[place] - offset) * inverse, np.float32(-1)), np.float32(1))
+        for place in range(count):
+            value = absmax[first + place]
+            scaled = min(max((value - offset) * inverse, np.float32(-1)), np.float32(1))
             position = (np.float32(1) + scaled) * np.float32(0.5)
             # One rounding, as of a fused multiply and add: float64 holds the product and the sum exactly.
             rounded = np.float32(np.float64(position) * np.float64(FINEST) + 0.5)
-            codes[place] = table[np.int64(rounded)] if largest > 0 else np.uint8(0)
+            code = dynamic.table[np.int64(rounded)] if largest > 0 else np.uint8(0)
+            codes[first + place] = code
+            if value > 0:
+                stretch = np.float64(dynamic.levels[code] * largest + offset - value) / value
+                squares = stretch * (stretch * moments[first + place, 1] - 2 * moments[first + place, 0])
+                noise += np.float64(max(value, SMALLEST)) ** 2 * squares
+    return noise
 
 
 @kernel
