@@ -47,11 +47,26 @@ def prepare(question: Question, settings: dict[str, Any]) -> Prepared:
     quantizer, config, device_map = get_hf_quantizer(config, wanted, {"": "cpu"}, True, {})
     config, dtype = _get_dtype(getattr(torch, question.dtype), None, config, None, None, True, quantizer)
     model = build(question, config, dtype)
+    refuse_unquantizable(question, model)
     modules = dict(model.named_modules(remove_duplicate=False))
     parameters = model.state_dict(keep_vars=True)
     with torch.device("meta"):
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=device_map, checkpoint_files=None)
     return Prepared(model, quantizer, modules, parameters)
+
+
+def refuse_unquantizable(question: Question, model: Any) -> None:
+    """Refuse a class that transformers fails to quantize with torchao: it looks for input embeddings in all of them.
+
+    Raises:
+        Refusal: The class does not say which are its input embeddings.
+    """
+    if question.quantization["quant_method"] == "torchao":
+        try:
+            model.get_input_embeddings()
+        except NotImplementedError as error:
+            what = f"transformers cannot quantize {question.class_name} with torchao: it names no input embeddings."
+            raise Refusal("library", what, "Choose another backend for this component.") from error
 
 
 def read_config(question: Question) -> Any:

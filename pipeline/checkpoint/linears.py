@@ -19,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
 
+# Nothing is fetched, computed on a device, or compiled while a library is asked; bitsandbytes would import torch's
+# compiler only to prepare functions that are never called.
+QUIETLY = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TORCHDYNAMO_DISABLE": "1"}
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "torchao", "optimum-quanto")
 
 
@@ -197,7 +200,7 @@ def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **QUIETLY},
     )
     lines = child.stdout.splitlines()[-len(questions) :]
     try:
