@@ -62,23 +62,30 @@ def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001  part of the protocol
+def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:
     """Return the tensors of a weight, as ``Linear4bit`` and ``Linear8bitLt`` save them."""
     rows, columns = shape
     if scheme == "int8":
         module = name.removesuffix("weight")
         return {name: ("I8", shape), f"{module}SCB": ("F32", (rows,)), f"{module}weight_format": ("U8", ())}
     blocks = -(-rows * columns // BLOCK)
+    nested = options["double_quant"]  # then the state holds a number that only the weight tells, of any length
+    said = None if nested else (len(json.dumps(state(scheme, shape, dtype))),)
     tensors: Layout = {
         name: ("U8", ((rows * columns + 1) // 2, 1)),
-        f"{name}.absmax": ("U8" if options["double_quant"] else "F32", (blocks,)),
+        f"{name}.absmax": ("U8" if nested else "F32", (blocks,)),
         f"{name}.quant_map": ("F32", (16,)),
-        f"{name}.quant_state.bitsandbytes__{scheme}": ("U8", None),
+        f"{name}.quant_state.bitsandbytes__{scheme}": ("U8", said),
     }
-    if options["double_quant"]:
+    if nested:
         tensors[f"{name}.nested_absmax"] = ("F32", (-(-blocks // NESTED_BLOCK),))
         tensors[f"{name}.nested_quant_map"] = ("F32", (256,))
     return tensors
+
+
+def state(scheme: str, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
+    """Return what ``QuantState`` says of a weight whose absmax values are not quantized."""
+    return {"quant_type": scheme, "blocksize": BLOCK, "dtype": dtype, "shape": shape}
 
 
 def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
@@ -151,25 +158,21 @@ class Blocks:
 
     def finish(self) -> Finished:
         """Return the absmax, the levels, and the state as JSON; quantized absmax values with levels of their own."""
-        absmax, nested, state = self._absmax.get(), {}, self._state()
+        absmax, nested, said_of = self._absmax.get(), {}, state(self._scheme, self._shape, self._dtype)
         if self._options["double_quant"]:
             from pipeline.kernels.nested import quantize_nested
 
             made = quantize_nested(absmax, self._moments.get())
             absmax, nested = made.codes, {"nested_absmax": made.absmax, "nested_quant_map": dynamic_levels()}
-            state |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": made.offset}
+            said_of |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": made.offset}
             self._errors.note(NESTED, made.noise, 0)
         said = {
             "absmax": absmax,
             "quant_map": codebook(self._scheme).by_code,
-            f"quant_state.bitsandbytes__{self._scheme}": np.frombuffer(json.dumps(state).encode(), np.uint8),
+            f"quant_state.bitsandbytes__{self._scheme}": np.frombuffer(json.dumps(said_of).encode(), np.uint8),
             **nested,
         }
         return self._errors.finished({f"{self._name}.{part}": content for part, content in said.items()})
-
-    def _state(self) -> dict[str, Any]:
-        kind = {"quant_type": self._scheme, "blocksize": BLOCK}
-        return {**kind, "dtype": self._dtype, "shape": self._shape}
 
 
 def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001  part of the protocol

@@ -8,6 +8,7 @@ the cache is used.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import mmap
 import os
@@ -21,7 +22,7 @@ from pipeline.files import FileEntry, disk_errors
 PAGE: Final = 4096  # bytes; direct access works in whole ones of these
 BLOCK: Final = 4 << 20  # bytes that are read or written at a time
 DIRECT: Final = getattr(os, "O_DIRECT", 0)
-NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
+LIBC: Final = ctypes.CDLL(None)
 
 
 class Opened(Protocol):
@@ -65,12 +66,13 @@ class LocalFile:
         Raises:
             SourceError: The disk cannot read it.
         """
+        got = 0
         try:
-            got = self._cached(offset, buffer)
+            direct = self._direct is not None and not cached(self._file, offset, len(buffer))
             while got < len(buffer):
                 whole = (offset + got) % PAGE == 0 and (len(buffer) - got) % PAGE == 0
-                file = self._direct if whole and self._direct is not None else self._file
-                more = os.preadv(file, [buffer[got:]], offset + got)
+                file = self._direct if direct and whole else self._file
+                more = os.preadv(file, [buffer[got:]], offset + got)  # type: ignore[arg-type]  opened, if direct
                 if not more:
                     break
                 got += more
@@ -78,18 +80,27 @@ class LocalFile:
             raise SourceError(f"It cannot be read ({error.strerror}).", where=str(self._path)) from error
         return got
 
-    def _cached(self, offset: int, buffer: memoryview) -> int:
-        """Take what the page cache holds, without waiting for the disk."""
-        try:
-            return os.preadv(self._file, [buffer], offset, NOWAIT) if NOWAIT else 0
-        except OSError:  # nothing of it is there, or this file system cannot tell
-            return 0
-
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
         if self._direct is not None:
             os.close(self._direct)
+
+
+def cached(file: int, offset: int, length: int) -> bool:
+    """Return whether the page cache holds a run of a file.
+
+    A read that must not wait (``RWF_NOWAIT``) would tell too, but makes the kernel fill the cache.
+    """
+    length = min(length, os.fstat(file).st_size - offset)
+    if length <= 0:
+        return False
+    with mmap.mmap(file, length, access=mmap.ACCESS_COPY, offset=offset) as window:
+        there = (ctypes.c_ubyte * (pages(length) // PAGE))()
+        address = ctypes.c_char.from_buffer(window)
+        failed = LIBC.mincore(ctypes.byref(address), ctypes.c_size_t(length), there)
+        del address
+        return not failed and 0 not in bytes(there)
 
 
 def open_directly(path: Path, flags: int) -> int | None:
