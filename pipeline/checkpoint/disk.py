@@ -68,11 +68,11 @@ class LocalFile:
         """
         got = 0
         try:
-            direct = self._direct is not None and not cached(self._file, offset, len(buffer))
+            direct = None if cached(self._file, offset, len(buffer)) else self._direct
             while got < len(buffer):
                 whole = (offset + got) % PAGE == 0 and (len(buffer) - got) % PAGE == 0
-                file = self._direct if direct and whole else self._file
-                more = os.preadv(file, [buffer[got:]], offset + got)  # type: ignore[arg-type]  opened, if direct
+                file = direct if direct is not None and whole else self._file
+                more = os.preadv(file, [buffer[got:]], offset + got)
                 if not more:
                     break
                 got += more
@@ -191,6 +191,7 @@ class Appender:
         with disk_errors(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self._direct = open_directly(path, os.O_WRONLY)
+        self._files = [file for file in (self._file, self._direct) if file is not None]
 
     def append(self, content: memoryview) -> None:
         """Add bytes at the end.
@@ -223,10 +224,9 @@ class Appender:
     def _write(self, block: memoryview, offset: int) -> None:
         with disk_errors(self.path):
             while len(block):
-                direct = self._direct is not None and offset % PAGE == 0 and len(block) % PAGE == 0
-                written = os.pwritev(
-                    self._direct if direct and self._direct is not None else self._file, [block], offset
-                )
+                whole = offset % PAGE == 0 and len(block) % PAGE == 0
+                file = self._direct if self._direct is not None and whole else self._file
+                written = os.pwritev(file, [block], offset)
                 block, offset = block[written:], offset + written
 
     def finish(self, head: bytes = b"") -> FileEntry:
@@ -255,7 +255,6 @@ class Appender:
 
     def close(self) -> None:
         """Close the file, finished or not."""
-        for file in (self._file, self._direct):
-            if file is not None:
-                os.close(file)
-        self._file, self._direct = None, None  # type: ignore[assignment]
+        for file in self._files:
+            os.close(file)
+        self._files.clear()

@@ -12,58 +12,19 @@ import ctypes
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
-from math import lcm, prod
-from pathlib import Path
 from typing import Any, Final
 
-from pipeline.checkpoint.disk import BLOCK, Forward, LocalFile, Opened, memory
-from pipeline.checkpoint.making import FLOATS, Job, Made, Making, Take
-from pipeline.checkpoint.safetensors import DTYPE_SIZES, Slot
+from pipeline.checkpoint.disk import BLOCK, Forward, memory
+from pipeline.checkpoint.making import Job, Made, Making
+from pipeline.checkpoint.spans import Segment, WeightFile, pack, spans_of, write
 from pipeline.errors import SourceError
-from pipeline.files import ListedFile
-from pipeline.kernels.packing import Part
 
 Heard = Callable[[str, int], None]
 """Is told the name of a tensor and how many bytes of the source are done with it."""
-
-Stamp = tuple[int, ...]
-"""What tells that a file is still the one that was opened; empty where its place vouches for it by a digest alone."""
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """One safetensors file of the source.
-
-    Attributes:
-        name: Its path in the source.
-        slots: Its tensors, in the order of the file, as its checked header places them.
-        listed: Its size, and the digest by which its place vouches for it, where it does.
-        where: How it is named in messages.
-        open: Opens it for one reading.
-        stamp: Tells whether it is still the same.
-    """
-
-    name: str
-    slots: Mapping[str, Slot]
-    listed: ListedFile
-    where: str
-    open: Callable[[], Opened]
-    stamp: Callable[[], Stamp]
-
-
-def local_file(path: Path, name: str, slots: Mapping[str, Slot], listed: ListedFile, where: str = "") -> WeightFile:
-    """Return a file of this machine as the stream reads it."""
-
-    def stamp() -> Stamp:
-        now = path.stat()
-        return now.st_size, now.st_mtime_ns, now.st_ino
-
-    return WeightFile(name, slots, listed, where or str(path), partial(LocalFile, path), stamp)
 
 
 def stream(files: Sequence[WeightFile], jobs: Sequence[Job], heard: Heard) -> list[Made]:
@@ -93,11 +54,12 @@ def stream(files: Sequence[WeightFile], jobs: Sequence[Job], heard: Heard) -> li
             stack.callback(making.close)
         stack.callback(crew.stop)
         proven: set[str] = set()
+        twins = Twins({repeated: other for job in jobs for repeated, other in job.answer.repeated.items()})
         for file in files:
             if not any(making.wants(name) for making in makings for name in file.slots):
                 heard("", file.listed.size)
                 continue
-            digest = read(file, makings, crew, heard)
+            digest = read(file, makings, crew, twins, heard)
             proven.update(file.slots)
             for making in makings:
                 making.record({file.name: digest}, proven)
@@ -117,69 +79,62 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, never)
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A run of values of one tensor; ``last`` where it ends the tensor, and ``takes`` by job, None where unwanted."""
+class Twins:
+    """Tensors that a model ties to others, which are written for both: they must hold the same.
 
-    name: str
-    slot: Slot
-    first: int
-    count: int
-    last: bool
-    takes: tuple[Take | None, ...]
+    Args:
+        pairs: The tensors that are not written, with those that are.
+    """
 
-    @property
-    def begin(self) -> int:
-        """Where it begins in the file."""
-        return self.slot.begin + self.first * DTYPE_SIZES[self.slot.dtype]
+    def __init__(self, pairs: Mapping[str, str]) -> None:
+        self._pairs = pairs
+        self._digests: dict[str, Any] = {name: hashlib.sha256() for pair in pairs.items() for name in pair}
+        self._read: set[str] = set()
 
-    @property
-    def end(self) -> int:
-        """Where it ends in the file."""
-        return self.begin + self.count * DTYPE_SIZES[self.slot.dtype]
+    def update(self, span: Sequence[Segment], content: memoryview) -> None:
+        """Add the tensors' bytes, in their order."""
+        for segment in span:
+            if segment.name in self._digests:
+                begin = segment.begin - span[0].begin
+                self._digests[segment.name].update(content[begin : begin + segment.end - segment.begin])
+                self._read |= {segment.name} if segment.last else set()
 
+    def compare(self, where: str) -> None:
+        """Refuse tensors that were read and differ.
 
-def segments_of(file: WeightFile, makings: Sequence[Making]) -> Iterator[Segment]:
-    """Cut the tensors of a file where all results can be cut: at blocks, groups and rows."""
-    for name, slot in file.slots.items():
-        takes = tuple(making.take(name, slot) if making.wants(name) else None for making in makings)
-        values, unit = prod(slot.shape), lcm(*(take.unit for take in takes if take))
-        most = max(BLOCK // DTYPE_SIZES[slot.dtype] // unit, 1) * unit
-        for first in range(0, max(values, 1), most):
-            count = min(most, values - first)
-            yield Segment(name, slot, first, count, first + count == values, takes)
-
-
-def spans_of(file: WeightFile, makings: Sequence[Making]) -> Iterator[list[Segment]]:
-    """Gather segments to runs of about a block of bytes."""
-    span: list[Segment] = []
-    for segment in segments_of(file, makings):
-        if span and segment.end - span[0].begin > BLOCK:
-            yield span
-            span = []
-        span.append(segment)
-    if span:
-        yield span
+        Raises:
+            SourceError: A tensor that would not be written is not the one that it is tied to.
+        """
+        for name, other in self._pairs.items():
+            same = self._digests[name].digest() == self._digests[other].digest()
+            if self._read >= {name, other} and not same:
+                raise SourceError(
+                    f"Tensor {name!r} is tied to {other!r} in this model, and the two differ.",
+                    where=where,
+                    remedy="One of them would be lost; ask the source's publisher which one is meant.",
+                )
 
 
-def read(file: WeightFile, makings: Sequence[Making], crew: Crew, heard: Heard) -> str:
+def read(file: WeightFile, makings: Sequence[Making], crew: Crew, twins: Twins, heard: Heard) -> str:
     """Read one file to its end and give every result its part; return the file's digest.
 
     Raises:
         SourceError: It is not what its place lists, or it changed.
     """
     stamp = file.stamp()
-    digests = [hashlib.sha256()]
+    digests: list[Any] = [hashlib.sha256()]
     if file.listed.sha256 is None and file.listed.git_sha1 is not None:
         digests.append(hashlib.sha1(b"blob %d\0" % file.listed.size, usedforsecurity=False))
     with closing(file.open()) as opened:
         forward = Forward(opened, file.listed.size, file.where)
         start = min((slot.begin for slot in file.slots.values()), default=file.listed.size)
-        crew.send(forward, digests, start, partial(heard, ""))
+        crew.send(forward, partial(update, digests), start, partial(heard, ""))
         for span in spans_of(file, makings):
             size = span[-1].end - span[0].begin
-            crew.send(forward, digests, size, partial(heard, span[-1].name), span, file.where)
+            hashing = partial(update, digests, twins=twins, span=span)
+            crew.send(forward, hashing, size, partial(heard, span[-1].name), span, file.where)
         crew.settle()
+    twins.compare(file.where)
     found = [digest.hexdigest() for digest in digests]
     listed = [file.listed.sha256 or found[0], file.listed.git_sha1][: len(found)]
     if file.stamp() != stamp or found != listed:
@@ -226,7 +181,7 @@ class Crew:
     def send(
         self,
         forward: Forward,
-        digests: list[Any],
+        hashing: Callable[[memoryview], None],
         size: int,
         heard: Callable[[int], None],
         span: Sequence[Segment] = (),
@@ -237,7 +192,7 @@ class Crew:
             self._land()
         block = self._block(Forward.room(size))
         content = forward.take(size, block)
-        work: list[Future[Any]] = [self._hash.submit(update, digests, content)]
+        work: list[Future[Any]] = [self._hash.submit(hashing, content)]
         if span:
             packed = self._pack.submit(pack, span, content, where)
             work += [executor.submit(write, span, packed, job) for job, executor in enumerate(self._write)]
@@ -263,51 +218,11 @@ class Crew:
         return self._spare.pop() if self._spare else memory(Forward.room(BLOCK))
 
 
-def update(digests: list[Any], content: memoryview) -> None:
-    """Add bytes to digests."""
+def update(
+    digests: Sequence[Any], content: memoryview, twins: Twins | None = None, span: Sequence[Segment] = ()
+) -> None:
+    """Add a span to the digests of its file, and to those of the tensors in it that have twins."""
     for digest in digests:
         digest.update(content)
-
-
-def pack(span: Sequence[Segment], content: memoryview, where: str) -> list[list[list[Part]]]:
-    """Turn a span into what each result takes of it: by job, by segment, the parts."""
-    values = [values_of(segment, content[segment.begin - span[0].begin :], where) for segment in span]
-    jobs = range(len(span[0].takes))
-    return [
-        [
-            take.pack(segment.first, held) if (take := segment.takes[job]) else []
-            for segment, held in zip(span, values, strict=True)
-        ]
-        for job in jobs
-    ]
-
-
-def write(span: Sequence[Segment], packed: Future[list[list[list[Part]]]], job: int) -> None:
-    """Write what one result takes of a span."""
-    for segment, parts in zip(span, packed.result()[job], strict=True):
-        if take := segment.takes[job]:
-            take.write(parts, last=segment.last)
-
-
-def values_of(segment: Segment, content: memoryview, where: str) -> Any:
-    """Return the values of a segment as an array of what they are stored as; bytes where that is no float.
-
-    Raises:
-        SourceError: A value is NaN or infinite: every scheme would spread it over a whole block or row.
-    """
-    import numpy as np
-
-    from pipeline.kernels.cast import VALUES, non_finite
-
-    dtype = segment.slot.dtype
-    if not any(segment.takes):
-        return None
-    held = np.frombuffer(content[: segment.end - segment.begin], VALUES[dtype] if dtype in FLOATS else np.uint8)
-    held = held if held.flags.aligned else held.copy()
-    if dtype in FLOATS and (bad := non_finite(held, dtype)):
-        raise SourceError(
-            f"Tensor {segment.name!r} holds NaN or Inf, in {bad} values or more; each would ruin its block or row.",
-            where=where,
-            remedy="Ask the source's publisher to repair it, or pin a commit from before.",
-        )
-    return held
+    if twins is not None:
+        twins.update(span, content)

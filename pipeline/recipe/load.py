@@ -75,7 +75,7 @@ def read_quantization(text: str, vocabulary: Vocabulary) -> Quantization:
             if root is None
             else Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Quantization)
         )
-    if page.problems or found is FAILED:
+    if page.problems or not isinstance(found, Quantization):
         raise RecipeError("\n".join(map(str, page.problems)), remedy="Correct the options of the command.")
     return found
 

@@ -20,7 +20,8 @@ from pipeline.checkpoint.layout import INDEX
 from pipeline.checkpoint.making import Job, Made, restored
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import WEIGHTS_NAME
-from pipeline.checkpoint.stream import WeightFile, local_file, stream
+from pipeline.checkpoint.spans import WeightFile, local_file
+from pipeline.checkpoint.stream import stream
 from pipeline.errors import CannotHereError
 from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, files_under, human_size, link_or_copy, pretty_json, write_atomically

@@ -13,7 +13,8 @@ from pipeline.checkpoint.linears import Question, SkipRule, ask
 from pipeline.checkpoint.making import Job
 from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.shards import lay_out
-from pipeline.checkpoint.stream import local_file, stream
+from pipeline.checkpoint.spans import local_file
+from pipeline.checkpoint.stream import stream
 from pipeline.files import ListedFile
 from pipeline.stages.quantize import Packer
 

@@ -123,7 +123,8 @@ from pipeline.checkpoint.linears import Answer, Conversion
 from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.making import Job
 from pipeline.checkpoint.shards import lay_out
-from pipeline.checkpoint.stream import local_file, stream
+from pipeline.checkpoint.spans import local_file
+from pipeline.checkpoint.stream import stream
 from pipeline.files import ListedFile
 from pipeline.stages.quantize import Packer
 

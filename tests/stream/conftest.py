@@ -16,7 +16,7 @@ from pipeline.checkpoint.linears import Answer, Conversion
 from pipeline.checkpoint.making import Job
 from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.shards import lay_out
-from pipeline.checkpoint.stream import WeightFile, local_file
+from pipeline.checkpoint.spans import WeightFile, local_file
 from pipeline.files import ListedFile, sha256_file
 from pipeline.kernels.packing import Finished
 

@@ -13,7 +13,9 @@ import pytest
 from safetensors import safe_open
 
 from pipeline.checkpoint.disk import LocalFile
-from pipeline.checkpoint.stream import WeightFile, stream
+from pipeline.checkpoint.shards import Weights
+from pipeline.checkpoint.spans import WeightFile
+from pipeline.checkpoint.stream import stream
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, sha256_file
 
@@ -187,6 +189,25 @@ def test_a_file_other_than_its_place_lists_is_refused(three: Any, tmp_path: Path
     small = ListedFile(size=files[0].listed.size, git_sha1="0" * 40)
     with pytest.raises(SourceError, match="not the file that its place lists"):
         stream([replace(files[0], listed=small)], [three.job(tmp_path / "again")], quiet)
+
+
+def test_tied_tensors_are_written_once_and_must_be_the_same(three: Any, tmp_path: Path) -> None:
+    def tied(job: Any) -> Any:
+        conversions = {name: part for name, part in job.answer.conversions.items() if name != "2.ids"}
+        answer = job.answer.model_copy(update={"conversions": conversions, "repeated": {"2.ids": "0.ids"}})
+        shard = job.weights.shards[0]
+        tensors = {name: spec for name, spec in shard.tensors.items() if name != "2.ids"}
+        sources = tuple(name for name in shard.sources if name != "2.ids")
+        return replace(job, answer=answer, weights=Weights([replace(shard, sources=sources, tensors=tensors)]))
+
+    stream(three.files, [tied(three.job(tmp_path / "out"))], quiet)
+    assert read(tmp_path / "out").keys() == expected(three).keys() - {"2.ids"}
+    from stream.conftest import write_file
+
+    three.tensors[2]["2.ids"][0] = 7
+    write_file(three.paths[2], three.tensors[2])
+    with pytest.raises(SourceError, match=r"'2\.ids' is tied to '0\.ids' in this model, and the two differ"):
+        stream(three.files, [tied(three.job(tmp_path / "again"))], quiet)
 
 
 def test_a_file_that_ends_early_is_refused(three: Any, tmp_path: Path) -> None:
