@@ -32,7 +32,8 @@ class FileEntry(BaseModel):
 class ListedFile(BaseModel):
     """A file as its place lists it: size in bytes, and the digest by which the place vouches for it.
 
-    The Hub names large files by SHA-256 and small ones by git's blob SHA-1; a folder's files have a SHA-256.
+    The Hub names large files by SHA-256 and small ones by git's blob SHA-1; a folder's files have a SHA-256, or nothing
+    but their size where nobody hashed them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,12 +43,12 @@ class ListedFile(BaseModel):
     git_sha1: str | None = None
 
     def describes(self, path: Path) -> bool:
-        """Return whether a file on disk is the listed one."""
+        """Return whether a file on disk is the listed one, as far as the list tells."""
         if path.stat().st_size != self.size:
             return False
         if self.sha256 is not None:
             return sha256_file(path) == self.sha256
-        return git_blob_sha1(path.read_bytes()) == self.git_sha1
+        return self.git_sha1 is None or git_blob_sha1(path.read_bytes()) == self.git_sha1
 
 
 class Manifest(BaseModel):

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
@@ -76,6 +76,7 @@ class PlannedSource(Value):
     repo: str | None = None
     revision: str | None = None
     path: str | None = None
+    variant: str | None = Field(default=None, exclude_if=lambda value: value is None)  # older plans keep their digest
 
     @property
     def where(self) -> str:
@@ -208,7 +209,7 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
     return Question(
         library=component.library,  # type: ignore[arg-type]
         class_name=component.class_name,
-        config=read_json(place, f"{component.name}/config.json"),
+        config=read_json(place, component.config),
         tensors={name: slot.header for name, slot in flat(slots).items()},
         dtype=quantization.dtype,
         quantization=backend.configuration(quantization.scheme, quantization.options),
@@ -288,7 +289,7 @@ class Planner:
     @cached_property
     def layout(self) -> Layout:
         """The source's components and files."""
-        return read_layout(self.place)
+        return read_layout(self.place, self.loaded.recipe.source.variant)
 
     def plan(self, target: str) -> TargetPlan:
         """Resolve one target.

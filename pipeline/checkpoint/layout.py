@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.checkpoint.safetensors import Slot, parse_header
 from pipeline.checkpoint.shards import WEIGHTS_NAME, read_index
+from pipeline.checkpoint.variants import INDEX_FILE, index_files, plain_name, variants_among, weights_file
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, files_under, safe_relative, sha256_file
 
@@ -41,17 +42,24 @@ class Place(Protocol):
 class Folder:
     """A source in a folder of this machine.
 
+    Args:
+        path: The folder.
+        hashed: Whether every file is read for its digest; without it a file is known by its size alone, until somebody
+            who reads it anyway hashes it.
+
     Raises:
         SourceError: The folder is not there or holds links.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hashed: bool = True) -> None:
         if not path.is_dir():
             raise SourceError("There is no such folder.", where=str(path), remedy="Correct the source of the recipe.")
         self.path = path
         self.where = str(path)
         self.files: Mapping[str, ListedFile] = {
-            file.relative_to(path).as_posix(): ListedFile(size=file.stat().st_size, sha256=sha256_file(file))
+            file.relative_to(path).as_posix(): ListedFile(
+                size=file.stat().st_size, sha256=sha256_file(file) if hashed else None
+            )
             for file in files_under(path)
         }
 
@@ -63,15 +71,16 @@ class Folder:
 
 
 class Component(BaseModel):
-    """One folder of a pipeline.
+    """One folder of a pipeline, or a source that is a single one.
 
     Attributes:
-        name: The folder's name.
-        library: The package that ``model_index.json`` names, such as ``diffusers``.
+        name: The folder's name; empty where the component lies at the source's root.
+        library: The package that ``model_index.json`` or its config names, such as ``diffusers``.
         class_name: The class in it.
-        small: Its configs and vocabularies, by path from the pipeline's root.
-        weights: Its safetensors files, by path from the pipeline's root; empty where it has no weights.
+        small: Its configs and vocabularies, by path from the source's root.
+        weights: Its safetensors files, by path from the source's root; empty where it has no weights.
         index: The path of the index of shards, if there is one.
+        variant: The variant that these files are of; None where they are the plain ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,10 +91,22 @@ class Component(BaseModel):
     small: tuple[str, ...]
     weights: tuple[str, ...] = ()
     index: str | None = None
+    variant: str | None = None
+
+    @property
+    def config(self) -> str:
+        """The path of its config."""
+        return f"{self.name}/config.json" if self.name else "config.json"
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Its files by the name under which each is published: weights and index without their variant."""
+        weights = (*self.weights, *((self.index,) if self.index else ()))
+        return {file: file for file in self.small} | {plain_name(file, self.variant): file for file in weights}
 
 
 class Layout(BaseModel):
-    """A pipeline: its components and the files beside them that are published with it."""
+    """A pipeline, or a single component by the empty name, and the files beside that are published with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,59 +117,160 @@ class Layout(BaseModel):
     @property
     def wanted(self) -> list[str]:
         """Every file that ``from_pretrained`` reads, and the license files; sorted."""
-        parts = (file for part in self.components.values() for file in (*part.small, *part.weights))
-        indexes = (part.index for part in self.components.values() if part.index)
-        return sorted({*self.top, *parts, *indexes})
+        return sorted(self.published.values())
+
+    @property
+    def published(self) -> dict[str, str]:
+        """The same files by the name under which each is published; they differ where a variant is read."""
+        files = {name: file for part in self.components.values() for name, file in part.files.items()}
+        return {file: file for file in self.top} | files
 
 
-def read_layout(place: Place) -> Layout:
-    """Find the components of a pipeline and the files that loading it reads.
+def read_source(place: Place, variant: str | None = None) -> Layout:
+    """Find the files that loading a source reads, be it a pipeline or one component.
 
     Raises:
-        SourceError: It is no pipeline, has pickles only, or names files that are unsafe or missing.
+        SourceError: As `read_layout` and `read_single`, or it is neither.
     """
-    for name in place.files:
-        safe_relative(name, place.where)
+    if "model_index.json" in place.files:
+        return read_layout(place, variant)
+    if "config.json" in place.files:
+        return read_single(place, variant)
+    remedy = "A source is a diffusers pipeline or one model, as save_pretrained writes them; correct its name."
+    raise SourceError("It has neither model_index.json nor config.json.", where=place.where, remedy=remedy)
+
+
+def read_single(place: Place, variant: str | None = None) -> Layout:
+    """Find the files of a source that is a single component: its config lies at the root.
+
+    Raises:
+        SourceError: Its config names no class, or its weights are in a form that is not read here.
+    """
+    require_safe_names(place)
+    config = read_json(place, "config.json")
+    architectures = config.get("architectures")
+    library, class_name = "diffusers", config.get("_class_name")
+    if class_name is None and isinstance(architectures, list) and architectures:
+        library, class_name = "transformers", architectures[0]
+    if not isinstance(class_name, str):
+        reason = "config.json names no class, neither as _class_name (diffusers) nor in architectures (transformers)."
+        remedy = "Name a model as save_pretrained writes it, or a whole pipeline with model_index.json."
+        raise SourceError(reason, where=place.where, remedy=remedy)
+    component = read_component(place, "", library, class_name, variant)
+    if not component.weights:
+        raise SourceError("It has a config and no weights.", where=place.where, remedy=UNFIT)
+    layout = Layout(class_name=class_name, components={"": component}, top=license_files(place))
+    return with_variant(layout, variant, place)
+
+
+def read_layout(place: Place, variant: str | None = None) -> Layout:
+    """Find the components of a pipeline and the files that loading it reads.
+
+    Args:
+        place: Where it lies.
+        variant: The variant to read; a component that has none of it is read as it is, as diffusers does.
+
+    Raises:
+        SourceError: It is no pipeline, has pickles only, names files that are unsafe or missing, or no component has
+            the variant.
+    """
+    require_safe_names(place)
     index = read_json(place, "model_index.json")
     components = {
-        name: read_component(place, name, *value)
+        name: read_component(place, name, value[0], value[1], variant)
         for name, value in sorted(index.items())
         if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
     }
     if not components:
         raise SourceError("model_index.json names no components.", where=place.where, remedy=UNFIT)
-    top = [name for name in place.files if any(fnmatchcase(name.upper(), pattern) for pattern in LICENSE_FILES)]
-    return Layout(class_name=str(index.get("_class_name")), components=components, top=("model_index.json", *top))
+    top = ("model_index.json", *license_files(place))
+    layout = Layout(class_name=str(index.get("_class_name")), components=components, top=top)
+    return with_variant(layout, variant, place)
 
 
-def read_component(place: Place, name: str, library: str, class_name: str) -> Component:
-    """Choose the files of one component as the libraries do: safetensors, unsharded before sharded, no variants.
+def require_safe_names(place: Place) -> None:
+    """Refuse a source that names a file so that it would leave its folder."""
+    for name in place.files:
+        safe_relative(name, place.where)
+
+
+def license_files(place: Place) -> tuple[str, ...]:
+    """Return the license files at the root."""
+    return tuple(name for name in place.files if any(fnmatchcase(name.upper(), form) for form in LICENSE_FILES))
+
+
+def with_variant(layout: Layout, variant: str | None, place: Place) -> Layout:
+    """Return a layout if some component of it is of the variant that was asked for.
+
+    Raises:
+        SourceError: None is.
+    """
+    if variant is None or any(part.variant for part in layout.components.values()):
+        return layout
+    known = sorted({name for part in layout.components.values() for name in variants_of(place, part)})
+    remedy = f"It has {', '.join(known)}." if known else "It has no variants; leave the word out."
+    raise SourceError(f"No component has weights of the variant {variant!r}.", where=place.where, remedy=remedy)
+
+
+def variants_of(place: Place, component: Component) -> list[str]:
+    """Return the variants that a component has."""
+    return variants_among(files_of(place, component.name), stem_of(component.library))
+
+
+def read_component(place: Place, name: str, library: str, class_name: str, variant: str | None = None) -> Component:
+    """Choose the files of one component as the libraries do: safetensors, and its variant where it has that.
 
     Raises:
         SourceError: The component has no files, or weights in a form that is not read here.
     """
-    inside = {path.removeprefix(f"{name}/"): path for path in place.files if path.startswith(f"{name}/")}
-    small = [path for file, path in inside.items() if matches(file, SMALL_FILES) and not file.endswith(".index.json")]
+    inside = files_of(place, name)
+    small = [path for file, path in inside.items() if matches(file, SMALL_FILES) and not INDEX_FILE.fullmatch(file)]
     if not small:
         reason = f"model_index.json names the component {name}, which has no files."
         raise SourceError(reason, where=place.where, remedy=UNFIT)
-    stem = WEIGHTS_NAME.get(library, "model")
-    weights: tuple[str, ...] = ()
-    index = None
-    if f"{stem}.safetensors" in inside:
-        weights = (inside[f"{stem}.safetensors"],)
-    elif f"{stem}{INDEX}" in inside:
-        index = inside[f"{stem}{INDEX}"]
-        weights = tuple(f"{name}/{file}" for file in sorted(set(weight_map(place, index).values())))
-        missing = [file for file in weights if file not in place.files]
-        if missing:
-            reason = f"The index of {name} names {missing[0]}, which is missing."
-            raise SourceError(reason, where=place.where, remedy=UNFIT)
-    elif found := [path for file, path in inside.items() if matches(file, (*PICKLES, "*.safetensors"))]:
-        raise unreadable(place, name, found)
-    return Component(
-        name=name, library=library, class_name=class_name, small=tuple(sorted(small)), weights=weights, index=index
-    )
+    component = Component(name=name, library=library, class_name=class_name, small=tuple(sorted(small)))
+    for wanted in dict.fromkeys((variant, None)):
+        weights, index = find_weights(place, component, wanted)
+        if weights:
+            return component.model_copy(update={"weights": weights, "index": index, "variant": wanted})
+    if found := [path for file, path in inside.items() if matches(file, (*PICKLES, "*.safetensors"))]:
+        raise unreadable(place, component, found)
+    return component
+
+
+def files_of(place: Place, name: str) -> dict[str, str]:
+    """Return the paths of the files in a component's folder by their path from there."""
+    folder = f"{name}/" if name else ""
+    return {path.removeprefix(folder): path for path in place.files if path.startswith(folder)}
+
+
+def stem_of(library: str) -> str:
+    """Return how the names of a library's weight files begin."""
+    return WEIGHTS_NAME.get(library, "model")
+
+
+def find_weights(place: Place, component: Component, variant: str | None) -> tuple[tuple[str, ...], str | None]:
+    """Return the weight files of a component and their index, of one variant or the plain ones; none if it has none.
+
+    Where there are both shards and a single file, diffusers reads the shards and transformers the file.
+
+    Raises:
+        SourceError: The index cannot be read, or names a file that is missing or unsafe.
+    """
+    inside, stem = files_of(place, component.name), stem_of(component.library)
+    single = inside.get(weights_file(stem, variant))
+    indexes = [inside[file] for file in index_files(component.library, stem, variant) if file in inside]
+    if not indexes or (single and component.library != "diffusers"):
+        return ((single,) if single else (), None)
+    folder = f"{component.name}/" if component.name else ""
+    weights = tuple(f"{folder}{file}" for file in sorted(set(weight_map(place, indexes[0]).values())))
+    if missing := [file for file in weights if file not in place.files]:
+        what = f"The index of {component.name}" if component.name else "The index"
+        raise SourceError(f"{what} names {missing[0]}, which is missing.", where=place.where, remedy=UNFIT)
+    if len({plain_name(file, variant) for file in weights}) < len(weights):
+        reason = "The index names a shard both plainly and as a variant."
+        raise SourceError(reason, where=f"{place.where}/{indexes[0]}", remedy=UNFIT)
+    return weights, indexes[0]
 
 
 def matches(file: str, patterns: tuple[str, ...]) -> bool:
@@ -156,14 +278,19 @@ def matches(file: str, patterns: tuple[str, ...]) -> bool:
     return "/" not in file and any(fnmatchcase(file, pattern) for pattern in patterns)
 
 
-def unreadable(place: Place, name: str, found: list[str]) -> SourceError:
+def unreadable(place: Place, component: Component, found: list[str]) -> SourceError:
     """Return the error for weights that exist in no form that is read here."""
-    if all(matches(path.rpartition("/")[2], PICKLES) for path in found):
+    name = component.name or component.class_name
+    variants = variants_of(place, component)
+    if variants:
+        reason = f"The weights of {name} exist as variants only: {', '.join(variants)}."
+        remedy = f"Choose one: `variant: {variants[0]}` in the source of the recipe, or --variant {variants[0]}."
+    elif all(matches(path.rpartition("/")[2], PICKLES) for path in found):
         reason = f"The weights of {name} are pickles only ({found[0]}), and pickles are never read."
         remedy = "Ask the publisher for safetensors, or convert the model where running its code is safe."
     else:
         reason = f"The weights of {name} have no plain safetensors file, only others such as {found[0]}."
-        remedy = "Variants are not read; name a source that has unvaried weights."
+        remedy = "Ask the publisher for weights as save_pretrained writes them."
     return SourceError(reason, where=place.where, remedy=remedy)
 
 

@@ -13,6 +13,7 @@ LONGEST_NAME = 96  # characters of a repository's name, as huggingface_hub's val
 COMMIT = r"[0-9a-f]{40}"
 TARGET = r"[a-z0-9][a-z0-9._-]*"
 COMPONENT = r"[A-Za-z_][A-Za-z0-9_]*"
+VARIANT = r"[A-Za-z0-9_-]+"
 REPOSITORY_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 PLACEHOLDERS = ("source", "target")
 
@@ -86,6 +87,13 @@ def commit(text: str, repo: str = "") -> str:
 def _how_to_find(branch: str, repo: str) -> str:
     address = f"https://huggingface.co/{repo or 'NAMESPACE/NAME'}"
     return f"write the commit that `git ls-remote {address} {branch}` prints"
+
+
+def variant(text: str) -> str:
+    """Return the name of a variant of weight files, or raise `UnfitError`."""
+    if re.fullmatch(VARIANT, text):
+        return text
+    raise UnfitError(f"{text!r} is no variant; write what stands before '.safetensors', such as 'fp16'")
 
 
 def path(text: str) -> str:

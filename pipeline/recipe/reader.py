@@ -170,13 +170,14 @@ class Reader:
         return self.read(node, rest[0]) if len(rest) == 1 else self._read_scalar(node, Any)
 
     def _read_alternative(self, node: Node, models: tuple[type[BaseModel], ...]) -> Any:
-        """Read a mapping as the one of several models whose keys it has."""
-        choices = ", or ".join(_quoted(model.model_fields) for model in models)
+        """Read a mapping as the one of several models whose required keys it has; others they may share."""
+        required = [[name for name, info in model.model_fields.items() if info.is_required()] for model in models]
+        choices = ", or ".join(_quoted(names) for names in required)
         if not isinstance(node, Mapping):
             return self.expected(node, f"a mapping with {choices}")
         every = [name for model in models for name in model.model_fields]
         meant = {word if word in every else nearest(word, every) for word in node.keys}
-        fitting = [model for model in models if meant & set(model.model_fields)]
+        fitting = [model for model, names in zip(models, required, strict=True) if meant & set(names)]
         if len(fitting) == 1:
             return self.read_model(node, fitting[0])
         said = f"give either {choices}, not both" if fitting else f"missing keys: either {choices}"

@@ -34,6 +34,7 @@ Repository = Annotated[str, AfterValidator(names.repository), _written(f"^{_NAME
 RecipePath = Annotated[str, AfterValidator(names.path), _written(".")]
 Text = Annotated[str, Field(min_length=1)]
 Commit = Annotated[str, _written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
+Variant = Annotated[str, AfterValidator(names.variant), _written(f"^{names.VARIANT}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -51,11 +52,15 @@ def _optional(description: str) -> Any:
     return Field(default=None, description=description, exclude_if=lambda value: value is None)
 
 
+VARIANT_MEANS = "Which of the source's weight files are read, such as `fp16`; the plain ones where it is left out."
+
+
 class HubSource(Clause):
     """A model repository on the Hub at one commit."""
 
     repo: Repository = Field(description="The repository, `namespace/name`.")
     revision: Commit = Field(description="The commit, never a branch.")
+    variant: Variant | None = _optional(VARIANT_MEANS)
 
     @field_validator("revision")
     @classmethod
@@ -72,6 +77,7 @@ class FolderSource(Clause):
     """A model in a folder."""
 
     path: RecipePath = Field(description="The folder, relative to the recipe's own file.")
+    variant: Variant | None = _optional(VARIANT_MEANS)
 
     @property
     def origin(self) -> str:

@@ -103,6 +103,20 @@ def test_a_folder_is_a_source_and_names_its_components_libraries(written, tmp_pa
     assert recipe.repositories["bnb-nf4"] == "my-org/tiny-bnb-nf4"
 
 
+def test_either_kind_of_source_may_name_a_variant_and_says_nothing_of_it_otherwise(written, tmp_path: Path) -> None:
+    plain = written(TEXT)
+    assert "variant" not in plain.model_dump()["source"]
+    source = "\n".join(TEXT.split("\n")[2:4])
+    of_hub = written(TEXT.replace(source, f"{source}\n  variant: fp16")).source
+    assert of_hub == plain.source.model_copy(update={"variant": "fp16"})
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "model_index.json").write_text(
+        '{"transformer": ["diffusers", "T"], "text_encoder_2": ["x", "C"]}'
+    )
+    of_folder = written(TEXT.replace(source, "  path: tiny\n  variant: non_ema")).source
+    assert of_folder == FolderSource(path="tiny", variant="non_ema")
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -124,8 +124,11 @@ quantizations = st.one_of(
 documents = st.fixed_dictionaries(
     {
         "source": st.one_of(
-            st.fixed_dictionaries({"repo": st.builds("{}/{}".format, names, names), "revision": commits}),
-            st.fixed_dictionaries({"path": names}),
+            st.fixed_dictionaries(
+                {"repo": st.builds("{}/{}".format, names, names), "revision": commits},
+                optional={"variant": st.just("fp16")},
+            ),
+            st.fixed_dictionaries({"path": names}, optional={"variant": st.just("fp16")}),
         ),
         "task": st.just("text-to-image"),
         "destination": st.fixed_dictionaries(

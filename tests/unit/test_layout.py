@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoint.layout import read_layout, read_slots
+from pipeline.checkpoint.layout import Folder, read_layout, read_slots, read_source
 from pipeline.errors import SourceError
-from pipeline.files import ListedFile
+from pipeline.files import ListedFile, sha256_file
 
 INDEX = {
     "_class_name": "FluxPipeline",
@@ -136,9 +137,114 @@ def test_an_index_and_shards_that_disagree_are_refused() -> None:
         ({"../climbs": b""}, "would leave its folder"),
         ({"tokenizer/vocab.json": None, "tokenizer/merges.txt": None}, "which has no files"),
         ({"transformer/diffusion_pytorch_model.safetensors": None}, "pickles only"),
-        ({"text_encoder/model.safetensors": None}, "no plain safetensors file"),
+        (
+            {
+                "text_encoder/model.safetensors": None,
+                "text_encoder/model.fp16.safetensors": None,
+                "text_encoder/other.safetensors": b"",
+            },
+            "no plain safetensors file",
+        ),
     ],
 )
 def test_a_source_that_cannot_be_used_is_refused_with_the_reason(changes: dict[str, bytes], reason: str) -> None:
     with pytest.raises(SourceError, match=reason):
         read_layout(source(**changes))
+
+
+def test_diffusers_reads_shards_before_a_single_file_and_transformers_after() -> None:
+    place = sharded({"x.weight": NAME.format(1), "z.weight": NAME.format(2)})
+    single = weights("x.weight", "z.weight")
+    encoder = json.dumps({"weight_map": {"y.weight": "model-00001-of-00001.safetensors"}}).encode()
+    place = Memory(
+        place.content
+        | {
+            "transformer/diffusion_pytorch_model.safetensors": single,
+            "text_encoder/model.safetensors.index.json": encoder,
+            "text_encoder/model-00001-of-00001.safetensors": weights("y.weight"),
+        }
+    )
+    components = read_layout(place).components
+    assert components["transformer"].weights == tuple(f"transformer/{NAME.format(number)}" for number in (1, 2))
+    assert components["text_encoder"].weights == ("text_encoder/model.safetensors",)
+
+
+def test_a_folder_may_be_listed_without_reading_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(b"{}")
+    assert Folder(tmp_path).files["config.json"] == ListedFile(size=2, sha256=sha256_file(path))
+    listed = Folder(tmp_path, hashed=False).files["config.json"]
+    assert listed == ListedFile(size=2)
+    assert listed.describes(path)
+    path.write_bytes(b"{ }")
+    assert not listed.describes(path)
+
+
+ENCODER = {"architectures": ["T5EncoderModel"], "model_type": "t5"}
+
+
+def single(config: object, **files: bytes) -> Memory:
+    """Return a source whose config lies at its root."""
+    content = {
+        "README.md": b"# A model",
+        "LICENSE": b"a license",
+        "config.json": json.dumps(config).encode(),
+        "tokenizer.json": b"{}",
+        "generation_config.json": b"{}",
+        "onnx/model.onnx_data.json": b"{}",
+    }
+    return Memory(content | {name.replace("__", "."): data for name, data in files.items()})
+
+
+def test_a_model_of_transformers_is_one_component() -> None:
+    place = single(ENCODER, model__safetensors=weights("x.weight"), pytorch_model__bin=b"pickle")
+    layout = read_source(place)
+    part = layout.components[""]
+    assert (layout.class_name, part.library, part.class_name) == ("T5EncoderModel", "transformers", "T5EncoderModel")
+    assert part.config == "config.json"
+    assert layout.wanted == [
+        "LICENSE", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"
+    ]  # fmt: skip
+    assert list(read_slots(place, part)["model.safetensors"]) == ["x.weight"]
+
+
+def test_a_model_of_diffusers_is_one_component() -> None:
+    config = {"_class_name": "FluxTransformer2DModel", "architectures": ["Another"]}
+    index = json.dumps({"weight_map": {"x.weight": NAME.format(1), "z.weight": NAME.format(2)}}).encode()
+    files = {
+        "diffusion_pytorch_model.safetensors.index.json": index,
+        NAME.format(1): weights("x.weight"),
+        NAME.format(2): weights("z.weight"),
+    }
+    part = read_source(single(config, **files)).components[""]
+    assert (part.library, part.class_name) == ("diffusers", "FluxTransformer2DModel")
+    assert part.weights == (NAME.format(1), NAME.format(2))
+    with pytest.raises(SourceError, match=r"The index names .*00002.*, which is missing"):
+        read_source(single(config, **{name: data for name, data in files.items() if "00002-of" not in name}))
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "reason"),
+    [
+        ({}, {"model__safetensors": b""}, "names no class"),
+        ({"architectures": []}, {"model__safetensors": b""}, "names no class"),
+        ({"architectures": [1]}, {"model__safetensors": b""}, "names no class"),
+        ({"_class_name": ["A", "B"]}, {"model__safetensors": b""}, "names no class"),
+        ([], {"model__safetensors": b""}, "no JSON object"),
+        (ENCODER, {"pytorch_model__bin": b"pickle"}, "The weights of T5EncoderModel are pickles only"),
+        (ENCODER, {}, "a config and no weights"),
+        (ENCODER, {"../climbs": b""}, "would leave its folder"),
+        (ENCODER, {"model__fp16__safetensors": b""}, "exist as variants only: fp16"),
+    ],
+)
+def test_a_single_model_that_cannot_be_used_is_refused_with_the_reason(
+    config: object, files: dict[str, bytes], reason: str
+) -> None:
+    with pytest.raises(SourceError, match=reason):
+        read_source(single(config, **files))
+
+
+def test_a_source_that_is_neither_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"neither model_index\.json nor config\.json"):
+        read_source(Memory({"flux.safetensors": b""}))
+    assert read_source(source()).wanted == read_layout(source()).wanted
