@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,20 @@ from pipeline.backends.protocol import Finished, Part
 Array = NDArray[Any]
 RowKernel = Callable[[Array, Array, Array, Array], None]
 T = TypeVar("T")
+
+
+NUMPY: dict[str, Any] = {"bfloat16": np.uint16, "float16": np.float16, "float32": np.float32}
+"""The numpy dtype that holds the values of a torch dtype."""
+
+LARGE = 256 << 20
+
+
+def zeros(shape: tuple[int, ...]) -> Array:
+    """Return bytes of zero: in memory, or where they are many in a file without a name, so that the system can page."""
+    if math.prod(shape) < LARGE:
+        return np.zeros(shape, np.uint8)
+    with TemporaryFile() as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 class Late(Generic[T]):

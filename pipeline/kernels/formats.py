@@ -92,6 +92,32 @@ def of_magnitude(typing, bits, like):
 
 
 @intrinsic
+def ordered(typing, value):
+    """Return an int32 that orders as the values do, -0.0 before 0.0."""
+
+    def emit(context, builder, signature, arguments):
+        bits = builder.bitcast(_widened(builder, arguments[0], signature.args[0]), INT32)
+        return _mirrored(builder, bits)
+
+    return types.int32(value), emit
+
+
+@intrinsic
+def of_ordered(typing, key):
+    """Return the float32 of an int32 that `ordered` gave."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.bitcast(_mirrored(builder, arguments[0]), FLOAT)
+
+    return types.float32(types.int32), emit
+
+
+def _mirrored(builder, bits):
+    """Emit the complement of all bits but the sign where that is set, which undoes itself."""
+    return builder.xor(bits, builder.lshr(builder.ashr(bits, INT32(31)), INT32(1)))
+
+
+@intrinsic
 def nearest(typing, value):
     """Return a float32 of less than 2**22 rounded to an integer.
 

@@ -17,7 +17,8 @@ from pipeline.kernels.levels import SMALLEST, Floats, dynamic_levels
 
 BLOCK = 256  # absmax values that share one of their own
 FINEST = np.float32(65535)  # the last entry of the table
-LANES = 32  # torch adds in four registers of eight float32, even where there are larger ones
+REGISTER = 8  # float32 values that torch adds at once, even where there are larger registers
+LANES = 4 * REGISTER  # it fills four of them
 LEVELS = 4  # of partial sums; each takes over the one below after as many additions, so that rounding stays small
 
 
@@ -83,7 +84,7 @@ def dynamic() -> Dynamic:
 def encode_nested(
     absmax: Floats, moments: Floats, offset: np.float32, dynamic: Dynamic, nested: Floats, codes: NDArray[np.uint8]
 ) -> float:
-    """Encode absmax values less their mean; a block of zeros has the code 0, which does not stand for zero.
+    """Encode absmax values less their mean; a block of zeros has the code 0, which is not the code of zero.
 
     Returns:
         The squared error that this adds to the weight's.
@@ -103,7 +104,8 @@ def encode_nested(
             position = (np.float32(1) + scaled) * np.float32(0.5)
             # One rounding, as of a fused multiply and add: float64 holds the product and the sum exactly.
             rounded = np.float32(np.float64(position) * np.float64(FINEST) + 0.5)
-            code = dynamic.table[np.int64(rounded)] if largest > 0 else np.uint8(0)
+            # Not a number where the block's absmax is zero or has no finite inverse.
+            code = dynamic.table[np.int64(rounded if rounded == rounded else np.float32(0))]
             codes[first + place] = code
             if value > 0:
                 stretch = np.float64(dynamic.levels[code] * largest + offset - value) / value
@@ -122,6 +124,13 @@ def cascade_sum(values: Floats, power: int) -> np.float32:
         values: One-dimensional.
         power: The logarithm of the number of registers that are added, rounded up.
     """
+    if values.size < REGISTER:  # four sums of single values, and what is left goes to the first
+        total = values[0]
+        for place in range(4, values.size):
+            total += values[place]
+        for place in range(1, min(4, values.size)):
+            total += values[place]
+        return total
     sums = np.zeros((LEVELS, LANES), np.float32)
     step = max(4, power // LEVELS)
     size = values.size // LANES
@@ -140,16 +149,15 @@ def cascade_sum(values: Floats, power: int) -> np.float32:
         for lane in range(LANES):
             sums[0, lane] += sums[level, lane]
     end = size * LANES
-    while end + 8 <= values.size:
-        for lane in range(8):
+    while end + REGISTER <= values.size:
+        for lane in range(REGISTER):
             sums[0, lane] += values[end + lane]
-        end += 8
-    for register in range(1, LANES // 8):
-        for lane in range(8):
-            sums[0, lane] += sums[0, register * 8 + lane]
+        end += REGISTER
+    for lane in range(REGISTER, LANES):
+        sums[0, lane % REGISTER] += sums[0, lane]
     total = np.float32(0)
     for place in range(end, values.size):
         total += values[place]
-    for lane in range(8):
+    for lane in range(REGISTER):
         total += sums[0, lane]
     return total

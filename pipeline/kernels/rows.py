@@ -51,12 +51,20 @@ def absmax_of(row: Values) -> np.float32:
 
 
 @kernel
+def sum_of_squares(row: Values) -> float:
+    """Return the sum of a row's squared values."""
+    total = 0.0
+    for place in range(row.size):
+        total += np.float64(widen(row[place])) ** 2
+    return total
+
+
+@kernel
 def add_lost(row: Values, sums: Sums) -> None:
     """Count a row that comes back as zeros: its error is itself."""
-    for place in range(row.size):
-        value = np.float64(widen(row[place]))
-        sums[0] += value * value
-        sums[1] += value * value
+    lost = sum_of_squares(row)
+    sums[0] += lost
+    sums[1] += lost
 
 
 @kernel
@@ -166,6 +174,7 @@ def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.u
             value = widen(row[place])
             codes[place] = LARGEST if value > 0 else LARGEST | SIGN if value < 0 else NOT_A_NUMBER
         sums[0] = np.nan
+        sums[1] += sum_of_squares(row)
         return
     unit = np.float64(scale)
     for part in range(-(-row.size // PART)):

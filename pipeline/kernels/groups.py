@@ -1,0 +1,142 @@
+"""Weights of 4 or 2 bits in groups with a scale and a shift, as optimum-quanto makes them.
+
+The arithmetic follows ``MaxOptimizer``, ``quantize_affine`` and ``pack_weights`` of optimum-quanto 0.2.7 on the CPU: in
+the weight's own dtype, rounded after each operation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.kernels.compiling import kernel
+from pipeline.kernels.formats import add_square, narrow, nearest, of_ordered, ordered, widen
+
+Values = NDArray[Any]
+Packed = NDArray[np.uint8]
+Sums = NDArray[np.float64]
+
+REGISTERS = 4  # that torch's amin and amax fill at once, of 32 bytes each
+ZERO, INFINITE = np.float32(0), np.float32(np.inf)
+NOT_A_NUMBER = np.uint16(0xFFFF)  # as torch makes bfloat16 of it, the only format in which it comes here
+
+
+@kernel
+def pack_groups(
+    values: Values, steps: tuple[np.float32, np.float32], midpoint: bool, statistics: Values, packed: Packed, sums: Sums
+) -> None:
+    """Quantize groups into bits of bytes that have these bits zero.
+
+    Args:
+        values: A matrix with one group a row, see `pipeline.kernels.formats`.
+        steps: The largest code, and what a code counts in its byte.
+        midpoint: Whether shifts go through `midpoint_of`.
+        statistics: Two rows, filled here with the scales and shifts, in the format of the values.
+        packed: One byte for each value; their codes are added to it.
+        sums: Squared errors and squared values, added to here.
+    """
+    like = values[0, 0]
+    for group in range(values.shape[0]):
+        smallest, largest = range_of(values[group])
+        statistics[0, group] = narrow(widen(narrow(largest - smallest, like)) / steps[0], like)
+        scale = widen(statistics[0, group])
+        shift = midpoint_of(smallest, scale, like) if midpoint else -smallest
+        statistics[1, group] = narrow(shift, like) if shift == shift else NOT_A_NUMBER
+        kept = widen(statistics[1, group])
+        if scale == 0 or scale == INFINITE:
+            encode_degenerate(values[group], smallest, (scale, kept), steps, packed[group], sums)
+        else:
+            encode_group(values[group], smallest, (scale, kept), steps, packed[group], sums)
+
+
+@kernel
+def range_of(group: Values) -> tuple[np.float32, np.float32]:
+    """Return the smallest and the largest value of a group."""
+    low = high = ordered(group[0])
+    for place in range(group.size):
+        low = min(low, ordered(group[place]))
+        high = max(high, ordered(group[place]))
+    smallest, largest = of_ordered(low), of_ordered(high)
+    # Zeros of both signs are equal: torch takes one of them, whose sign the shift shows.
+    return zero_of(group) if smallest == 0 else smallest, zero_of(group) if largest == 0 else largest
+
+
+@kernel
+def zero_of(group: Values) -> np.float32:
+    """Return the zero that torch's amin and amax take, where zero is the smallest or the largest value of a group.
+
+    They keep the later of two equal values where they work in vectors, the earlier one elsewhere.
+    """
+    lanes = 32 // group.itemsize
+    chunk = REGISTERS * lanes
+    chunks = group.size // chunk
+    for lane in range(lanes):
+        for register in range(REGISTERS):
+            for number in range(chunks):
+                place = (chunks - 1 - number) * chunk + (REGISTERS - 1 - register) * lanes + lane
+                if widen(group[place]) == 0:
+                    return widen(group[place])
+    for place in range(chunks * chunk, group.size):
+        if widen(group[place]) == 0:
+            return widen(group[place])
+    return ZERO
+
+
+@kernel
+def midpoint_of(smallest: np.float32, scale: np.float32, like: Any) -> np.float32:
+    """Return a shift as it is after torch's int4 kernel for the CPU, which keeps the middle of the range instead.
+
+    quanto computes the shift from it when it saves (``TinyGemmWeightQBitsTensor``), and loses bits on the way.
+    """
+    half = widen(narrow(np.float32(8) * scale, like))
+    middle = widen(narrow(smallest + half, like))
+    return half - middle
+
+
+@kernel
+def encode_group(
+    group: Values,
+    smallest: np.float32,
+    kept: tuple[np.float32, np.float32],
+    steps: tuple[np.float32, np.float32],
+    packed: Packed,
+    sums: Sums,
+) -> None:
+    """Encode the distances of values from the smallest one; ``kept`` are scale and shift."""
+    like, scale = group[0], kept[0]
+    inverse = np.float32(1) / scale
+    lost = (kept[1] + smallest) * inverse
+    noise = signal = ZERO
+    for place in range(group.size):
+        value = widen(group[place])
+        quotient = widen(narrow(widen(narrow(value - smallest, like)) / scale, like))
+        code = min(max(nearest(quotient), ZERO), steps[0])
+        packed[place] |= np.uint8(code * steps[1])
+        noise = add_square(noise, (value - smallest) * inverse - code + lost)
+        signal = add_square(signal, value * inverse)
+    unit = np.float64(scale) * np.float64(scale)
+    sums[0] += noise * unit
+    sums[1] += signal * unit
+
+
+@kernel
+def encode_degenerate(
+    group: Values,
+    smallest: np.float32,
+    kept: tuple[np.float32, np.float32],
+    steps: tuple[np.float32, np.float32],
+    packed: Packed,
+    sums: Sums,
+) -> None:
+    """Encode a group whose values are all equal, or whose range is too small or too large for the format."""
+    like, scale = group[0], kept[0]
+    for place in range(group.size):
+        value = widen(group[place])
+        quotient = widen(narrow(widen(narrow(value - smallest, like)) / scale, like))
+        code = nearest(min(max(quotient, ZERO), steps[0])) if quotient == quotient else ZERO  # 0 / 0 becomes 0
+        packed[place] |= np.uint8(code * steps[1])
+        error = np.float64(value) - (np.float64(code) * np.float64(scale) - np.float64(kept[1]))
+        sums[0] += error * error
+        sums[1] += np.float64(value) * np.float64(value)
