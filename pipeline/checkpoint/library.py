@@ -115,7 +115,7 @@ def say(question: Question) -> dict[str, Any]:
 def first_line(error: Exception) -> str:
     """Return what a library says went wrong, as one sentence."""
     lines = str(error).strip().splitlines() or ["no reason given"]
-    return f"{lines[0].strip().rstrip('.')}."
+    return f"{lines[0].strip().rstrip('.:')}."
 
 
 def main() -> None:

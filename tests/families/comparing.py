@@ -133,8 +133,7 @@ def by_library(case: Case, answer: Answer | None, out: Path) -> tuple[Tensors, d
     package = __import__(case.family.library)
     settings = case.configuration
     if case.keep and answer:
-        key = case.backend.SKIP["key"]
-        settings[key] = json.loads(answer.config)["quantization_config"][key]
+        settings[case.backend.SKIP["key"]] = asked_to_skip(case, answer)
     dtype = {"torch_dtype" if case.family.library == "diffusers" else "dtype": getattr(torch, case.dtype)}
     place = {"device_map": "cpu"} if SCHEMES[case.scheme][0] == "bitsandbytes" else {}
     config = library_config(case.family.library, settings)
@@ -144,6 +143,14 @@ def by_library(case: Case, answer: Answer | None, out: Path) -> tuple[Tensors, d
     files = sorted(out.glob("*.safetensors"))
     tensors = {name: facts(value) for file in files for name, value in load_file(file).items()}
     return tensors, json.loads((out / "config.json").read_text())
+
+
+def asked_to_skip(case: Case, answer: Answer) -> list[str]:
+    """Return the modules to skip as a user would list them: diffusers adds what it keeps in float32 to their list."""
+    written: list[str] = json.loads(answer.config)["quantization_config"][case.backend.SKIP["key"]]
+    cls = getattr(__import__(case.family.library), case.family.name)
+    added = (cls._keep_in_fp32_modules or []) if case.family.library == "diffusers" else []
+    return written[: len(written) - len(added)]
 
 
 def library_config(library: str, settings: dict[str, Any]) -> Any:

@@ -1,0 +1,62 @@
+"""What the program knows of a component is what the library does with it, whatever the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from families import comparing
+from families.cases import CASES, FAILING, KEEPS, Said, Wanted, refused
+from families.comparing import Case
+
+from pipeline.checkpoint.linears import Answer
+
+CaseOf = Callable[[Wanted], Case]
+
+
+@pytest.mark.parametrize("wanted", CASES, ids=str)
+def test_an_answer_leads_to_what_the_library_writes(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
+    case = case_of(wanted)
+    answer = Answer.model_validate(said[wanted])
+    theirs, config = comparing.by_library(case, answer, out)
+    assert comparing.differences(comparing.as_answered(case, answer), theirs) == []
+    assert comparing.config_differences(answer.config, config) == []
+
+
+@pytest.mark.parametrize("wanted", FAILING, ids=str)
+def test_what_the_library_cannot_make_is_refused(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
+    with pytest.raises(Exception, match="conversion of the weights"):
+        comparing.by_library(case_of(wanted), None, out)
+    assert said[wanted]["error"] == "library"
+    assert wanted.name in said[wanted]["what"]
+
+
+@pytest.mark.parametrize("wanted", [wanted for wanted in KEEPS if not refused(wanted)], ids=str)
+def test_keep_keeps_what_it_names_and_nothing_else(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
+    case = case_of(wanted)
+    answer = Answer.model_validate(said[wanted])
+    by_default = weights_of(Answer.model_validate(said[Wanted(wanted.name, wanted.scheme, wanted.dtype)]))
+    named = {name for name in by_default for glob in wanted.keep if hits(name, glob)}
+    assert named
+    assert weights_of(answer) == by_default - named
+    theirs, config = comparing.by_library(case, answer, out)
+    assert comparing.differences(comparing.as_answered(case, answer), theirs) == []
+    assert comparing.config_differences(answer.config, config) == []
+
+
+@pytest.mark.parametrize("wanted", [wanted for wanted in KEEPS if refused(wanted)], ids=str)
+def test_keep_is_refused_where_the_library_would_keep_more(wanted: Wanted, said: Said) -> None:
+    assert said[wanted]["error"] == "keep"
+    assert "would also keep" in said[wanted]["what"]
+
+
+def weights_of(answer: Answer) -> set[str]:
+    """Return the modules whose weights are quantized."""
+    return {part.parameter.removesuffix(".weight") for part in answer.conversions.values() if part.quantized}
+
+
+def hits(name: str, glob: str) -> bool:
+    """Return whether a pattern names a module, or a container of it."""
+    return fnmatchcase(name, glob) or fnmatchcase(name, f"{glob}.*")
