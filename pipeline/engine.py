@@ -210,16 +210,16 @@ class Engine:
             SourceError: A file is not what its place says.
             HubUnavailableError: The Hub does not answer.
         """
-        plan = plans[0]
-        remote = isinstance(self.place, Repository) and stop_after != "fetch" and self.streams(plans)
-        streamed = set.intersection(
-            *({file for part in self.asked(each).values() for file in part.slots} for each in plans)
-        )
-        if isinstance(self.place, Repository) and not remote:
-            streamed = set()
-        wanted = {name: file for name, file in plan.files.items() if name not in streamed}
-        folder = fetch(self.place, wanted, self.store, self.listen)
-        return Origin(folder, plan.files, self.place.where, self.place.open if remote else None)  # type: ignore[union-attr]
+        place, files = self.place, plans[0].files
+        quantized = [{file for part in self.asked(plan).values() for file in part.slots} for plan in plans]
+        streamed = set.intersection(*quantized)
+        opens = None
+        if isinstance(place, Repository):
+            opens = place.open if stop_after != "fetch" and self.streams(plans) else None
+            streamed = streamed if opens else set()
+        wanted = {name: file for name, file in files.items() if name not in streamed}
+        folder = fetch(place, wanted, self.store, self.listen)
+        return Origin(folder, files, self.planner.layout, place.where, opens)
 
     def streams(self, plans: Sequence[TargetPlan]) -> bool:
         """Return whether weights come from the Hub as they are read: as asked, or because the disk is too small."""

@@ -20,7 +20,7 @@ from pipeline.hub.client import Repository
 from pipeline.plan import Asked, lay_out_result, question_of
 from pipeline.recipe import Quantization
 from pipeline.stages.fetch import fetch
-from pipeline.stages.quantize import Origin, Result, copies_of, make, measured
+from pipeline.stages.quantize import Origin, Result, make, measured
 from pipeline.store import Store
 
 AUTOENCODERS = ("Autoencoder", "VQModel", "ConsistencyDecoderVAE")
@@ -79,7 +79,7 @@ def quantize_source(
 
     def build(folder: Path) -> None:
         origin = origin_of(place, layout, parts, order, home, listen)
-        make([Result(folder, parts, copies_of(layout.wanted, parts), order.device)], origin, place.where, listen)
+        make([Result(folder, parts, order.device)], origin, place.where, listen)
 
     sealed = aside.make("checkpoint", key_of(place, parts, order), build)
     sealed.rename(out)
@@ -149,8 +149,8 @@ def origin_of(
 ) -> Origin:
     """Return where the source's bytes come from; of a repository everything that is not streamed is fetched."""
     if isinstance(place, Folder):
-        return Origin(place.path, place.files, place.where)
+        return Origin(place.path, place.files, layout, place.where)
     streamed = {file for part in parts.values() for file in part.slots} if order.stream else set()
     wanted = {name: place.files[name] for name in layout.wanted if name not in streamed}
     folder = fetch(place, wanted, Store(home / "store"), listen)
-    return Origin(folder, place.files, place.where, place.open if streamed else None)
+    return Origin(folder, place.files, layout, place.where, place.open if streamed else None)

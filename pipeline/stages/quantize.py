@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import log10
@@ -16,12 +16,13 @@ from pipeline.backends.available import require
 from pipeline.backends.library import LibraryPacking
 from pipeline.backends.protocol import Packing
 from pipeline.checkpoint.disk import Opened
-from pipeline.checkpoint.layout import INDEX
+from pipeline.checkpoint.layout import INDEX, Layout
 from pipeline.checkpoint.making import Job, Made, restored
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import WEIGHTS_NAME
 from pipeline.checkpoint.spans import WeightFile, local_file
 from pipeline.checkpoint.stream import stream
+from pipeline.checkpoint.variants import plain_index
 from pipeline.errors import CannotHereError
 from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, files_under, human_size, link_or_copy, pretty_json, write_atomically
@@ -68,12 +69,14 @@ class Origin:
     Attributes:
         folder: A folder with the source's files; those that are missing in it are read from the Hub as they are used.
         files: The source's files, as their place lists them.
+        layout: Its components, and the names under which its files are published.
         where: How the source is named in messages.
         remote: Opens a file on the Hub; none where the folder has everything.
     """
 
     folder: Path
     files: Mapping[str, ListedFile]
+    layout: Layout
     where: str
     remote: Callable[[str], Opened] | None = None
 
@@ -84,6 +87,20 @@ class Origin:
             return local_file(self.folder / name, name, slots, listed, where)
         return WeightFile(name, slots, listed, where, partial(self.remote, name), tuple)
 
+    def put(self, parts: Mapping[str, Asked], folder: Path) -> None:
+        """Put the files that a checkpoint takes as they are into its folder, under plain names."""
+        replaced = {file for part in parts.values() for file in (*part.component.weights, part.component.index)}
+        replaced |= {part.component.config for part in parts.values()}
+        variants = {part.index: part.variant for part in self.layout.components.values()}
+        for name, source in self.layout.published.items():
+            if source in replaced:
+                continue
+            if name != source and source in variants:
+                content = plain_index((self.folder / source).read_bytes(), variants[source], f"{self.where}/{source}")
+                write_atomically(folder / name, content)
+            else:
+                link_or_copy(self.folder / source, folder / name)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -92,13 +109,11 @@ class Result:
     Attributes:
         folder: Where; it may hold what an interrupted run left.
         parts: What is known of each component to quantize.
-        copies: The files that are taken as they are: by name in the result, their name in the source.
         device: Where the library packs what it packs itself.
     """
 
     folder: Path
     parts: Mapping[str, Asked]
-    copies: Mapping[str, str]
     device: str = "cpu"
 
     def journal(self, component: str) -> Path:
@@ -143,22 +158,11 @@ def quantize(
 
     def build(folders: Mapping[str, Path]) -> None:
         require_room(sum(known[key][0].result_bytes for key in folders), next(iter(folders.values())))
-        results = []
-        for key, folder in folders.items():
-            plan, parts = known[key]
-            results.append(Result(folder, parts, copies_of(plan.files, parts)))
+        results = [Result(folder, known[key][1]) for key, folder in folders.items()]
         subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
         make(results, origin, subject, listen)
 
     return store.make_all("checkpoint", list(known), build)
-
-
-def copies_of(files: Iterable[str], parts: Mapping[str, Asked]) -> dict[str, str]:
-    """Return which of the source's files go into a checkpoint as they are."""
-    replaced = {file for part in parts.values() for file in part.component.weights}
-    replaced |= {part.component.index for part in parts.values() if part.component.index}
-    replaced |= {f"{name}/config.json".lstrip("/") for name in parts}
-    return {name: name for name in files if name not in replaced}
 
 
 def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listener) -> None:
@@ -172,8 +176,7 @@ def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listen
     """
     for result in results:
         keep_finished(result)
-        for name, source in result.copies.items():
-            link_or_copy(origin.folder / source, result.folder / name)
+        origin.put(result.parts, result.folder)
     components = {name: part for result in results for name, part in result.parts.items()}
     total = sum(origin.files[file].size for part in components.values() for file in part.slots)
     done = 0

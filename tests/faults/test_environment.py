@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_nothing_half_made_and_a_later_run_finishes(
     arguments = ("run", recipe, "--target", "one", "--stop-after")
     if stage == "quantize":
         assert desk.publish(*arguments, "fetch").code == 0
-    done = desk.publish(*arguments, "quantize", **disk.options)
+    done = desk.publish(*arguments, stage, **disk.options)
     assert done.code == 3, done.err
     assert done.error.startswith(f"error: {disk.home}/store/making/")
     assert done.error.endswith(
