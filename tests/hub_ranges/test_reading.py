@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -89,8 +90,7 @@ def test_what_is_jumped_over_is_not_fetched(faulty: Faulty, opened: Opener, in_f
 
 def test_a_range_that_hangs_is_not_waited_for_once_it_is_jumped_over(faulty: Faulty, opened: Opener) -> None:
     faulty.always["hub"] = lambda talk: (hang(100) if talk.span[0] in {20_000, 40_000} else Talk.partial)(talk)
-    patience = type(HASTY)(silence=20)
-    with closing(opened(in_flight=3, patience=patience)) as file:
+    with closing(opened(in_flight=3, patience=replace(HASTY, silence=20))) as file:
         buffer = bytearray(1000)
         assert file.read(100_000, memoryview(buffer)) == 1000
         assert buffer == faulty.content[100_000:101_000]
@@ -108,7 +108,7 @@ def test_no_more_than_the_ranges_in_flight_are_read_ahead(faulty: Faulty, opened
 def test_closing_does_not_wait_for_a_hub_that_hangs(faulty: Faulty, opened: Opener) -> None:
     by_begin = {0: Talk.partial, 20_000: hang(), 40_000: hang(100), 60_000: Talk.partial}
     faulty.always["hub"] = lambda talk: by_begin[talk.span[0]](talk)
-    file = opened(patience=type(HASTY)(silence=20))
+    file = opened(patience=replace(HASTY, silence=20))
     assert file.read(0, memoryview(bytearray(10))) == 10
     began = time.monotonic()
     file.close()
@@ -125,7 +125,7 @@ def test_a_reader_that_waits_is_woken_when_another_thread_closes(faulty: Faulty,
         hang()(talk)  # type: ignore[arg-type]
 
     faulty.always["hub"] = silent_whole if whole else hang()
-    file = opened(patience=type(HASTY)(silence=20))
+    file = opened(patience=replace(HASTY, silence=20))
     closing_soon = threading.Timer(0.2, file.close)
     closing_soon.start()
     began = time.monotonic()
