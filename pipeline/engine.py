@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,7 +19,7 @@ from pipeline.backends.available import require
 from pipeline.checkpoint.layout import Folder, Place, read_small
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of, human_size, manifest_of
+from pipeline.files import digest_of, disk_errors, human_size, manifest_of
 from pipeline.hub.client import Gate, Hub, RemoteState, Repository
 from pipeline.plan import Asked, Planner, TargetPlan
 from pipeline.recipe import HubSource, Loaded
@@ -217,16 +217,42 @@ class Engine:
         if isinstance(place, Repository):
             opens = place.open if stop_after != "fetch" and self.streams(plans) else None
             streamed = streamed if opens else set()
+            if opens:
+                self.require_reference(plans, stop_after)
         wanted = {name: file for name, file in files.items() if name not in streamed}
         folder = fetch(place, wanted, self.store, self.listen)
         return Origin(folder, files, self.planner.layout, place.where, opens)
+
+    def require_reference(self, plans: Sequence[TargetPlan], stop_after: str) -> None:
+        """Refuse to stream for hours what could not be judged in the end.
+
+        Raises:
+            CannotHereError: The source must be asked, and there is no room for all of it.
+        """
+        asks = any(reference_answers(plan, self.store) is None for plan in plans)
+        if not asks or STAGES.index(stop_after) < STAGES.index("validate"):
+            return
+        size, left = plans[0].source_bytes, self.free() - sum(plan.result_bytes for plan in plans)
+        if left < size:
+            raise CannotHereError(
+                f"The weights are streamed, but to judge the result the source itself must answer the prompts, and "
+                f"its {human_size(size)} do not fit beside the result: the disk has {human_size(self.free())} left.",
+                where=str(self.home),
+                remedy="End with --stop-after quantize; or put the answers of a machine that has room, its folder "
+                "store/reference, into this home.",
+            )
+
+    def free(self) -> int:
+        """Return the bytes that are left on the disk of the home."""
+        with disk_errors(self.home):
+            self.home.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.home).free
 
     def streams(self, plans: Sequence[TargetPlan]) -> bool:
         """Return whether weights come from the Hub as they are read: as asked, or because the disk is too small."""
         if self.stream:
             return True
-        self.home.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.home).free
+        free = self.free()
         results = sum(plan.result_bytes for plan in plans)
         missing = plans[0].source_bytes + results > free
         if missing and results < free:
@@ -309,14 +335,22 @@ class Run:
         return self.engine.asked(self.plan)
 
     def reference(self, origin: Origin) -> Path:
-        """Return the folder of the whole source, to be asked; of a streamed one only where its answers are not known.
+        """Return the folder of the whole source under plain names, to be asked; one that was streamed comes now.
+
+        Where its answers are known nobody looks into it.
 
         Raises:
             CannotHereError: The disk has no room for it.
         """
-        if origin.remote is None or reference_answers(self.plan, self.engine.store):
+        store = self.engine.store
+        if reference_answers(self.plan, store):
             return origin.folder
-        return fetch(self.engine.place, self.plan.files, self.engine.store, self.engine.listen)
+        if origin.remote is not None:
+            origin = replace(origin, folder=fetch(self.engine.place, self.plan.files, store, self.engine.listen))
+        if all(name == source for name, source in origin.layout.published.items()):
+            return origin.folder
+        files = {name: file.model_dump(mode="json") for name, file in self.plan.files.items()}
+        return store.make("plain", digest_of(files), lambda folder: origin.put({}, folder))
 
     def judges(self) -> dict[str, Path]:
         """Return the folders of the models that judge, fetched where they are on a Hub."""
