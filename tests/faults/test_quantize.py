@@ -81,6 +81,24 @@ def test_a_recipe_streamed_makes_the_checkpoint_of_one_that_was_fetched(ready_de
     assert not (source / WEIGHTS).exists()
 
 
+def test_a_variant_is_judged_and_made_under_plain_names(ready_desk: Desk, source: Path) -> None:
+    (plain,) = (ready_desk.home / "store" / "checkpoint").iterdir()
+    want = contents(plain)
+    varied = ready_desk.folder / "varied"
+    shutil.copytree(source, varied)
+    for path in [*varied.glob("*/*.safetensors")]:
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    recipe = ready_desk.recipe(source={"path": "varied", "variant": "fp16"})
+    done = ready_desk.publish("run", recipe, "--hub", "local", "--stop-after", "validate")
+    assert done.code == 0, done.err
+    made = [contents(folder) for folder in (ready_desk.home / "store" / "checkpoint").iterdir()]
+    assert len(made) == 2
+    for found in made:
+        found.pop("publish/quantization.json")  # it names the files that were read
+    want.pop("publish/quantization.json")
+    assert made == [want, want]
+
+
 def test_bytes_that_the_hub_damages_on_the_way_are_refused(desk: Desk, same: Same) -> None:
     tree = {path.name: path for path in (desk.shelf.root / "objects" / "sha256").rglob("*") if path.is_file()}
     largest = max(tree.values(), key=lambda path: path.stat().st_size)
