@@ -101,12 +101,9 @@ def say(question: Question) -> dict[str, Any]:
     except Refusal as refusal:
         return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
     except ImportError as error:
-        remedy = "Install the backend's extra, for example pip install 'quantpress[all]'."
-        return {
-            "error": "environment",
-            "what": f"A library is missing or broken: {first_line(error)}",
-            "remedy": remedy,
-        }
+        what = f"A library that {question.class_name} needs is missing or broken: {first_line(error)}"
+        remedy = "Install it (pip install 'quantpress[all]' brings every backend), or leave this component out."
+        return {"error": "environment", "what": what, "remedy": remedy}
     except Exception as error:  # the libraries' own code, of any class; other questions still want their answers
         what = f"{question.library} failed on {question.class_name}: {type(error).__name__}: {first_line(error)}"
         return {"error": "library", "what": what, "remedy": "Leave this component out of the target."}

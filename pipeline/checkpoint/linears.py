@@ -167,7 +167,11 @@ def ask_ahead(questions: list[Question], answers: Path) -> None:
     unknown = {place_of(question, answers): question for question in questions}
     unknown = {kept: question for kept, question in unknown.items() if not kept.exists()}
     if len(unknown) > 1:
-        for kept, said in zip(unknown, ask_library(list(unknown.values()), "the plan"), strict=True):
+        try:
+            told = ask_library(list(unknown.values()), "the plan")
+        except QuantizationError:  # one of them felled the process; asked alone, it is found out and the others answer
+            return
+        for kept, said in zip(unknown, told, strict=True):
             if "error" not in said:
                 _keep(said, kept)
 

@@ -2,7 +2,7 @@
 
 Run it from the repository's root, with the tests beside it on the path::
 
-    PYTHONPATH=tests python tests/families/sweep.py [diffusers|transformers] [--only PATTERN] [--skip PATTERN]
+    PYTHONPATH=tests python tests/families/sweep.py [diffusers|transformers] [--only PATTERN] [--keep]
 
 Stdout gets one JSON object: totals, and by class and scheme ``equal``, ``different``, ``refused`` (by us),
 ``library fails`` (its own load or save) or ``cannot be built``, each with the reason. Progress goes to stderr.
@@ -21,6 +21,8 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,32 @@ def judge(case: Case, said: dict[str, Any], out: Path) -> tuple[str, Any]:
     return ("different", found) if found else ("equal", None)
 
 
+def globs(said: dict[str, Any]) -> list[str]:
+    """Return what a recipe might keep of a component: one module, all of a name, and a whole container."""
+    taken = [name.removesuffix(".weight") for name in weights_of(said)]
+    if len(taken) < 2:
+        return []
+    return [taken[0], f"*{taken[len(taken) // 2].rpartition('.')[2]}", taken[-1].rpartition(".")[0] or taken[-1]]
+
+
+def weights_of(said: dict[str, Any]) -> list[str]:
+    """Return the model's weights that an answer quantizes."""
+    return [part["parameter"] for part in said.get("conversions", {}).values() if part["quantized"]]
+
+
+def judge_keep(case: Case, said: dict[str, Any], default: dict[str, Any], out: Path) -> tuple[str, Any]:
+    """Hold an answer with ``keep`` against the pattern and the library."""
+    (glob,) = case.keep
+    modules = {name.removesuffix(".weight") for name in weights_of(default)}
+    named = {name for name in modules if fnmatchcase(name, glob) or fnmatchcase(name, f"{glob}.*")}
+    if "error" in said:
+        return "refused", [glob, said["what"]]
+    if {name.removesuffix(".weight") for name in weights_of(said)} != modules - named:
+        return "different", f"{glob} keeps other modules than it names"
+    verdict, why = judge(case, said, out)
+    return verdict, [glob, why]
+
+
 def ask_all(cases: list[Case]) -> list[dict[str, Any]]:
     """Ask about all cases in one child; where it falls, about each in its own."""
     try:
@@ -86,7 +114,18 @@ def ask_all(cases: list[Case]) -> list[dict[str, Any]]:
         return [ask_all([case])[0] for case in cases]
 
 
-def sweep(library: str, only: str, skip: str, dtype: str) -> dict[str, Any]:
+def judged(cases: list[Case], out: Path, *, keep: bool) -> Iterator[tuple[Case, tuple[str, Any]]]:
+    """Yield what came of every case, or with ``keep`` of three patterns on each."""
+    defaults = dict(zip(cases, ask_all(cases) if cases else [], strict=True))
+    kept = [replace(case, keep=(glob,)) for case, said in defaults.items() for glob in globs(said) if keep]
+    answers = dict(zip(kept, ask_all(kept), strict=True)) if kept else {} if keep else defaults
+    for case, said in answers.items():
+        default = defaults[replace(case, keep=())]
+        yield case, judge_keep(case, said, default, out) if keep else judge(case, said, out)
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def sweep(library: str, only: str, skip: str, dtype: str, *, keep: bool) -> dict[str, Any]:
     """Return what came of every class of a library."""
     rows: dict[str, Any] = {}
     chosen = [pair for pair in SOURCES[library].classes() if re.search(only, pair[0]) and not re.search(skip, pair[0])]
@@ -95,11 +134,8 @@ def sweep(library: str, only: str, skip: str, dtype: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as root:
             families = list(saved(library, batch, Path(root), rows))
             cases = [Case(family, scheme, dtype) for family in families for scheme in SCHEMES[library]]
-            for case, said in zip(cases, ask_all(cases) if cases else [], strict=True):
-                out = Path(root) / "out"
-                verdict = judge(case, said, out)
-                rows.setdefault(case.family.name, {})[case.scheme] = verdict
-                shutil.rmtree(out, ignore_errors=True)
+            for case, verdict in judged(cases, Path(root) / "out", keep=keep):
+                rows.setdefault(case.family.name, {})["-".join((case.scheme, *case.keep))] = verdict
                 if verdict[0] == "different":
                     sys.stderr.write(f"{case} {verdict}\n")
         gc.collect()
@@ -114,6 +150,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--skip", default="^$")
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--keep", action="store_true", help="keep three patterns of each in turn")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     import diffusers
@@ -123,7 +160,10 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with contextlib.redirect_stdout(sys.stderr):
-        rows = {name: sweep(name, asked.only, asked.skip, asked.dtype) for name in asked.libraries or SOURCES}
+        rows = {
+            name: sweep(name, asked.only, asked.skip, asked.dtype, keep=asked.keep)
+            for name in asked.libraries or SOURCES
+        }
     totals = {
         library: Counter(
             "cannot be built" if "built" in row else row[scheme][0] for row in found.values() for scheme in row

@@ -34,7 +34,21 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "AutoformerConfig": {"prediction_length": 4},
     "InformerConfig": {"prediction_length": 4},
     "TimeSeriesTransformerConfig": {"prediction_length": 4},
+    "ChameleonConfig": {"vocabulary_map": {"<image>": 3}},
+    "Cosmos3EdgeTextConfig": {"head_dim": 128},
+    "Dots1Config": {"n_routed_experts": 4, "n_shared_experts": 1},
+    "Emu3Config": {"vocabulary_map": {"<image>": 3}},
+    "Ernie4_5_VLMoeTextConfig": {"hidden_size": 256, "num_attention_heads": 2, "num_key_value_heads": 1},
     "EsmConfig": {"vocab_size": 33, "pad_token_id": 1},
+    "GPTNeoConfig": {"attention_types": [[["global", "local"], 1]]},
+    "Glm5NextTextConfig": {"num_key_value_heads": 4},
+    "HunYuanDenseV1Config": {"head_dim": 16},
+    "HunYuanMoEV1Config": {"head_dim": 16},
+    "HunYuanVLTextConfig": {"head_dim": 16},
+    "Lfm2MoeConfig": {"layer_types": ["conv", "full_attention"]},
+    "MinistralConfig": {"head_dim": 16},
+    "NemotronConfig": {"num_key_value_heads": 2},
+    "Zamba2Config": {"layers_block_type": ["mamba", "hybrid"]},
 }
 
 
