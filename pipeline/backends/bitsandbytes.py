@@ -158,7 +158,9 @@ class Blocks:
 
     def finish(self) -> Finished:
         """Return the absmax, the levels, and the state as JSON; quantized absmax values with levels of their own."""
-        absmax, nested, said_of = self._absmax.get(), {}, state(self._scheme, self._shape, self._dtype)
+        absmax: Array = self._absmax.get()
+        nested: dict[str, Array] = {}
+        said_of = state(self._scheme, self._shape, self._dtype)
         if self._options["double_quant"]:
             from pipeline.kernels.nested import quantize_nested
 
@@ -166,7 +168,7 @@ class Blocks:
             absmax, nested = made.codes, {"nested_absmax": made.absmax, "nested_quant_map": dynamic_levels()}
             said_of |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": made.offset}
             self._errors.note(NESTED, made.noise, 0)
-        said = {
+        said: dict[str, Array] = {
             "absmax": absmax,
             "quant_map": codebook(self._scheme).by_code,
             f"quant_state.bitsandbytes__{self._scheme}": np.frombuffer(json.dumps(said_of).encode(), np.uint8),

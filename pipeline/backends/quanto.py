@@ -87,7 +87,7 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     return Packed({f"{module}{part}": value.contiguous() for part, value in linear.state_dict().items()})
 
 
-def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:
+def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:  # noqa: ARG001
     """Return our own packing of a weight; there is none where quanto itself fails."""
     rows, columns = shape
     if BITS[scheme] == 8:
@@ -115,11 +115,27 @@ class WholeRows(Rows):
     """Rows of int8 or float8 with a scale in the weight's dtype."""
 
     def __init__(self, scheme: str, name: str, shape: tuple[int, ...], dtype: str) -> None:
-        from pipeline.kernels import rows
+        from pipeline.kernels import rows as kernels
 
         self._ones = activations(name, dtype)
-        kernel, codes = (rows.pack_quanto_int8, np.int8) if scheme == "int8" else (rows.pack_quanto_float8, np.uint8)
+        kernel, codes = (
+            (kernels.pack_quanto_int8, np.int8) if scheme == "int8" else (kernels.pack_quanto_float8, np.uint8)
+        )
         super().__init__(kernel, shape, (f"{name}._data", codes), (f"{name}._scale", NUMPY[dtype]))
+        rows, columns = shape
+        size = rows * columns
+        # torch works on 32 bfloat16 at a time: in what is left of the weight, the NaN of a row of zeros has no sign
+        # where it was made of what was left of a row.
+        left = min(size % 32, columns % 32) if columns >= 32 else size % 32
+        self._signed = size - left if scheme == "float8" and dtype == "bfloat16" else size
+
+    def pack(self, first: int, values: Array) -> list[Part]:
+        """Quantize whole rows."""
+        parts = super().pack(first, values)
+        ((_, _, codes),) = parts
+        left = codes[max(self._signed - first, 0) :]
+        left[left == 0xFF] = 0x7F
+        return parts
 
     def finish(self) -> Finished:
         """Return the scales."""

@@ -43,7 +43,8 @@ def pack_blocks(values: Values, book: Codebook, absmax: Floats, moments: Floats 
     if place < bits.size:
         rest = None if moments is None else moments[whole:]
         encode_ragged(bits[place:], book, absmax[whole:], rest, codes[place // 2 :], sums)
-    return sums.reshape(2, 8).sum(axis=1)
+    totals: Sums = sums.reshape(2, 8).sum(axis=1)
+    return totals
 
 
 @kernel

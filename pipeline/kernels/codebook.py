@@ -10,7 +10,7 @@ Machines without such an instruction run the same code as scalar loads.
 
 from __future__ import annotations
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -121,10 +121,10 @@ class _Search:
         for lanes in (8, 4, 2):  # of which the second half is added to the first
             places = [[*range(lanes // 2), *range(lanes, lanes + lanes // 2)]]
             places.append([place + lanes // 2 for place in places[0]])
-            low, high = (self.shuffled(*halves, chosen) for chosen in places)
+            low, high = (self.shuffled(halves[0], halves[1], chosen) for chosen in places)
             both = self.builder.fadd(low, high)
             halves = [self.shuffled(both, both, range(at, at + lanes // 2)) for at in (0, lanes // 2)]
-        self.store(self.moments, self.builder.mul(self.block, INT64(2)), self.shuffled(*halves, range(2)))
+        self.store(self.moments, self.builder.mul(self.block, INT64(2)), self.shuffled(halves[0], halves[1], range(2)))
 
     def add_weighted(self, place, squares):
         """Add 16 float32 sums to 8 float64 ones, in units of the weight."""

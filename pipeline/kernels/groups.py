@@ -43,9 +43,9 @@ def pack_groups(
         statistics[0, group] = narrow(widen(narrow(largest - smallest, like)) / steps[0], like)
         scale = widen(statistics[0, group])
         shift = midpoint_of(smallest, scale, like) if midpoint else -smallest
-        statistics[1, group] = narrow(shift, like) if shift == shift else NOT_A_NUMBER
+        statistics[1, group] = narrow(shift, like) if not np.isnan(shift) else NOT_A_NUMBER
         kept = widen(statistics[1, group])
-        if scale == 0 or scale == INFINITE:
+        if scale == INFINITE or np.float32(1) / scale == INFINITE:
             encode_degenerate(values[group], smallest, (scale, kept), steps, packed[group], sums)
         else:
             encode_group(values[group], smallest, (scale, kept), steps, packed[group], sums)
@@ -58,7 +58,8 @@ def range_of(group: Values) -> tuple[np.float32, np.float32]:
     for place in range(group.size):
         low = min(low, ordered(group[place]))
         high = max(high, ordered(group[place]))
-    smallest, largest = of_ordered(low), of_ordered(high)
+    smallest: np.float32 = of_ordered(low)
+    largest: np.float32 = of_ordered(high)
     # Zeros of both signs are equal: torch takes one of them, whose sign the shift shows.
     return zero_of(group) if smallest == 0 else smallest, zero_of(group) if largest == 0 else largest
 
@@ -69,19 +70,19 @@ def zero_of(group: Values) -> np.float32:
 
     They keep the later of two equal values where they work in vectors, the earlier one elsewhere.
     """
+    zero = ZERO
     lanes = 32 // group.itemsize
     chunk = REGISTERS * lanes
     chunks = group.size // chunk
-    for lane in range(lanes):
+    for place in range(group.size - 1, chunks * chunk - 1, -1):
+        value = widen(group[place])
+        zero = value if value == 0 else zero
+    for lane in range(lanes - 1, -1, -1):
         for register in range(REGISTERS):
             for number in range(chunks):
-                place = (chunks - 1 - number) * chunk + (REGISTERS - 1 - register) * lanes + lane
-                if widen(group[place]) == 0:
-                    return widen(group[place])
-    for place in range(chunks * chunk, group.size):
-        if widen(group[place]) == 0:
-            return widen(group[place])
-    return ZERO
+                value = widen(group[number * chunk + register * lanes + lane])
+                zero = value if value == 0 else zero
+    return zero
 
 
 @kernel
@@ -92,7 +93,8 @@ def midpoint_of(smallest: np.float32, scale: np.float32, like: Any) -> np.float3
     """
     half = widen(narrow(np.float32(8) * scale, like))
     middle = widen(narrow(smallest + half, like))
-    return half - middle
+    shift: np.float32 = half - middle
+    return shift
 
 
 @kernel
@@ -135,7 +137,7 @@ def encode_degenerate(
     for place in range(group.size):
         value = widen(group[place])
         quotient = widen(narrow(widen(narrow(value - smallest, like)) / scale, like))
-        code = nearest(min(max(quotient, ZERO), steps[0])) if quotient == quotient else ZERO  # 0 / 0 becomes 0
+        code = nearest(min(max(quotient, ZERO), steps[0])) if not np.isnan(quotient) else ZERO  # 0 / 0 becomes 0
         packed[place] |= np.uint8(code * steps[1])
         error = np.float64(value) - (np.float64(code) * np.float64(scale) - np.float64(kept[1]))
         sums[0] += error * error

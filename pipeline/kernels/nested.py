@@ -7,13 +7,15 @@ entries, and ``Tensor.mean`` of torch 2.13 on one thread, which adds in an order
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import kernel
 from pipeline.kernels.levels import SMALLEST, Floats, dynamic_levels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BLOCK = 256  # absmax values that share one of their own
 FINEST = np.float32(65535)  # the last entry of the table
@@ -105,7 +107,7 @@ def encode_nested(
             # One rounding, as of a fused multiply and add: float64 holds the product and the sum exactly.
             rounded = np.float32(np.float64(position) * np.float64(FINEST) + 0.5)
             # Not a number where the block's absmax is zero or has no finite inverse.
-            code = dynamic.table[np.int64(rounded if rounded == rounded else np.float32(0))]
+            code = dynamic.table[np.int64(np.float32(0) if np.isnan(rounded) else rounded)]
             codes[first + place] = code
             if value > 0:
                 stretch = np.float64(dynamic.levels[code] * largest + offset - value) / value
@@ -124,13 +126,8 @@ def cascade_sum(values: Floats, power: int) -> np.float32:
         values: One-dimensional.
         power: The logarithm of the number of registers that are added, rounded up.
     """
-    if values.size < REGISTER:  # four sums of single values, and what is left goes to the first
-        total = values[0]
-        for place in range(4, values.size):
-            total += values[place]
-        for place in range(1, min(4, values.size)):
-            total += values[place]
-        return total
+    if values.size < REGISTER:
+        return sum_of_few(values)
     sums = np.zeros((LEVELS, LANES), np.float32)
     step = max(4, power // LEVELS)
     size = values.size // LANES
@@ -148,16 +145,33 @@ def cascade_sum(values: Floats, power: int) -> np.float32:
     for level in range(1, LEVELS):
         for lane in range(LANES):
             sums[0, lane] += sums[level, lane]
-    end = size * LANES
-    while end + REGISTER <= values.size:
+    return sum_of_lanes(sums[0], values[size * LANES :])
+
+
+@kernel
+def sum_of_few(values: Floats) -> np.float32:
+    """Return the sum of less than a register: four sums begin with one value each, the first takes the others."""
+    total: np.float32 = values[0]
+    for place in range(4, values.size):
+        total += values[place]
+    for place in range(1, min(4, values.size)):
+        total += values[place]
+    return total
+
+
+@kernel
+def sum_of_lanes(lanes: Floats, left: Floats) -> np.float32:
+    """Return the sum of four registers and of values that did not fill them."""
+    end = 0
+    while end + REGISTER <= left.size:
         for lane in range(REGISTER):
-            sums[0, lane] += values[end + lane]
+            lanes[lane] += left[end + lane]
         end += REGISTER
     for lane in range(REGISTER, LANES):
-        sums[0, lane % REGISTER] += sums[0, lane]
+        lanes[lane % REGISTER] += lanes[lane]
     total = np.float32(0)
-    for place in range(end, values.size):
-        total += values[place]
+    for place in range(end, left.size):
+        total += left[place]
     for lane in range(REGISTER):
-        total += sums[0, lane]
+        total += lanes[lane]
     return total

@@ -36,6 +36,7 @@ HALF = np.int16(0)  # stands for its format, float16
 INT8 = (np.float32(-128), np.float32(127))
 FLOAT8 = np.float32(448)
 LARGEST, SIGN, NOT_A_NUMBER = np.uint8(0x7E), np.uint8(0x80), np.uint8(0xFF)  # of e4m3
+INFINITE = np.float32(np.inf)
 STEPS = np.float32(127.5)  # torchao halves the 255 steps between -128 and 127
 EPSILON = np.float32(2.0**-23)  # torchao's smallest scale: float32's eps, whatever the dtype
 PART = 4096  # columns whose squares are summed in float32 before they join the float64 sum
@@ -47,7 +48,8 @@ def absmax_of(row: Values) -> np.float32:
     largest = np.int32(0)
     for place in range(row.size):
         largest = max(largest, magnitude(row[place]))
-    return of_magnitude(largest, row[0])
+    absmax: np.float32 = of_magnitude(largest, row[0])
+    return absmax
 
 
 @kernel
@@ -74,9 +76,10 @@ def pack_bitsandbytes_int8(values: Values, scales: Scales, codes: NDArray[np.int
     for row in range(values.shape[0]):
         absmax = widen(narrow(absmax_of(values[row]), HALF))
         scales[row] = absmax
-        if absmax == 0 or absmax == np.float32(np.inf):  # beyond float16
+        if not 0 < absmax < INFINITE:  # beyond float16
             codes[row] = 0
             add_lost(values[row], sums)
+            sums[0] += absmax * 0  # zeros times infinity are read back
             continue
         inverse = (ONE / absmax) * np.float32(127)
         unit = np.float64(absmax) / 127
@@ -98,9 +101,14 @@ def pack_torchao_int8(values: Values, scales: Scales, codes: NDArray[np.int8], s
     """Quantize as ``Int8Tensor.from_hp`` does, symmetric: the scale is found in the weight's own dtype."""
     columns = values.shape[1]
     for row in range(values.shape[0]):
-        scale = max(widen(narrow(absmax_of(values[row]) / STEPS, values[0, 0])), EPSILON)
+        absmax = absmax_of(values[row])
+        scale = max(widen(narrow(absmax / STEPS, values[0, 0])), EPSILON)
         scales[row] = scale
         inverse = ONE / scale
+        if absmax * inverse <= np.float32(0.5):
+            codes[row] = 0
+            add_lost(values[row], sums)
+            continue
         unit = np.float64(scale)
         for part in range(-(-columns // PART)):
             noise = signal = np.float32(0)
@@ -165,16 +173,9 @@ def pack_quanto_float8(values: Values, scales: Scales, codes: NDArray[np.uint8],
 
 @kernel
 def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.uint8], sums: Sums) -> None:
-    """Encode the quotients of a row and its scale, rounded to the format of ``like`` first.
-
-    A row of zeros divides them by zero: its codes are NaN, which both libraries store, and its error is NaN too.
-    """
+    """Encode the quotients of a row and its scale, rounded to the format of ``like`` first."""
     if scale == 0:
-        for place in range(row.size):
-            value = widen(row[place])
-            codes[place] = LARGEST if value > 0 else LARGEST | SIGN if value < 0 else NOT_A_NUMBER
-        sums[0] = np.nan
-        sums[1] += sum_of_squares(row)
+        encode_without_scale(row, codes, sums)
         return
     unit = np.float64(scale)
     for part in range(-(-row.size // PART)):
@@ -188,3 +189,13 @@ def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.u
             signal = add_square(signal, scaled)
         sums[0] += noise * unit * unit
         sums[1] += signal * unit * unit
+
+
+@kernel
+def encode_without_scale(row: Values, codes: NDArray[np.uint8], sums: Sums) -> None:
+    """Encode a row whose scale is zero, as both libraries do: 0 / 0 is stored as NaN, and so is its error."""
+    for place in range(row.size):
+        value = np.float64(widen(row[place]))
+        codes[place] = LARGEST if value > 0 else LARGEST | SIGN if value < 0 else NOT_A_NUMBER
+        sums[0] += value * value if value != 0 else np.nan
+        sums[1] += value * value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def by_us(case: Case, weight: torch.Tensor, cuts: list[int] | None = None, turne
     values = as_values(weight)
     inner = {cut * packing.unit for cut in cuts or []}
     ends = sorted({0, values.size} | {cut for cut in inner if 0 < cut < values.size})
-    pieces = [slice(first, end) for first, end in zip(ends, ends[1:], strict=False)]
+    pieces = [slice(first, end) for first, end in pairwise(ends)]
     parts = [
         part for piece in (pieces[::-1] if turned else pieces) for part in packing.pack(piece.start, values[piece])
     ]

@@ -43,7 +43,7 @@ def on_bounds(scheme: str) -> Make:
 
 MAKERS: dict[str, Make] = {
     "normal": lambda random, size: random.standard_normal(size),
-    "zeros": lambda random, size: np.zeros(size),
+    "zeros": lambda _, size: np.zeros(size),
     "signed zeros": lambda random, size: np.where(random.random(size) < 0.5, 0.0, -0.0),
     "sparse": lambda random, size: np.abs(random.standard_normal(size)) * random.integers(0, 2, size)
     * np.where(random.random(size) < 0.5, 1, -0.0),
