@@ -70,7 +70,7 @@ class Store:
         return [self.root / stage / key for key in keys]
 
     def _build(self, stage: str, folders: Mapping[str, Path], build: Callable[[Mapping[str, Path]], None]) -> None:
-        with disk_errors(self.aside):
+        with disk_errors(next(iter(folders.values()))):
             for aside in folders.values():
                 aside.mkdir(parents=True, exist_ok=True)
             build(folders)
