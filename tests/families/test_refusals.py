@@ -88,6 +88,13 @@ BAD: dict[str, tuple[Wanted, Callable[[Question], Question], str, str]] = {
         "source",
         f"The tensor {Q_PROJ!r} is stored as I8, which transformers cannot take as a plain weight.",
     ),
+    "tensors that the library parts": (
+        Wanted("NomicBertModel", "nf4"),
+        lambda question: question,
+        "source",
+        "transformers merges or parts tensors to make 'layers.0.self_attn.k_proj' (one of 6) of NomicBertModel, "
+        "and cannot undo it once they are quantized.",
+    ),
     "quantized already": (
         LLAMA,
         lambda question: with_config(question, quantization_config={"quant_method": "gptq", "bits": 4}),
