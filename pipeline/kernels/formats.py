@@ -25,6 +25,7 @@ FLOAT = ir.FloatType()
 INT8 = ir.IntType(8)
 INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
+REORDERED = ["reassoc", "contract", "nsz"]
 
 
 def as_bits(values: NDArray[Any]) -> NDArray[Any]:
@@ -132,15 +133,25 @@ def nearest(typing, value):
 
 
 @intrinsic
-def add_square(typing, total, value):
-    """Return a float32 total with the square of a value added, in an order that the compiler may choose.
+def add(typing, total, term):
+    """Return a float64 sum in an order that the compiler may choose, without which the sum of a loop cannot vectorize.
 
-    Nothing that is published comes of it but the SQNR in a report, and only so can the sum of a loop vectorize.
+    Nothing that is published comes of it but the SQNR in a report.
     """
 
     def emit(context, builder, signature, arguments):
+        return builder.fadd(*arguments, flags=REORDERED)
+
+    return types.float64(types.float64, types.float64), emit
+
+
+@intrinsic
+def add_square(typing, total, value):
+    """Return a float32 total with the square of a value added, in an order that the compiler may choose; see `add`."""
+
+    def emit(context, builder, signature, arguments):
         square = builder.fmul(arguments[1], arguments[1], flags=["contract"])
-        return builder.fadd(arguments[0], square, flags=["reassoc", "contract", "nsz"])
+        return builder.fadd(arguments[0], square, flags=REORDERED)
 
     return types.float32(types.float32, types.float32), emit
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.kernels.compiling import kernel
+from pipeline.kernels.compiling import inner, kernel
 from pipeline.kernels.formats import add_square, narrow, nearest, of_ordered, ordered, widen
 
 Values = NDArray[Any]
 Packed = NDArray[np.uint8]
 Sums = NDArray[np.float64]
 
+TILE = 64  # groups whose range is found before any of them is encoded, so that neither loop waits for the other
 REGISTERS = 4  # that torch's amin and amax fill at once, of 32 bytes each
 ZERO, INFINITE = np.float32(0), np.float32(np.inf)
 NOT_A_NUMBER = np.uint16(0xFFFF)  # as torch makes bfloat16 of it, the only format in which it comes here
@@ -38,20 +39,27 @@ def pack_groups(
         sums: Squared errors and squared values, added to here.
     """
     like = values[0, 0]
-    for group in range(values.shape[0]):
-        smallest, largest = range_of(values[group])
-        statistics[0, group] = narrow(widen(narrow(largest - smallest, like)) / steps[0], like)
-        scale = widen(statistics[0, group])
-        shift = midpoint_of(smallest, scale, like) if midpoint else -smallest
-        statistics[1, group] = narrow(shift, like) if not np.isnan(shift) else NOT_A_NUMBER
-        kept = widen(statistics[1, group])
-        if scale == INFINITE or np.float32(1) / scale == INFINITE:
-            encode_degenerate(values[group], smallest, (scale, kept), steps, packed[group], sums)
-        else:
-            encode_group(values[group], smallest, (scale, kept), steps, packed[group], sums)
+    smallest = np.empty(TILE, np.float32)
+    # Counted from zero in steps of one: so the compiler knows that no index is negative, and loops vectorize.
+    for tile in range(-(-values.shape[0] // TILE)):
+        tiled = min(TILE, values.shape[0] - tile * TILE)
+        for number in range(tiled):
+            group = tile * TILE + number
+            smallest[number], largest = range_of(values[group])
+            statistics[0, group] = narrow(widen(narrow(largest - smallest[number], like)) / steps[0], like)
+            scale = widen(statistics[0, group])
+            shift = midpoint_of(smallest[number], scale, like) if midpoint else -smallest[number]
+            statistics[1, group] = narrow(shift, like) if not np.isnan(shift) else NOT_A_NUMBER
+        for number in range(tiled):
+            group = tile * TILE + number
+            kept = widen(statistics[0, group]), widen(statistics[1, group])
+            if kept[0] == INFINITE or np.float32(1) / kept[0] == INFINITE:
+                encode_degenerate(values[group], smallest[number], kept, steps, packed[group], sums)
+            else:
+                encode_group(values[group], smallest[number], kept, steps, packed[group], sums)
 
 
-@kernel
+@inner
 def range_of(group: Values) -> tuple[np.float32, np.float32]:
     """Return the smallest and the largest value of a group."""
     low = high = ordered(group[0])
@@ -64,7 +72,7 @@ def range_of(group: Values) -> tuple[np.float32, np.float32]:
     return zero_of(group) if smallest == 0 else smallest, zero_of(group) if largest == 0 else largest
 
 
-@kernel
+@inner
 def zero_of(group: Values) -> np.float32:
     """Return the zero that torch's amin and amax take, where zero is the smallest or the largest value of a group.
 
@@ -85,7 +93,7 @@ def zero_of(group: Values) -> np.float32:
     return zero
 
 
-@kernel
+@inner
 def midpoint_of(smallest: np.float32, scale: np.float32, like: Any) -> np.float32:
     """Return a shift as it is after torch's int4 kernel for the CPU, which keeps the middle of the range instead.
 
@@ -97,7 +105,7 @@ def midpoint_of(smallest: np.float32, scale: np.float32, like: Any) -> np.float3
     return shift
 
 
-@kernel
+@inner
 def encode_group(
     group: Values,
     smallest: np.float32,
@@ -123,7 +131,7 @@ def encode_group(
     sums[1] += signal * unit
 
 
-@kernel
+@inner
 def encode_degenerate(
     group: Values,
     smallest: np.float32,

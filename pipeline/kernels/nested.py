@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.kernels.compiling import kernel
+from pipeline.kernels.compiling import inner, kernel
+from pipeline.kernels.formats import add, magnitude, of_magnitude
 from pipeline.kernels.levels import SMALLEST, Floats, dynamic_levels
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BLOCK = 256  # absmax values that share one of their own
 FINEST = np.float32(65535)  # the last entry of the table
+DENORMAL = np.float32(2.0**-149)  # the smallest of float32
 REGISTER = 8  # float32 values that torch adds at once, even where there are larger registers
 LANES = 4 * REGISTER  # it fills four of them
 LEVELS = 4  # of partial sums; each takes over the one below after as many additions, so that rounding stays small
@@ -92,28 +94,38 @@ def encode_nested(
         The squared error that this adds to the weight's.
     """
     noise = 0.0
+    deviations, places = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     for block in range(nested.size):
         first = block * BLOCK
         count = min(BLOCK, absmax.size - first)
-        largest = np.float32(0)
+        largest = np.int32(0)
         for place in range(count):
-            largest = max(largest, abs(absmax[first + place] - offset))
-        nested[block] = largest
-        inverse = np.float32(1) / largest
+            deviations[place] = absmax[first + place] - offset
+            largest = max(largest, magnitude(deviations[place]))
+        nested[block] = of_magnitude(largest, absmax[0])
+        inverse = np.float32(1) / nested[block]
         for place in range(count):
-            value = absmax[first + place]
-            scaled = min(max((value - offset) * inverse, np.float32(-1)), np.float32(1))
-            position = (np.float32(1) + scaled) * np.float32(0.5)
+            position = (np.float32(1) + clamped(deviations[place] * inverse)) * np.float32(0.5)
             # One rounding, as of a fused multiply and add: float64 holds the product and the sum exactly.
             rounded = np.float32(np.float64(position) * np.float64(FINEST) + 0.5)
             # Not a number where the block's absmax is zero or has no finite inverse.
-            code = dynamic.table[np.int64(np.float32(0) if np.isnan(rounded) else rounded)]
+            places[place] = np.int32(np.float32(0) if np.isnan(rounded) else rounded)
+        for place in range(count):
+            code = dynamic.table[places[place]]
             codes[first + place] = code
-            if value > 0:
-                stretch = np.float64(dynamic.levels[code] * largest + offset - value) / value
-                squares = stretch * (stretch * moments[first + place, 1] - 2 * moments[first + place, 0])
-                noise += np.float64(max(value, SMALLEST)) ** 2 * squares
+            deviations[place] = dynamic.levels[code] * nested[block] + offset - absmax[first + place]
+        for place in range(count):
+            unit = max(absmax[first + place], SMALLEST)
+            added = np.float64(deviations[place]) * np.float64(unit / max(absmax[first + place], DENORMAL))
+            mixed, power = moments[first + place]
+            noise = add(noise, added * (added * power - 2 * np.float64(unit) * mixed))
     return noise
+
+
+@inner
+def clamped(value: np.float32) -> np.float32:
+    """Return a value of at most one, of either sign; NaN stays."""
+    return np.float32(-1) if value < -1 else np.float32(1) if value > 1 else value
 
 
 @kernel
@@ -148,7 +160,7 @@ def cascade_sum(values: Floats, power: int) -> np.float32:
     return sum_of_lanes(sums[0], values[size * LANES :])
 
 
-@kernel
+@inner
 def sum_of_few(values: Floats) -> np.float32:
     """Return the sum of less than a register: four sums begin with one value each, the first takes the others."""
     total: np.float32 = values[0]
@@ -159,7 +171,7 @@ def sum_of_few(values: Floats) -> np.float32:
     return total
 
 
-@kernel
+@inner
 def sum_of_lanes(lanes: Floats, left: Floats) -> np.float32:
     """Return the sum of four registers and of values that did not fill them."""
     end = 0

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.kernels.compiling import kernel
+from pipeline.kernels.compiling import inner, kernel
 from pipeline.kernels.formats import (
     add_square,
     float8_code,
@@ -42,7 +42,7 @@ EPSILON = np.float32(2.0**-23)  # torchao's smallest scale: float32's eps, whate
 PART = 4096  # columns whose squares are summed in float32 before they join the float64 sum
 
 
-@kernel
+@inner
 def absmax_of(row: Values) -> np.float32:
     """Return the largest absolute value of a row."""
     largest = np.int32(0)
@@ -61,7 +61,7 @@ def sum_of_squares(row: Values) -> float:
     return total
 
 
-@kernel
+@inner
 def add_lost(row: Values, sums: Sums) -> None:
     """Count a row that comes back as zeros: its error is itself."""
     lost = sum_of_squares(row)
@@ -171,7 +171,7 @@ def pack_quanto_float8(values: Values, scales: Scales, codes: NDArray[np.uint8],
         encode_float8(values[row], widen(stored), like, codes[row], sums)
 
 
-@kernel
+@inner
 def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.uint8], sums: Sums) -> None:
     """Encode the quotients of a row and its scale, rounded to the format of ``like`` first."""
     if scale == 0:
@@ -191,7 +191,7 @@ def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.u
         sums[1] += signal * unit * unit
 
 
-@kernel
+@inner
 def encode_without_scale(row: Values, codes: NDArray[np.uint8], sums: Sums) -> None:
     """Encode a row whose scale is zero, as both libraries do: 0 / 0 is stored as NaN, and so is its error."""
     for place in range(row.size):
