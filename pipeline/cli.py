@@ -169,6 +169,7 @@ def quantize(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A folder or a repository: a pipeline or a component.")
     ],
+    *,
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     backend: Annotated[str, typer.Option("--backend", help="The quantization library.")],
     scheme: Annotated[str, typer.Option("--scheme", help="What it is asked to do.")],

@@ -134,7 +134,8 @@ def values_of(segment: Segment, content: memoryview, where: str) -> Any:
     held = held if held.flags.aligned else held.copy()
     if dtype in FLOATS and (bad := non_finite(held, dtype)):
         raise SourceError(
-            f"Tensor {segment.name!r} holds NaN or Inf in at least {bad} of its values, which would ruin whole blocks or rows.",
+            f"Tensor {segment.name!r} holds NaN or Inf in at least {bad} of its values, "
+            "which would ruin whole blocks or rows.",
             where=where,
             remedy="Ask the source's publisher to repair it, or pin a commit from before.",
         )
