@@ -85,32 +85,54 @@ Tensors = dict[str, tuple[str, tuple[int, ...], bytes]]
 """Safetensors dtype, shape and content by name."""
 
 
-def as_answered(case: Case, answer: Answer) -> Tensors:
-    """Return the tensors that the answer leads to."""
+@dataclass
+class Written:
+    """What a component was made into."""
+
+    tensors: Tensors
+    metadata: dict[str, Any]
+    config: dict[str, Any]
+
+
+def as_answered(case: Case, answer: Answer) -> Written:
+    """Return what the answer leads to."""
     from safetensors.torch import load_file
 
-    found: Tensors = {}
     source = load_file(case.family.weights)
+    tensors: Tensors = {}
+    described: dict[str, str] = {}
     for name, conversion in answer.conversions.items():
-        found |= made_of(case, name, conversion, source[name])
-    return found
+        tensors |= made_of(case, name, conversion, source[name], described)
+    metadata = case.backend.metadata(list(answer.parameters), described)
+    return Written(tensors, canonical(metadata), json.loads(answer.config))
 
 
-def made_of(case: Case, name: str, conversion: Conversion, tensor: Any) -> Tensors:
+def made_of(case: Case, name: str, conversion: Conversion, tensor: Any, described: dict[str, str]) -> Tensors:
     """Return what becomes of one tensor, and hold the backend's layout against what it packs."""
     import torch
 
-    tensor = tensor.to(getattr(torch, conversion.dtype)) if hasattr(torch, conversion.dtype) else tensor
-    written = conversion.written or name
+    tensor = tensor.to(getattr(torch, conversion.dtype))
+    written, scheme = conversion.written or name, SCHEMES[case.scheme][1]
     if not conversion.quantized:
         return {written: facts(tensor)}
     tensor = tensor.T if conversion.transposed else tensor
-    packed = case.backend.pack(SCHEMES[case.scheme][1], case.options, written, tensor).tensors
-    made = {key: facts(value) for key, value in packed.items()}
-    laid = case.backend.layout(SCHEMES[case.scheme][1], case.options, written, tuple(tensor.shape), conversion.dtype)
+    packed = case.backend.pack(scheme, case.options, written, tensor)
+    if packed.metadata is not None:
+        described[conversion.parameter] = packed.metadata
+    made = {key: facts(value) for key, value in packed.tensors.items()}
+    laid = case.backend.layout(scheme, case.options, written, tuple(tensor.shape), conversion.dtype)
     planned = {key: (dtype, shape or made[key][1]) for key, (dtype, shape) in laid.items()}
-    assert planned == {key: fact[:2] for key, fact in made.items()}, (planned, {k: v[:2] for k, v in made.items()})
+    assert planned == {key: fact[:2] for key, fact in made.items()}
     return made
+
+
+def canonical(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return a header's metadata without the one thing that torchao writes in a random order."""
+    read = {name: json.loads(text) if text[:1] in "[{" else text for name, text in metadata.items()}
+    for entry in read.values():
+        if isinstance(entry, dict) and "_tensor_data_names" in entry:
+            entry["_tensor_data_names"].sort()
+    return read
 
 
 def facts(tensor: Any) -> tuple[str, tuple[int, ...], bytes]:
@@ -121,28 +143,29 @@ def facts(tensor: Any) -> tuple[str, tuple[int, ...], bytes]:
     return STORED[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape), content
 
 
-def by_library(case: Case, answer: Answer | None, out: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Return the tensors and the config that the library itself writes.
+def by_library(case: Case, answer: Answer | None, out: Path) -> Written:
+    """Return what the library itself writes.
 
     Raises:
         Exception: Whatever the library raises on its own path.
     """
     import torch
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    package = __import__(case.family.library)
     settings = case.configuration
     if case.keep and answer:
         settings[case.backend.SKIP["key"]] = asked_to_skip(case, answer)
     dtype = {"torch_dtype" if case.family.library == "diffusers" else "dtype": getattr(torch, case.dtype)}
     place = {"device_map": "cpu"} if SCHEMES[case.scheme][0] == "bitsandbytes" else {}
     config = library_config(case.family.library, settings)
-    cls = getattr(package, case.family.name)
+    cls = getattr(__import__(case.family.library), case.family.name)
     model = cls.from_pretrained(case.family.folder, quantization_config=config, **dtype, **place)
     model.save_pretrained(out)
-    files = sorted(out.glob("*.safetensors"))
-    tensors = {name: facts(value) for file in files for name, value in load_file(file).items()}
-    return tensors, json.loads((out / "config.json").read_text())
+    (weights,) = out.glob("*.safetensors")
+    with safe_open(weights, "pt") as file:
+        tensors = {name: facts(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        metadata = canonical(file.metadata() or {})
+    return Written(tensors, metadata, json.loads((out / "config.json").read_text()))
 
 
 def asked_to_skip(case: Case, answer: Answer) -> list[str]:
@@ -167,8 +190,17 @@ def library_config(library: str, settings: dict[str, Any]) -> Any:
     return DiffusersAutoQuantizer.from_dict(settings)
 
 
-def differences(ours: Tensors, theirs: Tensors) -> list[str]:
-    """Return what two sets of tensors differ in, the first few of each kind."""
+def differences(ours: Written, theirs: Written) -> list[str]:
+    """Return what two results differ in, the first few of each kind; the path that was loaded from is left out."""
+    return [
+        *of_tensors(ours.tensors, theirs.tensors),
+        *of_keys("metadata", ours.metadata, theirs.metadata),
+        *of_keys("config", ours.config, {key: value for key, value in theirs.config.items() if key != "_name_or_path"}),
+    ]
+
+
+def of_tensors(ours: Tensors, theirs: Tensors) -> list[str]:
+    """Return what two sets of tensors differ in."""
     found = [f"only ours: {name}" for name in sorted(ours.keys() - theirs.keys())[:3]]
     found += [f"only theirs: {name}" for name in sorted(theirs.keys() - ours.keys())[:3]]
     both = sorted(ours.keys() & theirs.keys())
@@ -178,13 +210,11 @@ def differences(ours: Tensors, theirs: Tensors) -> list[str]:
     return found + [f"{name}: other content" for name in content[:3]]
 
 
-def config_differences(ours: str, theirs: Mapping[str, Any]) -> list[str]:
-    """Return the keys in which two configs differ; the path that the library loaded from is left out."""
-    mine = json.loads(ours)
-    keys = (mine.keys() | theirs.keys()) - {"_name_or_path"}
+def of_keys(where: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two mappings differ."""
     missing = object()
     return [
-        f"config.{key}: {mine.get(key, '-')!r} is {theirs.get(key, '-')!r} there"
-        for key in sorted(keys)
-        if mine.get(key, missing) != theirs.get(key, missing)
-    ]
+        f"{where}.{key}: {ours.get(key, '-')!r} is {theirs.get(key, '-')!r} there"
+        for key in sorted(ours.keys() | theirs.keys())
+        if ours.get(key, missing) != theirs.get(key, missing)
+    ][:3]

@@ -63,7 +63,7 @@ def judge(case: Case, said: dict[str, Any], out: Path) -> tuple[str, Any]:
     """Compare an answer with what the library does."""
     answer = None if "error" in said else linears.Answer.model_validate(said)
     try:
-        theirs, config = comparing.by_library(case, answer, out)
+        theirs = comparing.by_library(case, answer, out)
     except Exception as error:
         return "library fails", [first_line(error), said.get("what", "we answer")]
     if answer is None:
@@ -72,7 +72,6 @@ def judge(case: Case, said: dict[str, Any], out: Path) -> tuple[str, Any]:
         found = comparing.differences(comparing.as_answered(case, answer), theirs)
     except Exception as error:
         return "different", first_line(error)
-    found += comparing.config_differences(answer.config, config)
     if not found and not any(conversion.quantized for conversion in answer.conversions.values()):
         return "equal", "nothing quantized"
     return ("different", found) if found else ("equal", None)
