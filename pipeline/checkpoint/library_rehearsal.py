@@ -94,7 +94,7 @@ def load(question: Question, model: Any, sources: Sources) -> set[str]:
     settings = LoadStateDictConfig(device_map={"": "meta"}, dtype=dtype, weight_mapping=mapping)
     said, _ = convert_and_load_state_dict_in_model(model, empty, settings, None)
     for name, stored, wanted in sorted(said.mismatched_keys):
-        refuse_shape(question, sources[name][0], tuple(stored), tuple(wanted))
+        refuse_shape(question, sources.get(name, [name])[0], tuple(stored), tuple(wanted))
     for name, reason in said.conversion_errors.items():
         what = f"transformers cannot put together {name!r} of {question.class_name}: {reason.strip().splitlines()[-1]}."
         raise Refusal("source", what, UNFIT)
@@ -190,13 +190,10 @@ def name_pieces(question: Question, prepared: Prepared, model: Any, places: dict
     pieces = {name.removesuffix("weight") + piece: torch.empty(0, device="meta") for name in quantized}
     sources = {id(held): quantized[name.removesuffix(piece) + "weight"] for name, held in pieces.items()}
     for name, held in revert_weight_conversion(model, pieces).items():
-        source = sources.get(id(held), "")
-        place = places.get(source)
-        if (
-            place is None
-            or not name.endswith(piece)
-            or (method != "torchao" and name.removesuffix(piece) + "weight" != place.written)
-        ):
+        place = places[sources[id(held)]]
+        weight = name.removesuffix(piece) + "weight"
+        alike = method == "torchao" or weight == place.written  # torchao writes pieces only, the others codes as weight
+        if not name.endswith(piece) or not alike:
             what = f"transformers would write the scales of {question.class_name} as {name!r}, apart from their codes."
             raise Refusal("library", what, "Choose another backend or scheme for this component.")
-        places[source] = Place(place.parameter, name.removesuffix(piece) + "weight")
+        places[sources[id(held)]] = Place(place.parameter, weight)

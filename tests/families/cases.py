@@ -34,6 +34,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "LlamaForCausalLM": "bfloat16",
         "MistralModel": "bfloat16",
         "MixtralForCausalLM": "bfloat16",  # experts merged on loading, parted on saving
+        "PhimoeModel": "bfloat16",  # the router's pieces are not renamed with its weight
         "Qwen2VLForConditionalGeneration": "bfloat16",
         "Qwen3ForCausalLM": "bfloat16",
         "Qwen3MoeForCausalLM": "bfloat16",

@@ -11,7 +11,9 @@ from families import comparing
 from families.cases import Wanted
 from families.comparing import Case, Family
 
+from pipeline.checkpoint import linears
 from pipeline.checkpoint.linears import ERRORS, Answer, Question, TensorHeader, ask_library
+from pipeline.errors import QuantizationError
 
 LLAMA = Wanted("LlamaForCausalLM", "nf4")
 UNET = Wanted("UNet2DConditionModel", "torchao")
@@ -134,6 +136,17 @@ def test_a_bad_component_is_refused_by_name(bad: str, refusals: dict[str, dict[s
 
 def test_a_question_that_fails_costs_no_other_its_answer(refusals: dict[str, dict[str, Any]]) -> None:
     assert Answer.model_validate(refusals["good"]).conversions
+
+
+def test_a_process_that_falls_leaves_its_questions_to_be_asked_alone(
+    monkeypatch: pytest.MonkeyPatch, case_of: Callable[[Wanted], Case], tmp_path: Path
+) -> None:
+    def fall(questions: list[Question], where: str) -> list[dict[str, Any]]:
+        raise QuantizationError("The libraries could not be asked.")
+
+    monkeypatch.setattr(linears, "ask_library", fall)
+    linears.ask_ahead([case_of(LLAMA).question(), case_of(UNET).question()], tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def resaved(family: Family, root: Path, rename: Callable[[dict[str, Any]], dict[str, Any]]) -> Family:
