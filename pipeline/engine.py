@@ -87,7 +87,8 @@ class Engine:
         source = self.loaded.recipe.source
         if isinstance(source, HubSource):
             return self.repository(source.repo, source.revision)
-        return Folder(self.loaded.resolve(source.path))
+        path = self.loaded.resolve(source.path).resolve()
+        return Folder(path, memory=self.home / "digests" / f"{digest_of(str(path))}.json")
 
     @cached_property
     def planner(self) -> Planner:

@@ -10,11 +10,12 @@ from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.checkpoint.digests import digests
 from pipeline.checkpoint.safetensors import Slot, parse_header
 from pipeline.checkpoint.shards import WEIGHTS_NAME, read_index
 from pipeline.checkpoint.variants import INDEX_FILE, index_files, plain_name, variants_among, weights_file
 from pipeline.errors import SourceError
-from pipeline.files import ListedFile, files_under, safe_relative, sha256_file
+from pipeline.files import ListedFile, files_under, safe_relative
 
 SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, tokenizers, schedulers, chat templates
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
@@ -46,21 +47,21 @@ class Folder:
         path: The folder.
         hashed: Whether every file is read for its digest; without it a file is known by its size alone, until somebody
             who reads it anyway hashes it.
+        memory: A file that remembers digests between runs.
 
     Raises:
         SourceError: The folder is not there or holds links.
     """
 
-    def __init__(self, path: Path, *, hashed: bool = True) -> None:
+    def __init__(self, path: Path, *, hashed: bool = True, memory: Path | None = None) -> None:
         if not path.is_dir():
             raise SourceError("There is no such folder.", where=str(path), remedy="Correct the source of the recipe.")
         self.path = path
         self.where = str(path)
+        found = {file.relative_to(path).as_posix(): file for file in files_under(path)}
+        known = digests(found, memory) if hashed else {}
         self.files: Mapping[str, ListedFile] = {
-            file.relative_to(path).as_posix(): ListedFile(
-                size=file.stat().st_size, sha256=sha256_file(file) if hashed else None
-            )
-            for file in files_under(path)
+            name: ListedFile(size=file.stat().st_size, sha256=known.get(name)) for name, file in found.items()
         }
 
     def read(self, name: str, offset: int, length: int) -> bytes:

@@ -1,0 +1,52 @@
+"""A file is read for its digest once, and again when anything about it changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.checkpoint.layout import Folder
+from pipeline.errors import SourceError
+from pipeline.files import sha256_file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "folder"
+    (made / "part").mkdir(parents=True)
+    (made / "part" / "a").write_bytes(b"a" * 10_000)
+    (made / "b").write_bytes(b"")
+    return made
+
+
+def found(folder: Path, memory: Path | None) -> dict[str, str | None]:
+    return {name: file.sha256 for name, file in Folder(folder, memory=memory).files.items()}
+
+
+def test_digests_are_those_of_the_files(folder: Path, tmp_path: Path) -> None:
+    want = {name: sha256_file(folder / name) for name in ("b", "part/a")}
+    assert found(folder, None) == want
+    assert [found(folder, tmp_path / "memory") for _ in range(2)] == [want, want]
+
+
+def test_a_file_is_not_read_again_until_it_changes(folder: Path, tmp_path: Path) -> None:
+    memory, path = tmp_path / "memory", folder / "part" / "a"
+    before = found(folder, memory)
+    memory.write_bytes(memory.read_bytes().replace(str(before["b"]).encode(), b"0" * 64))
+    assert found(folder, memory)["b"] == "0" * 64  # what was remembered is believed
+    state = path.stat()
+    path.write_bytes(b"b" * 10_000)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # same size, same time of change
+    assert found(folder, memory)["part/a"] == sha256_file(path)
+
+
+def test_a_memory_that_cannot_be_read_is_made_anew(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "memory").write_bytes(b"{")
+    assert found(folder, tmp_path / "memory") == found(folder, None)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such folder"):
+        Folder(tmp_path / "none", memory=tmp_path / "memory")
