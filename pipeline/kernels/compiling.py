@@ -52,7 +52,7 @@ def _begin_without_blas() -> None:
     """Let numba find no BLAS: it looks for scipy's when it starts, for 0.2 seconds, and no kernel calls it."""
     blas = "scipy.linalg.cython_blas"
     if blas not in sys.modules:
-        sys.modules[blas] = None  # type: ignore[assignment]  what makes an import fail at once
+        sys.modules[blas] = None  # type: ignore[assignment] # an import of it fails at once
         try:
             importlib.import_module("numba.np.arraymath")
         finally:
