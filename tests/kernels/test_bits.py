@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernels.cases import CASES, DTYPES, Case, as_bytes, as_values, assert_equal, by_library, by_us
+from kernels.cases import CASES, DTYPES, NAME, Case, as_bytes, as_values, assert_equal, by_library, by_us
 from kernels.weights import any_bits, weights
 from numpy.typing import NDArray
 
@@ -103,6 +103,15 @@ def test_the_mean_of_absmax_values_is_torchs_on_one_thread() -> None:
         absmax = random.random(size, np.float32) * np.exp2(random.integers(-4, 4, size)).astype(np.float32)
         made = quantize_nested(absmax, np.zeros((size, 2), np.float32))
         assert made.offset == torch.from_numpy(absmax).mean().item(), size
+
+
+def test_codes_too_many_for_memory_are_packed_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.backends.packings.LARGE", 1)
+    case, weight = Case("quanto", "int4"), torch.from_numpy(np.random.default_rng(2).random((32, 256), np.float32))
+    result = by_us(case, weight, [3])
+    assert result is not None
+    assert isinstance(result.tensors[f"{NAME}._data._data"], np.memmap)
+    assert_equal(case, weight, result)
 
 
 def test_threads_never_fill_the_same_bytes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
