@@ -14,9 +14,10 @@ targets:
   torchao-int8: {transformer: {backend: torchao, scheme: int8-weight-only}}
   quanto-int8: {transformer: {backend: quanto, scheme: int8}}
 validation:
-  prompts: prompts.txt
+  prompts: prompts.jsonl
   seeds: [0]
   require: {size_ratio: {max: 1}}
+card: {template: text-to-image}
 """
 
 
@@ -29,6 +30,6 @@ def write_pipeline(folder: Path, transformer: Path) -> Path:
             (target / path.name).hardlink_to(path)
         index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
         (folder / "pipeline" / "model_index.json").write_text(json.dumps(index))
-        (folder / "prompts.txt").write_text("a picture\n")
+        (folder / "prompts.jsonl").write_text('{"prompt": "a picture"}\n')
         (folder / "recipe.yaml").write_text(RECIPE)
     return folder / "recipe.yaml"

@@ -76,7 +76,7 @@ def make_source(folder: Path, size: str) -> Path:
 
 
 def write_shard(path: Path, tensors: dict[str, Any]) -> None:
-    """Write tensors of normal values with a deviation of 0.02: one block of them, again and again from another place."""
+    """Write tensors of normal values with a deviation of 0.02: one block of them, each time from another place."""
     values = np.random.default_rng(0).normal(0, 0.02, 1 << 24).astype(np.float32)
     bits = (values.view(np.uint32) >> 16).astype(np.uint16)
     placed = place(tensors)

@@ -20,7 +20,7 @@ def tables(results: dict[str, Any]) -> str:
     machine = results["machine"]
     libraries = ", ".join(f"{name} {found}" for name, found in machine.items() if name not in ABOUT)
     lines = [
-        f"\nMachine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB of memory; "
+        f"\nMachine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB memory; "
         f"Python {machine['python']}, {libraries}.\n",
         "| what | ours, median | the other, median | ratio, median (all) | to reach | memory: ours, the other |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from math import prod
+from math import isnan, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -177,6 +177,13 @@ class Making:
             self.write(name, [(tensor, 0, content) for tensor, content in rest.tensors.items()])
             if rest.metadata is not None:
                 self._described[self.job.answer.conversions[name].parameter] = rest.metadata
+            if isnan(rest.noise):
+                raise QuantizationError(
+                    f"Tensor {name!r} would read back as NaN: a row or group of it is all zero or reaches too far, and "
+                    "the scheme has no scale for that.",
+                    where=self.job.out.name,
+                    remedy="Keep this module with keep: in the recipe, or choose another scheme.",
+                )
             if rest.signal or rest.noise:
                 self._ended.errors[name] = (rest.noise, rest.signal)
         self._left[shard.name].remove(name)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numba import njit
+
+from pipeline.kernels.compiling import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,7 @@ BITS: Final = {"F64": np.uint64, "F32": np.uint32, "F16": np.uint16, "BF16": np.
 VALUES: Final = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _largest(bits: NDArray[Any], mask: NDArray[Any]) -> Any:
     """Return the largest element without its sign; in the elements' own type, so that it runs at full width."""
     largest = bits[0] & mask[0]
@@ -28,13 +29,13 @@ def _largest(bits: NDArray[Any], mask: NDArray[Any]) -> Any:
     return largest
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _widen(bits: NDArray[np.uint16], out: NDArray[np.uint32]) -> None:
     for index in range(bits.size):
         out[index] = np.uint32(bits[index]) << np.uint32(16)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _narrow(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
     for index in range(bits.size):
         value = bits[index]

@@ -16,7 +16,7 @@ from pipeline.checkpoint.disk import LocalFile
 from pipeline.checkpoint.shards import Weights
 from pipeline.checkpoint.spans import WeightFile
 from pipeline.checkpoint.stream import stream
-from pipeline.errors import SourceError
+from pipeline.errors import QuantizationError, SourceError
 from pipeline.files import ListedFile, sha256_file
 
 
@@ -138,6 +138,23 @@ def test_a_tensor_that_cannot_be_cut_is_taken_whole(source: Callable[..., Any], 
 
     stream(made.files, [replace(job, packer=Whole())], quiet)
     assert same(read(tmp_path / "out"), expected(made))
+
+
+def test_a_weight_that_would_read_back_as_nan_is_refused_by_name(three: Any, tmp_path: Path) -> None:
+    job = three.job(tmp_path / "out")
+
+    class Ruining:
+        describes = True
+        describe, metadata = job.packer.describe, job.packer.metadata
+
+        def packing(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+            packing: Any = job.packer.packing(name, shape, dtype)
+            whole = packing.finish
+            packing.finish = lambda: replace(whole(), noise=float("nan") if name == "1.a.weight" else 1.0)
+            return packing
+
+    with pytest.raises(QuantizationError, match=r"out: Tensor '1\.a\.weight' would read back as NaN"):
+        stream(three.files, [replace(job, packer=Ruining())], quiet)
 
 
 def test_tensors_at_odd_places_are_read(source: Callable[..., Any], tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels.cases import CASES, DTYPES, NAME, Case, by_library, by_us
-from kernels.weights import weights
 from numpy.typing import NDArray
+from packing.cases import CASES, DTYPES, NAME, Case, by_library, by_us
+from packing.weights import weights
 
 Tensors = Mapping[str, torch.Tensor]
 Floats = NDArray[np.float64]

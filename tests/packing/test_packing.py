@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kernels.cases import CASES, DTYPES, NAME, Case
+from packing.cases import CASES, DTYPES, NAME, Case
 
 from pipeline.backends import BACKENDS
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernels.cases import CASES, DTYPES, NAME, Case, as_bytes, as_values, assert_equal, by_library, by_us
-from kernels.weights import any_bits, weights
 from numpy.typing import NDArray
+from packing.cases import CASES, DTYPES, NAME, Case, as_bytes, as_values, assert_equal, by_library, by_us
+from packing.weights import any_bits, weights
 
 from pipeline.kernels.levels import codebook
 from pipeline.kernels.nested import quantize_nested
