@@ -20,7 +20,7 @@ from pipeline.hub.client import Repository
 from pipeline.plan import Asked, lay_out_result, question_of
 from pipeline.recipe import Quantization
 from pipeline.stages.fetch import fetch
-from pipeline.stages.quantize import Origin, Result, make, measured
+from pipeline.stages.quantize import Origin, Result, make, measured, warm
 from pipeline.store import Store
 
 AUTOENCODERS = ("Autoencoder", "VQModel", "ConsistencyDecoderVAE")
@@ -74,6 +74,7 @@ def quantize_source(
         )
     require(BACKENDS[order.quantization.backend], order.quantization.scheme)
     require_device(order.device)
+    warm([order.quantization])
     parts = consult(place, layout, order, home / "answers")
     aside = Store(out.parent / f".{out.name}.making")
 

@@ -219,9 +219,19 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
 
 
 def lay_out_result(component: Component, quantization: Quantization, slots: Slots, answer: Answer) -> Asked:
-    """Lay out what a component becomes."""
+    """Lay out what a component becomes.
+
+    Raises:
+        RecipeError: The scheme takes no weight of it.
+    """
     backend = BACKENDS[quantization.backend]
     tensors = flat(slots)
+    if not any(conversion.quantized for conversion in answer.conversions.values()):
+        raise RecipeError(
+            f"{quantization.backend} {quantization.scheme} takes no weight of {component.class_name}: it would be copied.",
+            where=component.name,
+            remedy="Take this component out, choose another scheme for it, or keep less.",
+        )
     layouts = {}
     for name, conversion in answer.conversions.items():
         if conversion.quantized:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import log10
@@ -19,7 +20,7 @@ from pipeline.checkpoint.disk import Opened
 from pipeline.checkpoint.layout import INDEX, Layout
 from pipeline.checkpoint.making import Job, Made, restored
 from pipeline.checkpoint.safetensors import Slot
-from pipeline.checkpoint.shards import WEIGHTS_NAME
+from pipeline.checkpoint.shards import STORED_DTYPES, WEIGHTS_NAME
 from pipeline.checkpoint.spans import WeightFile, local_file
 from pipeline.checkpoint.stream import stream
 from pipeline.checkpoint.variants import plain_index
@@ -27,6 +28,7 @@ from pipeline.errors import CannotHereError
 from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, files_under, human_size, link_or_copy, pretty_json, write_atomically
 from pipeline.plan import Asked, TargetPlan
+from pipeline.recipe import Quantization
 from pipeline.store import Store
 
 MEASURED: Final = "publish/quantization.json"
@@ -60,6 +62,28 @@ class Packer:
     def metadata(self, parameters: list[str], described: Mapping[str, str]) -> dict[str, str]:
         """Return the header's metadata."""
         return self.backend.metadata(parameters, described)
+
+
+def warm(quantizations: Iterable[Quantization]) -> None:
+    """Begin to load the kernels, or to compile them where that was never done, while somebody else is waited for."""
+
+    def load_all() -> None:
+        import numpy as np
+
+        from pipeline.kernels.cast import VALUES, non_finite
+
+        non_finite(np.zeros(1, VALUES["BF16"]), "BF16")
+        for chosen in quantizations:
+            packer = Packer(BACKENDS[chosen.backend], chosen.scheme, chosen.options)
+            if packer.describes:
+                packing = packer.packing("weight", (64, 128), chosen.dtype)
+                packing.pack(0, np.zeros(64 * 128, VALUES[STORED_DTYPES[chosen.dtype]]))
+                packing.finish()
+
+    # What fails here fails again, and is told, where it is needed.
+    threads = ThreadPoolExecutor(1, "warm")
+    threads.submit(load_all)
+    threads.shutdown(wait=False)
 
 
 @dataclass(frozen=True)
