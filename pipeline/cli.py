@@ -272,7 +272,12 @@ def embedded(home: Path) -> Iterator[Hub]:
 
 def plan_json(made: TargetPlan, tag: str | None) -> dict[str, Any]:
     """Return what ``publish plan --json`` says of one target."""
-    needs = {"memory": made.memory_bytes, "validation_memory": made.validation_memory_bytes, "disk": made.disk_bytes}
+    needs = {
+        "memory": made.memory_bytes,
+        "validation_memory": made.validation_memory_bytes,
+        "disk": made.disk_bytes,
+        "streamed_disk": made.streamed_disk_bytes,
+    }
     return {"plan": made.model_dump(mode="json"), "digest": made.digest, "needs": needs, "published_as": tag}
 
 
@@ -300,7 +305,8 @@ def show_plan(made: TargetPlan, tag: str | None) -> None:
             say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}")
     say(
         f"  needs {human_size(made.memory_bytes)} of memory to quantize, {human_size(made.validation_memory_bytes)} to "
-        f"validate, and {human_size(made.disk_bytes)} of disk"
+        f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "
+        "with --stream)"
     )
     say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not published yet'}\n")
 

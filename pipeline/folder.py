@@ -68,10 +68,7 @@ def quantize_source(
         QuantizationError: The library refused or failed.
     """
     began = time.monotonic()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RecipeError(
-            "This folder is there already.", where=str(out), remedy="Name another with --out, or remove it."
-        )
+    require_absent(out)
     require(BACKENDS[order.quantization.backend], order.quantization.scheme)
     require_device(order.device)
     warm([order.quantization])
@@ -83,6 +80,7 @@ def quantize_source(
         make([Result(folder, parts, order.device)], origin, place.where, listen)
 
     sealed = aside.make("checkpoint", key_of(place, parts, order), build)
+    require_absent(out)
     sealed.rename(out)
     shutil.rmtree(aside.root)
     return {
@@ -92,6 +90,17 @@ def quantize_source(
         "result_bytes": sum(file.stat().st_size for file in files_under(out)),
         "components": measured(out),
     }
+
+
+def require_absent(out: Path) -> None:
+    """Refuse to write into a folder that holds something.
+
+    Raises:
+        RecipeError: It does.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        remedy = "Name another with --out, or remove it."
+        raise RecipeError("This folder is there already.", where=str(out), remedy=remedy)
 
 
 def consult(place: Repository | Folder, layout: Layout, order: Order, answers: Path) -> dict[str, Asked]:

@@ -154,6 +154,11 @@ class TargetPlan(Value):
         """Disk that a run takes: the source, the result, and the result once more when it is read back."""
         return self.source_bytes + 2 * self.result_bytes
 
+    @property
+    def streamed_disk_bytes(self) -> int:
+        """Disk that making the checkpoint takes where its source is streamed: the result alone."""
+        return self.result_bytes
+
 
 @dataclass(frozen=True)
 class Asked:
