@@ -44,8 +44,9 @@ def row(one: dict[str, Any]) -> str:
     ours, other = one["ours"], one["other"]
     ratios = ", ".join(f"{ratio:.2f}" for ratio in one["ratios"])
     memory = f"{ours['peak_bytes'] / 1e6:.0f} MB, {other['peak_bytes'] / 1e6:.0f} MB"
+    idle = f", each after {one['idle_seconds']:.0f} idle seconds" if one["idle_seconds"] else ""
     reached = f"{one['limit']:.2f}" + (f"; memory {one['memory_limit']}" if one["memory_limit"] else "")
     return (
-        f"| {one['what']} | {ours['median_seconds']:.1f} s | {other['median_seconds']:.1f} s ({other['name']}) "
+        f"| {one['what']}{idle} | {ours['median_seconds']:.1f} s | {other['median_seconds']:.1f} s ({other['name']}) "
         f"| **{one['ratio']:.2f}** ({ratios}) | {reached} | {memory} |"
     )

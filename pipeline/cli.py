@@ -185,15 +185,16 @@ def quantize(
     stream: Streamed = False,
 ) -> None:
     """Quantize one folder or repository, without a recipe and without publishing."""
+    from pipeline.backends import SCHEMES
     from pipeline.checkpoint.layout import read_source
     from pipeline.folder import Order, quantize_source
-    from pipeline.recipe import read_quantization
+    from pipeline.recipe import Vocabulary, read_quantization
 
     words = {"backend": backend, "scheme": scheme, "dtype": dtype}
     lines = [f"{key}: {value}" for key, value in words.items()]
     lines += [f"{key}: {value}" for key, _, value in (text.partition("=") for text in option or ())]
     lines += ["keep:", *(f"  - {jsons.dumps(pattern)}" for pattern in keep)] if keep else []
-    quantization = read_quantization("\n".join(lines), session.vocabulary)
+    quantization = read_quantization("\n".join(lines), Vocabulary(SCHEMES, frozenset()))
     order = Order(quantization, tuple(component or ()), device, stream)
     with session.console:
         place = source_at(source, revision)
