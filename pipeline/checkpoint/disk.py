@@ -88,13 +88,13 @@ class LocalFile:
 
 
 def cached(file: int, offset: int, length: int) -> bool:
-    """Return whether the page cache holds some of a run of a file, judged by pages at its ends and in its middle.
+    """Return whether the page cache holds a run of a file, judged by pages at its ends and in its middle.
 
     A read that must not wait (``RWF_NOWAIT``) would tell exactly, but makes the kernel fill the cache.
     """
     last = min(offset + length, os.fstat(file).st_size) - 1
     places = (offset, (offset + last) // 2, last)
-    return last >= offset and any(resident(file, place // PAGE * PAGE) for place in places)
+    return last >= offset and all(resident(file, place // PAGE * PAGE) for place in places)
 
 
 def resident(file: int, offset: int) -> bool:
