@@ -240,8 +240,7 @@ def lay_out_result(component: Component, quantization: Quantization, slots: Slot
     layouts = {}
     for name, conversion in answer.conversions.items():
         if conversion.quantized:
-            shape = tensors[name].shape[:: -1 if conversion.transposed else 1]
-            written = conversion.written or name
+            shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
             layouts[name] = backend.layout(quantization.scheme, quantization.options, written, shape, conversion.dtype)
     return Asked(component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library))
 

@@ -94,6 +94,14 @@ class Conversion(BaseModel):
     transposed: bool = False
     written: str = ""
 
+    def name_of(self, source: str) -> str:
+        """Return the name in the result of a tensor that is named so in the source."""
+        return self.written or source
+
+    def shape_of(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in which the library quantizes a tensor that is stored in this one."""
+        return stored[::-1] if self.transposed else stored
+
 
 class Answer(BaseModel):
     """What the library makes of a component.

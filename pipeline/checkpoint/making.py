@@ -159,9 +159,9 @@ class Making:
         dtype = STORED_DTYPES.get(conversion.dtype, slot.dtype)
         packing = None
         if conversion.quantized:
-            shape = slot.shape[:: -1 if conversion.transposed else 1]
-            packing = self.job.packer.packing(conversion.written or name, shape, conversion.dtype)
-        return Take(self, name, conversion.written or name, slot, dtype, packing, conversion.transposed)
+            shape = conversion.shape_of(slot.shape)
+            packing = self.job.packer.packing(conversion.name_of(name), shape, conversion.dtype)
+        return Take(self, name, conversion.name_of(name), slot, dtype, packing, conversion.transposed)
 
     def write(self, name: str, parts: list[Part]) -> None:
         """Write parts of what a tensor became."""
@@ -230,8 +230,8 @@ class Making:
         described = {}
         for name, conversion in self.job.answer.conversions.items():
             if conversion.quantized:
-                shape = self.job.slots[name].shape[:: -1 if conversion.transposed else 1]
-                text = self.job.packer.describe(conversion.written or name, shape, conversion.dtype)
+                shape = conversion.shape_of(self.job.slots[name].shape)
+                text = self.job.packer.describe(conversion.name_of(name), shape, conversion.dtype)
                 described[conversion.parameter] = text
         return {name: text for name, text in described.items() if text is not None}
 

@@ -72,7 +72,7 @@ def lay_out(
         limit: Bytes a file may hold; the library's own default where it is 0.
     """
     groups = {
-        name: layouts.get(name) or {conversion.written or name: (stored_as(conversion, slots[name]), slots[name].shape)}
+        name: layouts.get(name) or {conversion.name_of(name): (stored_as(conversion, slots[name]), slots[name].shape)}
         for name, conversion in answer.conversions.items()
     }
     bins: list[list[str]] = [[]]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.cases import library_config
+
 from pipeline.backends import BACKENDS
 from pipeline.checkpoint.linears import Answer, Conversion, Question, SkipRule
 from pipeline.checkpoint.safetensors import read_header
@@ -112,7 +114,7 @@ def made_of(case: Case, name: str, conversion: Conversion, tensor: Any, describe
     import torch
 
     tensor = tensor.to(getattr(torch, conversion.dtype))
-    written, scheme = conversion.written or name, SCHEMES[case.scheme][1]
+    written, scheme = conversion.name_of(name), SCHEMES[case.scheme][1]
     if not conversion.quantized:
         return {written: facts(tensor)}
     tensor = tensor.T if conversion.transposed else tensor
@@ -174,20 +176,6 @@ def asked_to_skip(case: Case, answer: Answer) -> list[str]:
     cls = getattr(__import__(case.family.library), case.family.name)
     added = (cls._keep_in_fp32_modules or []) if case.family.library == "diffusers" else []
     return written[: len(written) - len(added)]
-
-
-def library_config(library: str, settings: dict[str, Any]) -> Any:
-    """Return the library's own config object; diffusers refuses bitsandbytes without a GPU, and only that is lifted."""
-    if library == "transformers":
-        from transformers.quantizers.auto import AutoQuantizationConfig
-
-        return AutoQuantizationConfig.from_dict(settings)
-    from diffusers.quantizers.auto import DiffusersAutoQuantizer
-    from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer
-
-    for quantizer in (BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer):
-        quantizer.validate_environment = lambda *_, **__: None
-    return DiffusersAutoQuantizer.from_dict(settings)
 
 
 def differences(ours: Written, theirs: Written) -> list[str]:
