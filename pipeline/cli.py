@@ -13,19 +13,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipeline.console import Console, Mode
 from pipeline.errors import PublishError, RecipeError
-from pipeline.files import human_size
+from pipeline.shown import plan_json, show_outcomes, show_plan, show_quantized
 
 if TYPE_CHECKING:
     from pipeline.checkpoint.layout import Folder
     from pipeline.engine import Engine, Outcome
     from pipeline.hub.client import Hub, Repository
-    from pipeline.plan import TargetPlan
     from pipeline.recipe import Loaded, Vocabulary
 
 INTERRUPTED = 130
@@ -131,7 +130,7 @@ def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
             tag = published_as(made, remote)
             session.console.result(plan_json(made, tag))
             if session.console.mode != "json":
-                show_plan(made, tag)
+                show_plan(session.console, made, tag)
 
 
 @app.command()
@@ -159,7 +158,7 @@ def run(
                 failures.append(ended)
             else:
                 outcomes.append(ended)
-    show_outcomes(outcomes, failures)
+    show_outcomes(session.console, outcomes, failures)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
@@ -203,7 +202,7 @@ def quantize(
         )
     session.console.result({"result": made}, "")
     if session.console.mode != "json":
-        show_quantized(made)
+        show_quantized(session.console, made)
 
 
 def source_at(source: str, revision: str) -> Folder | Repository:
@@ -220,19 +219,6 @@ def source_at(source: str, revision: str) -> Folder | Repository:
         return Folder(Path(source), hashed=False)
     hub = Hub()
     return hub.source(source, hub.find(source, revision) or revision)
-
-
-def show_quantized(made: dict[str, Any]) -> None:
-    """Show people what was made and how much of the signal is left."""
-    rows = []
-    for name, part in made["components"].items():
-        found = sorted(value for value in part["sqnr"].values() if value is not None)
-        shown = f"{found[0]:.1f} dB" if found else ""
-        middle = f"{found[len(found) // 2]:.1f} dB" if found else ""
-        rows.append([name or "component", str(len(part["sqnr"])), shown, middle])
-    sizes = f"{human_size(made['source_bytes'])} → {human_size(made['result_bytes'])}"
-    title = f"{made['out']} ({sizes}, {made['seconds']:.1f} s)"
-    session.console.table(title, ["component", "weights", "least SQNR", "median"], rows)
 
 
 @app.command()
@@ -269,66 +255,6 @@ def embedded(home: Path) -> Iterator[Hub]:
 
     with running(home / "hub") as endpoint:
         yield Hub(endpoint, token="local")  # noqa: S106  no secret: the server is ours and on loopback
-
-
-def plan_json(made: TargetPlan, tag: str | None) -> dict[str, Any]:
-    """Return what ``publish plan --json`` says of one target."""
-    needs = {
-        "memory": made.memory_bytes,
-        "validation_memory": made.validation_memory_bytes,
-        "disk": made.disk_bytes,
-        "streamed_disk": made.streamed_disk_bytes,
-    }
-    return {"plan": made.model_dump(mode="json"), "digest": made.digest, "needs": needs, "published_as": tag}
-
-
-def show_plan(made: TargetPlan, tag: str | None) -> None:
-    """Show a plan to people."""
-    rows = [
-        [
-            name,
-            f"{part.quantization.backend} {part.quantization.scheme}",
-            str(part.tensors),
-            f"{part.parameters / 1e6:.1f} M",
-            f"{part.parameters_left / 1e6:.1f} M",
-            human_size(part.source_bytes),
-            human_size(part.result_bytes),
-        ]
-        for name, part in made.components.items()
-    ]
-    title = f"{made.target} → {made.repository} ({human_size(made.source_bytes)} → {human_size(made.result_bytes)})"
-    columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
-    session.console.table(title, columns, rows)
-    say = session.console.say
-    for name, part in made.components.items():
-        for reason in sorted(set(part.kept.values())):
-            modules = [module for module, why in part.kept.items() if why == reason]
-            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}")
-    say(
-        f"  needs {human_size(made.memory_bytes)} of memory to quantize, {human_size(made.validation_memory_bytes)} to "
-        f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "
-        "with --stream)"
-    )
-    say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not published yet'}\n")
-
-
-def show_outcomes(outcomes: list[Outcome], failures: list[PublishError]) -> None:
-    """Show what became of the targets; for programs it is the last line."""
-    codes = [failure.exit_code for failure in failures]
-    session.console.result({"result": [done.model_dump(mode="json") for done in outcomes], "failures": codes})
-    rows = [
-        [
-            done.repository,
-            done.tag or "",
-            done.state,
-            done.verdict or "",
-            human_size(done.source_bytes),
-            human_size(done.result_bytes),
-        ]
-        for done in outcomes
-    ]
-    if rows and session.console.mode != "json":
-        session.console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
 
 
 def show_error(error: PublishError) -> None:

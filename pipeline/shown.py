@@ -1,0 +1,86 @@
+"""How the command shows results: a table to people, JSON to programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.console import Console
+from pipeline.errors import PublishError
+from pipeline.files import human_size
+
+if TYPE_CHECKING:
+    from pipeline.engine import Outcome
+    from pipeline.plan import TargetPlan
+
+
+def show_quantized(console: Console, made: dict[str, Any]) -> None:
+    """Show people what was made and how much of the signal is left."""
+    rows = []
+    for name, part in made["components"].items():
+        found = sorted(value for value in part["sqnr"].values() if value is not None)
+        shown = f"{found[0]:.1f} dB" if found else ""
+        middle = f"{found[len(found) // 2]:.1f} dB" if found else ""
+        rows.append([name or "component", str(len(part["sqnr"])), shown, middle])
+    sizes = f"{human_size(made['source_bytes'])} → {human_size(made['result_bytes'])}"
+    title = f"{made['out']} ({sizes}, {made['seconds']:.1f} s)"
+    console.table(title, ["component", "weights", "least SQNR", "median"], rows)
+
+
+def plan_json(made: TargetPlan, tag: str | None) -> dict[str, Any]:
+    """Return what ``publish plan --json`` says of one target."""
+    needs = {
+        "memory": made.memory_bytes,
+        "validation_memory": made.validation_memory_bytes,
+        "disk": made.disk_bytes,
+        "streamed_disk": made.streamed_disk_bytes,
+    }
+    return {"plan": made.model_dump(mode="json"), "digest": made.digest, "needs": needs, "published_as": tag}
+
+
+def show_plan(console: Console, made: TargetPlan, tag: str | None) -> None:
+    """Show a plan to people."""
+    rows = [
+        [
+            name,
+            f"{part.quantization.backend} {part.quantization.scheme}",
+            str(part.tensors),
+            f"{part.parameters / 1e6:.1f} M",
+            f"{part.parameters_left / 1e6:.1f} M",
+            human_size(part.source_bytes),
+            human_size(part.result_bytes),
+        ]
+        for name, part in made.components.items()
+    ]
+    title = f"{made.target} → {made.repository} ({human_size(made.source_bytes)} → {human_size(made.result_bytes)})"
+    columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
+    console.table(title, columns, rows)
+    say = console.say
+    for name, part in made.components.items():
+        for reason in sorted(set(part.kept.values())):
+            modules = [module for module, why in part.kept.items() if why == reason]
+            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}")
+    say(
+        f"  needs {human_size(made.memory_bytes)} of memory to quantize, {human_size(made.validation_memory_bytes)} to "
+        f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "
+        "with --stream)"
+    )
+    say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not published yet'}\n")
+
+
+def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[PublishError]) -> None:
+    """Show what became of the targets; for programs it is the last line."""
+    codes = [failure.exit_code for failure in failures]
+    console.result({"result": [done.model_dump(mode="json") for done in outcomes], "failures": codes})
+    rows = [
+        [
+            done.repository,
+            done.tag or "",
+            done.state,
+            done.verdict or "",
+            human_size(done.source_bytes),
+            human_size(done.result_bytes),
+        ]
+        for done in outcomes
+    ]
+    if rows and console.mode != "json":
+        console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
