@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+from pipeline.errors import CannotHereError
 from pipeline.hub.local import running
 
 TOKENS = {
@@ -140,11 +141,12 @@ def test_the_right_to_write_can_be_asked_for(who: As) -> None:
 def test_tokens_are_found_in_the_store(root: Path) -> None:
     root.mkdir()
     (root / "tokens.json").write_text(json.dumps(TOKENS))
+    (root / "tokens.json").chmod(0o600)
     with running(root) as endpoint:
         assert HfApi(endpoint=endpoint, token="hf_bob").whoami()["name"] == "bob"
         assert refusal(lambda: HfApi(endpoint=endpoint, token=False).create_repo("bob/model"))[0] == 401
 
 
 def test_a_token_file_with_an_unknown_role_is_an_error_not_an_open_door(root: Path) -> None:
-    with pytest.raises(ValueError, match="role"), running(root, tokens={"hf_x": {"name": "x", "role": "admin"}}):
+    with pytest.raises(CannotHereError, match="role"), running(root, tokens={"hf_x": {"name": "x", "role": "admin"}}):
         pass

@@ -1,29 +1,80 @@
-"""Who may do what: bearer tokens, roles, namespaces, private and gated repositories."""
+"""Who may do what: roles, fine-grained scopes, namespaces, private and gated repositories.
+
+The words are those that the Hub's ``whoami`` uses of a token, so what ``tokens.json`` grants and what a client is told
+are the same text.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.hub.local.refusals import forbidden, unauthenticated, unknown_token
+from pipeline.hub.local.refusals import forbidden, unauthenticated
+
+Permission = Literal[
+    "repo.content.read", "repo.access.read", "repo.write", "discussion.write", "collection.read", "collection.write"
+]
+_READING = {"repo.content.read", "repo.access.read", "collection.read"}
 
 
-class Caller(BaseModel):
-    """Who sends a request, as ``tokens.json`` describes the bearer of a token.
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    ``access`` lists the gated repositories outside of the caller's namespaces whose files it may read.
+
+class Entity(_Record):
+    """What a scope is about: one repository, or everything of a user or an organization."""
+
+    type: Literal["user", "org", "model", "dataset", "space"]
+    name: str
+
+    def covers(self, namespace: str, kind: str = "", repo_id: str = "") -> bool:
+        """Say whether a namespace, or with a kind and an id one of its repositories, belongs to it."""
+        if self.type in {"user", "org"}:
+            return self.name == namespace
+        return bool(kind) and (self.type, self.name) == (kind[:-1], repo_id)
+
+
+class Scope(_Record):
+    """What a token may do with one entity."""
+
+    entity: Entity
+    permissions: tuple[Permission, ...]
+
+
+class FineGrained(_Record):
+    """All that a fine-grained token may do besides reading what is public.
+
+    Attributes:
+        scoped: What it may do with which entity.
+        everywhere: What it may do with every repository that it sees.
+        can_read_gated: Whether it opens the gated repositories that its bearer was let into.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    scoped: tuple[Scope, ...] = ()
+    everywhere: tuple[Literal["discussion.write"], ...] = Field((), alias="global")
+    can_read_gated: bool = Field(default=False, alias="canReadGatedRepos")
+
+
+class Caller(_Record):
+    """Who sends a request, as ``tokens.json`` describes the bearer of a token.
+
+    ``access`` lists the gated repositories outside of the caller's namespaces whose files it may read. After
+    ``expires`` the token is nobody's. A kind is ``models``, ``datasets`` or ``spaces``.
+    """
 
     name: str
-    role: Literal["read", "write"]
+    role: Literal["read", "write", "fineGrained"]
     orgs: tuple[str, ...] = ()
     access: tuple[str, ...] = ()
+    expires: AwareDatetime | None = None
+    fine_grained: FineGrained | None = Field(None, alias="fineGrained")
+
+    @model_validator(mode="after")
+    def _has_scopes_if_fine_grained(self) -> Self:
+        if (self.role == "fineGrained") != (self.fine_grained is not None):
+            raise ValueError("the role 'fineGrained' and the field 'fineGrained' need each other")
+        return self
 
     @property
     def shown_role(self) -> str:
@@ -34,13 +85,42 @@ class Caller(BaseModel):
         """Say whether a namespace is the caller's own or one of its organizations'."""
         return namespace == self.name or namespace in self.orgs
 
-    def may_write(self, namespace: str) -> bool:
-        """Say whether the caller may change repositories of a namespace."""
-        return self.role == "write" and self.belongs_to(namespace)
+    def may(self, permission: Permission, namespace: str, kind: str = "", repo_id: str = "") -> bool:
+        """Say whether something is allowed in a whole namespace, or with a kind and an id in one repository of it."""
+        if self.fine_grained is None:
+            return self.belongs_to(namespace) and (self.role == "write" or permission in _READING)
+        return any(
+            permission in scope.permissions and scope.entity.covers(namespace, kind, repo_id)
+            for scope in self.fine_grained.scoped
+        )
 
-    def may_read_gated(self, repo_id: str) -> bool:
+    def may_read(self, kind: str, repo_id: str) -> bool:
+        """Say whether a private repository exists for the caller; whoever may write may also read."""
+        where = (_namespace(repo_id), kind, repo_id)
+        return self.may("repo.content.read", *where) or self.may("repo.write", *where)
+
+    def may_write(self, kind: str, repo_id: str) -> bool:
+        """Say whether the caller may change a repository that exists."""
+        return self.may("repo.write", _namespace(repo_id), kind, repo_id)
+
+    def may_own(self, namespace: str) -> bool:
+        """Say whether the caller may add repositories to a namespace and take them away."""
+        return self.may("repo.write", namespace)
+
+    def may_discuss(self, kind: str, repo_id: str) -> bool:
+        """Say whether the caller may open and comment discussions of a repository that it sees."""
+        if self.fine_grained is None:
+            return self.role == "write"
+        return (
+            "discussion.write" in self.fine_grained.everywhere
+            or self.may("discussion.write", _namespace(repo_id), kind, repo_id)
+            or self.may_write(kind, repo_id)
+        )
+
+    def may_read_gated(self, kind: str, repo_id: str) -> bool:
         """Say whether the caller may download files of a gated repository."""
-        return self.belongs_to(repo_id.split("/", maxsplit=1)[0]) or repo_id in self.access
+        let_in = self.fine_grained is None or self.fine_grained.can_read_gated
+        return self.may_read(kind, repo_id) or (let_in and repo_id in self.access)
 
 
 class Owner(Caller):
@@ -64,40 +144,8 @@ class Anonymous(Caller):
         return False
 
 
-_OWNER = Owner(name="local", role="write")
-_ANONYMOUS = Anonymous(name="anonymous", role="read")
-_TOKENS = TypeAdapter(dict[str, Caller])
-
-
-class Door:
-    """Knows every token's caller; without tokens at all, everyone is the local owner."""
-
-    def __init__(self, tokens: Mapping[str, Any] | None) -> None:
-        self._callers = None if tokens is None else _TOKENS.validate_python(dict(tokens))
-
-    @classmethod
-    def of(cls, root: Path, tokens: Mapping[str, Any] | None) -> Door:
-        """Take the tokens given, else those of ``tokens.json`` in the store, else none."""
-        path = root / "tokens.json"
-        if tokens is None and path.exists():
-            tokens = json.loads(path.read_bytes())
-        return cls(tokens)
-
-    def caller(self, authorization: str | None) -> Caller:
-        """Return who an ``Authorization`` header stands for.
-
-        Raises:
-            RefusedError: 401 for a token nobody was given.
-        """
-        if self._callers is None:
-            return _OWNER
-        if not authorization:
-            return _ANONYMOUS
-        scheme, _, token = authorization.partition(" ")
-        caller = self._callers.get(token.strip()) if scheme.lower() == "bearer" else None
-        if caller is None:
-            raise unknown_token()
-        return caller
+OWNER = Owner(name="local", role="write")
+ANONYMOUS = Anonymous(name="anonymous", role="read")
 
 
 def require_login(caller: Caller) -> None:
@@ -106,8 +154,28 @@ def require_login(caller: Caller) -> None:
         raise unauthenticated()
 
 
-def require_write(caller: Caller, namespace: str) -> None:
-    """Refuse a caller who may not change a namespace's repositories."""
+def require(caller: Caller, allowed: bool, what: str) -> None:
+    """Refuse a caller who may not do something, and one without a token by asking for it.
+
+    Args:
+        caller: Who asks.
+        allowed: Whether they may.
+        what: What it is, as the end of "You don't have the rights to".
+    """
     require_login(caller)
-    if not caller.may_write(namespace):
-        raise forbidden(f"You don't have the rights to write to the namespace {namespace!r}")
+    if not allowed:
+        raise forbidden(f"You don't have the rights to {what}")
+
+
+def described(caller: Caller) -> dict[str, Any]:
+    """Return what ``whoami`` tells of a caller's token."""
+    told: dict[str, Any] = {"displayName": caller.name, "role": caller.shown_role}
+    if caller.fine_grained is not None:
+        told["fineGrained"] = caller.fine_grained.model_dump(mode="json", by_alias=True)
+    if caller.expires is not None:
+        told["expiresAt"] = caller.expires.isoformat()
+    return {"type": "access_token", "accessToken": told}
+
+
+def _namespace(repo_id: str) -> str:
+    return repo_id.split("/", maxsplit=1)[0]

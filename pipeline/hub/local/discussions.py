@@ -33,7 +33,7 @@ def pull_of(state: State, ref: str) -> Discussion | None:
 def create(call: Call) -> Response:
     """Open a discussion, or a draft of a pull request that starts at main."""
     wants_pull = bool(call.json().get("pullRequest"))
-    with call.writable().changing() as state:
+    with call.discussable().changing() as state:
         base = MAIN if wants_pull else None
         made = opened(state, call.caller.name, call.text("title"), call.text("description", ""), base)
         if wants_pull:
@@ -86,6 +86,7 @@ def rename(call: Call) -> Response:
     title = _checked_title(call.text("title"))
 
     def renamed(found: Discussion) -> Event:
+        _require_author(call, found)
         event = found.tell("title-change", call.caller.name, **{"from": found.title, "to": title})
         found.title = title
         return event
@@ -100,6 +101,7 @@ def change_status(call: Call) -> Response:
         raise bad_request("'status' has to be 'open' or 'closed'.")
 
     def changed(found: Discussion) -> Event:
+        _require_author(call, found)
         if found.status == "merged":
             raise conflict("This pull request is merged already.")
         found.status = "open" if status == "open" else "closed"
@@ -140,9 +142,15 @@ def merge(call: Call) -> Response:
 
 def _told(call: Call, name: str, tell: Callable[[Discussion], Event]) -> Response:
     """Change one discussion and answer with the event that tells of it."""
-    with call.writable().changing() as state:
+    with call.discussable().changing() as state:
         event = tell(_numbered(state, call.where["num"]))
     return JSONResponse({name: _event(event)})
+
+
+def _require_author(call: Call, found: Discussion) -> None:
+    """Leave what a discussion is called and whether it goes on to who opened it, and to who may write."""
+    if found.author != call.caller.name:
+        call.writable()
 
 
 def _numbered(state: State, num: str) -> Discussion:

@@ -7,7 +7,7 @@ from mimetypes import guess_type
 from starlette.responses import FileResponse, Response
 
 from pipeline.files import PIECE
-from pipeline.hub.local.refusals import entry_not_found, gated
+from pipeline.hub.local.refusals import entry_not_found
 from pipeline.hub.local.web import Call
 
 
@@ -19,11 +19,8 @@ class StreamedFile(FileResponse):
 
 def resolve(call: Call) -> Response:
     """Answer with the file, or for a large one with where it is; ``HEAD`` learns the same without the bytes."""
-    repository, path = call.repository(), call.where["path"]
-    state = repository.state()
-    if state.gated and not call.caller.may_read_gated(repository.repo_id):
-        raise gated(repository.repo_id)
-    commit = repository.commit(repository.resolve(call.where["rev"], state))
+    repository, path = call.downloadable(), call.where["path"]
+    commit = repository.commit(repository.resolve(call.where["rev"]))
     blob = repository.tree(commit.tree).files.get(path)
     headers = {"X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"}
     if blob is None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from pipeline.hub.local.access import require_write
 from pipeline.hub.local.refusals import RefusedError, bad_request
 from pipeline.hub.local.storage import is_sha256
 from pipeline.hub.local.web import Call, Hub
@@ -20,8 +19,8 @@ _MEDIA = "application/vnd.git-lfs+json"
 
 def batch(call: Call) -> Response:
     """Answer for each object with the address to send it to; one that is here already gets no action."""
-    repository, wanted = call.repository(), call.json()
-    require_write(call.caller, repository.namespace)
+    call.writable()
+    wanted = call.json()
     if wanted.get("operation") != "upload" or wanted.get("hash_algo", "sha256") != "sha256":
         raise bad_request("Only uploads by SHA-256 are possible here; downloads go through resolve.")
     verify = f"{call.url.removesuffix('/batch')}/verify"

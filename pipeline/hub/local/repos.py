@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 from starlette.responses import JSONResponse, Response
 
-from pipeline.hub.local.access import require_login, require_write
+from pipeline.hub.local.access import described, require, require_login
 from pipeline.hub.local.names import checked_repo_id, kind_of
 from pipeline.hub.local.records import State, Visibility, now
-from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, gated, repo_not_found
+from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, repo_not_found
 from pipeline.hub.local.web import Call, may_see
 
 
@@ -18,7 +18,7 @@ def create(call: Call) -> Response:
     wanted = call.json()
     require_login(call.caller)
     kind, repo_id = kind_of(wanted.get("type")), _named(call)
-    require_write(call.caller, repo_id.split("/", maxsplit=1)[0])
+    _require_owner(call, repo_id)
     sdk = call.text("sdk") if kind == "spaces" else None
     state = State(created=now(), visibility=_visibility(wanted, "public"), sdk=sdk)
     try:
@@ -49,7 +49,7 @@ def move(call: Call) -> Response:
             raise bad_request(f"{repo_id!r} is not a repository id.")
         checked_repo_id(*repo_id.split("/"))
     _require_change(call, kind, old_id)
-    require_write(call.caller, new_id.split("/", maxsplit=1)[0])
+    _require_owner(call, new_id)
     call.hub.store.move(kind, old_id, new_id)
     return JSONResponse({"url": call.hub.repo_url(call.hub.store.find(kind, new_id))})
 
@@ -70,9 +70,7 @@ def change_settings(call: Call) -> Response:
 
 def check_read(call: Call) -> Response:
     """Say whether the caller may download files."""
-    repository = call.repository()
-    if repository.state().gated and not call.caller.may_read_gated(repository.repo_id):
-        raise gated(repository.repo_id)
+    call.downloadable()
     return JSONResponse({})
 
 
@@ -94,10 +92,7 @@ def whoami(call: Call) -> Response:
             "fullname": caller.name,
             "isPro": False,
             "orgs": [{"type": "org", "name": org, "fullname": org} for org in caller.orgs],
-            "auth": {
-                "type": "access_token",
-                "accessToken": {"displayName": caller.name, "role": caller.shown_role},
-            },
+            "auth": described(caller),
         }
     )
 
@@ -113,12 +108,17 @@ def _named(call: Call) -> str:
 
 
 def _require_change(call: Call, kind: str, repo_id: str) -> None:
-    """Let only a writer go on, and keep a private repository's existence from everyone outside."""
+    """Let only an owner go on, and keep a private repository's existence from everyone outside."""
     require_login(call.caller)
     repository = call.hub.store.find(kind, repo_id)
     if not may_see(call.caller, repository):
         raise repo_not_found()
-    require_write(call.caller, repository.namespace)
+    _require_owner(call, repo_id)
+
+
+def _require_owner(call: Call, repo_id: str) -> None:
+    namespace = repo_id.split("/", maxsplit=1)[0]
+    require(call.caller, call.caller.may_own(namespace), f"write to the namespace {namespace!r}")
 
 
 def _visibility(wanted: dict[str, Any], default: Visibility) -> Visibility:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from pipeline.errors import CannotHereError
-from pipeline.hub.local.access import Door
 from pipeline.hub.local.app import hub_app, storage_app
+from pipeline.hub.local.door import Door
 from pipeline.hub.local.store import Store
 from pipeline.hub.local.web import Hub, Limits
 

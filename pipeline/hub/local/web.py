@@ -14,10 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from pipeline.errors import PublishError
-from pipeline.hub.local.access import Caller, Door, require_write
+from pipeline.hub.local.access import Caller, require
 from pipeline.hub.local.bodies import parsed
+from pipeline.hub.local.door import Door
 from pipeline.hub.local.names import url_prefix
-from pipeline.hub.local.refusals import RefusedError, bad_request, repo_not_found
+from pipeline.hub.local.refusals import RefusedError, bad_request, gated, repo_not_found
 from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.store import Store
 
@@ -116,13 +117,32 @@ class Call:
     def writable(self) -> Repository:
         """Return the repository of the address, if the caller may change it."""
         repository = self.repository()
-        require_write(self.caller, repository.namespace)
+        allowed = self.caller.may_write(repository.kind, repository.repo_id)
+        require(self.caller, allowed, f"write to {repository.repo_id!r}")
+        return repository
+
+    def discussable(self) -> Repository:
+        """Return the repository of the address, if the caller may take part in its discussions."""
+        repository = self.repository()
+        allowed = self.caller.may_discuss(repository.kind, repository.repo_id)
+        require(self.caller, allowed, f"discuss {repository.repo_id!r}")
+        return repository
+
+    def downloadable(self) -> Repository:
+        """Return the repository of the address, if the caller may have the contents of its files.
+
+        Raises:
+            RefusedError: 404 where the caller must not know of it, 403 ``GatedRepo`` where it was not let in.
+        """
+        repository = self.repository()
+        if repository.state().gated and not self.caller.may_read_gated(repository.kind, repository.repo_id):
+            raise gated(repository.repo_id)
         return repository
 
 
 def may_see(caller: Caller, repository: Repository) -> bool:
-    """Say whether a caller may know of a repository: a private one exists for its own namespace alone."""
-    return repository.state().visibility != "private" or caller.belongs_to(repository.namespace)
+    """Say whether a caller may know of a repository: a private one exists only for those who may read it."""
+    return repository.state().visibility != "private" or caller.may_read(repository.kind, repository.repo_id)
 
 
 def hub_of(request: Request) -> Hub:
