@@ -96,8 +96,9 @@ def refuse(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
 
 
 def set_aside(plan: TargetPlan, report: Report, store: Store) -> None:
-    """Move a checkpoint away, with the report that says why."""
+    """Move a checkpoint away, with the plan that made it and the report that says why."""
     failed = store.set_aside("checkpoint", plan.build_key, failed_name(plan))
+    write_atomically(failed / "plan.json", pretty_json(plan.model_dump(mode="json")))
     write_atomically(failed / REPORT, pretty_json(report.model_dump(mode="json")))
 
 
