@@ -6,18 +6,24 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import CannotHereError, SourceError
 
 PIECE = 1 << 20  # bytes read at a time where a file is hashed or copied
+RESERVED: Final = frozenset(
+    {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+)
+UNFIT: Final = re.compile(r'[<>"|?*\x00-\x1f]')  # in names on Windows
 
 
 class FileEntry(BaseModel):
@@ -134,6 +140,42 @@ def safe_relative(name: str, where: str = "") -> PurePosixPath:
             remedy="Nothing of it was downloaded; do not trust this source, or rename the file if it is yours.",
         )
     return path
+
+
+def safe_listing(names: Iterable[str], where: str = "") -> None:
+    """Refuse names that would not all be files of their own under one folder, on whatever system.
+
+    Windows keeps some names for devices, whatever follows their first dot, and drops dots and spaces at the end; where
+    a file system folds case or composes letters, two names may be one file, or a file and another's folder.
+
+    Raises:
+        SourceError: With the first such name.
+    """
+    seen: dict[str, tuple[str, bool]] = {}
+    for name in sorted(names):
+        path = safe_relative(name, where)
+        if any(unfit_on_windows(part) for part in path.parts):
+            raise unsafe_name(f"Windows cannot have the file {name!r}.", where)
+        for place in (path, *path.parents[:-1]):
+            this = (str(place), place == path)
+            other = seen.setdefault(folded(place), this)
+            if other != this:
+                raise unsafe_name(f"{other[0]!r} and {str(place)!r} of {name!r} are one place on some disks.", where)
+
+
+def unfit_on_windows(part: str) -> bool:
+    """Return whether Windows cannot have a file or a folder of this name."""
+    return part.partition(".")[0].rstrip().upper() in RESERVED or part[-1] in ". " or bool(UNFIT.search(part))
+
+
+def folded(path: PurePosixPath) -> str:
+    """Return a path as a file system sees it that tells neither case nor the composition of letters."""
+    return unicodedata.normalize("NFC", str(path).casefold())
+
+
+def unsafe_name(what: str, where: str) -> SourceError:
+    """Return the error for a listing that cannot be put on every disk."""
+    return SourceError(what, where=where, remedy="Do not trust this repository, or rename the file if it is yours.")
 
 
 @contextmanager

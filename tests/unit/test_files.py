@@ -20,6 +20,7 @@ from pipeline.files import (
     human_size,
     link_or_copy,
     manifest_of,
+    safe_listing,
     safe_relative,
     write_atomically,
 )
@@ -56,6 +57,33 @@ def test_a_safe_name_stays_inside_its_folder(name: str) -> None:
 def test_a_name_that_could_mean_another_place_is_refused(name: str) -> None:
     with pytest.raises(SourceError):
         safe_relative(name)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a", "A"],
+        ["a/b", "A/c"],
+        ["a", "a/b"],
+        ["A/b", "a"],
+        ["\u00e9", "e\u0301"],
+        ["nul"],
+        ["x/com1.json"],
+        ["aux.tar.gz"],
+        ["a."],
+        ["a /b"],
+        ["a?b"],
+        ["../a"],
+    ],
+)
+def test_a_listing_that_some_disk_cannot_hold_is_refused(names: list[str]) -> None:
+    for order in (names, names[::-1]):
+        with pytest.raises(SourceError):
+            safe_listing(order)
+
+
+def test_a_common_listing_is_safe() -> None:
+    safe_listing([".gitattributes", "README.md", "a/b.json", "a/c.json", "a/console.txt", "publish/plan.json", "com10"])
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
