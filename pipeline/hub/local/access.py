@@ -52,7 +52,7 @@ class FineGrained(_Record):
     """
 
     scoped: tuple[Scope, ...] = ()
-    everywhere: tuple[Literal["discussion.write"], ...] = Field((), alias="global")
+    everywhere: tuple[Literal["discussion.write"], ...] = Field(default=(), alias="global")
     can_read_gated: bool = Field(default=False, alias="canReadGatedRepos")
 
 
@@ -68,7 +68,7 @@ class Caller(_Record):
     orgs: tuple[str, ...] = ()
     access: tuple[str, ...] = ()
     expires: AwareDatetime | None = None
-    fine_grained: FineGrained | None = Field(None, alias="fineGrained")
+    fine_grained: FineGrained | None = Field(default=None, alias="fineGrained")
 
     @model_validator(mode="after")
     def _has_scopes_if_fine_grained(self) -> Self:
