@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import Console
@@ -10,6 +12,7 @@ from pipeline.files import human_size
 
 if TYPE_CHECKING:
     from pipeline.engine import Outcome
+    from pipeline.fleet import Standing
     from pipeline.plan import TargetPlan
 
 
@@ -84,3 +87,18 @@ def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[Publ
     ]
     if rows and console.mode != "json":
         console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
+
+
+def show_standings(console: Console, found: Sequence[Standing]) -> None:
+    """Show where targets stand, and what is to be known of each beneath."""
+    console.result({"targets": [standing.model_dump(mode="json") for standing in found]})
+    if console.mode == "json":
+        return
+    rows = [
+        [each.repository, each.state, each.tag or "", (each.commit or "")[:12], Path(each.recipe).name, each.target]
+        for each in found
+    ]
+    console.table("", ["repository", "state", "tag", "main", "recipe", "target"], rows)
+    for standing in found:
+        for finding in standing.findings:
+            console.say(f"  {standing.repository}: {finding.text}")

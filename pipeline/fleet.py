@@ -1,0 +1,296 @@
+"""Status: every recipe and target beside what the Hub has of it, without any quantization library.
+
+The digest of a plan needs the source's headers and the libraries' answers. What can be said without them is said here,
+and it is decided by three comparisons. Everything that a plan repeats of its recipe (source, components with their
+options, prompts, bar, template) is compared with the published ``publish/plan.json``: a difference is *changed*. The
+versions in that plan are compared with those installed: other ones are *aged*, since a run here would build anew, and
+ones that promise nothing about loading are *doubtful*. The commit that the recipe pins is compared with the source's
+``main``: *behind*. Where nothing differs, a run here would make the same plan, and the target is *current*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.backends import BACKENDS
+from pipeline.checkpoint.layout import Folder
+from pipeline.errors import PublishError, SourceError
+from pipeline.files import digest_of
+from pipeline.hub.client import Hub, RemoteState
+from pipeline.hub.questions import reach
+from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
+from pipeline.plan import PlannedSource, TargetPlan, deciding_versions
+from pipeline.quality import Report
+from pipeline.recipe import HubSource, Loaded, read_prompts
+from pipeline.stages.card import templates
+from pipeline.stages.release import VERSION_TAG
+
+AT_ONCE: Final = 8  # repositories that are asked for at the same time
+SHOWN: Final = 3  # differences that are named
+BYSTANDERS: Final = frozenset({"quantpress", "torchmetrics"})  # decide over bytes and verdict, not over loading
+
+State = Literal[
+    "unreadable", "yanked", "failing", "unpublished", "untagged", "doubtful", "changed", "behind", "aged", "current"
+]
+URGENCY: Final[tuple[State, ...]] = get_args(State)
+
+
+class Finding(BaseModel):
+    """One thing that is true of a target, and the state that it puts it in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: State
+    text: str
+
+
+class Standing(BaseModel):
+    """One target beside what the Hub has.
+
+    Attributes:
+        state: The most urgent of its findings.
+        tag: Under which the Hub shows it.
+        commit: What ``main`` of the repository is.
+        pinned: The source's commit that the recipe names.
+        source_head: What ``main`` of the source is; None for a folder.
+        exit_code: Of the error where something could not be read, else 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    target: str
+    repository: str
+    state: State
+    findings: tuple[Finding, ...]
+    tag: str | None = None
+    commit: str | None = None
+    pinned: str | None = None
+    source_head: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The recipes of a checkout, one home, one Hub.
+
+    Attributes:
+        recipes: What is looked at.
+        home: Holds the builds that failed.
+        hub: Where results are published, and the first place where a source is looked for.
+        fallback: The Hub that sources come from otherwise.
+    """
+
+    recipes: Sequence[Loaded]
+    home: Path
+    hub: Hub
+    fallback: Hub
+
+    def standings(self) -> list[Standing]:
+        """Look at every target, several repositories at once.
+
+        A repository that cannot be read says so in its own row and hides no other.
+
+        Raises:
+            HubUnavailableError: The Hub answers nothing at all.
+        """
+        reach(self.hub)
+        sources = [loaded.recipe.source for loaded in self.recipes]
+        repos = sorted({source.repo for source in sources if isinstance(source, HubSource)})
+        pairs = [(loaded, target) for loaded in self.recipes for target in loaded.recipe.targets]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            heads = dict(zip(repos, pool.map(self.head_of, repos), strict=True))
+            return list(pool.map(lambda pair: self.standing(pair[0], pair[1], heads), pairs))
+
+    def head_of(self, repo: str) -> str | PublishError:
+        """Return what ``main`` of a source is, or why it cannot be told."""
+        try:
+            found = self.hub.find(repo, None) or self.fallback.find(repo, None)
+        except PublishError as error:
+            return error
+        return found or SourceError("There is no such source, or this token may not read it.", where=repo)
+
+    def standing(self, loaded: Loaded, target: str, heads: Mapping[str, str | PublishError]) -> Standing:
+        """Return where one target stands."""
+        repo, source = loaded.recipe.repositories[target], loaded.recipe.source
+        pinned = source.revision if isinstance(source, HubSource) else None
+        head = heads[source.repo] if isinstance(source, HubSource) else None
+        findings: list[Finding] = []
+        tag, commit, code = None, None, 0
+        try:
+            remote = self.hub.state(repo)
+            withdrawn = read_withdrawals(self.hub, repo, remote.head) if remote.head and remote.plan else Withdrawals()
+            plan, tag, commit = published(remote), tag_of(remote, withdrawn), remote.head
+            findings += of_remote(remote, plan, tag, withdrawn)
+            findings += of_recipe(loaded, target, plan) if plan else []
+            findings += failures(loaded, target, self.home, plan)
+        except PublishError as error:
+            findings, code = [Finding(state="unreadable", text=str(error))], error.exit_code
+        if isinstance(head, PublishError):
+            findings, code = [*findings, Finding(state="unreadable", text=str(head))], max(code, head.exit_code)
+        elif head != pinned:
+            text = f"main of {source.origin} is {str(head)[:12]}, the recipe pins {str(pinned)[:12]}"
+            findings.append(Finding(state="behind", text=text))
+        return Standing(
+            recipe=str(loaded.path),
+            target=target,
+            repository=repo,
+            state=min((found.state for found in findings), key=URGENCY.index, default="current"),
+            findings=tuple(findings),
+            tag=tag,
+            commit=commit,
+            pinned=pinned,
+            source_head=head if isinstance(head, str) else None,
+            exit_code=code,
+        )
+
+
+def published(remote: RemoteState) -> TargetPlan | None:
+    """Return the plan on ``main``, or None where there is none that this version reads."""
+    try:
+        return TargetPlan.model_validate_json(remote.plan) if remote.plan else None
+    except ValidationError:
+        return None
+
+
+def tag_of(remote: RemoteState, withdrawn: Withdrawals) -> str | None:
+    """Return the version that ``main`` shows."""
+    tags = [tag for tag, commit in (remote.tags or {}).items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
+    plan = published(remote)
+    return tags[0] if tags else withdrawn.tag_of(plan.digest) if plan else None
+
+
+def of_remote(
+    remote: RemoteState, plan: TargetPlan | None, tag: str | None, withdrawn: Withdrawals
+) -> Iterator[Finding]:
+    """Say what the repository alone tells."""
+    if plan is None:
+        text = "main has a plan that this version does not read" if remote.plan else "never published"
+        yield Finding(state="unpublished", text=text)
+    elif tag is None:
+        yield Finding(state="untagged", text="main has it without a tag; `publish run` finishes the release")
+    elif tag in withdrawn.tags:
+        yield Finding(state="yanked", text=f"{tag} was withdrawn: {withdrawn.tags[tag].why}")
+
+
+def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[Finding]:
+    """Say how what is published differs from the recipe and from what is installed."""
+    if different := changes(loaded, target, plan):
+        more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+        text = f"changed since it was published: {'; '.join(different[:SHOWN])}{more}"
+        yield Finding(state="changed", text=text)
+    yield from ages(plan)
+
+
+def changes(loaded: Loaded, target: str, plan: TargetPlan) -> list[str]:
+    """Return what a recipe says otherwise than a plan that was made of it, each as ``word: then → now``."""
+    then, now = flat(repeated(plan)), flat(said(loaded, target))
+    words = [word for word in {**then, **now} if then.get(word) != now.get(word)]
+    return [f"{word}: {brief(then.get(word))} → {brief(now.get(word))}" for word in words] + moved_files(loaded, plan)
+
+
+def said(loaded: Loaded, target: str) -> dict[str, Any]:
+    """Return what a plan of a target would repeat of its recipe; it takes no library to know it."""
+    recipe = loaded.recipe
+    prompts = read_prompts(loaded.resolve(recipe.validation.prompts))
+    return {
+        "source": PlannedSource(**recipe.source.model_dump()).model_dump(mode="json"),
+        "task": recipe.task,
+        "private": recipe.destination.private,
+        "components": {name: part.model_dump(mode="json") for name, part in recipe.targets[target].items()},
+        "prompts": digest_of([[prompt.prompt, prompt.label] for prompt in prompts]),
+        "seeds": list(recipe.validation.seeds),
+        "call": dict(recipe.validation.call),
+        "require": recipe.validation.require.model_dump(mode="json", exclude_none=True),
+        "card": {"template": recipe.card.template, "digest": templates().get(recipe.card.template)},
+    }
+
+
+def repeated(plan: TargetPlan) -> dict[str, Any]:
+    """Return the same of a plan."""
+    return {
+        "source": plan.source.model_dump(mode="json"),
+        "task": plan.task,
+        "private": plan.private,
+        "components": {name: part.quantization.model_dump(mode="json") for name, part in plan.components.items()},
+        "prompts": digest_of([[prompt.prompt, prompt.label] for prompt in plan.validation.prompts]),
+        "seeds": list(plan.validation.seeds),
+        "call": dict(plan.validation.call),
+        "require": plan.validation.require,
+        "card": {"template": plan.template, "digest": plan.template_digest},
+    }
+
+
+def flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested words as ``a.b.c``."""
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        found |= flat(inner, f"{before}{name}.") if isinstance(inner, Mapping) else {f"{before}{name}": inner}
+    return found
+
+
+def brief(value: Any) -> str:
+    """Return a value in a few letters: a commit or a digest by its first twelve."""
+    text = "nothing" if value is None else str(value)
+    return text[:12] if len(text) in {40, 64} else text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def moved_files(loaded: Loaded, plan: TargetPlan) -> list[str]:
+    """Return the first file of a source in a folder that is no longer the published one, by its size.
+
+    Sizes cost nothing, and a model that was trained again in place shows in `publish plan`, which reads it.
+    """
+    source = loaded.recipe.source
+    if isinstance(source, HubSource) or plan.source.path != source.path:
+        return []
+    sizes = {name: file.size for name, file in Folder(loaded.resolve(source.path), hashed=False).files.items()}
+    gone = [name for name, file in plan.files.items() if sizes.get(name) != file.size]
+    return [f"{gone[0]} of the source: another file"] if gone else []
+
+
+def ages(plan: TargetPlan) -> Iterator[Finding]:
+    """Compare the versions that built a checkpoint with those that are here; nothing is loaded."""
+    here = deciding_versions({part.quantization.backend for part in plan.components.values()} & BACKENDS.keys())
+    other = {name: built for name, built in plan.versions.items() if here.get(name) != built}
+    loading = {name: built for name, built in other.items() if name not in BYSTANDERS}
+    doubts = {name: reason for name, built in loading.items() if (reason := doubt(built, here.get(name)))}
+    for name, reason in doubts.items():
+        text = f"built with {name} {other[name]}, {reason}; `publish verify` tries whether it loads"
+        yield Finding(state="doubtful" if name in here else "aged", text=text)
+    if other and not doubts:
+        shown = ", ".join(f"{name} {built} (here {here.get(name, 'none')})" for name, built in other.items())
+        yield Finding(state="aged", text=f"a run here would build it anew, since it was made with {shown}")
+
+
+def doubt(built: str, here: str | None) -> str:
+    """Return why a library may not load what another version of it made; empty where it should."""
+    if here is None:
+        return "which is not installed here, so nothing is known of loading it"
+    try:
+        then, now = Version(built), Version(here)
+    except InvalidVersion:
+        return f"and {here} is here, which cannot be compared with it"
+    if now < then:
+        return f"and the older {here} is here, which need not read what a newer one wrote"
+    return f"and {here} is here, a major version later" if now.major > then.major else ""
+
+
+def failures(loaded: Loaded, target: str, home: Path, published_plan: TargetPlan | None) -> Iterator[Finding]:
+    """Say which build of exactly this recipe with exactly these versions was refused here, so that a run would be."""
+    for folder in sorted((home / "store" / "failed").glob(f"{target}-*")):
+        try:
+            plan = TargetPlan.model_validate_json((folder / "plan.json").read_bytes())
+            report = Report.model_validate_json((folder / "report.json").read_bytes())
+        except (OSError, ValidationError):  # what another version kept, or somebody took apart
+            continue
+        same = plan.repository == loaded.recipe.repositories[target] and not changes(loaded, target, plan)
+        if same and not list(ages(plan)) and plan != published_plan:
+            reasons = " ".join(report.reasons)
+            yield Finding(state="failing", text=f"the verdict was {report.verdict}: {reasons} The build is in {folder}")
