@@ -19,12 +19,13 @@ import typer
 
 from pipeline.console import Console, Mode
 from pipeline.errors import PublishError, RecipeError
-from pipeline.shown import plan_json, show_outcomes, show_plan, show_quantized
+from pipeline.shown import plan_json, show_outcomes, show_plan, show_quantized, show_standings
 
 if TYPE_CHECKING:
     from pipeline.checkpoint.layout import Folder
     from pipeline.engine import Engine, Outcome
-    from pipeline.hub.client import Hub, Repository
+    from pipeline.hub.client import Hub
+    from pipeline.hub.source import Repository
     from pipeline.recipe import Loaded, Vocabulary
 
 INTERRUPTED = 130
@@ -42,6 +43,9 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe's
 Targets = Annotated[list[str] | None, typer.Option("--target", help="Only this target; may be given again.")]
 HubName = Annotated[
     str, typer.Option("--hub", help="`local` (the embedded Hub), an address, or what HF_ENDPOINT names.")
+]
+Recipes = Annotated[
+    list[Path] | None, typer.Argument(metavar="[RECIPE]...", help="Recipes; all under recipes/ where none is named.")
 ]
 Device = Literal["cpu", "cuda"]
 Streamed = Annotated[
@@ -61,9 +65,19 @@ class Session:
         """Return the home: as given, else ``.publish`` in the checkout that holds the recipe, else here."""
         if self.given_home is not None:
             return self.given_home.resolve()
-        start = (recipe.parent if recipe else Path()).resolve()
-        checkout = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
-        return checkout / ".publish"
+        return checkout_of(recipe.parent if recipe else Path()) / ".publish"
+
+    def recipes(self, given: list[Path] | None) -> list[Path]:
+        """Return the recipes as given, else every one under ``recipes/`` of this checkout.
+
+        Raises:
+            RecipeError: There is none.
+        """
+        folder = checkout_of(Path()) / "recipes"
+        found = given or sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+        if not found:
+            raise RecipeError("There are no recipes.", where=str(folder), remedy="Name them.")
+        return found
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -79,6 +93,12 @@ class Session:
         from pipeline.recipe import load
 
         return load(recipe, self.vocabulary)
+
+
+def checkout_of(folder: Path) -> Path:
+    """Return the checkout that holds a folder, or the folder itself."""
+    start = folder.resolve()
+    return next((above for above in (start, *start.parents) if (above / ".git").exists()), start)
 
 
 session = Session(Console("people"), None, tracebacks=False)  # until the command line was read
@@ -222,6 +242,21 @@ def source_at(source: str, revision: str) -> Folder | Repository:
 
 
 @app.command()
+def status(recipes: Recipes = None, hub: HubName = "") -> None:
+    """Show every recipe and target beside what the Hub has."""
+    from pipeline.fleet import Fleet
+    from pipeline.hub.client import Hub
+
+    paths = session.recipes(recipes)
+    with hub_at(session.home(paths[0]), hub) as target:
+        fleet = Fleet([session.load(path) for path in paths], session.home(paths[0]), target, Hub())
+        found = fleet.standings()
+    show_standings(session.console, found)
+    if unread := max(standing.exit_code for standing in found):
+        raise typer.Exit(unread)
+
+
+@app.command()
 def serve(
     port: Annotated[int, typer.Option("--port", help="The port on loopback.")] = 8080,
 ) -> None:
@@ -243,8 +278,17 @@ def engine_for(recipe: Path, hub: str, *, stream: bool = False) -> Iterator[Engi
     home = session.home(recipe)
     with ExitStack() as stack:
         stack.enter_context(session.console)
-        target = stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None)
+        target = stack.enter_context(hub_at(home, hub))
         yield Engine(loaded, home, target, Hub(), session.console.listen, stream)
+
+
+@contextmanager
+def hub_at(home: Path, hub: str) -> Iterator[Hub]:
+    """Return the Hub that the command line names."""
+    from pipeline.hub.client import Hub
+
+    with ExitStack() as stack:
+        yield stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None)
 
 
 @contextmanager
