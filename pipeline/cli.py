@@ -257,6 +257,26 @@ def status(recipes: Recipes = None, hub: HubName = "") -> None:
 
 
 @app.command()
+def yank(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="The published repository.")],
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="The tag to withdraw; it stays.")],
+    *,
+    why: Annotated[str, typer.Option("--why", help="The reason, as text.")],
+    new_version: Annotated[
+        str | None, typer.Option("--new-version", metavar="REPO", help="The repository to use instead.")
+    ] = None,
+    hub: HubName = "",
+) -> None:
+    """Say in card and metadata that a tag is withdrawn; nothing is deleted."""
+    from pipeline.yank import yank as withdraw
+
+    with hub_at(session.home(), hub) as target:
+        done = withdraw(target, repo, tag, why, new_version)
+    how = "is withdrawn now" if done.state == "yanked" else "was withdrawn before, and nothing was changed"
+    session.console.result({"result": done.model_dump(mode="json")}, f"{repo} {tag} {how}: {done.why}")
+
+
+@app.command()
 def serve(
     port: Annotated[int, typer.Option("--port", help="The port on loopback.")] = 8080,
 ) -> None:
