@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
 from pipeline.errors import PublishError, RecipeError
@@ -276,16 +277,35 @@ def yank(
     session.console.result({"result": done.model_dump(mode="json")}, f"{repo} {tag} {how}: {done.why}")
 
 
-@app.command()
+class Serving(TyperCommand):
+    """The verb ``serve``, whose help explains faults; their language is loaded when somebody asks for it."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as typer calls it
+        """Write what stands below the options."""
+        from pipeline.hub.local.faults import GRAMMAR
+
+        formatter.write(f"\n{GRAMMAR}\n")
+
+
+@app.command(cls=Serving)
 def serve(
     port: Annotated[int, typer.Option("--port", help="The port on loopback.")] = 8080,
+    fault: Annotated[
+        list[str] | None, typer.Option("--fault", metavar="RULE", help="Fail on purpose; may be given again.")
+    ] = None,
 ) -> None:
     """Run the embedded Hub on loopback, over the store in the home."""
     from pipeline.hub.local import serve as serve_hub
+    from pipeline.hub.local.faults import Faults, Seen
+
+    def told(seen: Seen) -> None:
+        if seen.rule is not None:
+            session.console.say(f"fault: {seen.rule} for {seen.method} {seen.path}")
 
     root = session.home() / "hub"
+    faults = Faults(fault, told=told) if fault else None
     session.console.say(f"The embedded Hub serves {root} at http://127.0.0.1:{port} (Ctrl-C ends it).")
-    serve_hub(root, port)
+    serve_hub(root, port, faults)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ import uvicorn
 from pipeline.errors import CannotHereError
 from pipeline.hub.local.app import hub_app, storage_app
 from pipeline.hub.local.door import Door
+from pipeline.hub.local.faults import Faults, faulty
+from pipeline.hub.local.faults.connection import TellingProtocol
 from pipeline.hub.local.store import Store
 from pipeline.hub.local.web import Hub, Limits
 
@@ -28,7 +30,12 @@ _HOST = "127.0.0.1"
 
 @contextmanager
 def running(
-    root: Path, port: int = 0, tokens: Mapping[str, Any] | None = None, *, limits: Limits | None = None
+    root: Path,
+    port: int = 0,
+    tokens: Mapping[str, Any] | None = None,
+    *,
+    limits: Limits | None = None,
+    faults: Faults | None = None,
 ) -> Iterator[str]:
     """Serve a Hub from a thread of this process for as long as the context lasts.
 
@@ -37,6 +44,7 @@ def running(
         port: The port of the Hub, or 0 for any; large files have another one.
         tokens: Who may do what, as in ``tokens.json`` of the store, which is read when nothing is given.
         limits: Sizes other than the usual ones.
+        faults: What goes wrong; without it nothing stands between the clients and the Hub.
 
     Yields:
         The endpoint, to be used as ``HF_ENDPOINT``.
@@ -48,9 +56,11 @@ def running(
     store = Store(root)
     store.objects.sweep()
     with _listening(port) as front, _listening(0) as back:
-        hub = Hub(store, Door.of(root, tokens), _address(front), _address(back), limits or Limits())
-        origins = {front.getsockname()[1]: hub_app(hub), back.getsockname()[1]: storage_app(hub)}
-        server = uvicorn.Server(_config(_by_port(origins)))
+        hub = Hub(store, Door.of(root, tokens, store.key), _address(front), _address(back), limits or Limits())
+        apps: tuple[ASGIApp, ASGIApp] = hub_app(hub), storage_app(hub)
+        if faults is not None:
+            apps = faulty(apps, faults, lambda: server.should_exit)
+        server = uvicorn.Server(_config(_by_port(dict(zip(map(_port, (front, back)), apps, strict=True)))))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [front, back]}, name="hub", daemon=True)
         thread.start()
         try:
@@ -64,12 +74,12 @@ def running(
             thread.join()
 
 
-def serve(root: Path, port: int) -> None:
-    """Serve a Hub until SIGINT or SIGTERM; to be called on the main thread."""
+def serve(root: Path, port: int, faults: Faults | None = None) -> None:
+    """Serve a Hub, perhaps one with faults, until SIGINT or SIGTERM; to be called on the main thread."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with running(root, port):
+        with running(root, port, faults=faults):
             stop.wait()
     finally:
         for number, handler in before.items():
@@ -90,7 +100,11 @@ def _listening(port: int) -> socket.socket:
 
 
 def _address(listening: socket.socket) -> str:
-    return f"http://{_HOST}:{listening.getsockname()[1]}"
+    return f"http://{_HOST}:{_port(listening)}"
+
+
+def _port(listening: socket.socket) -> int:
+    return int(listening.getsockname()[1])
 
 
 def _by_port(origins: Mapping[int, ASGIApp]) -> ASGIApp:
@@ -103,7 +117,7 @@ def _by_port(origins: Mapping[int, ASGIApp]) -> ASGIApp:
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",
+        http=TellingProtocol,
         loop="asyncio",
         lifespan="off",
         log_config=None,
