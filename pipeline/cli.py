@@ -19,8 +19,8 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
-from pipeline.errors import PublishError, RecipeError
-from pipeline.shown import plan_json, show_outcomes, show_plan, show_quantized, show_standings
+from pipeline.errors import CannotHereError, PublishError, RecipeError
+from pipeline.shown import plan_json, show_outcomes, show_plan, show_quantized, show_remarks, show_standings
 
 if TYPE_CHECKING:
     from pipeline.checkpoint.layout import Folder
@@ -255,6 +255,22 @@ def status(recipes: Recipes = None, hub: HubName = "") -> None:
     show_standings(session.console, found)
     if unread := max(standing.exit_code for standing in found):
         raise typer.Exit(unread)
+
+
+@app.command()
+def doctor(recipes: Recipes = None, hub: HubName = "") -> None:
+    """Look at token, destinations, libraries, device, disk and memory; each line ends in what to do."""
+    from pipeline.doctor import Examination, on_github
+    from pipeline.hub.client import Hub
+
+    paths = session.recipes(recipes)
+    home = session.home(paths[0])
+    github = os.environ.get("GITHUB_REPOSITORY") or on_github(checkout_of(paths[0].parent))
+    with hub_at(home, hub) as target:
+        found = Examination([session.load(path) for path in paths], home, target, Hub(), github).remarks()
+    show_remarks(session.console, found)
+    if any(remark.level == "problem" for remark in found):
+        raise typer.Exit(CannotHereError.exit_code)
 
 
 @app.command()

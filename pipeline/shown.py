@@ -13,6 +13,7 @@ from pipeline.files import human_size
 if TYPE_CHECKING:
     from pipeline.engine import Outcome
     from pipeline.fleet import Standing
+    from pipeline.machine import Remark
     from pipeline.plan import TargetPlan
 
 
@@ -102,3 +103,9 @@ def show_standings(console: Console, found: Sequence[Standing]) -> None:
     for standing in found:
         for finding in standing.findings:
             console.say(f"  {standing.repository}: {finding.text}")
+
+
+def show_remarks(console: Console, found: Sequence[Remark]) -> None:
+    """Show an examination, a line for each thing that was looked at."""
+    lines = [f"{each.level:8}{each.topic}: {each.text.rstrip('.')}. {each.remedy}" for each in found]
+    console.result({"remarks": [each.model_dump(mode="json") for each in found]}, "\n".join(lines))
