@@ -46,7 +46,7 @@ HubName = Annotated[
     str, typer.Option("--hub", help="`local` (the embedded Hub), an address, or what HF_ENDPOINT names.")
 ]
 Recipes = Annotated[
-    list[Path] | None, typer.Argument(metavar="[RECIPE]...", help="Recipes; all under recipes/ where none is named.")
+    list[Path] | None, typer.Argument(metavar="RECIPE", help="Recipes; all under recipes/ where none is named.")
 ]
 Device = Literal["cpu", "cuda"]
 Streamed = Annotated[

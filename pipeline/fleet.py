@@ -37,7 +37,7 @@ SHOWN: Final = 3  # differences that are named
 BYSTANDERS: Final = frozenset({"quantpress", "torchmetrics"})  # decide over bytes and verdict, not over loading
 
 State = Literal[
-    "unreadable", "yanked", "failing", "unpublished", "untagged", "doubtful", "changed", "behind", "aged", "current"
+    "yanked", "failing", "unpublished", "untagged", "doubtful", "changed", "unreadable", "behind", "aged", "current"
 ]
 URGENCY: Final[tuple[State, ...]] = get_args(State)
 

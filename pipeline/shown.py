@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import Console
@@ -95,11 +94,8 @@ def show_standings(console: Console, found: Sequence[Standing]) -> None:
     console.result({"targets": [standing.model_dump(mode="json") for standing in found]})
     if console.mode == "json":
         return
-    rows = [
-        [each.repository, each.state, each.tag or "", (each.commit or "")[:12], Path(each.recipe).name, each.target]
-        for each in found
-    ]
-    console.table("", ["repository", "state", "tag", "main", "recipe", "target"], rows)
+    rows = [[each.repository, each.state, each.tag or "", (each.commit or "")[:12]] for each in found]
+    console.table("", ["repository", "state", "tag", "main"], rows)
     for standing in found:
         for finding in standing.findings:
             console.say(f"  {standing.repository}: {finding.text}")
