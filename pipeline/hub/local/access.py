@@ -120,7 +120,8 @@ class Caller(_Record):
     def may_read_gated(self, kind: str, repo_id: str) -> bool:
         """Say whether the caller may download files of a gated repository."""
         let_in = self.fine_grained is None or self.fine_grained.can_read_gated
-        return self.may_read(kind, repo_id) or (let_in and repo_id in self.access)
+        own = self.belongs_to(_namespace(repo_id))
+        return self.may_read(kind, repo_id) or (let_in and (own or repo_id in self.access))
 
 
 class Owner(Caller):

@@ -20,6 +20,7 @@ from pipeline.errors import PublishError
 from pipeline.hub.local import card, discussions, info, lfs, listing, preupload, refs, repos, storage
 from pipeline.hub.local.commits import commit
 from pipeline.hub.local.download import resolve
+from pipeline.hub.local.exchange import exchange
 from pipeline.hub.local.refusals import RefusedError, repo_not_found
 from pipeline.hub.local.web import Hub, answering, refused
 
@@ -52,6 +53,7 @@ _CALLS = (
     ("GET", "/api/agent-harnesses", repos.agent_harnesses),
     ("POST", "/api/validate-yaml", card.validate),
     ("POST", "/api/repos/create", repos.create),
+    ("POST", "/oauth/token", exchange),
     ("POST", "/api/repos/move", repos.move),
     ("DELETE", "/api/repos/delete", repos.delete),
     ("GET", "/api/{kind:kind}", info.list_repos),

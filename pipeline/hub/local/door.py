@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import CannotHereError
 from pipeline.hub.local.access import ANONYMOUS, OWNER, Caller
+from pipeline.hub.local.publishers import PREFIX, Publishers, caller_of
 from pipeline.hub.local.refusals import unknown_token
 
 _DIGEST = "sha256:"
@@ -29,26 +30,22 @@ class Door:
     it takes tells nothing of a token.
     """
 
-    def __init__(self, tokens: Mapping[str, Any] | None, where: str = "the tokens given") -> None:
-        self._callers = None if tokens is None else {_digest_of(token): who for token, who in _read(tokens, where)}
+    def __init__(self, callers: Mapping[str, Caller] | None, publishers: Publishers | None) -> None:
+        self._callers = callers
+        self.publishers = publishers
 
     @classmethod
-    def of(cls, root: Path, tokens: Mapping[str, Any] | None) -> Door:
-        """Take the tokens given, else those of ``tokens.json`` in the store, else none.
+    def of(cls, root: Path, tokens: Mapping[str, Any] | None, store_key: bytes) -> Door:
+        """Take the tokens given, else those of ``tokens.json`` in the store, else none; and the trusted publishers.
 
         Raises:
-            CannotHereError: The file is not what the Hub reads, or others than its owner may read it.
+            CannotHereError: A file is not what the Hub reads, or others than its owner may read the tokens.
         """
-        path = root / "tokens.json"
-        if tokens is not None or not path.exists():
-            return cls(tokens)
-        if path.stat().st_mode & _OTHERS:
-            remedy = f"Run chmod 600 {path}, and replace the tokens if others have accounts here."
-            raise CannotHereError("Others than its owner may read this file.", where=str(path), remedy=remedy)
-        try:
-            return cls(json.loads(path.read_bytes()), str(path))
-        except ValueError as error:
-            raise CannotHereError("This file is not JSON.", where=str(path), remedy="Correct it.") from error
+        where = "the tokens given"
+        if tokens is None and (path := root / "tokens.json").exists():
+            tokens, where = _content(path), str(path)
+        callers = None if tokens is None else {_digest_of(token): who for token, who in _read(tokens, where)}
+        return cls(callers, Publishers.of(root, store_key))
 
     def caller(self, authorization: str | None, *, by_password: bool = False) -> Caller:
         """Return who an ``Authorization`` header stands for.
@@ -60,18 +57,33 @@ class Door:
         Raises:
             RefusedError: 401 for a token nobody was given, or one that has expired.
         """
+        token = _token_in(authorization or "", by_password=by_password)
+        if self.publishers and token.startswith(PREFIX):
+            return self._publisher(self.publishers, token)
         if self._callers is None:
             return OWNER
         if not authorization:
             return ANONYMOUS
-        scheme, _, credentials = authorization.partition(" ")
-        token = credentials.strip() if scheme.lower() == "bearer" else ""
-        if by_password and scheme.lower() == "basic":
-            token = _password(credentials)
         caller = self._callers.get(_sha256(token)) if token else None
         if caller is None or (caller.expires is not None and caller.expires <= datetime.now(UTC)):
             raise unknown_token()
         return caller
+
+    def _publisher(self, publishers: Publishers, token: str) -> Caller:
+        grant = publishers.granted(token)
+        if grant is None:
+            raise unknown_token()
+        return caller_of(grant, (self._callers or {}).values())
+
+
+def _content(path: Path) -> Any:
+    if path.stat().st_mode & _OTHERS:
+        remedy = f"Run chmod 600 {path}, and replace the tokens if others have accounts here."
+        raise CannotHereError("Others than its owner may read this file.", where=str(path), remedy=remedy)
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:  # the cause would show the tokens
+        raise CannotHereError("This file is not JSON.", where=str(path), remedy="Correct it.") from None
 
 
 def _read(tokens: Mapping[str, Any], where: str) -> list[tuple[str, Caller]]:
@@ -103,7 +115,12 @@ def _sha256(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _password(credentials: str) -> str:
+def _token_in(authorization: str, *, by_password: bool) -> str:
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() != "basic" or not by_password:
+        return ""
     try:
         return base64.b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):

@@ -31,19 +31,21 @@ _BODY_BYTES = 64 << 20  # far above any call that is not itself a file or a comm
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes that a test may lower.
+    """Sizes and times that a test may lower.
 
     Attributes:
         single_bytes: Files larger than this are asked for in parts.
         part_bytes: Size of one part.
         page: Entries of one answer of a listing.
         expanded_page: The same where each entry comes with its last commit.
+        token_seconds: How long the tokens of trusted publishers, and the tokens and addresses of Xet, are valid.
     """
 
     single_bytes: int = 5 << 30
     part_bytes: int = 512 << 20
     page: int = 1000
     expanded_page: int = 50
+    token_seconds: int = 3600
 
 
 @dataclass(frozen=True)
