@@ -23,6 +23,7 @@ from pipeline.hub.local.download import resolve
 from pipeline.hub.local.exchange import exchange
 from pipeline.hub.local.refusals import RefusedError, repo_not_found
 from pipeline.hub.local.web import Hub, answering, refused
+from pipeline.hub.local.xet import cas, connection
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,8 +53,8 @@ _CALLS = (
     ("GET", "/api/whoami-v2", repos.whoami),
     ("GET", "/api/agent-harnesses", repos.agent_harnesses),
     ("POST", "/api/validate-yaml", card.validate),
-    ("POST", "/api/repos/create", repos.create),
     ("POST", "/oauth/token", exchange),
+    ("POST", "/api/repos/create", repos.create),
     ("POST", "/api/repos/move", repos.move),
     ("DELETE", "/api/repos/delete", repos.delete),
     ("GET", "/api/{kind:kind}", info.list_repos),
@@ -66,6 +67,8 @@ _CALLS = (
     ("GET", f"{_REPO}/tree/{{rev:rev}}/{{path:path}}", listing.list_tree),
     ("POST", f"{_REPO}/paths-info/{{rev:rev}}", listing.paths_info),
     ("POST", f"{_REPO}/preupload/{{rev:rev}}", preupload.preupload),
+    ("GET", f"{_REPO}/xet-read-token/{{rev:rev}}", connection.read_token),
+    ("GET", f"{_REPO}/xet-write-token/{{rev:rev}}", connection.write_token),
     ("GET", f"{_REPO}/refs", refs.list_refs),
     ("POST", f"{_REPO}/super-squash/{{rev:rev}}", refs.super_squash),
     ("GET", f"{_REPO}/commits/{{rev:rev}}", refs.list_commits),
@@ -111,6 +114,12 @@ def storage_app(hub: Hub) -> Starlette:
         Route(_UPLOAD, storage.put, methods=["PUT"]),
         Route(f"{_UPLOAD}/{{session}}", storage.complete, methods=["POST"]),
         Route(f"{_UPLOAD}/{{session}}/{{part}}", storage.put_part, methods=["PUT"]),
+        Route(f"/xet/{hub.store.id}/v1/chunks/{{prefix}}/{{hash}}", cas.find_chunk, methods=["GET"]),
+        Route(f"/xet/{hub.store.id}/v1/xorbs/default/{{hash}}", cas.put_xorb, methods=["POST"]),
+        Route(f"/xet/{hub.store.id}/v1/shards", cas.put_shard, methods=["POST"]),
+        Route(f"/xet/{hub.store.id}/v1/reconstructions/{{hash}}", cas.reconstruct, methods=["GET"]),
+        Route("/xorbs/{signature}/{expires}/{span}/{hash}", cas.get_xorb, methods=["GET"]),
+        Route("/v1/telemetry", cas.telemetry, methods=["POST"]),
     ]
     return _app(hub, routes)
 

@@ -73,7 +73,7 @@ def _metadata(objects: Objects, tree: Tree) -> dict[str, Any]:
     if readme is None or readme.size > LARGE_BYTES:
         return {}
     try:
-        return metadata_of(objects.path(readme.sha256).read_text(encoding="utf-8", errors="replace"))
+        return metadata_of(objects.read_text(readme.sha256))
     except BadCardError:  # a card that cannot be read describes nothing; whoever uploads one is told by validate-yaml
         return {}
 

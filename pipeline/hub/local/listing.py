@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from pipeline.hub.local.objects import Objects
 from pipeline.hub.local.pages import page_of
 from pipeline.hub.local.records import Blob, Commit, Tree
 from pipeline.hub.local.refusals import entry_not_found
@@ -24,7 +25,7 @@ def list_tree(call: Call) -> Response:
     expand = _yes(call.query.get("expand"))
     paths = _below(tree, folder, recursive=_yes(call.query.get("recursive")))
     page, headers = page_of(call, paths, call.hub.limits.expanded_page if expand else call.hub.limits.page)
-    entries = _entries(tree, page)
+    entries = _entries(call.hub.store.objects, tree, page)
     return JSONResponse(_with_last_commits(repository, commit, entries) if expand else entries, headers=headers)
 
 
@@ -35,7 +36,7 @@ def paths_info(call: Call) -> Response:
     tree = repository.tree(commit.tree)
     paths = [path.strip("/") for path in call.form("paths")]
     known = [path for path in dict.fromkeys(paths) if path and (path in tree.files or path in tree.folders)]
-    entries = _entries(tree, known)
+    entries = _entries(call.hub.store.objects, tree, known)
     expand = _yes(next(iter(call.form("expand")), None))
     return JSONResponse(_with_last_commits(repository, commit, entries) if expand else entries)
 
@@ -49,9 +50,9 @@ def _below(tree: Tree, folder: str, *, recursive: bool) -> list[str]:
     )
 
 
-def _entries(tree: Tree, paths: Iterable[str]) -> list[dict[str, Any]]:
+def _entries(objects: Objects, tree: Tree, paths: Iterable[str]) -> list[dict[str, Any]]:
     return [
-        _file(path, tree.files[path])
+        _file(path, tree.files[path], objects)
         if path in tree.files
         else {"type": "directory", "oid": tree.folders[path], "size": 0, "path": path}
         for path in paths
@@ -66,10 +67,12 @@ def _with_last_commits(repository: Repository, head: Commit, entries: list[dict[
     return entries
 
 
-def _file(path: str, blob: Blob) -> dict[str, Any]:
+def _file(path: str, blob: Blob, objects: Objects) -> dict[str, Any]:
     entry: dict[str, Any] = {"type": "file", "oid": blob.oid, "size": blob.size, "path": path}
     if blob.lfs:
         entry["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": blob.pointer_size}
+        if name := objects.xet.name(blob.sha256):
+            entry["xetHash"] = name
     return entry
 
 

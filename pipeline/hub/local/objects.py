@@ -1,57 +1,76 @@
-"""The bytes of all files, once each, under their SHA-256; written aside, checked, and only then given their name."""
+"""The bytes of all files under their SHA-256, whether they came whole or by Xet."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from pipeline.files import PIECE, disk_errors
+from pipeline.files import PIECE
+from pipeline.hub.local.arriving import Arriving, aside
 from pipeline.hub.local.refusals import bad_request
+from pipeline.hub.local.xet.depot import Depot
 
 _LEFTOVER_SECONDS = 24 * 3600
 
 
 class Objects:
-    """A folder of content-addressed files: ``sha256/ab/ab12...``, with ``incoming/`` for those not yet checked."""
+    """A folder of content-addressed files: ``sha256/ab/ab12...``, with ``incoming/`` for those not yet checked.
+
+    What came by Xet lies in ``xet/`` and nowhere else; what came both ways is kept twice.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.xet = Depot(folder / "xet")
         self._folder = folder
         self._aside = folder / "incoming"
         self._aside.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
-        """Return where an object lies or would lie."""
+        """Return where an object that came whole lies or would lie."""
         return self._folder / "sha256" / sha256[:2] / sha256
+
+    def size(self, sha256: str) -> int | None:
+        """Return an object's size in bytes, or nothing if it is not here."""
+        path = self.path(sha256)
+        if path.is_file():
+            return path.stat().st_size
+        file = self.xet.by_sha256(sha256)
+        return None if file is None else file.size
 
     def has(self, sha256: str, size: int) -> bool:
         """Say whether an object of this size is here."""
+        return self.size(sha256) == size
+
+    def read_text(self, sha256: str) -> str:
+        """Read an object that is here and small enough to be held as text."""
         path = self.path(sha256)
-        return path.is_file() and path.stat().st_size == size
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace")
+        file = self.xet.by_sha256(sha256)
+        return b"".join(self.xet.contents(file, 0, file.size)).decode(errors="replace") if file else ""
 
     def add(self, content: bytes) -> str:
         """Keep a small object and return its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
-        if not self.has(sha256, len(content)):
+        if not self.path(sha256).is_file():
             with self.incoming() as arriving:
                 arriving.write(content)
                 arriving.keep(sha256, len(content))
         return sha256
 
+    def aside(self) -> AbstractContextManager[Arriving]:
+        """Open a file aside; unless it is moved away, nothing remains of it."""
+        return aside(self._aside)
+
     @contextmanager
     def incoming(self) -> Iterator[Incoming]:
         """Open an object for writing; unless it is kept, nothing remains of it."""
-        handle, name = tempfile.mkstemp(dir=self._aside)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield Incoming(self, file.fileno(), Path(name))
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with self.aside() as arriving:
+            yield Incoming(self, arriving)
 
     def part(self, session: str, number: int) -> Path:
         """Return where one part of a large upload waits for the others."""
@@ -82,19 +101,15 @@ class Objects:
 class Incoming:
     """An object on its way in: hashed while it is written, named only if the hash is the promised one."""
 
-    def __init__(self, objects: Objects, handle: int, path: Path) -> None:
+    def __init__(self, objects: Objects, arriving: Arriving) -> None:
         self._objects = objects
-        self._handle = handle
-        self._path = path
+        self._arriving = arriving
         self._hash = hashlib.sha256()
         self._size = 0
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes."""
-        with disk_errors(self._path):
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(self._handle, view) :]
+        self._arriving.write(piece)
         self._hash.update(piece)
         self._size += len(piece)
 
@@ -106,7 +121,4 @@ class Incoming:
 
     def move_to(self, path: Path) -> None:
         """Make the bytes durable under a name, replacing what had it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with disk_errors(path):
-            os.fsync(self._handle)
-            self._path.replace(path)
+        self._arriving.move_to(path)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from pipeline.files import PIECE
+from pipeline.hub.local.arriving import receive
 from pipeline.hub.local.download import StreamedFile
 from pipeline.hub.local.refusals import RefusedError, bad_request, entry_not_found
 from pipeline.hub.local.web import Hub, hub_of
+from pipeline.hub.local.xet.plain import send
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,9 +35,12 @@ async def get(request: Request) -> Response:
     hub = _checked(request, "objects", "sha256")
     sha256 = request.path_params["sha256"]
     path = hub.store.objects.path(sha256)
-    if not path.is_file():
+    if path.is_file():
+        return StreamedFile(path, headers={"ETag": f'"{sha256}"'}, media_type="application/octet-stream")
+    file = await run_in_threadpool(hub.store.objects.xet.by_sha256, sha256)
+    if file is None:
         raise entry_not_found(f"There is no object {sha256}.")
-    return StreamedFile(path, headers={"ETag": f'"{sha256}"'}, media_type="application/octet-stream")
+    return send(request, hub.store.objects.xet, file)
 
 
 async def put(request: Request) -> Response:
@@ -45,7 +48,7 @@ async def put(request: Request) -> Response:
     hub = _checked(request, "uploads", "sha256", "size")
     sha256, size = request.path_params["sha256"], int(request.path_params["size"])
     with hub.store.objects.incoming() as arriving:
-        await _stream(request, arriving.write)
+        await receive(request, arriving.write)
         await run_in_threadpool(arriving.keep, sha256, size)
     return Response(headers={"ETag": f'"{sha256}"'})
 
@@ -61,7 +64,7 @@ async def put_part(request: Request) -> Response:
         arriving.write(piece)
 
     with hub.store.objects.incoming() as arriving:
-        await _stream(request, take)
+        await receive(request, take)
         await run_in_threadpool(arriving.move_to, path)
     return Response(headers={"ETag": f'"{digest.hexdigest()}"'})
 
@@ -79,18 +82,6 @@ async def complete(request: Request) -> Response:
         raise bad_request(f"Parts {missing} of {sha256} are missing.")
     await run_in_threadpool(objects.join, session, count, sha256, size)
     return JSONResponse({})
-
-
-async def _stream(request: Request, write: Callable[[bytes], None]) -> None:
-    """Write a body piece by piece on a thread; hashing and the disk never hold up other calls."""
-    piece = bytearray()
-    async for arrived in request.stream():
-        piece += arrived
-        if len(piece) >= PIECE:
-            await run_in_threadpool(write, bytes(piece))
-            piece.clear()
-    if piece:
-        await run_in_threadpool(write, bytes(piece))
 
 
 def _checked(request: Request, verb: str, *names: str) -> Hub:

@@ -58,6 +58,11 @@ class Hub:
     storage: str
     limits: Limits
 
+    @property
+    def xet(self) -> str:
+        """The address that Xet clients talk to; what they remember of a store, they remember by this address."""
+        return f"{self.storage}/xet/{self.store.id}"
+
     def repo_url(self, repository: Repository) -> str:
         """Return the web address of a repository; those of its commits and discussions begin with it."""
         return f"{self.endpoint}/{url_prefix(repository.kind)}{repository.repo_id}"
