@@ -120,12 +120,13 @@ class _Line:
                 "A rule is METHOD PATH KIND and then options", "Example: GET /resolve/ status=503 times=2"
             )
         method, path, fault, *options = words
+        self._check_method(method)
+        self._check_path(path)
         kind, _, value = fault.partition("=")
         if kind not in KINDS:
             raise self._wrong(f"There is no fault {kind!r}", f"The faults are {', '.join(KINDS)}.")
         amount = self._value(kind, value)
-        times, skip, headers, body = self._options(kind, options)
-        return Rule(self._method(method), self._path(path), kind, amount, times, skip, headers, body)
+        return Rule(method, path, kind, amount, *self._options(kind, options))
 
     def _words(self) -> list[str]:
         lexer = shlex.shlex(self._line, posix=True)
@@ -135,18 +136,16 @@ class _Line:
         except ValueError as error:
             raise self._wrong("A quote is not closed", "Quotes hold a word with spaces together.") from error
 
-    def _method(self, word: str) -> str:
+    def _check_method(self, word: str) -> None:
         if word != "*" and not set(word.split("|")) <= set(METHODS):
             valid = f"Write {', '.join(METHODS)}, several as GET|HEAD, or * for any."
             raise self._wrong(f"There is no method {word!r}", valid)
-        return word
 
-    def _path(self, word: str) -> str:
+    def _check_path(self, word: str) -> None:
         try:
             re.compile(word)
         except re.error as error:
             raise self._wrong(f"{word!r} is no regular expression ({error})", "Correct it.") from error
-        return word
 
     def _value(self, kind: str, value: str) -> float | None:
         takes = KINDS[kind].takes
