@@ -20,14 +20,18 @@ from pipeline.checkpoint.layout import Folder, Place, read_small
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, disk_errors, human_size, manifest_of
-from pipeline.hub.client import Gate, Hub, RemoteState, Repository
+from pipeline.hub.client import Gate, Hub, RemoteState
+from pipeline.hub.source import Repository
 from pipeline.plan import Asked, Planner, TargetPlan
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.names import is_path
+from pipeline.signing import Signer
 from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
 from pipeline.stages.quantize import Origin, quantize
-from pipeline.stages.release import VERSION_TAG, Release, release
+from pipeline.stages.release import VERSION_TAG, Publication, Release, release
+from pipeline.stages.trial import CardTrial
+from pipeline.stages.sign import sign
 from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
 from pipeline.store import Store
 
@@ -67,6 +71,7 @@ class Engine:
         fallback: The Hub that sources come from otherwise.
         stream: Whether the weights of a source on a Hub are quantized as they come and never stored.
         listen: Hears of everything.
+        signer: Who signs what is released, if anybody.
     """
 
     loaded: Loaded
@@ -75,6 +80,7 @@ class Engine:
     fallback: Hub
     listen: Listener
     stream: bool = False
+    signer: Signer | None = None
 
     @cached_property
     def store(self) -> Store:
@@ -324,7 +330,14 @@ class Run:
         if self.stop_after == "card":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
         with self.timed("release"):
-            done = release(plan, folder, engine.hub, engine.store.aside, engine.listen, gate_of(engine.place))
+            folder = sign(plan, folder, engine.signer, engine.store, engine.listen)
+            done = release(
+                publication(plan, folder, gate_of(engine.place)),
+                engine.hub,
+                engine.store.aside,
+                CardTrial(plan, engine.store.aside),
+                engine.listen,
+            )
         return outcome(plan, "published", done, self.seconds, judged.report.verdict)
 
     def timed(self, stage: str) -> Any:
@@ -370,8 +383,13 @@ def published_as(plan: TargetPlan, remote: RemoteState) -> str | None:
         same = digest_of(json.loads(remote.plan)) == plan.digest
     except ValueError:
         return None
-    tags = [tag for tag, commit in (remote.tags or {}).items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
+    tags = [tag for tag, commit in remote.tags.items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
     return tags[0] if same and tags else None
+
+
+def publication(plan: TargetPlan, folder: Path, gated: Gate | None) -> Publication:
+    """Return what is to be published of a plan."""
+    return Publication(plan.target, plan.digest, plan.repository, folder, plan.private, gated)
 
 
 def outcome(

@@ -218,6 +218,15 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
 
 
+def empty(folder: Path) -> None:
+    """Remove everything under a folder."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def link_or_copy(origin: Path, to: Path) -> None:
     """Put a file's content at another place: a hard link where the disk allows it, else a copy."""
     with disk_errors(to):
@@ -228,6 +237,18 @@ def link_or_copy(origin: Path, to: Path) -> None:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
                 raise
             shutil.copyfile(origin, to)
+
+
+@contextmanager
+def emptied(folder: Path) -> Iterator[Path]:
+    """Return a folder that is empty, whatever a killed run left in it, and gone afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def human_size(count: float) -> str:

@@ -16,7 +16,7 @@ from pipeline.checkpoint.linears import ask, ask_ahead, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import digest_of, files_under
-from pipeline.hub.client import Repository
+from pipeline.hub.source import Repository
 from pipeline.plan import Asked, lay_out_result, question_of
 from pipeline.recipe import Quantization
 from pipeline.stages.fetch import fetch

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from pipeline.errors import CannotHereError, HubUnavailableError, RemoteChangedError, SourceError
+from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, RemoteChangedError, SourceError
 
 ANOTHER_READER: Final = "Use a token that may read it (HF_TOKEN, or hf auth login)."
 LATER: Final = "Run the same command later: it continues where it stopped."
-
-
-def moved(repo: str, parent: str, head: str) -> RemoteChangedError:
-    """Return the error for a ``main`` that somebody else changed."""
-    return RemoteChangedError(
-        f"main was {parent[:12]} when this release began and is {head[:12]} now.",
-        where=repo,
-        remedy="Look at who published there, then run again; nothing was overwritten.",
-    )
 
 
 def no_right(where: str, reason: str) -> CannotHereError:
@@ -59,8 +49,12 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
         raise silent_hub(where, error) from error
     except errors.HfHubHTTPError as error:
         raise refused(error, where, as_source=as_source) from error
-    except (httpx2.HTTPError, ConnectionError, TimeoutError, RuntimeError, json.JSONDecodeError) as error:
-        # The client lets these through: a broken LFS or Xet transfer, and a page of HTML where JSON was due.
+    except RuntimeError as error:  # the client puts whatever ends an upload into one
+        raise (error.__cause__ if isinstance(error.__cause__, PublishError) else silent_hub(where, error)) from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, LookupError, TypeError, AttributeError, ValueError) as error:
+        # The client lets these through: a broken transfer, and answers that are not shaped as it reads them.
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # a file of this machine
         raise silent_hub(where, error) from error
 
 
@@ -90,5 +84,7 @@ def refused(error: Exception, where: str, *, as_source: bool) -> Exception:
 
 def silent_hub(where: str, error: Exception) -> HubUnavailableError:
     """Return the error for a Hub that does not answer as it should."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    if isinstance(error, LookupError | TypeError | AttributeError):
+        reason = f"its answer cannot be read: {type(error).__name__}: {reason}"
     return HubUnavailableError(f"The Hub does not answer as it should ({reason}).", where=where, remedy=LATER)

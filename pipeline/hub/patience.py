@@ -13,6 +13,8 @@ from typing import Final
 from pipeline.errors import HubUnavailableError
 from pipeline.hub.failures import LATER
 
+RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses of a server that may do better later
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -21,6 +23,7 @@ class Patience:
     Attributes:
         connect: Until a connection stands.
         silence: Between two pieces of an answer, and from the question to the first.
+        answer: From a call of the API to the end of its answer.
         progress: Without a single new byte, over all tries, before the transfer is given up.
         pause: Before the first try again; doubled for each one after it.
         longest_pause: At most, unless the Hub asks for more.
@@ -28,6 +31,7 @@ class Patience:
 
     connect: float = 10.0
     silence: float = 30.0
+    answer: float = 300.0  # a commit of thousands of files takes the Hub minutes
     progress: float = 600.0  # the Hub counts its rate limits over five minutes
     pause: float = 0.5
     longest_pause: float = 30.0
@@ -43,11 +47,13 @@ class Tries:
     Args:
         patience: How long is waited.
         where: How the file is named in messages.
+        lacked: What did not come.
     """
 
-    def __init__(self, patience: Patience, where: str) -> None:
+    def __init__(self, patience: Patience, where: str, lacked: str = "no byte of it") -> None:
         self._patience = patience
         self._where = where
+        self._lacked = lacked
         self._failed = 0
         self._last = time.monotonic()
 
@@ -70,14 +76,16 @@ class Tries:
         seconds = max(random.uniform(longest / 2, longest), asked)  # noqa: S311  a pause is no secret
         self._failed += 1
         if time.monotonic() - self._last + seconds > self._patience.progress:
-            raise self._given_up(error) from error
+            raise self._given_up(error) from (error.__cause__ or error)
         return seconds
 
     def _given_up(self, error: Exception) -> HubUnavailableError:
+        if isinstance(error, HubUnavailableError):
+            return error
         waited = time.monotonic() - self._last
         reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
         tries = f"{self._failed} {'try' if self._failed == 1 else 'tries'}"
-        what = f"The Hub sent no byte of it in {tries} over {waited:.0f} s ({reason})."
+        what = f"The Hub sent {self._lacked} in {tries} over {waited:.0f} s ({reason})."
         return HubUnavailableError(what, where=self._where, remedy=LATER)
 
 
@@ -94,3 +102,9 @@ def asked_pause(headers: Mapping[str, str]) -> float:
     except (ValueError, TypeError):  # no date, or one without a zone
         limit = parse_ratelimit_headers(headers)
         return float(limit.reset_in_seconds + 1) if limit and limit.remaining == 0 else 0.0
+
+
+def asked_by(error: BaseException) -> float:
+    """Return the seconds that the Hub asked to wait when it refused a call."""
+    answer = getattr(error.__cause__, "response", None)
+    return asked_pause(answer.headers) if answer is not None else 0.0

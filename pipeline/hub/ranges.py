@@ -17,13 +17,12 @@ import httpx2
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
 from pipeline.errors import SourceError
-from pipeline.hub.patience import PATIENT, Patience, Tries, asked_pause
+from pipeline.hub.patience import PATIENT, RETRIED, Patience, Tries, asked_pause
 from pipeline.hub.wires import Wires
 
 if TYPE_CHECKING:
     from httpx2 import URL, Client, Response
 
-RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 EXPIRED: Final = frozenset({400, 401, 403, 404, 410})  # what storages answer to an address that is too old
 HOPS: Final = 10
 UNCHANGING: Final = ("X-Repo-Commit", "X-Linked-Etag")  # said by the Hub, with a redirect or with the bytes

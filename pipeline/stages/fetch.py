@@ -10,7 +10,7 @@ from pipeline.checkpoint.layout import Folder
 from pipeline.errors import SourceError
 from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, digest_of
-from pipeline.hub.client import Repository
+from pipeline.hub.source import Repository
 from pipeline.store import Store
 
 

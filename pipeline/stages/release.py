@@ -1,33 +1,36 @@
-"""Release: one commit on a pull request, read back whole, used as a stranger would, then merged and tagged.
+"""Release: one commit on a pull request, read back whole, used as a stranger would, then the same commit on ``main``.
 
-Nothing is remembered between runs: where a release stands is read from the remote each time.
+Nothing is remembered between runs but what was read back. Where a release stands is read from the remote before each
+step, and again after every step whose answer is in doubt; a step is one call that either does all of it or nothing:
+
+    no repository -> create it -> stage a pull request -> read it back and use it -> promote it to main -> tag it
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import RemoteChangedError, VerificationError
+from pipeline.errors import HubUnavailableError, PublishError, RemoteChangedError, SourceError
 from pipeline.events import Event, Listener
-from pipeline.files import disk_errors, manifest_of
-from pipeline.hub.client import Gate, Hub, RemoteState, Staged, differences, require_same
-from pipeline.plan import TargetPlan
-from pipeline.quality import GenerationError, generate
-from pipeline.quality.generate import SECRETS
-from pipeline.stages.card import USAGE, snippet_runs_here
-from pipeline.stages.validate import request_of
+from pipeline.files import digest_of, human_size
+from pipeline.hub.client import Gate, Hub
+from pipeline.hub.destination import Build, Destination, Refs, Staged
+from pipeline.hub.failures import LATER
+from pipeline.hub.patience import Tries, asked_by
+from pipeline.stages.readback import USED, Proofs, read_back
+from pipeline.stages.trial import Trial
 
 VERSION_TAG: Final = re.compile(r"v([1-9][0-9]*)")
+LOOKS: Final = 5
+Seen = TypeVar("Seen")
 
 
 class Release(BaseModel):
@@ -40,18 +43,45 @@ class Release(BaseModel):
     tag: str
 
 
-def release(
-    plan: TargetPlan, folder: Path, hub: Hub, aside: Path, listen: Listener, gated: Gate | None = None
-) -> Release:
+@dataclass(frozen=True)
+class Publication:
+    """What is to be published, and where.
+
+    Attributes:
+        subject: How it is called in titles and progress: a target's name.
+        digest: The digest of its plan.
+        repository: Where it goes.
+        folder: Everything that is uploaded.
+        private: Whether the repository is made for its owners alone.
+        gated: How the source asks for access; the result asks the same way.
+    """
+
+    subject: str
+    digest: str
+    repository: str
+    folder: Path
+    private: bool = False
+    gated: Gate | None = None
+
+    @property
+    def title(self) -> str:
+        """The title of its pull request and of its commit; the same for every run of one plan."""
+        return f"Publish {self.subject} ({self.digest[:12]})"
+
+
+class OvertakenError(RemoteChangedError):
+    """Somebody else published meanwhile; looking again would not change it."""
+
+
+def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, listen: Listener) -> Release:
     """Publish a folder, or finish what an interrupted run began.
 
     Args:
-        plan: The target's plan.
-        folder: Everything that is uploaded.
-        hub: Where to.
-        aside: A folder with room for everything once more, which is read back there.
+        publication: What, and where to.
+        hub: The Hub.
+        aside: A folder for notes on what was read back.
+        trial: Uses the release once, before anybody else can.
         listen: Hears what is done.
-        gated: How the source is gated; the result is gated the same way.
 
     Raises:
         RemoteChangedError: Somebody else changed ``main`` meanwhile.
@@ -59,118 +89,184 @@ def release(
         HubUnavailableError: The Hub does not answer; a later run continues.
         CannotHereError: The token may not write there.
     """
-    repo = plan.repository
-    hub.require_writer(repo)
-    head = hub.create(repo, private=plan.private, gated=gated)
-    state = hub.state(repo)
-    if differences(hub.tree(repo, head), folder):
-        staged = stage(plan, folder, hub, state, head, listen)
-        verify(plan, folder, hub, staged.commit, aside, listen)
-        head = hub.merge(repo, staged, head)
-        listen(Event("note", "release", plan.target, f"merged pull request {staged.number} of {repo}"))
-    else:
-        verify(plan, folder, hub, head, aside, listen)
-    if wrong := differences(hub.tree(repo, head), folder):
-        raise RemoteChangedError(f"main is {head[:12]} after the merge and differs in {wrong[0]}.", where=repo)
-    tag = version_tag(state, head)
-    hub.tag(repo, tag, head)
-    return Release(repository=repo, commit=head, tag=tag)
-
-
-def stage(plan: TargetPlan, folder: Path, hub: Hub, state: RemoteState, head: str, listen: Listener) -> Staged:
-    """Return the pull request with exactly this folder: one that an interrupted run left, or a new one."""
-    title = f"Publish {plan.target} ({plan.digest[:12]})"
-    left = (state.staged or {}).get(title)
-    if left is not None:
-        # One that was made on an older main would be mixed with what came there since.
-        on_head = hub.parent_of(plan.repository, left.commit) == head
-        if on_head and not differences(hub.tree(plan.repository, left.commit), folder):
-            return left
-        hub.abandon(plan.repository, left, "Superseded: it is not the present build on the present main.")
-    listen(Event("note", "release", plan.target, f"uploading to a pull request of {plan.repository}"))
-    return hub.stage(plan.repository, folder, head, title)
-
-
-def version_tag(state: RemoteState, commit: str) -> str:
-    """Return the tag of a commit: the one it has, else the next of v1, v2, ..."""
-    numbers = {int(found[1]): at for tag, at in (state.tags or {}).items() if (found := VERSION_TAG.fullmatch(tag))}
-    there = [number for number, at in numbers.items() if at == commit]
-    return f"v{there[0] if there else max(numbers, default=0) + 1}"
-
-
-def verify(plan: TargetPlan, folder: Path, hub: Hub, commit: str, aside: Path, listen: Listener) -> None:
-    """Download a commit into an empty cache, hash every byte of it, and load it as its card says.
-
-    Raises:
-        VerificationError: A byte differs, or it does not load.
-    """
-    where = f"{plan.repository}@{commit[:12]}"
-    with emptied(aside / f"verify-{plan.digest[:12]}") as home:
-        snapshot = hub.download(plan.repository, commit, home / "hub")
-        require_same(manifest_of(resolved(snapshot, home / "plain")), manifest_of(folder), where)
-        listen(Event("note", "release", plan.target, f"every byte of {where} is the one that was built"))
-        if snippet_runs_here(plan):
-            run_snippet(snapshot / USAGE, commit, home, where)
-            listen(Event("note", "release", plan.target, "the card's snippet ran against it"))
-        else:
-            load_as_validated(plan, snapshot, home / "answers", where)
-            listen(Event("note", "release", plan.target, "it loaded as validation loaded it; the snippet needs a GPU"))
-
-
-@contextmanager
-def emptied(folder: Path) -> Iterator[Path]:
-    """Return a folder that is empty, whatever a killed run left in it, and gone afterwards."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with disk_errors(folder):
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def resolved(snapshot: Path, to: Path) -> Path:
-    """Return a snapshot of the client's cache, whose files are links into it, as plain files."""
-    for path in sorted(snapshot.rglob("*")):
-        if path.is_file():
-            place = to / path.relative_to(snapshot)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.hardlink_to(path.resolve())
-    return to
-
-
-def run_snippet(snippet: Path, commit: str, home: Path, where: str) -> None:
-    """Run the card's own file in a fresh process that can see the staged commit only, as if it were ``main``.
-
-    Raises:
-        VerificationError: It fails.
-    """
-    repository = snippet.parents[3]
-    (repository / "refs").mkdir(exist_ok=True)
-    (repository / "refs" / "main").write_text(commit)
-    offline = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    done = subprocess.run(
-        [sys.executable, "-I", str(snippet)],
-        cwd=home,
-        env=environment | offline,
-        capture_output=True,
-        text=True,
-        check=False,
+    hub.require_writer(publication.repository)
+    notes = aside / f"proven-{digest_of([hub.endpoint, publication.repository, publication.digest])[:16]}"
+    underway = Underway(
+        publication,
+        Destination(hub, publication.repository),
+        Build.of(publication.folder),
+        Proofs(notes),
+        trial,
+        listen,
     )
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        raise VerificationError(f"The card's snippet fails on what the Hub serves: {said}.", where=where)
+    return underway.finish()
 
 
-def load_as_validated(plan: TargetPlan, snapshot: Path, out: Path, where: str) -> None:
-    """Draw one picture the way validation did.
+@dataclass
+class Underway:
+    """A release on its way.
 
-    Raises:
-        VerificationError: It does not load or draw.
+    Attributes:
+        head: Where ``main`` was when it began.
+        staged: The pull request that it opened or found.
+        tag: The tag that it made or is about to make.
     """
-    request = request_of(plan)
-    try:
-        generate(snapshot, request.model_copy(update={"prompts": request.prompts[:1], "seeds": request.seeds[:1]}), out)
-    except GenerationError as error:
-        raise VerificationError(f"What the Hub serves does not load: {error.what}", where=where) from error
+
+    publication: Publication
+    place: Destination
+    build: Build
+    proofs: Proofs
+    trial: Trial
+    listen: Listener
+    head: str | None = None
+    staged: Staged | None = None
+    tag: str | None = None
+    done: Release | None = field(default=None, init=False)
+
+    def finish(self) -> Release:
+        """Take step after step until it is done.
+
+        A step whose answer is in doubt is not repeated: the remote is looked at again, and it tells what is next.
+        """
+        tries, before = Tries(self.place.hub.patience, self.place.repo), ""
+        while self.done is None:
+            try:
+                did = self.step()
+                if did == before:
+                    raise without_effect(did, self.place.repo)
+                before = did
+                tries.progressed()
+            except OvertakenError:
+                self.withdraw()
+                raise
+            except (HubUnavailableError, RemoteChangedError, SourceError) as error:
+                time.sleep(tries.pause(error, asked_by(error)))
+        self.proofs.forget()
+        return self.done
+
+    def step(self) -> str:
+        """Look at the remote, do the one thing that comes next, and return what that was.
+
+        Raises:
+            OvertakenError: Somebody else published meanwhile.
+            HubUnavailableError: Whether it was done is in doubt.
+        """
+        refs = self.place.refs()
+        if refs is None:
+            self.place.create(private=self.publication.private)
+            return "created the repository"
+        if self.head is None:
+            self.head = refs.head
+            if self.publication.gated is not None:
+                self.place.gate(self.publication.gated)
+        if self.serves(refs.head):
+            return self.conclude(refs)
+        if refs.head != self.head:
+            raise self.overtaken(refs.head)
+        if self.staged is None and not self.find_staged(refs):
+            return self.stage()
+        return self.promote()
+
+    def serves(self, commit: str) -> bool:
+        """Return whether a commit is this build."""
+        return not self.confirmed(lambda: self.build.differences(self.place.tree(commit)))
+
+    def confirmed(self, look: Callable[[], Seen]) -> Seen:
+        """Return what was seen; something that would have work done again is believed when it is seen twice."""
+        seen = look()
+        for _ in range(LOOKS):
+            if not seen or seen == (again := look()):
+                return seen
+            seen = again
+        raise HubUnavailableError("The Hub shows something else each time.", where=self.place.repo, remedy=LATER)
+
+    def find_staged(self, refs: Refs) -> bool:
+        """Find the pull request with exactly this build on the present ``main``; close those that are not it."""
+        for number in self.place.open_pulls(self.publication.title):
+            commit = refs.pulls.get(number)
+            if commit and self.staged is None and self.place.parent_of(commit) == refs.head and self.serves(commit):
+                self.staged = Staged(number, commit)
+            elif commit:
+                self.place.close(number, "Superseded: it is not the present build on the present main.")
+        return self.staged is not None
+
+    def stage(self) -> str:
+        """Upload everything to a pull request."""
+        target, repo = self.publication.subject, self.place.repo
+        self.listen(Event("note", "release", target, f"uploading to a pull request of {repo}"))
+        sent: dict[str, int] = {}
+        read: dict[str, int] = {}
+        total = sum(file.size for file in self.build.files.values())
+
+        def heard(name: str, done: int, over_the_wire: int, size: int) -> None:  # noqa: ARG001
+            read[name], sent[name] = done, over_the_wire
+            self.listen(Event("progress", "upload", target, name, sum(read.values()), total, "B"))
+
+        self.staged = self.place.stage(self.build, str(self.head), self.publication.title, heard)
+        large, wire = sum(read.values()), sum(sent.values())
+        told = f"uploaded {human_size(wire)} for {human_size(large)} of large files; the Hub had the rest"
+        self.listen(Event("note", "release", target, told, data={"bytes": large, "sent": wire}))
+        return f"opened pull request {self.staged.number}"
+
+    def prove(self, commit: str) -> None:
+        """Read a commit back and use it, as far as that was not done before.
+
+        Raises:
+            VerificationError: It is not what was built, or does not load.
+        """
+        target, where = self.publication.subject, f"{self.place.repo}@{commit[:12]}"
+        read_back(self.place, commit, self.build, self.proofs, self.listen, target)
+        self.listen(Event("note", "release", target, f"every byte of {where} is the one that was built"))
+        if USED not in self.proofs:
+            self.listen(Event("note", "release", target, self.trial(commit, self.publication.folder)))
+            self.proofs.add(USED)
+
+    def promote(self) -> str:
+        """Make what is staged, once it is proven, the commit after the ``main`` that this release began with."""
+        assert self.staged is not None  # noqa: S101  a step before this one
+        self.prove(self.staged.commit)
+        title = f"{self.publication.title} (#{self.staged.number})"
+        self.place.promote(self.build, str(self.head), title, lambda *_: None)
+        told = f"promoted pull request {self.staged.number} of {self.place.repo}"
+        self.listen(Event("note", "release", self.publication.subject, told))
+        return told
+
+    def conclude(self, refs: Refs) -> str:
+        """Tag the commit that ``main`` is, which is this build, and close what was staged for it."""
+        self.prove(refs.head)
+        there = [tag for tag, commit in refs.tags.items() if commit == refs.head and VERSION_TAG.fullmatch(tag)]
+        if not there:
+            if self.tag is None or refs.tags.get(self.tag, refs.head) != refs.head:
+                self.tag = next_tag(refs)  # the one that was tried belongs to somebody else by now
+            self.place.tag(self.tag, refs.head)
+            return f"set the tag {self.tag}"
+        for number in self.place.open_pulls(self.publication.title):
+            self.place.close(number, f"Published as {refs.head}, tagged {there[0]}.")
+        self.done = Release(repository=self.place.repo, commit=refs.head, tag=there[0])
+        return "done"
+
+    def overtaken(self, head: str) -> OvertakenError:
+        """Return the error for a ``main`` that somebody else changed."""
+        return OvertakenError(
+            f"main was {str(self.head)[:12]} when this release began and is {head[:12]} now: "
+            f"{self.place.described(head)}.",
+            where=self.place.repo,
+            remedy="Look at what was published there, then run again; nothing was overwritten.",
+        )
+
+    def withdraw(self) -> None:
+        """Close the pull request of a release that was overtaken; a later run would close it too."""
+        if self.staged is not None:
+            with suppress(PublishError):
+                self.place.close(self.staged.number, "Another release came first.")
+
+
+def next_tag(refs: Refs) -> str:
+    """Return the next of v1, v2, ..."""
+    numbers = [int(found[1]) for tag in refs.tags if (found := VERSION_TAG.fullmatch(tag))]
+    return f"v{max(numbers, default=0) + 1}"
+
+
+def without_effect(did: str, repo: str) -> HubUnavailableError:
+    """Return the error for a Hub that answered that something is done and shows nothing of it."""
+    return HubUnavailableError(f"The Hub answered well and shows nothing of it ({did}).", where=repo, remedy=LATER)

@@ -177,6 +177,7 @@ class Desk:
         """Return a message without what differs from run to run."""
         text = text.removeprefix("error: ").replace(str(self.home), "HOME").replace(str(self.folder), "FOLDER")
         text = text.replace(self.shelf.endpoint, "HUB")
+        text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "DATE", text)
         return re.sub(r"\b[0-9a-f]{40}\b|\b[0-9a-f]{12}\b|\b[0-9a-f]{64}\b", "DIGEST", text)
 
 

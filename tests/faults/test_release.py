@@ -40,7 +40,7 @@ def test_a_run_killed_between_verdict_and_setting_aside_is_caught_up(ready_desk:
     assert not sealed.exists()
 
 
-def test_main_that_moved_between_staging_and_merge_is_not_overwritten(ready_desk: Desk, same: Same) -> None:
+def test_main_that_moved_between_staging_and_promotion_is_not_overwritten(ready_desk: Desk, same: Same) -> None:
     desk = ready_desk
 
     def somebody_else(event: Event) -> None:
@@ -56,7 +56,7 @@ def test_main_that_moved_between_staging_and_merge_is_not_overwritten(ready_desk
     same("moved", desk.plain(str(error)))
 
     assert desk.publish("run", recipe, "--target", "one").code == 0
-    assert desk.shelf.pulls(TARGET) == ["merged", "closed"]
+    assert desk.shelf.pulls(TARGET) == ["closed", "closed"]
     assert "notes.md" not in desk.shelf.api.list_repo_files(TARGET)
     assert desk.shelf.tags(TARGET) == ["v1"]
 

@@ -14,7 +14,8 @@ from huggingface_hub import close_session
 
 from pipeline.files import ListedFile
 from pipeline.hub.ahead import ReadAhead
-from pipeline.hub.client import Hub, Repository
+from pipeline.hub.client import Hub
+from pipeline.hub.source import Repository
 from pipeline.hub.patience import Patience
 from tests.hub_ranges.server import NAME, Faulty, faulty_hub
 

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from pipeline.errors import HubUnavailableError, SourceError
-from pipeline.hub.client import Repository
+from pipeline.hub.source import Repository
 from tests.hub_ranges.conftest import GIVING_UP, HASTY, NERVOUS, RANGE, Opener, read_all
 from tests.hub_ranges.server import NAME, Fault, Faulty, Talk, chunked, cut, hang, status
 

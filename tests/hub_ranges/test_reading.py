@@ -16,7 +16,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from pipeline.errors import SourceError
-from pipeline.hub.client import Hub, Repository
+from pipeline.hub.client import Hub
+from pipeline.hub.source import Repository
 from pipeline.hub.local import running
 from tests.hub_ranges.conftest import HASTY, RANGE, Opener, read_all
 from tests.hub_ranges.server import Faulty, Talk, hang
@@ -145,7 +146,8 @@ def test_a_file_is_not_read_backwards(opened: Opener) -> None:
 READER = """
 import sys
 from pipeline.files import ListedFile
-from pipeline.hub.client import Hub, Repository
+from pipeline.hub.client import Hub
+from pipeline.hub.source import Repository
 place = Repository(Hub(sys.argv[1], token="t"), "acme/tiny", "c" * 40, {"model.safetensors": ListedFile(size=201000)})
 file = place.open("model.safetensors", range_bytes=20000)
 file.read(0, memoryview(bytearray(10)))

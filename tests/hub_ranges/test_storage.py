@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import HubUnavailableError, SourceError
-from pipeline.hub.client import Repository
+from pipeline.hub.source import Repository
 from tests.hub_ranges.conftest import GIVING_UP, Opener, read_all
 from tests.hub_ranges.server import NAME, Faulty, Talk, status
 

@@ -13,7 +13,8 @@ from pipeline.backends import SCHEMES
 from pipeline.engine import Engine, Run, published_as
 from pipeline.errors import RecipeError
 from pipeline.events import silent
-from pipeline.hub.client import Hub, RemoteState, Repository
+from pipeline.hub.client import Hub, RemoteState
+from pipeline.hub.source import Repository
 from pipeline.hub.local import running
 from pipeline.plan import TargetPlan
 from pipeline.recipe import Vocabulary, load

@@ -1,0 +1,205 @@
+"""A repository that is published to: what it is now, and the few calls that change it.
+
+Calls that do something anew each time are made once. Whether one whose answer was lost has been made is for the caller
+to find out by looking; each of them says what it expects to find, so that one that comes late changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import RemoteChangedError
+from pipeline.files import FileEntry, ListedFile, Manifest, files_under, git_blob_sha1, sha256_file
+from pipeline.hub.client import OWN_FILES, Gate, Hub
+from pipeline.hub.failures import hub_errors
+from pipeline.hub.uploads import Change, Heard, Uploader
+from pipeline.hub.withdrawn import YANKED
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+MANIFEST = "publish/manifest.json"
+NOT_OURS = OWN_FILES | {YANKED}  # what a release neither writes nor removes
+
+
+@dataclass(frozen=True)
+class Refs:
+    """Where branches and tags point.
+
+    Attributes:
+        head: The commit of ``main``.
+        tags: Commit by tag.
+        pulls: Commit by number of pull request.
+    """
+
+    head: str
+    tags: Mapping[str, str]
+    pulls: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A commit on a pull request that nobody has merged."""
+
+    number: int
+    commit: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """The folder that is published, and every file of it by path.
+
+    Attributes:
+        folder: The folder, which does not change any more.
+        files: Size and digest of each.
+    """
+
+    folder: Path
+    files: Mapping[str, FileEntry]
+
+    @classmethod
+    def of(cls, folder: Path) -> Build:
+        """Read a folder's manifest; only what it does not list is hashed."""
+        path = folder / MANIFEST
+        known = dict(Manifest.model_validate_json(path.read_bytes()).files) if path.is_file() else {}
+        for file in files_under(folder):
+            name = file.relative_to(folder).as_posix()
+            if name not in known:
+                known[name] = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
+        return cls(folder, dict(sorted(known.items())))
+
+    def differences(self, tree: Mapping[str, ListedFile]) -> list[str]:
+        """Return the files in which a listed tree is not this build."""
+        strange = (tree.keys() - NOT_OURS) ^ self.files.keys()
+        return sorted(strange | {name for name in tree.keys() & self.files.keys() if not self.has(name, tree[name])})
+
+    def has(self, name: str, listed: ListedFile) -> bool:
+        """Return whether a listed file is the one of that name here."""
+        file = self.files[name]
+        if listed.size != file.size:
+            return False
+        if listed.sha256 is not None:
+            return listed.sha256 == file.sha256
+        return listed.git_sha1 == git_blob_sha1((self.folder / name).read_bytes())
+
+    def change(self, tree: Mapping[str, ListedFile]) -> Change:
+        """Return what makes a tree this build."""
+        put = {name: file for name, file in self.files.items() if name not in tree or not self.has(name, tree[name])}
+        return Change(self.folder, put, sorted(tree.keys() - self.files.keys() - NOT_OURS))
+
+
+class Destination:
+    """One repository, seen with one token.
+
+    Args:
+        hub: The Hub.
+        repo: The repository; it need not be there yet.
+    """
+
+    def __init__(self, hub: Hub, repo: str) -> None:
+        self.hub = hub
+        self.repo = repo
+
+    @property
+    def _api(self) -> HfApi:
+        return self.hub.api
+
+    @cached_property
+    def _uploader(self) -> Uploader:
+        return Uploader(self._api, self.repo, self.hub.patience)
+
+    def refs(self) -> Refs | None:
+        """Return where everything points; None where there is no such repository."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        with hub_errors(self.repo):
+            try:
+                refs = self._api.list_repo_refs(self.repo, include_pull_requests=True)
+            except RepositoryNotFoundError:
+                return None
+        heads = {branch.name: branch.target_commit for branch in refs.branches}
+        if "main" not in heads:
+            raise RemoteChangedError("The repository has no branch main.", where=self.repo, remedy="Create it again.")
+        pulls = {ref.ref.removeprefix("refs/pr/"): ref.target_commit for ref in refs.pull_requests or []}
+        return Refs(
+            heads["main"],
+            {tag.name: tag.target_commit for tag in refs.tags},
+            {int(number): commit for number, commit in pulls.items() if number.isdecimal()},
+        )
+
+    def tree(self, revision: str) -> dict[str, ListedFile]:
+        """List the files at a revision."""
+        return self.hub.tree(self.repo, revision)
+
+    def create(self, *, private: bool) -> None:
+        """Create the repository unless it is there."""
+        with hub_errors(self.repo):
+            self._api.create_repo(self.repo, private=private, exist_ok=True)
+
+    def gate(self, gated: Gate) -> None:
+        """Have the repository ask for access as the source does, unless it does so already."""
+        with hub_errors(self.repo):
+            if self._api.repo_info(self.repo).gated != gated:
+                self._api.update_repo_settings(self.repo, gated=gated)
+
+    def open_pulls(self, title: str) -> list[int]:
+        """Return the open pull requests of a title, the oldest first."""
+        with hub_errors(self.repo):
+            talks = self._api.get_repo_discussions(self.repo, discussion_type="pull_request", discussion_status="open")
+            return sorted(talk.num for talk in talks if talk.title == title)
+
+    def stage(self, build: Build, parent: str, title: str, heard: Heard) -> Staged:
+        """Commit a build as the whole content of a new pull request on ``parent``.
+
+        Raises:
+            HubUnavailableError: It did not answer, and may have done it all the same.
+        """
+        with hub_errors(self.repo):
+            change = build.change(self.tree(parent))
+            large = self._uploader.send(change, "main", heard)
+            commit, number = self._uploader.commit(change, large, "main", parent, title, pull=True)
+        assert number is not None  # noqa: S101  the commit opened one
+        return Staged(number, commit)
+
+    def promote(self, build: Build, parent: str, title: str, heard: Heard) -> None:
+        """Commit a build to ``main`` as the commit after ``parent``, or not at all.
+
+        Merging a pull request would take whatever ``main`` and the pull request are by then. A commit that names its
+        parent and every file by its digest is the tree that was proven, or it is refused.
+
+        Raises:
+            RemoteChangedError: ``main`` is no longer ``parent``.
+            HubUnavailableError: It did not answer, and may have done it all the same.
+        """
+        with hub_errors(self.repo):
+            change = build.change(self.tree(parent))
+            large = self._uploader.send(change, "main", heard)
+            self._uploader.commit(change, large, "main", parent, title)
+
+    def parent_of(self, commit: str) -> str | None:
+        """Return the commit that a commit follows."""
+        with hub_errors(self.repo):
+            history = self._api.list_repo_commits(self.repo, revision=commit)
+        return history[1].commit_id if len(history) > 1 else None
+
+    def described(self, commit: str) -> str:
+        """Return who made a commit, when, and what they called it."""
+        with hub_errors(self.repo):
+            newest = self._api.list_repo_commits(self.repo, revision=commit)[0]
+        return (
+            f"{newest.title!r} by {', '.join(newest.authors) or 'somebody'} on {newest.created_at:%Y-%m-%d %H:%M} UTC"
+        )
+
+    def close(self, number: int, why: str) -> None:
+        """Close a pull request that will not be merged."""
+        with hub_errors(self.repo):
+            self._api.change_discussion_status(self.repo, number, "closed", comment=why)
+
+    def tag(self, tag: str, commit: str) -> None:
+        """Tag a commit; a tag that is there stays where it is."""
+        with hub_errors(self.repo):
+            self._api.create_tag(self.repo, tag=tag, revision=commit, exist_ok=True)

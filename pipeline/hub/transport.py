@@ -1,0 +1,146 @@
+"""How requests reach the Hub: each with a time-out and a deadline, and tried again where that is safe.
+
+The client repeats some of its calls, never waits less than a second between them, and lets others wait for ever. Here
+every call to the Hub's API is repeated until its answer came whole, except those that do something anew each time: a
+commit or a pull request whose answer was lost may have been made, so their caller has to look before asking again.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+
+import httpx2
+
+from pipeline.errors import SourceError
+from pipeline.hub.patience import PATIENT, RETRIED, Patience, Tries, asked_pause
+
+API: Final = re.compile(r"/api/|\.git/info/lfs/|/oauth/token$")
+UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
+ANSWER_BYTES: Final = 64 << 20  # far above any answer of the API; files come from elsewhere
+BUSY: Final = "another conflicting operation is in progress"  # the client asks again at once and for ever
+
+_origins: set[Any] = set()  # those that may see a token
+_tokens: set[str] = set()  # what was sent to them as one
+
+
+class BusyError(Exception):
+    """An answer that asks to come back later."""
+
+
+def trust(endpoint: str) -> None:
+    """Let a Hub's origin see tokens."""
+    _origins.add(httpx2.URL(endpoint).origin)
+
+
+def require_safe(address: str, giver: str) -> None:
+    """Refuse an address that a server hands out and that leads anywhere but over the web.
+
+    Args:
+        address: The address.
+        giver: The endpoint that hands it out; one that speaks plain HTTP itself may name such addresses.
+
+    Raises:
+        SourceError: It has another scheme, such as one that names a folder of this machine.
+    """
+    url = httpx2.URL(address)
+    allowed = {"https", httpx2.URL(giver).scheme} & {"http", "https"}
+    if url.scheme not in allowed or not url.host:
+        raise SourceError(
+            f"The Hub hands out an address with the scheme {url.scheme!r} where it must be one of "
+            f"{', '.join(sorted(allowed))}.",
+            where=giver,
+            remedy="Nothing was sent there. Do not use this server; a Hub never does so.",
+        )
+
+
+class PatientTransport(httpx2.BaseTransport):
+    """Sends requests and reads answers of the Hub's API whole; those for files pass through.
+
+    Args:
+        patience: How long is waited.
+    """
+
+    def __init__(self, patience: Patience = PATIENT) -> None:
+        self._patience = patience
+        self._wire = httpx2.HTTPTransport()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the answer to a request.
+
+        Raises:
+            TransportError: A call that must not be repeated broke.
+            HubUnavailableError: No answer came for as long as is waited.
+            SourceError: The token would go to where it does not belong.
+        """
+        guard(request)
+        path = request.url.path
+        if not API.search(path):
+            return self._wire.handle_request(request)
+        if request.method == "POST" and UNREPEATABLE.search(path):
+            return self._whole(self._wire.handle_request(request))
+        tries = Tries(self._patience, f"{request.method} {path}", "no whole answer")
+        while True:
+            try:
+                answer = self._whole(self._wire.handle_request(request))
+            except httpx2.TransportError as error:
+                time.sleep(tries.pause(error, 0.0))
+                continue
+            if not is_busy(answer):
+                return answer
+            time.sleep(tries.pause(BusyError(f"status {answer.status_code}"), asked_pause(answer.headers)))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._wire.close()
+
+    def _whole(self, answer: httpx2.Response) -> httpx2.Response:
+        """Read an answer to its end, so that one that breaks can be asked for again."""
+        deadline = time.monotonic() + self._patience.answer
+        body = bytearray()
+        try:
+            for piece in answer.iter_raw():
+                body += piece
+                if time.monotonic() > deadline or len(body) > ANSWER_BYTES:
+                    raise httpx2.ReadTimeout("the answer does not end")
+        finally:
+            answer.close()
+        stream = httpx2.ByteStream(bytes(body))
+        return httpx2.Response(answer.status_code, headers=answer.headers, stream=stream, extensions=answer.extensions)
+
+
+def guard(request: httpx2.Request) -> None:
+    """Keep a token that the Hub was sent from every other origin.
+
+    Raises:
+        SourceError: Some address that a server handed out would receive it.
+    """
+    token, origin = request.headers.get("Authorization"), request.url.origin
+    if token is None:
+        return
+    if origin in _origins:
+        _tokens.add(token)
+    elif token in _tokens:
+        raise SourceError(
+            "The Hub hands out an address on another origin that would receive the token.",
+            where=str(request.url.copy_with(query=None)),
+            remedy="It was not sent. Do not use this server; a Hub never does so.",
+        )
+
+
+def is_busy(answer: httpx2.Response) -> bool:
+    """Return whether an answer asks to come back later."""
+    return answer.status_code in RETRIED or (answer.status_code == 409 and BUSY in answer.text)
+
+
+def new_client(patience: Patience = PATIENT) -> httpx2.Client:
+    """Return a client as ``huggingface_hub`` makes its own, except that it does not wait for ever."""
+    from huggingface_hub.utils._http import hf_request_event_hook
+
+    return httpx2.Client(
+        event_hooks={"request": [hf_request_event_hook]},
+        follow_redirects=True,
+        timeout=httpx2.Timeout(patience.answer, connect=patience.connect),
+        transport=PatientTransport(patience),
+    )

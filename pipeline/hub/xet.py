@@ -1,0 +1,145 @@
+"""Xet, the Hub's storage of large files by their chunks: uploads that skip what is there, and downloads as a stream.
+
+Transfers go through the Hub's own library ``hf_xet``; what it is told to connect to is checked here first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.hub.patience import Patience
+from pipeline.hub.transport import require_safe
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+FLUSH_SECONDS: Final = "2s"  # how often what was sent is noted, so that an upload that is killed need not send it again
+Heard = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a repository's chunks are, and the right to read or write them.
+
+    Attributes:
+        endpoint: The address of the storage.
+        token: A token for it alone.
+        expires: When that ends, in seconds since 1970.
+        renewal: The Hub's address that gives the next one.
+        headers: What a request to the Hub carries, with the Hub's token.
+    """
+
+    endpoint: str
+    token: str
+    expires: int
+    renewal: str
+    headers: dict[str, str]
+
+    def options(self) -> dict[str, Any]:
+        """Return it as ``hf_xet`` takes it; the storage never sees the Hub's token."""
+        plain = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
+        return {
+            "endpoint": self.endpoint,
+            "token": self.token,
+            "token_expiry_unix_secs": self.expires,
+            "token_refresh_url": self.renewal,
+            "token_refresh_headers": self.headers,
+            "custom_headers": plain,
+        }
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What an upload took, in bytes: of the file, and over the wire."""
+
+    size: int
+    sent: int
+
+
+def available() -> bool:
+    """Return whether the library is here and nobody turned it off."""
+    from huggingface_hub.utils._runtime import is_xet_available
+
+    return bool(is_xet_available())
+
+
+def storage(api: HfApi, repo: str, revision: str, right: str) -> Storage | None:
+    """Ask the Hub for a repository's storage; None on a Hub that has none.
+
+    Args:
+        api: The client.
+        repo: The repository.
+        revision: A branch, pull request or commit.
+        right: ``read`` or ``write``.
+
+    Raises:
+        SourceError: The Hub names an address that is none of the web.
+        HfHubHTTPError: It refuses.
+    """
+    from urllib.parse import quote
+
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    url = f"{api.endpoint}/api/models/{repo}/xet-{right}-token/{quote(revision, safe='')}"
+    headers = build_hf_headers(token=api.token, library_name="quantpress")
+    answer = get_session().get(url, headers=headers)
+    if answer.status_code == 404 and not answer.headers.get("X-Error-Code", "").startswith("Re"):
+        return None  # neither the repository nor the revision is missing, so it is the route
+    hf_raise_for_status(answer)
+    found = answer.json()
+    require_safe(str(found["casUrl"]), api.endpoint)
+    return Storage(str(found["casUrl"]), str(found["accessToken"]), int(found["exp"]), url, headers)
+
+
+def upload(place: Storage, path: Path, sha256: str, patience: Patience, heard: Heard) -> Sent:
+    """Send a file; chunks that the storage or an earlier attempt of this machine has are left out.
+
+    Args:
+        place: The storage.
+        path: The file.
+        sha256: Its digest, as 64 hex digits.
+        patience: How long is waited.
+        heard: Hears how many bytes were read, and how many sent.
+    """
+    opened = session(patience)
+
+    def tell(report: Any, _: Any) -> None:
+        heard(report.total_bytes_completed, report.total_transfer_bytes_completed)
+
+    try:
+        commit = opened.new_upload_commit(**place.options(), progress_callback=tell)
+        commit.start_upload_file(str(path), sha256=sha256)
+        counted = commit.wait_to_finish().dedup_metrics
+    except KeyboardInterrupt:
+        opened.sigint_abort()
+        session.cache_clear()
+        raise
+    return Sent(counted.total_bytes, counted.total_bytes_uploaded)
+
+
+def pieces(place: Storage, xet_hash: str, size: int, patience: Patience) -> Iterator[bytes]:
+    """Yield a file's bytes in order, as a consumer's client receives them."""
+    from hf_xet import XetFileInfo
+
+    group = session(patience).new_download_stream_group(**place.options())
+    yield from group.download_stream(XetFileInfo(xet_hash, size))
+
+
+@cache
+def session(patience: Patience) -> Any:
+    """Return this process's session, which waits and tries as long as it is told."""
+    import hf_xet
+
+    settings = {
+        "client.retry_base_delay": f"{max(int(patience.pause * 1000), 1)}ms",
+        "client.retry_max_duration": f"{max(int(patience.progress), 1)}s",
+        "client.connect_timeout": f"{max(int(patience.connect), 1)}s",
+        "client.read_timeout": f"{max(int(patience.silence), 1)}s",
+        "data.session_xorb_metadata_flush_interval": FLUSH_SECONDS,
+    }
+    return hf_xet.XetSession(hf_xet.XetConfig().with_config(settings))

@@ -1,0 +1,117 @@
+"""Read-back: every byte that the Hub serves at a commit is read as a consumer reads it, and hashed.
+
+What was proven is noted by its digest, so that an interrupted reading goes on where it was. The Hub keeps files by
+their digest, so one that was proven at one commit is proven at every commit whose listing names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import VerificationError
+from pipeline.events import Event, Listener
+from pipeline.files import disk_errors
+from pipeline.hub import xet
+from pipeline.hub.destination import Build, Destination
+from pipeline.hub.failures import hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
+
+USED: Final = "used"
+PROVEN: Final = re.compile(rf"[0-9a-f]{{64}}|{USED}")
+READINGS: Final = 2  # a byte that was damaged on its way comes right the second time
+DAMAGED: Final = "Nothing of it is on main; run again, and if it stays so the Hub or what lies between is damaged."
+
+
+class Proofs:
+    """What was proven of one release, kept on disk; a line that a crash cut short does not count.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        text = path.read_text() if path.is_file() else ""
+        self._known = {line for line in text.split("\n")[:-1] if PROVEN.fullmatch(line)}
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._known
+
+    def add(self, word: str) -> None:
+        """Note a digest whose bytes were read, or that the release was ``used``."""
+        with disk_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a") as file:
+                file.write(f"{word}\n")
+                file.flush()
+                os.fsync(file.fileno())
+        self._known.add(word)
+
+    def forget(self) -> None:
+        """Remove the notes; the release is done."""
+        self._path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one commit of a repository as consumers do: by Xet where the Hub offers it, else over HTTP."""
+
+    place: Destination
+    commit: str
+    listing: dict[str, RepoFile]
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Yield a file's bytes in order."""
+        hub, repo, file = self.place.hub, self.place.repo, self.listing[name]
+        with hub_errors(f"{repo}@{self.commit[:12]}/{name}"):
+            if file.xet_hash and xet.available() and (storage := xet.storage(hub.api, repo, self.commit, "read")):
+                yield from xet.pieces(storage, file.xet_hash, file.size, hub.patience)
+            else:
+                remote = hub.file(repo, self.commit, name, size=file.size, patience=hub.patience)
+                yield from remote.pieces(0, file.size, whole=True)
+
+
+def read_back(place: Destination, commit: str, build: Build, proofs: Proofs, listen: Listener, target: str) -> None:
+    """Read every file of a commit that was not read before.
+
+    Raises:
+        VerificationError: Twice a file's bytes were not those that were built.
+        HubUnavailableError: The Hub does not answer; what was proven stays so.
+    """
+    reader = Reader(place, commit, place.hub.listing(place.repo, commit))
+    done, total = 0, sum(file.size for file in build.files.values())
+
+    def heard(read: int) -> None:
+        listen(Event("progress", "read back", target, done=done + read, total=total, unit="B"))
+
+    for name, file in build.files.items():
+        if file.sha256 not in proofs:
+            require_same(reader, name, file.sha256, heard)
+            proofs.add(file.sha256)
+        done += file.size
+
+
+def require_same(reader: Reader, name: str, sha256: str, heard: Callable[[int], None]) -> None:
+    """Read one file and compare its digest.
+
+    Raises:
+        VerificationError: It differs, and did so again.
+    """
+    for _ in range(READINGS):
+        digest, read = hashlib.sha256(), 0
+        for piece in reader.pieces(name):
+            digest.update(piece)
+            read += len(piece)
+            heard(read)
+        if digest.hexdigest() == sha256:
+            return
+    where = f"{reader.place.repo}@{reader.commit[:12]}"
+    raise VerificationError(f"The Hub serves {name} otherwise than built.", where=where, remedy=DAMAGED)
