@@ -48,10 +48,8 @@ class Examination:
 
     def remarks(self) -> list[Remark]:
         """Look at everything; what is slow is done at the same time, and told in a fixed order."""
-        parts = {
-            part for loaded in self.recipes for target in loaded.recipe.targets.values() for part in target.values()
-        }
-        backends = [None, *sorted({part.backend for part in parts})]
+        targets = [target for loaded in self.recipes for target in loaded.recipe.targets.values()]
+        backends = [None, *sorted({part.backend for target in targets for part in target.values()})]
         with ThreadPoolExecutor(2) as pool:
             imported = pool.map(libraries, backends)
             return [*self.of_hub(), *imported, processor(), graphics(self.without_gpu()), *self.of_room()]
@@ -63,11 +61,8 @@ class Examination:
         except HubUnavailableError as error:
             yield problem("hub", error)
             return
-        slow = seconds > SLOW
-        yield Remark(
-            level="warning" if slow else "ok", topic="hub", text=f"{self.hub.endpoint} answers in {seconds:.2f} s",
-            **({"remedy": "Expect transfers to take long, or publish from another network."} if slow else {}),
-        )  # fmt: skip
+        told, wait = f"{self.hub.endpoint} answers in {seconds:.2f} s", "Expect long transfers, or use another network."
+        yield Remark(level="warning", topic="hub", text=told, remedy=wait) if seconds > SLOW else fine("hub", told)
         yield self.token()
         repos = sorted({repo for loaded in self.recipes for repo in loaded.recipe.repositories.values()})
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -85,7 +80,7 @@ class Examination:
         told = f"it is {found.name}'s, with the role {found.role}"
         if found.role == "read":
             return Remark(level="problem", topic="token", text=told, remedy=ANOTHER_TOKEN)
-        return Remark(level="ok", topic="token", text=f"{told}{''.join(f'; {scope}' for scope in found.scopes)}")
+        return fine("token", f"{told}{''.join(f'; {scope}' for scope in found.scopes)}")
 
     def destination(self, repo: str) -> Remark:
         """Say whether the token may publish to a repository."""
@@ -93,7 +88,7 @@ class Examination:
             may = writable(self.hub, repo)
         except PublishError as error:
             return problem("destination", error)
-        return Remark(level="ok", topic="destination", text=f"{repo}: this token may {may} it")
+        return fine("destination", f"{repo}: this token may {may} it")
 
     def is_there(self, repo: str) -> bool:
         """Return whether a destination is there; one that cannot be read counts as missing, and says so elsewhere."""
@@ -137,7 +132,7 @@ class Examination:
         largest, of = max(known, key=lambda pair: pair[0], default=(0, None))
         name = of.path.name if of else ""
         for size, loaded in known:
-            yield Remark(level="ok", topic="source", text=f"{loaded.recipe.source.origin}: {human_size(size)}")
+            yield fine("source", f"{loaded.recipe.source.origin}: {human_size(size)}")
         copies = 3 if of and isinstance(of.recipe.source, HubSource) else 2  # the source, the result, and it read back
         yield disk(self.home, copies * largest, name)
         if found := memory(PIPELINE_MEMORY + largest if largest else 0, name):
@@ -155,6 +150,11 @@ class Examination:
             return sum(folder.files[name].size for name in read_source(folder, source.variant).wanted)
         except PublishError as error:
             return problem("source", error)
+
+
+def fine(topic: str, text: str) -> Remark:
+    """Return a line about what is as it should be."""
+    return Remark(level="ok", topic=topic, text=text)
 
 
 def problem(topic: str, error: PublishError) -> Remark:

@@ -64,7 +64,7 @@ def libraries(backend: str | None) -> Remark:
         remedy = f"Install it anew: pip install --force-reinstall 'quantpress[{extra}]'."
         return Remark(level="problem", topic=extra, text=text, remedy=remedy)
     found = ", ".join(f"{need.name} {version(need.name)}" for need in requirements(extra))
-    return Remark(level="ok", topic=extra, text=f"{found}, and they import")
+    return Remark(level="ok", topic=extra, text=f"{found}; imported without an error")
 
 
 def requirements(extra: str) -> list[Requirement]:
