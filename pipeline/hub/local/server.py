@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from pipeline.errors import CannotHereError
+from pipeline.files import write_atomically
 from pipeline.hub.local.app import hub_app, storage_app
 from pipeline.hub.local.door import Door
 from pipeline.hub.local.faults import Faults, faulty
@@ -55,7 +56,7 @@ def running(
     root.mkdir(parents=True, exist_ok=True)
     store = Store(root)
     store.objects.sweep()
-    with _listening(port) as front, _listening(0) as back:
+    with _listening(port) as front, _listening_again(root / "storage.port") as back:
         hub = Hub(store, Door.of(root, tokens, store.key), _address(front), _address(back), limits or Limits())
         apps: tuple[ASGIApp, ASGIApp] = hub_app(hub), storage_app(hub)
         if faults is not None:
@@ -96,6 +97,17 @@ def _listening(port: int) -> socket.socket:
         listening.close()
         remedy = "Choose another one, or 0 for any that is free."
         raise CannotHereError(f"Port {port} cannot be opened ({error.strerror}).", remedy=remedy) from error
+    return listening
+
+
+def _listening_again(record: Path) -> socket.socket:
+    """Open the port of last time, or another: Xet's clients take up an upload where they knew the storage before."""
+    before = int(record.read_bytes()) if record.exists() else 0
+    try:
+        listening = _listening(before)
+    except CannotHereError:
+        listening = _listening(0)
+    write_atomically(record, str(_port(listening)).encode())
     return listening
 
 

@@ -101,11 +101,12 @@ def get_xorb(request: Request) -> Response:
         raise RefusedError(403, "InvalidSignature", "This address was not given by the Hub.")
     if int(where["expires"]) <= time.time():
         raise RefusedError(403, "ExpiredAddress", "This address has expired; ask for the reconstruction again.")
-    path = hub.store.objects.xet.xorb_path(_name(request))
-    first, last = map(int, where["span"].split("-"))
+    depot, (first, last) = hub.store.objects.xet, map(int, where["span"].split("-"))
+    xorb, path = depot.xorb(where["hash"]), depot.xorb_path(where["hash"])
     span = byte_range(request.headers.get("range"), path.stat().st_size)
-    if span is None or span[0] < first or span[1] > last + 1:
-        raise RefusedError(403, "OutsideOfAddress", f"This address is for the bytes {first} to {last} alone.")
+    if span is None or span[0] < xorb.offset(first) or span[1] > xorb.offset(last):
+        raise RefusedError(403, "OutsideOfAddress", f"This address is for the chunks {first} to {last} alone.")
+    xorb.check(first, last)
     return StreamedFile(path, headers={"ETag": f'"{where["hash"]}"'}, media_type="application/octet-stream")
 
 

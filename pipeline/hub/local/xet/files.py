@@ -80,7 +80,7 @@ def reconstruction(
         start: The first byte that is wanted.
         stop: The byte behind the last one.
         find: Finds a xorb by name.
-        address: Makes the address of a xorb's bytes, by its name, the first byte and the last.
+        address: Makes the address of chunks of a xorb, by its name, the first and the one behind the last.
     """
     wanted = list(pieces(file.terms, start, stop, find))
     spans: dict[str, list[tuple[int, int]]] = {}
@@ -106,11 +106,10 @@ def reconstruction(
 def _fetch(
     name: str, xorb: Xorb, first: int, last: int, address: Callable[[str, int, int], str]
 ) -> dict[str, dict[str, int] | str]:
-    start, end = xorb.offset(first), xorb.offset(last) - 1
     return {
         "range": {"start": first, "end": last},
-        "url": address(name, start, end),
-        "url_range": {"start": start, "end": end},
+        "url": address(name, first, last),
+        "url_range": {"start": xorb.offset(first), "end": xorb.offset(last) - 1},
     }
 
 
