@@ -20,7 +20,15 @@ from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
 from pipeline.errors import CannotHereError, PublishError, RecipeError
-from pipeline.shown import plan_json, show_outcomes, show_plan, show_quantized, show_remarks, show_standings
+from pipeline.shown import (
+    plan_json,
+    show_outcomes,
+    show_plan,
+    show_quantized,
+    show_remarks,
+    show_standings,
+    show_verified,
+)
 
 if TYPE_CHECKING:
     from pipeline.checkpoint.layout import Folder
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.hub.client import Hub
     from pipeline.hub.source import Repository
     from pipeline.recipe import Loaded, Vocabulary
+    from pipeline.signing import Signer
 
 INTERRUPTED = 130
 
@@ -274,6 +283,39 @@ def doctor(recipes: Recipes = None, hub: HubName = "") -> None:
 
 
 @app.command()
+def verify(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="The published repository.")],
+    *,
+    revision: Annotated[str | None, typer.Option("--revision", help="A commit, branch or tag; default main.")] = None,
+    hub: HubName = "",
+    key: Annotated[Path | None, typer.Option("--key", help="The public key that should have signed, as PEM.")] = None,
+    identity: Annotated[str, typer.Option("--identity", help="Who should have signed without a key.")] = "",
+    issuer: Annotated[str, typer.Option("--issuer", help="Who vouches for that identity.")] = "",
+    load: Annotated[bool, typer.Option(help="Whether to load it here as well.")] = True,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make it again and compare the tensors.")] = False,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="A recipe that it should be made of.")] = None,
+) -> None:
+    """Check as a consumer what the Hub serves: every byte, where it comes from, and whether it loads."""
+    from pipeline.hub.client import Hub
+    from pipeline.rebuild import Workshop
+    from pipeline.signing import Expected
+    from pipeline.verification import Wanted
+    from pipeline.verification import verify as verify_release
+
+    if bool(identity) != bool(issuer) or (key and identity):
+        raise RecipeError("Give --identity and --issuer together, or --key alone.")
+    home, local = session.home(recipe), session.load(recipe) if recipe else None
+    with session.console, hub_at(home, hub) as target:
+        workshop = Workshop(home / "rebuild", target, Hub(), session.console.listen, local)
+        again = workshop.rebuild if rebuild else None
+        wanted = Wanted(revision, Expected(key, identity, issuer), load, local, again)
+        found, failure = verify_release(target, repo, wanted, home, session.vocabulary, session.console.listen)
+    show_verified(session.console, found)
+    if failure:
+        raise failure
+
+
+@app.command()
 def yank(
     repo: Annotated[str, typer.Argument(metavar="REPO", help="The published repository.")],
     tag: Annotated[str, typer.Argument(metavar="TAG", help="The tag to withdraw; it stays.")],
@@ -335,7 +377,18 @@ def engine_for(recipe: Path, hub: str, *, stream: bool = False) -> Iterator[Engi
     with ExitStack() as stack:
         stack.enter_context(session.console)
         target = stack.enter_context(hub_at(home, hub))
-        yield Engine(loaded, home, target, Hub(), session.console.listen, stream)
+        yield Engine(loaded, home, target, Hub(), session.console.listen, stream, signer())
+
+
+def signer() -> Signer | None:
+    """Return who signs what is released: the owner of the key that is named, else the workflow that this is."""
+    from pipeline.signing import Signer, installed
+
+    if key := os.environ.get("PUBLISH_SIGNING_KEY"):
+        return Signer(Path(key).absolute())
+    if os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL") and installed():
+        return Signer(workload=os.environ.get("GITHUB_WORKFLOW_REF", "workflow"))
+    return None
 
 
 @contextmanager

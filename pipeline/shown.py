@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.fleet import Standing
     from pipeline.machine import Remark
     from pipeline.plan import TargetPlan
+    from pipeline.verification import Verified
 
 
 def show_quantized(console: Console, made: dict[str, Any]) -> None:
@@ -105,3 +106,11 @@ def show_remarks(console: Console, found: Sequence[Remark]) -> None:
     """Show an examination, a line for each thing that was looked at."""
     lines = [f"{each.level:8}{each.topic}: {each.text.rstrip('.')}. {each.remedy}" for each in found]
     console.result({"remarks": [each.model_dump(mode="json") for each in found]}, "\n".join(lines))
+
+
+def show_verified(console: Console, found: Verified) -> None:
+    """Show what a verification found, a line for each check."""
+    console.result({"result": found.model_dump(mode="json")})
+    if console.mode != "json":
+        rows = [[check.name, check.state, check.text] for check in found.checks]
+        console.table(f"{found.repository}@{found.commit[:12]}", ["check", "state", "found"], rows)

@@ -1,7 +1,7 @@
 """The recipe: what an author wrote, typed, with every mistake in it told at once and in its place."""
 
 from pipeline.recipe.editor import json_schema
-from pipeline.recipe.load import Loaded, load, problems, read_quantization
+from pipeline.recipe.load import Loaded, load, problems, read_quantization, read_recipe
 from pipeline.recipe.problems import InvalidRecipe, Problem
 from pipeline.recipe.prompts import Prompt, read_prompts
 from pipeline.recipe.schema import FolderSource, HubSource, Quantization, Recipe
@@ -23,4 +23,5 @@ __all__ = [
     "problems",
     "read_prompts",
     "read_quantization",
+    "read_recipe",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RecipeError
@@ -16,8 +17,6 @@ from pipeline.recipe.reader import FAILED, Reader
 from pipeline.recipe.schema import Quantization, Recipe
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipeline.recipe.vocabulary import Vocabulary
 
 LARGEST = 128 << 10  # bytes; a recipe is a page that people review
@@ -57,6 +56,29 @@ def load(path: Path, vocabulary: Vocabulary) -> Loaded:
     if page.problems or recipe is FAILED:
         raise InvalidRecipe(page.problems)
     return Loaded(recipe, path, text)
+
+
+def read_recipe(text: bytes, name: str, vocabulary: Vocabulary) -> Recipe:
+    """Read a recipe that lies apart from the files it names, such as one that was published.
+
+    Args:
+        text: Its bytes.
+        name: How it is named in messages.
+        vocabulary: The words it may use.
+
+    Raises:
+        InvalidRecipe: With all problems at once.
+
+    """
+    page = _decode(Path(name), text)
+    recipe = FAILED
+    with suppress(EnoughError):
+        root = None if page.problems else parse(page)
+        if root is not None:
+            recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
+    if page.problems or not isinstance(recipe, Recipe):
+        raise InvalidRecipe(page.problems)
+    return recipe
 
 
 def read_quantization(text: str, vocabulary: Vocabulary) -> Quantization:

@@ -23,8 +23,20 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.backends import BACKENDS
 from pipeline.errors import CardError, SourceError
-from pipeline.files import digest_of, files_under, human_size, link_or_copy, manifest_of, pretty_json, write_atomically
+from pipeline.files import (
+    FileEntry,
+    Manifest,
+    digest_of,
+    empty,
+    files_under,
+    human_size,
+    link_or_copy,
+    manifest_of,
+    pretty_json,
+    write_atomically,
+)
 from pipeline.plan import PlannedComponent, TargetPlan
+from pipeline.provenance import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, state
 from pipeline.quality.sheet import grid
 from pipeline.stages.quantize import MEASURED, measured
 from pipeline.stages.validate import Judged, pipeline_dtype
@@ -84,6 +96,7 @@ def write_card(
     key = digest_of([plan.digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
 
     def build(folder: Path) -> None:
+        empty(folder)
         for path in files_under(checkpoint):
             if path != checkpoint / MEASURED:
                 link_or_copy(path, folder / path.relative_to(checkpoint))
@@ -92,14 +105,24 @@ def write_card(
         card = render(f"{plan.template}.md.jinja", {**context(plan, judged, source), "usage": usage})
         write_atomically(folder / "README.md", f"---\n{metadata(plan, source)}---\n{card}".encode())
         write_atomically(folder / USAGE, usage.encode())
-        write_atomically(folder / "publish/recipe.yaml", recipe)
-        write_atomically(folder / "publish/plan.json", pretty_json(plan.model_dump(mode="json")))
+        write_atomically(folder / RECIPE, recipe)
+        write_atomically(folder / PLAN, pretty_json(plan.model_dump(mode="json")))
         report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan), "weights": measured(checkpoint)}
-        write_atomically(folder / "publish/report.json", pretty_json(report))
-        manifest = manifest_of(folder).model_dump(mode="json")
-        write_atomically(folder / "publish/manifest.json", pretty_json(manifest))
+        write_atomically(folder / REPORT, pretty_json(report))
+        describe(folder, report)
 
     return store.make("release", key, build)
+
+
+def describe(folder: Path, report: dict[str, Any]) -> None:
+    """Write what a consumer verifies a release by: the statement of where it comes from, and the list of its files."""
+    built = manifest_of(folder)
+    plan = json.loads((folder / PLAN).read_bytes())
+    content = pretty_json(state(built, plan, report).model_dump(mode="json"))
+    write_atomically(folder / PROVENANCE, content)
+    stated = FileEntry(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    manifest = Manifest(files=dict(sorted({**built.files, PROVENANCE: stated}.items())))
+    write_atomically(folder / MANIFEST, pretty_json(manifest.model_dump(mode="json")))
 
 
 def draw(plan: TargetPlan, judged: Judged, to: Path) -> None:

@@ -1,0 +1,66 @@
+"""Rebuild: a published checkpoint made again from its recipe, apart from everything that was made before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.engine import Engine
+from pipeline.errors import CannotHereError, PublishError
+from pipeline.events import Listener
+from pipeline.files import write_atomically
+from pipeline.hub.client import Hub
+from pipeline.plan import TargetPlan
+from pipeline.recipe import Loaded, Recipe
+from pipeline.recipe.schema import RatioAtMost, Require
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where checkpoints are made again.
+
+    Attributes:
+        home: A folder of its own.
+        hub: The first place where the source is looked for.
+        fallback: The other one.
+        listen: Hears of everything.
+        local: The recipe at hand, which knows where a source in a folder lies.
+    """
+
+    home: Path
+    hub: Hub
+    fallback: Hub
+    listen: Listener
+    local: Loaded | None = None
+
+    def rebuild(self, plan: TargetPlan, recipe: Recipe) -> Path:
+        """Make the checkpoint of a plan again and return its folder.
+
+        Args:
+            plan: As published.
+            recipe: As published.
+
+        Raises:
+            PublishError: It cannot be made here.
+        """
+        if plan.source.repo is None and self.local is None:
+            remedy = "Give the recipe beside which it lies with --recipe."
+            raise CannotHereError(f"Its source is the folder {plan.source.path}.", where=plan.repository, remedy=remedy)
+        engine = Engine(self.unjudged(plan, recipe), self.home, self.hub, self.fallback, self.listen)
+        engine.prepare([plan.target])
+        for ended in engine.run([plan.target], stop_after="quantize"):
+            if isinstance(ended, PublishError):
+                raise ended
+        made, _ = engine.plan(plan.target)
+        return engine.store.root / "checkpoint" / made.build_key
+
+    def unjudged(self, plan: TargetPlan, recipe: Recipe) -> Loaded:
+        """Return a recipe that makes the same bytes, and asks for nothing that only judging them needs."""
+        prompts = self.home / "prompts.jsonl"
+        lines = [json.dumps({"prompt": prompt.prompt}) + "\n" for prompt in plan.validation.prompts]
+        write_atomically(prompts, "".join(lines).encode())
+        require = Require(size_ratio=RatioAtMost(max=1.0))
+        validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
+        path = self.local.path if self.local else self.home / "recipe.yaml"
+        return Loaded(recipe.model_copy(update={"validation": validation}), path, b"")
