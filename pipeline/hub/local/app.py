@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import PublishError
-from pipeline.hub.local import card, discussions, info, lfs, listing, preupload, refs, repos, storage
+from pipeline.hub.local import card, collecting, discussions, info, lfs, listing, preupload, refs, repos, storage
 from pipeline.hub.local.commits import commit
 from pipeline.hub.local.download import resolve
 from pipeline.hub.local.exchange import exchange
@@ -49,6 +49,7 @@ register_url_convertor("kind", _Kind())
 register_url_convertor("rev", _Revision())
 
 _REPO = "/api/{kind:kind}/{ns}/{name}"
+_COLLECTION = "/api/collections/{ns}/{slug}"
 _CALLS = (
     ("GET", "/api/whoami-v2", repos.whoami),
     ("GET", "/api/agent-harnesses", repos.agent_harnesses),
@@ -83,6 +84,14 @@ _CALLS = (
     ("POST", f"{_REPO}/discussions/{{num}}/title", discussions.rename),
     ("POST", f"{_REPO}/discussions/{{num}}/status", discussions.change_status),
     ("POST", f"{_REPO}/discussions/{{num}}/merge", discussions.merge),
+    ("GET", "/api/collections", collecting.listed),
+    ("POST", "/api/collections", collecting.create),
+    ("GET", _COLLECTION, collecting.read),
+    ("PATCH", _COLLECTION, collecting.change),
+    ("DELETE", _COLLECTION, collecting.delete),
+    ("POST", f"{_COLLECTION}/items", collecting.add_item),
+    ("PATCH", f"{_COLLECTION}/items/{{item}}", collecting.change_item),
+    ("DELETE", f"{_COLLECTION}/items/{{item}}", collecting.delete_item),
     ("POST", "/{ns}/{name}.git/info/lfs/objects/batch", lfs.batch),
     ("POST", "/{kind:kind}/{ns}/{name}.git/info/lfs/objects/batch", lfs.batch),
     ("POST", "/{ns}/{name}.git/info/lfs/objects/verify", lfs.verify),

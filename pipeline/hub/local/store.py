@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.files import git_blob_sha1, write_atomically
+from pipeline.hub.local.collections import Collections
 from pipeline.hub.local.gitattributes import FIRST_GITATTRIBUTES
 from pipeline.hub.local.names import MAIN, checked_repo_id
 from pipeline.hub.local.objects import Objects
@@ -26,6 +27,7 @@ class Store:
         self._repos = root / "repos"
         self._locks = root / "locks"
         self._aside = root / "aside"
+        self.collections = Collections(root / "collections", self._locks / "collections")
         self._aside.mkdir(parents=True, exist_ok=True)
         self.key = _key_of(root / "storage.key")
         self.mask = hmac.digest(self.key, b"chunks", "sha256")
