@@ -157,7 +157,7 @@ def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
         engine.prepare(names)
         for name in names:
             made, remote = engine.plan(name)
-            tag = published_as(made, remote)
+            tag = published_as(made, remote, engine.withdrawn(made.repository, remote))
             session.console.result(plan_json(made, tag))
             if session.console.mode != "json":
                 show_plan(session.console, made, tag)
@@ -255,11 +255,10 @@ def source_at(source: str, revision: str) -> Folder | Repository:
 def status(recipes: Recipes = None, hub: HubName = "") -> None:
     """Show every recipe and target beside what the Hub has."""
     from pipeline.fleet import Fleet
-    from pipeline.hub.client import Hub
 
     paths = session.recipes(recipes)
-    with hub_at(session.home(paths[0]), hub) as target:
-        fleet = Fleet([session.load(path) for path in paths], session.home(paths[0]), target, Hub())
+    with hubs_soon(session.home(paths[0]), hub) as (target, fallback):
+        fleet = Fleet([session.load(path) for path in paths], session.home(paths[0]), target, fallback)
         found = fleet.standings()
     show_standings(session.console, found)
     if unread := max(standing.exit_code for standing in found):
@@ -270,13 +269,12 @@ def status(recipes: Recipes = None, hub: HubName = "") -> None:
 def doctor(recipes: Recipes = None, hub: HubName = "") -> None:
     """Look at token, destinations, libraries, device, disk and memory; each line ends in what to do."""
     from pipeline.doctor import Examination, on_github
-    from pipeline.hub.client import Hub
 
     paths = session.recipes(recipes)
     home = session.home(paths[0])
     github = os.environ.get("GITHUB_REPOSITORY") or on_github(checkout_of(paths[0].parent))
-    with hub_at(home, hub) as target:
-        found = Examination([session.load(path) for path in paths], home, target, Hub(), github).remarks()
+    with hubs_soon(home, hub) as (target, fallback):
+        found = Examination([session.load(path) for path in paths], home, target, fallback, github).remarks()
     show_remarks(session.console, found)
     if any(remark.level == "problem" for remark in found):
         raise typer.Exit(CannotHereError.exit_code)
@@ -398,6 +396,17 @@ def hub_at(home: Path, hub: str) -> Iterator[Hub]:
 
     with ExitStack() as stack:
         yield stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None)
+
+
+@contextmanager
+def hubs_soon(home: Path, hub: str) -> Iterator[tuple[Hub, Hub]]:
+    """Return the Hub that the command line names and the one for sources, for somebody who sits and waits."""
+    from pipeline.hub.client import Hub
+    from pipeline.hub.patience import SOON
+
+    with hub_at(home, hub) as target:
+        target.patience = SOON
+        yield target, Hub(patience=SOON)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from pipeline.events import Event, Listener
 from pipeline.files import digest_of, disk_errors, human_size, manifest_of
 from pipeline.hub.client import Gate, Hub, RemoteState
 from pipeline.hub.source import Repository
+from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import Asked, Planner, TargetPlan
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.names import is_path
@@ -30,8 +31,8 @@ from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
 from pipeline.stages.quantize import Origin, quantize
 from pipeline.stages.release import VERSION_TAG, Publication, Release, release
-from pipeline.stages.trial import CardTrial
 from pipeline.stages.sign import sign
+from pipeline.stages.trial import CardTrial
 from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
 from pipeline.store import Store
 
@@ -43,7 +44,8 @@ class Outcome(BaseModel):
     """What became of one target.
 
     Attributes:
-        state: ``published`` now, ``unchanged`` since an earlier run, or ``stopped`` after the stage that was asked for.
+        state: ``published`` now, ``unchanged`` since an earlier run, ``yanked`` since then, so that this plan is not
+            published again, or ``stopped`` after the stage that was asked for.
         seconds: By stage, for those that ran.
     """
 
@@ -51,7 +53,7 @@ class Outcome(BaseModel):
 
     target: str
     repository: str
-    state: Literal["published", "unchanged", "stopped"]
+    state: Literal["published", "unchanged", "yanked", "stopped"]
     commit: str | None = None
     tag: str | None = None
     verdict: str | None = None
@@ -143,6 +145,10 @@ class Engine:
             plan = self.planner.plan(target)
         return plan, self.hub.state(plan.repository)
 
+    def withdrawn(self, repo: str, remote: RemoteState) -> Withdrawals:
+        """Return what of a repository was withdrawn."""
+        return read_withdrawals(self.hub, repo, remote.head) if remote.head and remote.plan else Withdrawals()
+
     def run(self, targets: Iterable[str], stop_after: str = STAGES[-1]) -> Iterator[Outcome | PublishError]:
         """Take targets through the stages; yield what became of each, in the order in which they end.
 
@@ -180,7 +186,12 @@ class Engine:
             PublishError: It cannot be planned, failed its verdict before, or cannot be brought to its end here.
         """
         plan, remote = self.plan(target)
-        if tag := published_as(plan, remote):
+        withdrawn = self.withdrawn(plan.repository, remote)
+        if found := withdrawn.of_plan(plan.digest):
+            yanked, how = found
+            self.listen(Event("skipped", "run", target, f"was withdrawn as {yanked} of {plan.repository}: {how.why}"))
+            return outcome(plan, "yanked", Release(repository=plan.repository, commit=how.commit, tag=yanked))
+        if tag := published_as(plan, remote, withdrawn):
             self.listen(Event("skipped", "run", target, f"is published already as {tag} of {plan.repository}"))
             return outcome(plan, "unchanged", Release(repository=plan.repository, commit=str(remote.head), tag=tag))
         if failed := earlier_failure(plan, self.store):
@@ -375,8 +386,8 @@ class Run:
         return {"clip_score": fetch(place, wanted, self.engine.store, self.engine.listen)}
 
 
-def published_as(plan: TargetPlan, remote: RemoteState) -> str | None:
-    """Return the tag under which exactly this plan is published, or None."""
+def published_as(plan: TargetPlan, remote: RemoteState, withdrawn: Withdrawals) -> str | None:
+    """Return the tag under which ``main`` shows exactly this plan, or None; withdrawals may lie above the tag."""
     if remote.plan is None:
         return None
     try:
@@ -384,7 +395,7 @@ def published_as(plan: TargetPlan, remote: RemoteState) -> str | None:
     except ValueError:
         return None
     tags = [tag for tag, commit in remote.tags.items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
-    return tags[0] if same and tags else None
+    return (tags[0] if tags else withdrawn.tag_of(plan.digest)) if same else None
 
 
 def publication(plan: TargetPlan, folder: Path, gated: Gate | None) -> Publication:
@@ -394,7 +405,7 @@ def publication(plan: TargetPlan, folder: Path, gated: Gate | None) -> Publicati
 
 def outcome(
     plan: TargetPlan,
-    state: Literal["published", "unchanged", "stopped"],
+    state: Literal["published", "unchanged", "yanked", "stopped"],
     done: Release | None = None,
     seconds: dict[str, float] | None = None,
     verdict: str | None = None,

@@ -16,10 +16,12 @@ from pipeline.events import silent
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.local import running
+from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan import TargetPlan
 from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
 
+NEVER = Withdrawals()
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
 
 
@@ -63,17 +65,26 @@ def test_published_is_this_plan_on_a_tagged_main_and_nothing_else() -> None:
     recorded = Path(__file__).parent / "recorded" / "torchao-int8" / "plan.json"
     plan = TargetPlan.model_validate_json(recorded.read_bytes())
     text = recorded.read_bytes()
-    assert published_as(plan, RemoteState("head", text, {"v1": "other", "v2": "head", "x": "head"}, {})) == "v2"
+    assert published_as(plan, RemoteState("head", text, {"v1": "other", "v2": "head", "x": "head"}), NEVER) == "v2"
     for state in (
         RemoteState(),
-        RemoteState("head", text, {}, {}),
-        RemoteState("head", text, {"v1": "other"}, {}),
-        RemoteState("head", text, {"mine": "head"}, {}),
-        RemoteState("head", None, {"v1": "head"}, {}),
-        RemoteState("head", b"{", {"v1": "head"}, {}),
-        RemoteState("head", text.replace(b'"template_digest": "', b'"template_digest": "0'), {"v1": "head"}, {}),
+        RemoteState("head", text, {}),
+        RemoteState("head", text, {"v1": "other"}),
+        RemoteState("head", text, {"mine": "head"}),
+        RemoteState("head", None, {"v1": "head"}),
+        RemoteState("head", b"{", {"v1": "head"}),
+        RemoteState("head", text.replace(b'"template_digest": "', b'"template_digest": "0'), {"v1": "head"}),
     ):
-        assert published_as(plan, state) is None
+        assert published_as(plan, state, NEVER) is None
+
+
+def test_a_release_beneath_withdrawals_is_published_as_long_as_main_shows_its_plan() -> None:
+    recorded = Path(__file__).parent / "recorded" / "torchao-int8" / "plan.json"
+    plan = TargetPlan.model_validate_json(recorded.read_bytes())
+    beneath = Withdrawals(shown=Shown(tag="v2", commit="older", plan=plan.digest))
+    tags = {"v1": "oldest", "v2": "older"}
+    assert published_as(plan, RemoteState("head", recorded.read_bytes(), tags), beneath) == "v2"
+    assert published_as(plan, RemoteState("head", b"{}", tags), beneath) is None
 
 
 def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
