@@ -11,21 +11,12 @@ from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import TYPE_CHECKING
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from pipeline.hub.local.connections import transport_of, until_gone
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope
 
 _TICK = 0.02  # seconds
-
-
-class TellingProtocol(H11Protocol):
-    """Puts the transport of a connection into the state of its requests."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin a connection."""
-        self.app_state = {**self.app_state, "transport": transport}
-        super().connection_made(transport)
 
 
 class Connection:
@@ -38,7 +29,7 @@ class Connection:
     """
 
     def __init__(self, scope: Scope, receive: Receive, stopping: Callable[[], bool]) -> None:
-        self._transport: asyncio.Transport = scope["state"]["transport"]
+        self._transport = transport_of(scope)
         self._receive = receive
         self._stopping = stopping
 
@@ -59,7 +50,7 @@ class Connection:
             self._transport.write_eof()
             await asyncio.sleep(_TICK)  # closing at once with something unread would be a reset
         self._transport.abort()
-        await self._ended()
+        await until_gone(self._receive)
 
     async def reset(self) -> None:
         """End it with RST after all that was written has arrived."""
@@ -67,7 +58,7 @@ class Connection:
             linger = struct.pack("ii", 1, 0)
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._transport.abort()
-        await self._ended()
+        await until_gone(self._receive)
 
     async def _delivered(self) -> bool:
         """Wait until the other side has all that was written; RST would take back what it has not."""
@@ -78,8 +69,3 @@ class Connection:
                 return True
             await asyncio.sleep(_TICK / 4)
         return False
-
-    async def _ended(self) -> None:
-        """Wait until the server knows; before, it would answer for an application that says nothing."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
