@@ -14,8 +14,8 @@ from pipeline.engine import Engine, Run, published_as
 from pipeline.errors import RecipeError
 from pipeline.events import silent
 from pipeline.hub.client import Hub, RemoteState
-from pipeline.hub.source import Repository
 from pipeline.hub.local import running
+from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan import TargetPlan
 from pipeline.recipe import Vocabulary, load
