@@ -1,7 +1,7 @@
 """Read-back: every byte that the Hub serves at a commit is read as a consumer reads it, and hashed.
 
-What was proven is noted by its digest, so that an interrupted reading goes on where it was. The Hub keeps files by
-their digest, so one that was proven at one commit is proven at every commit whose listing names it.
+What was proven is noted by name and digest, so that an interrupted reading goes on where it was. The Hub keeps files by
+their digest, so one that was proven at one commit is proven at every commit that lists it under the same name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
 USED: Final = "used"
-PROVEN: Final = re.compile(rf"[0-9a-f]{{64}}|{USED}")
+PROVEN: Final = re.compile(rf"[0-9a-f]{{64}} .+|{USED}")
 READINGS: Final = 2  # a byte that was damaged on its way comes right the second time
 DAMAGED: Final = "Nothing of it is on main; run again, and if it stays so the Hub or what lies between is damaged."
 
@@ -46,7 +46,7 @@ class Proofs:
         return word in self._known
 
     def add(self, word: str) -> None:
-        """Note a digest whose bytes were read, or that the release was ``used``."""
+        """Note a file whose bytes were read, as digest and name, or that the release was ``used``."""
         with disk_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:
@@ -93,9 +93,9 @@ def read_back(place: Destination, commit: str, build: Build, proofs: Proofs, lis
         listen(Event("progress", "read back", target, done=done + read, total=total, unit="B"))
 
     for name, file in build.files.items():
-        if file.sha256 not in proofs:
+        if (proof := f"{file.sha256} {name}") not in proofs:
             require_same(reader, name, file.sha256, heard)
-            proofs.add(file.sha256)
+            proofs.add(proof)
         done += file.size
 
 

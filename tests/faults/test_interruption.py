@@ -120,7 +120,7 @@ def test_a_killed_release_shows_nothing_on_main(journey: Journey) -> None:
 
 
 def test_a_pull_request_that_was_left_is_finished_instead_of_opening_another(journey: Journey) -> None:
-    assert journey.desk.shelf.pulls(ONE) == ["merged"]
+    assert journey.desk.shelf.pulls(ONE) == ["closed"]
     assert journey.desk.shelf.tags(ONE) == ["v1"]
 
 
