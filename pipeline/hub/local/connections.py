@@ -1,4 +1,4 @@
-"""Connections of clients that stall or leave: nobody works on for those who have gone, or waits for them at the end."""
+"""Connections as the embedded Hub knows them: within reach of requests, and not waited for at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope
 
 _GRACE = 2  # seconds that answers have to end in when the server is stopped
 
@@ -27,33 +27,10 @@ class KnownConnection(H11Protocol):
         self.loop.call_later(_GRACE, self.transport.abort)
 
 
-class _LeftError(Exception):
-    """Ends the work on an answer that nobody reads."""
-
-
 def transport_of(scope: Scope) -> asyncio.Transport:
     """Return what a request arrives on."""
     transport: asyncio.Transport = scope["state"]["transport"]
     return transport
-
-
-def for_present_clients(app: ASGIApp) -> ASGIApp:
-    """Return an application that stops answering when its client has left; uvicorn lets it read on for nobody."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        transport = transport_of(scope)
-
-        async def send_to_present(message: Message) -> None:
-            if transport.is_closing():
-                raise _LeftError
-            await send(message)
-
-        try:
-            await app(scope, receive, send_to_present)
-        except _LeftError:
-            await until_gone(receive)
-
-    return answer
 
 
 async def until_gone(receive: Receive) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from pipeline.errors import CannotHereError
 from pipeline.files import write_atomically
 from pipeline.hub.local.app import hub_app, storage_app
-from pipeline.hub.local.connections import KnownConnection, for_present_clients
+from pipeline.hub.local.connections import KnownConnection
 from pipeline.hub.local.door import Door
 from pipeline.hub.local.faults import Faults, faulty
 from pipeline.hub.local.store import Store
@@ -123,7 +123,7 @@ def _by_port(origins: Mapping[int, ASGIApp]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await origins[scope["server"][1]](scope, receive, send)
 
-    return for_present_clients(app)
+    return app
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
