@@ -14,6 +14,10 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from pipeline.hub.local import running
+from pipeline.hub.local.faults import Faults
+
+SMALL = b"a small file\n" * 20
+LARGE = bytes(range(256)) * 4000
 
 Run = Callable[..., str]
 Push = Callable[..., Any]
@@ -79,3 +83,23 @@ def run(tmp_path: Path, endpoint: str) -> Run:
         return done.stdout
 
     return child
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+def failing(
+    root: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[str]:
+    """A Hub that fails as ``faults`` say, with a small and a large file; this process sends large ones by LFS."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    with running(root, faults=faults) as address:
+        api = HfApi(endpoint=address, token=False)
+        api.create_repo("alice/model")
+        operations = [CommitOperationAdd("a.txt", SMALL), CommitOperationAdd("m.bin", LARGE)]
+        api.create_commit("alice/model", operations, commit_message="Upload")
+        yield address
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")], caplog.text
