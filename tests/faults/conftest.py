@@ -28,6 +28,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
+from tests.conftest import XET
 
 GOLDEN = Path(__file__).parent / "golden"
 REPO = "acme/tiny"
@@ -140,7 +141,7 @@ class Desk:
             "HF_TOKEN": self.token,
             "PUBLISH_HOME": str(self.home),
         }
-        return {name: value for name, value in {**kept, **ours, **self.extra}.items() if value}
+        return {name: value for name, value in {**kept, **XET, **ours, **self.extra}.items() if value}
 
     def start(self, *arguments: object, python: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         """Start the command in a session of its own, as a terminal does."""
@@ -219,7 +220,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which target ``one`` has come as far as its card; copied for each test that releases it."""
     folder = tmp_path_factory.mktemp("ready")
-    shutil.copytree(stocked.root, folder / "hub")
+    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
     with opened(folder / "hub", stocked) as shelf:
         desk = Desk(folder, shelf, folder / "home")
         done = desk.publish("run", desk.recipe(TWO), "--target", "one", "--stop-after", "card")
@@ -231,7 +232,7 @@ def ready(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def shelf(stocked: Shelf, tmp_path: Path) -> Iterator[Shelf]:
-    shutil.copytree(stocked.root, tmp_path / "hub")
+    shutil.copytree(stocked.root, tmp_path / "hub", symlinks=True)
     with opened(tmp_path / "hub", stocked) as running_shelf:
         yield running_shelf
 
