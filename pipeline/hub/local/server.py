@@ -61,7 +61,8 @@ def running(
         apps: tuple[ASGIApp, ASGIApp] = hub_app(hub), storage_app(hub)
         if faults is not None:
             apps = faulty(apps, faults, lambda: server.should_exit)
-        server = uvicorn.Server(_config(_by_port(dict(zip(map(_port, (front, back)), apps, strict=True)))))
+        origins = dict(zip((_port(front), _port(back)), apps, strict=True))
+        server = uvicorn.Server(_config(_by_port(origins)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [front, back]}, name="hub", daemon=True)
         thread.start()
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_KEPT = 1000  # addresses
+_KEPT = 200  # addresses
 _LARGEST = 1 << 20  # bytes; what is larger is a file, which no change of a repository changes
 _OF_ITSELF = {b"x-request-id", b"date"}  # headers that differ from answer to answer
 
