@@ -1,8 +1,7 @@
 """The embedded Hub: the Hugging Face Hub's protocol on loopback with a folder as its store.
 
 The unmodified ``huggingface_hub`` client, ``hf``, diffusers, transformers and datasets work against it with nothing
-but ``HF_ENDPOINT`` set. It knows git and LFS uploads; clients that have ``hf_xet`` installed need
-``HF_HUB_DISABLE_XET=1``, for they do not fall back by themselves.
+but ``HF_ENDPOINT`` set. Large files come and go by Xet where the client has ``hf_xet``, else by LFS and plain HTTP.
 """
 
 from pipeline.hub.local.server import running, serve

@@ -60,7 +60,7 @@ async def put_shard(request: Request) -> Response:
         _limit(len(shard), SHARD_BYTES)
 
     def register() -> None:
-        for sent in read_shard(bytes(shard)):
+        for sent in read_shard(shard):
             hub.store.objects.xet.register(sent)
 
     await run_in_threadpool(register)

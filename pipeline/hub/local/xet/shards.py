@@ -48,7 +48,7 @@ class Sent(NamedTuple):
         return sum(term.size for term in self.terms)
 
 
-def read_shard(content: bytes) -> Iterator[Sent]:
+def read_shard(content: bytes | bytearray) -> Iterator[Sent]:
     """Read the files of a shard; what it says of xorbs is not needed, for they are here.
 
     Raises:
@@ -58,7 +58,8 @@ def read_shard(content: bytes) -> Iterator[Sent]:
         magic, version, _ = _HEADER.unpack_from(content)
         if (magic, version) != (_MAGIC, 2):
             raise bad_request("This is not a shard of version 2.")
-        entries = _ENTRY.iter_unpack(content[_HEADER.size :][: (len(content) - _HEADER.size) // 48 * 48])
+        count = (len(content) - _HEADER.size) // _ENTRY.size
+        entries = _ENTRY.iter_unpack(memoryview(content)[_HEADER.size :][: count * _ENTRY.size])
         while (head := next(entries))[0] != _BOOKEND:
             yield _file(head, entries)
     except (struct.error, StopIteration) as error:
