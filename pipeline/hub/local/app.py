@@ -18,6 +18,8 @@ from starlette.routing import Route
 
 from pipeline.errors import PublishError
 from pipeline.hub.local import card, collecting, discussions, info, lfs, listing, preupload, refs, repos, storage
+from pipeline.hub.local.browser import lists, views
+from pipeline.hub.local.browser.page import showing
 from pipeline.hub.local.commits import commit
 from pipeline.hub.local.download import resolve
 from pipeline.hub.local.exchange import exchange
@@ -45,7 +47,14 @@ class _Revision(_Kind):
     regex = "refs/(?:pr|convert)/[^/]+|[^/]+"
 
 
+class _Owner(_Kind):
+    """Whoever may own repositories; what stands first in other addresses is nobody's name."""
+
+    regex = "(?!(?:api|oauth|models|datasets|spaces|collections)/)[^/]+"
+
+
 register_url_convertor("kind", _Kind())
+register_url_convertor("owner", _Owner())
 register_url_convertor("rev", _Revision())
 
 _REPO = "/api/{kind:kind}/{ns}/{name}"
@@ -99,20 +108,41 @@ _CALLS = (
     ("GET", "/{kind:kind}/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
     ("GET", "/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
 )
+_PAGES = (
+    ("/", lists.home),
+    ("/login", lists.login),
+    ("/collections/{ns}/{slug}", lists.collection),
+)
+_REPO_PAGES = (
+    ("", views.card),
+    ("/tree/{rev:rev}", views.files),
+    ("/tree/{rev:rev}/{path:path}", views.files),
+    ("/blob/{rev:rev}/{path:path}", views.file),
+    ("/commits/{rev:rev}", views.history),
+    ("/commit/{rev:rev}", views.commit),
+    ("/discussions", views.discussions),
+    ("/discussions/{num}", views.discussion),
+)
+_REPO_PLACES = ("/{kind:kind}/{ns}/{name}", "/{ns:owner}/{name}")
 _WITHOUT_NAMESPACE = (
     "/api/{kind:kind}/{name}",
     "/api/{kind:kind}/{name}/revision/{rest:path}",
     "/{name}/resolve/{rest:path}",
     "/{kind:kind}/{name}/resolve/{rest:path}",
 )
+_PASSIVE = "default-src 'none'; sandbox"  # a repository's files are strangers' files, also those in HTML
 _UPLOAD = "/uploads/{signature}/{sha256}/{size}"
 
 
 def hub_app(hub: Hub) -> Starlette:
     """Return the Hub itself: everything but the bytes of large files."""
-    routes = [Route(path, answering(work), methods=[method]) for method, path, work in _CALLS]
+    routes = [
+        Route(path, answering(work, by_password=work is resolve), methods=[method]) for method, path, work in _CALLS
+    ]
     routes.append(Route(f"{_REPO}/commit/{{rev:rev}}", commit, methods=["POST"]))
     routes += [Route(path, _no_such_repository, methods=["GET"]) for path in _WITHOUT_NAMESPACE]
+    pages = [*_PAGES, *((place + path, view) for place in _REPO_PLACES for path, view in _REPO_PAGES)]
+    routes += [Route(path, answering(showing(view), by_password=True), methods=["GET"]) for path, view in pages]
     return _app(hub, routes)
 
 
@@ -134,7 +164,7 @@ def storage_app(hub: Hub) -> Starlette:
 
 
 class _Wire:
-    """Keeps paths quoted until they are split, and gives every answer an id and every error a code."""
+    """Keeps paths quoted until they are split; gives answers an id, errors a code, and browsers nothing to run."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -144,6 +174,8 @@ class _Wire:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("X-Request-Id", token_hex(8))
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Content-Security-Policy", _PASSIVE)
                 if message["status"] >= HTTPStatus.BAD_REQUEST:
                     headers.setdefault("X-Error-Code", HTTPStatus(message["status"]).phrase.replace(" ", ""))
             await send(message)

@@ -7,6 +7,13 @@ from typing import Any
 
 from pipeline.hub.local.refusals import bad_request
 
+_DIGITS = 15  # more than anything counted here; far longer texts would take long to read as numbers
+
+
+def number_in(text: str) -> int | None:
+    """Return the number that a part of an address is, or nothing."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else None
+
 
 def parsed(content: bytes) -> Any:
     """Return the value of a JSON text.

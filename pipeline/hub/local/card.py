@@ -44,6 +44,11 @@ def metadata_of(content: str) -> dict[str, Any]:
     return plain
 
 
+def body_of(content: str) -> str:
+    """Return a card without its front matter."""
+    return _FRONT_MATTER.sub("", content, count=1)
+
+
 def validate(call: Call) -> Response:
     """Judge a card as the client asks before it uploads one."""
     errors, warnings = _judge(call.text("content"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from pipeline.hub.local.bodies import number_in
 from pipeline.hub.local.merging import merged
 from pipeline.hub.local.names import MAIN
 from pipeline.hub.local.records import Discussion, Event, State, now
@@ -53,10 +54,10 @@ def listed(call: Call) -> Response:
         and (status in {None, "all", discussion.status} or (status == "open" and discussion.status == "draft"))
         and author in {None, discussion.author}
     ]
-    page, size = call.query.get("p", "0"), call.hub.limits.expanded_page
-    if not page.isdecimal():
+    page, size = number_in(call.query.get("p", "0")), call.hub.limits.expanded_page
+    if page is None:
         raise bad_request("'p' has to be a number.")
-    start = int(page) * size
+    start = page * size
     rows = [_summary(repository, discussion) for discussion in found[start : start + size]]
     return JSONResponse({"discussions": rows, "count": len(found), "start": start})
 
@@ -65,7 +66,7 @@ def details(call: Call) -> Response:
     """Tell everything of a discussion; of a pull request also where it goes and what stands in its way."""
     repository = call.repository()
     state = repository.state()
-    found = _numbered(state, call.where["num"])
+    found = numbered(state, call.where["num"])
     answer = _summary(repository, found) | {"events": [_event(event) for event in found.events]}
     if found.base is not None:
         mergeable = found.status in {"open", "draft"} and found.base in state.refs
@@ -121,7 +122,7 @@ def merge(call: Call) -> Response:
     """
     repository = call.writable()
     with repository.changing() as state:
-        found = _numbered(state, call.where["num"])
+        found = numbered(state, call.where["num"])
         if found.base is None:
             raise bad_request("This is not a pull request.")
         if found.status == "draft":
@@ -143,7 +144,7 @@ def merge(call: Call) -> Response:
 def _told(call: Call, name: str, tell: Callable[[Discussion], Event]) -> Response:
     """Change one discussion and answer with the event that tells of it."""
     with call.discussable().changing() as state:
-        event = tell(_numbered(state, call.where["num"]))
+        event = tell(numbered(state, call.where["num"]))
     return JSONResponse({name: _event(event)})
 
 
@@ -153,10 +154,12 @@ def _require_author(call: Call, found: Discussion) -> None:
         call.writable()
 
 
-def _numbered(state: State, num: str) -> Discussion:
-    if not num.isdecimal() or not 0 < int(num) <= len(state.discussions):
-        raise RefusedError(404, "DiscussionNotFound", f"There is no discussion {num}.")
-    return state.discussions[int(num) - 1]
+def numbered(state: State, num: str) -> Discussion:
+    """Return a discussion by its number in an address."""
+    number = number_in(num) or 0
+    if not 0 < number <= len(state.discussions):
+        raise RefusedError(404, "DiscussionNotFound", f"There is no discussion {num[:20]}.")
+    return state.discussions[number - 1]
 
 
 def _checked_title(title: str) -> str:

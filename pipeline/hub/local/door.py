@@ -18,6 +18,8 @@ from pipeline.hub.local.access import ANONYMOUS, OWNER, Caller
 from pipeline.hub.local.publishers import PREFIX, Publishers, caller_of
 from pipeline.hub.local.refusals import unknown_token
 
+CHALLENGE = 'Basic realm="Hub", charset="UTF-8"'  # any name will do; the password is a token
+
 _DIGEST = "sha256:"
 _TOKENS = TypeAdapter(dict[str, Caller])
 _OTHERS = 0o077  # permissions of a file for anybody but its owner
@@ -66,7 +68,10 @@ class Door:
             return ANONYMOUS
         caller = self._callers.get(_sha256(token)) if token else None
         if caller is None or (caller.expires is not None and caller.expires <= datetime.now(UTC)):
-            raise unknown_token()
+            refusal = unknown_token()
+            if (authorization or "").lower().startswith("basic"):
+                refusal.headers["WWW-Authenticate"] = CHALLENGE
+            raise refusal
         return caller
 
     def _publisher(self, publishers: Publishers, token: str) -> Caller:

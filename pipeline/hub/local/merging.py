@@ -17,7 +17,7 @@ class Merge(NamedTuple):
 
 def merged(repository: Repository, ours: str, theirs: str) -> Merge:
     """Merge the commit ``theirs`` into ``ours``; a file that both sides changed differently is a conflict."""
-    base = _files(repository, _fork(repository, ours, theirs))
+    base = _files(repository, fork(repository, ours, theirs))
     our_files, their_files = _files(repository, ours), _files(repository, theirs)
     our_changes, their_changes = _changed(base, our_files), _changed(base, their_files)
     conflicts = {path for path in our_changes & their_changes if our_files.get(path) != their_files.get(path)}
@@ -27,7 +27,7 @@ def merged(repository: Repository, ours: str, theirs: str) -> Merge:
     return Merge(files, sorted(conflicts))
 
 
-def _fork(repository: Repository, ours: str, theirs: str) -> str | None:
+def fork(repository: Repository, ours: str, theirs: str) -> str | None:
     """Return the newest commit that both lines have."""
     known = {commit.oid for commit in repository.history(ours)}
     return next((commit.oid for commit in repository.history(theirs) if commit.oid in known), None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from pipeline.hub.local.bodies import number_in
 from pipeline.hub.local.refusals import bad_request
 from pipeline.hub.local.web import Call
 
@@ -23,7 +24,7 @@ def page_of(call: Call, rows: Sequence[Row], most: int) -> tuple[Sequence[Row], 
 
 
 def _number(call: Call, name: str, default: int) -> int:
-    value = call.query.get(name, str(default))
-    if not value.isdecimal() or (name == "limit" and value == "0"):
+    value = number_in(call.query.get(name, str(default)))
+    if value is None or (name == "limit" and value == 0):
         raise bad_request(f"{name!r} has to be a number.")
-    return int(value)
+    return value

@@ -142,7 +142,7 @@ class Call:
             RefusedError: 404 where the caller must not know of it, 403 ``GatedRepo`` where it was not let in.
         """
         repository = self.repository()
-        if repository.state().gated and not self.caller.may_read_gated(repository.kind, repository.repo_id):
+        if not may_download(self.caller, repository):
             raise gated(repository.repo_id)
         return repository
 
@@ -152,17 +152,22 @@ def may_see(caller: Caller, repository: Repository) -> bool:
     return repository.state().visibility != "private" or caller.may_read(repository.kind, repository.repo_id)
 
 
+def may_download(caller: Caller, repository: Repository) -> bool:
+    """Say whether a caller who sees a repository may have the contents of its files."""
+    return not repository.state().gated or caller.may_read_gated(repository.kind, repository.repo_id)
+
+
 def hub_of(request: Request) -> Hub:
     """Return the Hub that answers a request."""
     return cast("Hub", request.app.state.hub)
 
 
-def call_of(request: Request, body: bytes = b"") -> Call:
-    """Read everything but the body of a request."""
+def call_of(request: Request, body: bytes = b"", *, by_password: bool = False) -> Call:
+    """Read everything but the body of a request; where browsers ask, a token may come as a password."""
     hub = hub_of(request)
     return Call(
         hub=hub,
-        caller=hub.door.caller(request.headers.get("authorization")),
+        caller=hub.door.caller(request.headers.get("authorization"), by_password=by_password),
         where={name: unquote(value) for name, value in request.path_params.items()},
         query=request.query_params,
         headers=request.headers,
@@ -171,7 +176,9 @@ def call_of(request: Request, body: bytes = b"") -> Call:
     )
 
 
-def answering(work: Callable[[Call], Response]) -> Callable[[Request], Awaitable[Response]]:
+def answering(
+    work: Callable[[Call], Response], *, by_password: bool = False
+) -> Callable[[Request], Awaitable[Response]]:
     """Make an endpoint of a plain function: the body is read first, the work done on a thread."""
 
     async def answer(request: Request) -> Response:
@@ -180,7 +187,7 @@ def answering(work: Callable[[Call], Response]) -> Callable[[Request], Awaitable
             body += piece
             if len(body) > _BODY_BYTES:
                 raise RefusedError(413, "PayloadTooLarge", "The body of this call is too large.")
-        return await run_in_threadpool(lambda: work(call_of(request, bytes(body))))
+        return await run_in_threadpool(lambda: work(call_of(request, bytes(body), by_password=by_password)))
 
     return answer
 
