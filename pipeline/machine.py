@@ -21,8 +21,9 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices
+from pipeline.environment import without_secrets
 from pipeline.files import human_size
-from pipeline.quality.generate import SECRETS, last_words
+from pipeline.quality.generate import last_words
 
 DISTRIBUTION: Final = "quantpress"
 IMPORT_SECONDS: Final = 300.0  # a cold disk reads a gigabyte of libraries
@@ -88,12 +89,17 @@ def unmet_requirements(extra: str) -> Iterator[str]:
 
 def import_failure(packages: Sequence[str]) -> str:
     """Return why packages cannot be imported in a process of their own; empty where they can."""
-    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
     command = [sys.executable, "-P", "-c", IMPORTING, *packages]
     try:
         done = subprocess.run(
-            command, env=kept, capture_output=True, text=True, check=False, timeout=IMPORT_SECONDS, errors="replace"
-        )  # fmt: skip
+            command,
+            env=without_secrets(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=IMPORT_SECONDS,
+        )
     except subprocess.TimeoutExpired:
         return f"it did not end in {IMPORT_SECONDS:.0f} s"
     return (last_words(done.stderr) or f"exit code {done.returncode}") if done.returncode else ""

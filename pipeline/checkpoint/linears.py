@@ -7,7 +7,6 @@ answer is kept by the digest of the question and of the versions. Neither this m
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.environment import without_secrets
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
 
@@ -212,7 +212,7 @@ def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **QUIETLY},
+        env={**without_secrets(), **QUIETLY},
     )
     lines = child.stdout.splitlines()[-len(questions) :]
     try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pipeline
+from pipeline.environment import without_secrets
 from pipeline.errors import CannotHereError, PublishError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import disk_errors, pretty_json, write_atomically
@@ -27,15 +28,6 @@ from pipeline.quality.answers import Answers, GenerationError, Request
 
 ANSWERS = "answers.json"
 LOG = "generation.log"
-SECRETS = (  # what a child that runs libraries only has no business to know
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "HF_TOKEN_PATH",
-    "HF_OIDC_RESOURCE",
-    "HF_OIDC_ID_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_URL",
-)
 ENVIRONMENT_FAILURES = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")
 
 
@@ -110,7 +102,7 @@ def _close(pipe: IO[str]) -> None:
 
 def _offline_environment() -> dict[str, str]:
     """Return our environment with the network off, secrets out, and this very package importable."""
-    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    kept = without_secrets()
     ours = str(Path(pipeline.__file__).resolve().parents[1])
     path = os.pathsep.join(part for part in (ours, kept.get("PYTHONPATH", "")) if part)
     return kept | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1"}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.environment import without_secrets
 from pipeline.errors import VerificationError
 from pipeline.files import emptied, files_under, link_or_copy
 from pipeline.plan import TargetPlan
 from pipeline.quality import GenerationError, generate
-from pipeline.quality.generate import SECRETS
 from pipeline.stages.card import USAGE, snippet_runs_here
 from pipeline.stages.validate import request_of
 
@@ -69,11 +68,10 @@ def run_snippet(snapshot: Path, home: Path, where: str) -> None:
         VerificationError: It fails.
     """
     offline = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     done = subprocess.run(
         [sys.executable, "-I", str(snapshot / USAGE)],
         cwd=home,
-        env=environment | offline,
+        env=without_secrets() | offline,
         capture_output=True,
         text=True,
         check=False,
