@@ -246,7 +246,7 @@ def test_the_server_stops_while_a_fault_still_waits(root: Path, kind: str) -> No
             time.sleep(0.01)
         time.sleep(0.1)
         started = time.monotonic()
-    assert seconds(started) < 1.5
+    assert seconds(started) < 1.9  # seconds; after 2 the server would give up waiting
     thread.join(1)
     assert not thread.is_alive()
 
