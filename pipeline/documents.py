@@ -39,18 +39,21 @@ class Documents:
     @cached_property
     def manifest(self) -> Manifest:
         """Every file that was built."""
-        return self.read(MANIFEST, lambda: Manifest.model_validate(self.json(MANIFEST)))
+        return self.read(MANIFEST, lambda: Manifest.model_validate_json(self.content(MANIFEST)))
 
     @cached_property
     def plan(self) -> TargetPlan:
         """What was planned."""
-        return self.read(PLAN, lambda: TargetPlan.model_validate(self.json(PLAN)))
+        return self.read(PLAN, lambda: TargetPlan.model_validate_json(self.content(PLAN)))
 
     @cached_property
     def recipe(self) -> Recipe:
         """What it was made of."""
-        content = (self.folder / RECIPE).read_bytes()
-        return self.read(RECIPE, lambda: read_recipe(content, RECIPE, self.vocabulary))
+        return self.read(RECIPE, lambda: read_recipe(self.content(RECIPE), RECIPE, self.vocabulary))
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a document."""
+        return (self.folder / name).read_bytes()
 
     def json(self, name: str) -> Any:
         """Return the content of a JSON file.
@@ -58,7 +61,7 @@ class Documents:
         Raises:
             ValueError: It is no JSON.
         """
-        return json.loads((self.folder / name).read_bytes())
+        return json.loads(self.content(name))
 
     def read(self, name: str, reading: Callable[[], Read]) -> Read:
         """Read a document.
@@ -122,7 +125,7 @@ class Documents:
         """
         content = self.read(REPORT, lambda: dict(self.json(REPORT)))
         said = {key: value for key, value in content.items() if key not in {"usage", "weights"}}
-        report = self.read(REPORT, lambda: Report.model_validate(said))
+        report = self.read(REPORT, lambda: Report.model_validate_json(json.dumps(said)))
         if report.verdict != "PASS":
             raise self.differs(f"{REPORT} gives the verdict {report.verdict}.")
         for name, file in self.read(REPORT, lambda: measured_files(content)).items():
@@ -139,7 +142,7 @@ class Documents:
         Raises:
             VerificationError: It is not.
         """
-        statement = self.read(PROVENANCE, lambda: Statement.model_validate(self.json(PROVENANCE)))
+        statement = self.read(PROVENANCE, lambda: Statement.model_validate_json(self.content(PROVENANCE)))
         definition, plan = statement.predicate.build_definition, self.json(PLAN)
         built = {name: file for name, file in self.manifest.files.items() if name not in {PROVENANCE, *apart}}
         stated = tuple(subject for subject in statement.subject if subject.name not in apart)

@@ -1,0 +1,95 @@
+"""Whatever is not what was published is found, and named, wherever it is and whoever changed it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.signing import Expected
+from pipeline.verification import Wanted
+from tests.verify.conftest import Consumer
+
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+def test_a_flipped_bit_is_found_in_every_file(consumer: Consumer) -> None:
+    tree = consumer.hub.tree("alice/tiny-one", "main")
+    assert len(tree) > 20
+    for name, listed in tree.items():
+        consumer.faults.rules = [f"GET /resolve/[^/]+/{name}$ flip", f"GET /objects/.*{listed.sha256 or 'none'} flip"]
+        assert f"{name} has the SHA-" in consumer.refusal(), name
+        consumer.faults.rules = []
+    assert consumer.verify()[1] is None
+
+
+def test_the_command_ends_with_ten_and_names_the_first_difference(consumer: Consumer) -> None:
+    consumer.change({"README.md": b"# Another\n", "zeta.json": b"{}"})
+    done = consumer.publish("--json", "verify", "alice/tiny-one", "--no-load")
+    assert done.code == 10
+    result = next(line["result"] for line in done.lines if "result" in line)
+    assert [check["state"] for check in result["checks"]] == ["passed", "passed", "failed"]
+    assert "lists README.md with" in done.error
+    assert "zeta.json" not in done.error
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"model_index.json": None}, "lists model_index.json with"),
+        ({"extra.bin": b"new"}, "lists extra.bin not at all"),
+        ({"publish/plan.json": b"{}"}, "lists publish/plan.json with"),
+        ({"publish/manifest.json": b"{"}, "publish/manifest.json cannot be read"),
+        ({"publish/manifest.json": None}, "It has no publish/manifest.json"),
+        ({"publish/manifest.json": b'{"files": {}}'}, "lists README.md not at all"),
+    ],
+)
+def test_a_commit_over_the_release_is_found(consumer: Consumer, files: dict[str, bytes | None], told: str) -> None:
+    consumer.change(files)
+    assert told in consumer.refusal()
+
+
+def test_a_change_that_the_manifest_follows_is_found_by_the_provenance(consumer: Consumer) -> None:
+    consumer.change(consumer.listed({"README.md": b"# Another\n"}))
+    assert "publish/provenance.json states another files" in consumer.refusal()
+
+
+def test_a_change_that_all_documents_follow_is_found_by_the_signature(consumer: Consumer) -> None:
+    statement = json.loads(consumer.release["publish/provenance.json"])
+    statement["predicate"]["runDetails"]["metadata"] = {}
+    consumer.change(consumer.listed({"publish/provenance.json": json.dumps(statement).encode()}))
+    assert consumer.verify()[1] is None
+    assert "publish/signature.json does not hold" in consumer.refusal(Wanted(signer=Expected(consumer.key), load=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("publish/plan.json", '"seeds": [\n      3\n    ]', '"seeds": [\n      4\n    ]', "has seeds [4], and"),
+        ("publish/plan.json", '"int8-weight-only"', '"float8-weight-only"', "has components"),
+        ("publish/recipe.yaml", '"int8-weight-only"', '"int8"', "publish/recipe.yaml cannot be read"),
+        ("publish/report.json", '"verdict": "PASS"', '"verdict": "FAIL"', "gives the verdict FAIL"),
+        ("publish/report.json", '"weights"', '"weighed"', "publish/report.json cannot be read"),
+    ],
+)
+def test_documents_that_contradict_each_other_are_found(
+    consumer: Consumer, name: str, old: str, new: str, told: str
+) -> None:
+    text = consumer.release[name].decode()
+    assert old in text
+    consumer.change(consumer.listed({name: text.replace(old, new).encode()}))
+    assert told in consumer.refusal()
+
+
+def test_a_report_on_other_weights_is_found(consumer: Consumer) -> None:
+    report = json.loads(consumer.release["publish/report.json"])
+    report["weights"]["transformer"]["files"]["diffusion_pytorch_model.safetensors"]["sha256"] = "0" * 64
+    consumer.change(consumer.listed({"publish/report.json": json.dumps(report).encode()}))
+    assert f"measured another {WEIGHTS}" in consumer.refusal()
+
+
+def test_unsafe_names_are_refused(consumer: Consumer) -> None:
+    consumer.change({"readme.MD": b"# Another\n"})
+    done = consumer.publish("verify", "alice/tiny-one", "--no-load")
+    assert done.code == 4
+    assert "one place on some disks" in done.error
