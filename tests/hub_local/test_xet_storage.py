@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -19,8 +20,10 @@ import pytest
 from huggingface_hub import HfApi
 
 from pipeline.hub.local import running
+from pipeline.hub.local.refusals import RefusedError
 from pipeline.hub.local.web import Limits
-from pipeline.hub.local.xet.hashes import MerkleTree, hash_of, name_of
+from pipeline.hub.local.xet.hashes import MerkleTree, chunk_hash, hash_of, name_of
+from pipeline.hub.local.xet.xorbs import seal
 from tests.hub_local.handmade import CLIENT, Made, Xet, framed, grouped, named
 from tests.hub_local.test_durability import served
 
@@ -108,7 +111,6 @@ def test_a_footer_of_another_client_is_left_out(endpoint: str, xet: Xet, root: P
 def test_a_xorb_that_is_not_what_it_is_called_is_refused(xet: Xet, root: Path) -> None:
     whole = b"".join(map(framed, CHUNKS))
     text = b"x" * 1000
-    bomb = framed(text, 1, 10, lz4.frame.compress(bytes(10 << 20)))
     wrong = {
         "a flipped byte": whole[:300] + bytes([whole[300] ^ 1]) + whole[301:],
         "a chunk less": b"".join(map(framed, CHUNKS[:-1])),
@@ -125,7 +127,6 @@ def test_a_xorb_that_is_not_what_it_is_called_is_refused(xet: Xet, root: Path) -
         "a size that is too large": framed(text, 0, 1001, text),
         "an empty chunk": framed(b""),
         "a chunk of more than 128 KiB": framed(bytes((128 << 10) + 1)),
-        "more than it promises when unpacked": bomb,
     }
     for what, content in wrong.items():
         answer = xet.post_xorb(named(CHUNKS), content)
@@ -133,6 +134,18 @@ def test_a_xorb_that_is_not_what_it_is_called_is_refused(xet: Xet, root: Path) -
     assert not [path for path in (root / "objects").rglob("*") if path.is_file() and "sha256" not in path.parts]
     for name in ("A" * 64, "0" * 63, "..", "%2e%2e%2fx"):
         assert xet.post_xorb(name, whole).status_code in {400, 404}, name
+
+
+def test_a_chunk_that_grows_beyond_its_promise_takes_no_memory(tmp_path: Path) -> None:
+    bombs = (framed(b"", 1, 10, lz4.frame.compress(bytes(60 << 20))), framed(b"", 0, 10, bytes((1 << 24) - 1)))
+    for number, bomb in enumerate(bombs):
+        path = tmp_path / str(number)
+        path.write_bytes(bomb)
+        tracemalloc.start()
+        with pytest.raises(RefusedError):
+            seal(path, named(CHUNKS))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
 
 
 def test_a_xorb_of_more_than_64_mib_is_refused(xet: Xet, root: Path) -> None:
@@ -338,18 +351,12 @@ def test_a_token_is_told_in_the_body_and_in_the_headers(xet: Xet) -> None:
 
 def test_who_asks_for_a_chunk_learns_of_no_chunk_that_they_lack(xet: Xet) -> None:
     made = kept(xet)
-    first = name_of(chunk_of(made.chunks[0]))
+    first = name_of(chunk_hash(made.chunks[0]))
     answer = xet.call("GET", f"/v1/chunks/default-merkledb/{first}")
     assert answer.status_code == 200
     assert hash_of(made.terms[0][0]) in answer.content
-    assert not [chunk for chunk in made.chunks if chunk_of(chunk) in answer.content]
-    assert xet.call("GET", f"/v1/chunks/default/{name_of(chunk_of(b'unknown'))}").status_code == 404
-
-
-def chunk_of(content: bytes) -> bytes:
-    from pipeline.hub.local.xet.hashes import chunk_hash
-
-    return chunk_hash(content)
+    assert not [chunk for chunk in made.chunks if chunk_hash(chunk) in answer.content]
+    assert xet.call("GET", f"/v1/chunks/default/{name_of(chunk_hash(b'unknown'))}").status_code == 404
 
 
 def test_a_byte_that_flips_on_the_disk_is_not_served(endpoint: str, xet: Xet, root: Path) -> None:
