@@ -8,7 +8,6 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import pytest
 from safetensors.numpy import save_file
 
 from pipeline.checkpoint.compare import Comparison, compare
@@ -49,33 +48,28 @@ def test_zeros_of_another_sign_differ(tmp_path: Path) -> None:
     assert found.first == "1 elements of the tensor transformer/a differ"
 
 
-@pytest.fixture
-def maker(consumer: Consumer, ready: Path) -> Consumer:
-    return consumer
-
-
-def test_a_release_is_made_again_from_what_it_carries(maker: Consumer) -> None:
-    done = maker.publish("--json", "verify", REPO, "--no-load", "--rebuild")
+def test_a_release_is_made_again_from_what_it_carries(consumer: Consumer) -> None:
+    done = consumer.publish("--json", "verify", REPO, "--no-load", "--rebuild")
     assert done.code == 0, done.err
     result = done.lines[-1]["result"]
     assert result["checks"][-1]["name"] == "rebuild"
     assert result["rebuilt"]["identical"] > 100
     assert not result["rebuilt"]["elements"]
 
-    weights = bytearray(maker.release[WEIGHTS])
+    weights = bytearray(consumer.release[WEIGHTS])
     length = struct.unpack("<Q", weights[:8])[0]
     header = json.loads(weights[8 : 8 + length])
     name = min(key for key in header if key != "__metadata__")
     weights[8 + length + header[name]["data_offsets"][0]] ^= 1
-    maker.change(consistent(maker, {WEIGHTS: bytes(weights)}))
-    again = maker.publish("--json", "verify", REPO, "--no-load", "--rebuild")
+    consumer.change(consistent(consumer, {WEIGHTS: bytes(weights)}))
+    again = consumer.publish("--json", "verify", REPO, "--no-load", "--rebuild")
     assert again.code == 10
     assert f"1 elements of the tensor transformer/{name} differ" in again.error
 
 
-def consistent(maker: Consumer, files: dict[str, bytes | None]) -> dict[str, bytes | None]:
+def consistent(consumer: Consumer, files: dict[str, bytes | None]) -> dict[str, bytes | None]:
     """Return files with documents that all agree with them, as a publisher would who wants to deceive."""
-    release = maker.release
+    release = consumer.release
     report = json.loads(release["publish/report.json"])
     statement = json.loads(release["publish/provenance.json"])
     entry = report["weights"]["transformer"]["files"]["diffusion_pytorch_model.safetensors"]
@@ -84,4 +78,4 @@ def consistent(maker: Consumer, files: dict[str, bytes | None]) -> dict[str, byt
     for subject in statement["subject"]:
         if subject["name"] in changed:
             subject["digest"]["sha256"] = hashlib.sha256(changed[subject["name"]] or b"").hexdigest()
-    return maker.listed({**changed, "publish/provenance.json": json.dumps(statement).encode()})
+    return consumer.listed({**changed, "publish/provenance.json": json.dumps(statement).encode()})

@@ -116,7 +116,7 @@ def test_the_library_itself_verifies_a_plain_download(consumer: Consumer) -> Non
     api = consumer.shelf.api
     api.snapshot_download(REPO, local_dir=consumer.folder / "copy")
     command = [sys.executable, "-m", "model_signing", "verify", "key", consumer.folder / "copy"]
-    command += ["--signature", consumer.folder / "copy" / SIGNATURE, "--public-key", consumer.key]
+    command += ["--signature", consumer.folder / "copy" / SIGNATURE, "--public_key", consumer.key]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (consumer.folder / "copy" / "README.md").write_text("Another")
@@ -126,7 +126,8 @@ def test_the_library_itself_verifies_a_plain_download(consumer: Consumer) -> Non
 def test_nothing_that_is_written_tells_the_key_or_its_place(released: Path) -> None:
     key = (released / "key.pem").read_text().splitlines()
     secrets = [str(released / "key.pem").encode(), *(line.encode() for line in key if len(line) > 30)]
-    written = [path for path in released.rglob("*") if path.is_file() and path.name != "key.pem"]
+    written = [path for path in released.rglob("*") if path.is_file() and path.parent != released]
+    written += [released / "published.log", released / "recipe.yaml"]
     assert len(written) > 50
     for path in written:
         content = path.read_bytes()
