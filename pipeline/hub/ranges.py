@@ -18,6 +18,7 @@ from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
 from pipeline.errors import SourceError
 from pipeline.hub.patience import PATIENT, RETRIED, Patience, Tries, asked_pause
+from pipeline.hub.transport import require_safe
 from pipeline.hub.wires import Wires
 
 if TYPE_CHECKING:
@@ -186,7 +187,11 @@ class RemoteFile:
         return self._follow(self._address or self._url, at, end)[0]
 
     def _follow(self, url: URL, at: int, end: int) -> tuple[Response, URL]:
-        """Return the open answer to which redirects lead, and its address."""
+        """Return the open answer to which redirects lead, and its address.
+
+        Raises:
+            SourceError: They lead anywhere but over the web.
+        """
         for _ in range(HOPS):
             answer = self._send(url, at, end)
             try:
@@ -197,6 +202,7 @@ class RemoteFile:
             if answer.next_request is None:
                 return answer, url
             answer.close()
+            require_safe(str(answer.next_request.url), str(self._url))
             url = answer.next_request.url
         raise BadAnswerError(f"it redirects more than {HOPS} times")
 
