@@ -73,7 +73,7 @@ class Documents:
             return reading()
         except (ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RecipeError) as error:
             reason = " ".join(str(error).split())[:300].rstrip(".")
-            what = f"{name} cannot be read by this version of quantpress: {reason}."
+            what = printable(f"{name} cannot be read by this version of quantpress: {reason}.")
             raise VerificationError(what, where=self.where, remedy="Try the newest version.") from error
 
     def manifest_fits(self, served: Mapping[str, FileEntry]) -> str:
@@ -160,7 +160,7 @@ class Documents:
 
     def differs(self, what: str) -> VerificationError:
         """Return the error for a difference."""
-        return VerificationError(what, where=self.where, remedy=ASK)
+        return VerificationError(printable(what), where=self.where, remedy=ASK)
 
 
 def measured_files(report: dict[str, Any]) -> dict[str, FileEntry]:
@@ -199,6 +199,11 @@ def planned(plan: TargetPlan) -> dict[str, Any]:
         "require": asked.require,
         "template": plan.template,
     }
+
+
+def printable(text: str) -> str:
+    """Return text from elsewhere without what would move the cursor or change the colours of a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def in_words(entry: FileEntry | None) -> str:

@@ -23,7 +23,7 @@ PIECE = 1 << 20  # bytes read at a time where a file is hashed or copied
 RESERVED: Final = frozenset(
     {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 )
-UNFIT: Final = re.compile(r'[<>"|?*\x00-\x1f]')  # in names on Windows
+UNFIT: Final = re.compile(r'[<>"|?*\x00-\x1f\x7f-\x9f]')  # in names on Windows, or on a terminal
 
 
 class FileEntry(BaseModel):

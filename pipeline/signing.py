@@ -129,10 +129,10 @@ def signed_by(signature: bytes) -> str:
     try:
         material: dict[str, Any] = json.loads(signature)["verificationMaterial"]
         if "publicKey" in material:
-            return f"the key {material['publicKey']['hint'][:16]}"
+            return f"the key {bytes.fromhex(material['publicKey']['hint']).hex()[:16]}"
         certificate = material.get("certificate") or material["x509CertificateChain"]["certificates"][0]
         return names_of(b64decode(certificate["rawBytes"]))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return "somebody it does not name"
 
 
@@ -142,8 +142,11 @@ def names_of(certificate: bytes) -> str:
         return "an identity of sigstore"
     from cryptography import x509
 
-    found = x509.load_der_x509_certificate(certificate).extensions
-    names = found.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        found = x509.load_der_x509_certificate(certificate).extensions
+        names = found.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return "an identity without a name"
     return ", ".join(str(name.value) for name in names)
 
 

@@ -20,7 +20,7 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.available import installed
 from pipeline.checkpoint.compare import Comparison, Weights, compare
 from pipeline.checkpoint.linears import installed_versions
-from pipeline.documents import Documents
+from pipeline.documents import Documents, printable
 from pipeline.errors import CannotHereError, SourceError, VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, safe_listing
@@ -36,6 +36,7 @@ from pipeline.stages.validate import request_of
 
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")
+LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
 CARD: Final = "README.md"
 State = Literal["passed", "failed", "not checked", "note"]
 Found = tuple[State, str]
@@ -139,7 +140,7 @@ class Verification:
                 state, text = check()
             except VerificationError as error:
                 state, text, failure = "failed", str(error), error
-            done.append(Check(name=name, state=state, text=text))
+            done.append(Check(name=name, state=state, text=printable(text)))
             if failure:
                 break
         found = Verified(
@@ -163,6 +164,9 @@ class Verification:
         for name in (MANIFEST, PLAN, RECIPE, REPORT):
             if name not in self.tree:
                 raise self.documents.differs(f"It has no {name}: it was not published by quantpress, or not whole.")
+        for name, file in self.tree.items():
+            if name.startswith("publish/") and file.size > LARGEST:
+                raise self.documents.differs(f"{name} has {human_size(file.size)}, more than any that was published.")
         return "passed", f"{len(self.tree)} files"
 
     def bytes(self) -> Found:

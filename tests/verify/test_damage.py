@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.documents import Documents
+from pipeline.errors import VerificationError
 from pipeline.signing import Expected
 from pipeline.verification import Wanted
-from tests.verify.conftest import Consumer
+from tests.verify.conftest import VOCABULARY, Consumer
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
@@ -93,3 +100,36 @@ def test_unsafe_names_are_refused(consumer: Consumer) -> None:
     done = consumer.publish("verify", "alice/tiny-one", "--no-load")
     assert done.code == 4
     assert "one place on some disks" in done.error
+
+
+def test_any_document_is_read_or_refused_in_a_paragraph(released: Path, tmp_path: Path) -> None:
+    """Documents that somebody wrote to break a reader: one value replaced, or one key gone, anywhere in them."""
+    chance = random.Random(4)  # noqa: S311
+    for name in ("manifest.json", "plan.json", "report.json", "provenance.json"):
+        content = (released / "release" / "publish" / name).read_bytes()
+        for number in range(60):
+            folder = tmp_path / f"{name}-{number}"
+            shutil.copytree(released / "release" / "publish", folder / "publish")
+            (folder / "publish" / name).write_text(json.dumps(broken(json.loads(content), chance)))
+            documents = Documents(folder, "a/b", VOCABULARY)
+            with suppress(VerificationError):
+                documents.recipe_fits("a/b")
+            with suppress(VerificationError):
+                documents.report_fits()
+            with suppress(VerificationError):
+                documents.provenance_fits()
+
+
+def broken(value: Any, chance: random.Random) -> Any:
+    """Return JSON with one place of it changed."""
+    places = [(value, key) for key in value]
+    for container, key in places:
+        inside = container[key]
+        if isinstance(inside, dict | list):
+            places += [(inside, each) for each in (inside if isinstance(inside, dict) else range(len(inside)))]
+    container, key = chance.choice(places)
+    if isinstance(container, dict) and chance.random() < 0.3:
+        del container[key]
+    else:
+        container[key] = chance.choice([None, -1, 1e300, "", "\x1b[31m", [], {}, [[1]], {"a": {}}, True])
+    return value
