@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults, Rule
 from pipeline.hub.patience import Patience
-from tests.faults.conftest import Shelf, _quiet_client, stocked
+from tests.faults.conftest import REPO, Shelf, _quiet_client, stocked
 
 __all__ = ["_quiet_client", "stocked"]
 
@@ -48,9 +49,13 @@ class Hostile:
     def hub(self) -> Hub:
         return Hub(self.endpoint, token=TOKEN, patience=HASTY)
 
-    @property
-    def shelf(self) -> Shelf:
-        return Shelf(self.endpoint, self.root, self.commit)
+    def commit_files(self, files: dict[str, bytes | None]) -> str:
+        """Commit files to the source, None for those to delete, and return the commit."""
+        operations = [
+            CommitOperationDelete(name) if content is None else CommitOperationAdd(name, content)
+            for name, content in files.items()
+        ]
+        return str(self.hub.api.create_commit(REPO, operations, commit_message="Change files").oid)
 
 
 @pytest.fixture
