@@ -481,9 +481,7 @@ def shared_first(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command."""
-    # Read by huggingface_hub when it is imported: its own Xet client cannot fall back where a Hub has no Xet, and
-    # progress is the console's.
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    # Read by huggingface_hub when it is imported: progress is the console's.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Libraries warn about kernels and deprecations of their own; what a user can act on is told as an error.

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-# Read by huggingface_hub when it is first imported: its Xet client does not fall back where a Hub has no Xet, nobody
-# else is called, and progress is the console's.
-os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+# Read by huggingface_hub when it is first imported: nobody else is called, progress is the console's, and what is cached
+# is these tests' own. Without Xet the tests run where HF_HUB_DISABLE_XET is set.
+_CACHE = TemporaryDirectory(prefix="hf-")
+os.environ |= {"HF_HOME": _CACHE.name, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
 
 import pytest
 

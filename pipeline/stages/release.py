@@ -240,7 +240,8 @@ class Underway:
                 self.tag = next_tag(refs)  # the one that was tried belongs to somebody else by now
             self.place.tag(self.tag, refs.head)
             return f"set the tag {self.tag}"
-        for number in self.place.open_pulls(self.publication.title):
+        staged = {self.staged.number} if self.staged is not None else set()
+        for number in sorted(staged | set(self.place.open_pulls(self.publication.title))):
             self.place.close(number, f"Published as {refs.head}, tagged {there[0]}.")
         self.done = Release(repository=self.place.repo, commit=refs.head, tag=there[0])
         return "done"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 # Read by huggingface_hub when it is imported, here and in every child.
-os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 from huggingface_hub import HfApi
 from PIL import Image
@@ -59,7 +59,7 @@ def load(repository: str) -> dict[str, Any]:
     """Load a repository in a process that knows the Hub's address and nothing else, and read what it draws."""
     print(f"Loading {repository} as a stranger would ...", flush=True)
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as drawn:
-        stranger = {name: os.environ[name] for name in ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "PATH")}
+        stranger = {name: os.environ[name] for name in ("HF_ENDPOINT", "PATH")}
         stranger |= {"HF_HOME": cache, "HOME": cache}
         command = [sys.executable, str(HERE / "stranger.py"), repository, drawn]
         done = subprocess.run(command, env=stranger, capture_output=True, text=True, check=False)

@@ -17,7 +17,7 @@ DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
 
 def pushed(root: Path) -> str:
     with running(root) as endpoint:
-        environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_TOKEN": "local", "HF_HUB_DISABLE_XET": "1"}
+        environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_TOKEN": "local"}
         environment |= {"HF_HOME": str(root / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         command = [sys.executable, str(DIGITS / "push.py")]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()

@@ -52,7 +52,7 @@ class Shelf:
 
     @cached_property
     def api(self) -> HfApi:
-        return HfApi(endpoint=self.endpoint, token="alice")
+        return Hub(self.endpoint, token="alice").api
 
     def commit_files(self, files: dict[str, bytes | None], repo: str = REPO) -> str:
         """Commit files to main, None for those to delete, and return the commit."""

@@ -46,7 +46,7 @@ class Journey:
 @pytest.fixture(scope="module")
 def journey(stocked: Shelf, ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
     folder = tmp_path_factory.mktemp("journey")
-    shutil.copytree(stocked.root, folder / "hub")
+    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
     shutil.copytree(ready, folder / "home")
     with opened(folder / "hub", stocked) as shelf:
         desk = Desk(folder, shelf, folder / "home")

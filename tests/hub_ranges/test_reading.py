@@ -13,12 +13,12 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd
 
 from pipeline.errors import SourceError
 from pipeline.hub.client import Hub
-from pipeline.hub.source import Repository
 from pipeline.hub.local import running
+from pipeline.hub.source import Repository
 from tests.hub_ranges.conftest import HASTY, RANGE, Opener, read_all
 from tests.hub_ranges.server import Faulty, Talk, hang
 
@@ -39,7 +39,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def source(endpoint: str) -> Repository:
-    api = HfApi(endpoint=endpoint, token="alice")
+    api = Hub(endpoint, token="alice").api
     api.create_repo("alice/tiny", private=True)
     operations = [CommitOperationAdd(name, content) for name, content in FILES.items()]
     commit = str(api.create_commit("alice/tiny", operations, commit_message="Add files").oid)

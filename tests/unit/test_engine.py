@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd
 
 from pipeline.backends import SCHEMES
 from pipeline.engine import Engine, Run, published_as
@@ -41,7 +41,7 @@ def engine(folder: Path, judge: str, endpoint: str) -> Engine:
 
 
 def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path: Path, endpoint: str) -> None:
-    api = HfApi(endpoint=endpoint, token="local")
+    api = Hub(endpoint, token="local").api
     api.create_repo("acme/clip")
     operations = [CommitOperationAdd(path.name, path) for path in sorted((DIGITS / "clip").iterdir())]
     commit = api.create_commit("acme/clip", operations, commit_message="CLIP").oid
