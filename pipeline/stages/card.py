@@ -46,6 +46,8 @@ USAGE: Final = "publish/usage.py"
 PICTURE: Final = "images/comparison.png"
 COLUMNS: Final = 6  # prompts shown in the card's picture
 LICENSE_KEYS: Final = ("license", "license_name", "license_link")
+REPEATED: Final = (*LICENSE_KEYS, "language", "pipeline_tag")
+LARGEST_METADATA: Final = 256 << 10  # characters; a mapping of a megabyte takes YAML half a minute
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,30 @@ def front_matter(text: str, where: str) -> dict[str, Any]:
     """Return the YAML block at the head of a README, empty where there is none.
 
     Raises:
-        SourceError: The block cannot be read, so that a license might be lost.
+        SourceError: The block cannot be read, so that a license might be lost, or what a derived card repeats of it is
+            not text.
     """
     block = re.match(r"\A---[ \t]*\r?\n(.*?\n)---[ \t]*\r?$", text, re.DOTALL | re.MULTILINE)
+    if block and len(block[1]) > LARGEST_METADATA:
+        raise SourceError(f"The metadata of its README is over {human_size(LARGEST_METADATA)}.", where=where)
     try:
         found = YAML(typ="safe", pure=True).load(block[1]) if block else {}
     except YAMLError as error:
         raise SourceError("The metadata of its README is no YAML.", where=where) from error
     if not isinstance(found, dict | None):
         raise SourceError("The metadata of its README is no mapping.", where=where)
-    return found or {}
+    said = {key: value for key, value in (found or {}).items() if value is not None}
+    for key in REPEATED:
+        if key in said and not is_text(said[key]):  # aliases may unfold to more than any memory holds
+            raise SourceError(
+                f"In the metadata of its README {key} is neither a text nor a list of texts.", where=where
+            )
+    return said
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is a text or a list of texts; a number is as good."""
+    return all(isinstance(part, str | int | float) for part in (value if isinstance(value, list) else [value]))
 
 
 def templates() -> dict[str, str]:
