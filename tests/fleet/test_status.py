@@ -1,0 +1,164 @@
+"""Status: what the Hub has is told as it is, from the recipe and the published plan alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.metadata import version
+
+import pytest
+
+from pipeline.errors import HubUnavailableError
+from pipeline.fleet import Standing, doubt
+from pipeline.hub.client import Hub
+from pipeline.hub.local.faults import Faults
+from pipeline.yank import yank
+from tests.faults.conftest import REPO, TWO, Desk
+from tests.fleet.conftest import Look
+
+ONE = "alice/tiny-one"
+PLAN = "publish/plan.json"
+
+
+def texts(found: Standing) -> str:
+    return "\n".join(finding.text for finding in found.findings)
+
+
+def test_what_is_on_the_hub_is_current_and_the_rest_was_never_published(desk: Desk) -> None:
+    done = desk.publish("--json", "status", "recipe.yaml", python=("-X", "importtime"))
+    assert done.code == 0, done.err
+    assert " torch\n" not in done.err
+    one, two = done.lines[-1]["targets"]
+    assert (one["repository"], one["state"], one["tag"], one["findings"]) == (ONE, "current", "v1", [])
+    assert one["pinned"] == one["source_head"] == desk.shelf.commit
+    assert (two["state"], two["commit"]) == ("unpublished", None)
+
+
+def test_every_recipe_of_the_checkout_is_looked_at_where_none_is_named(desk: Desk) -> None:
+    (desk.folder / ".git").mkdir()
+    (desk.folder / "recipes").mkdir()
+    for name in ("recipe.yaml", "prompts.jsonl"):
+        (desk.folder / name).rename(desk.folder / "recipes" / name)
+    done = desk.publish("status")
+    assert done.code == 0, done.err
+    assert all(word in done.err for word in (ONE, "current", "alice/tiny-two", "never published"))
+
+
+def test_a_source_that_moved_on_is_told_with_both_commits(desk: Desk, look: Look) -> None:
+    moved = desk.shelf.commit_files({"notes.md": b"new"})
+    found = look()["one"]
+    assert (found.state, found.pinned, found.source_head) == ("behind", desk.shelf.commit, moved)
+    assert moved[:12] in texts(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"call": {"num_inference_steps": 2}}, "call.num_inference_steps: 1 → 2"),
+        ({"require": {"size_ratio": {"max": 1.5}}}, "require.size_ratio.max: 2.0 → 1.5"),
+        (
+            {"targets": {**TWO, "one": {"transformer": {"backend": "quanto", "scheme": "int8"}}}},
+            "components.transformer",
+        ),
+    ],
+)
+def test_a_recipe_that_changed_says_in_which_word(desk: Desk, look: Look, change: dict[str, object], word: str) -> None:
+    desk.recipe(**{"targets": TWO, **change})
+    found = look()["one"]
+    assert found.state == "changed"
+    assert word in texts(found)
+
+
+def test_another_targets_change_is_not_this_ones(desk: Desk, look: Look) -> None:
+    desk.recipe({**TWO, "two": {"transformer": {"backend": "torchao", "scheme": "float8-weight-only"}}})
+    assert look()["one"].state == "current"
+
+
+def test_prompts_that_changed_are_a_change_of_the_recipe(desk: Desk, look: Look) -> None:
+    (desk.folder / "prompts.jsonl").write_text('{"prompt": "eight"}\n')
+    assert "prompts" in texts(look()["one"])
+
+
+@pytest.mark.parametrize(
+    ("name", "built", "state"),
+    [
+        ("torch", "1.13.1", "doubtful"),
+        ("torch", "99.0", "doubtful"),
+        ("quantpress", "0.1.0", "aged"),
+        ("torchmetrics", "0.1.0", "aged"),
+        ("diffusers", version("diffusers").rpartition(".")[0], "aged"),
+        ("a-library-of-others", "1.0", "aged"),
+    ],
+)
+def test_versions_are_judged_by_what_is_known_without_loading(
+    desk: Desk, look: Look, name: str, built: str, state: str
+) -> None:
+    plan = plan_of(desk)
+    plan["versions"][name] = built
+    commit = desk.shelf.commit_files({PLAN: json.dumps(plan).encode()}, ONE)
+    desk.shelf.api.create_tag(ONE, tag="v2", revision=commit)
+    found = look()["one"]
+    assert (found.state, found.tag) == (state, "v2")
+    assert f"{name} {built}" in texts(found)
+
+
+def plan_of(desk: Desk) -> dict[str, dict[str, str]]:
+    hub = Hub(desk.shelf.endpoint, token=desk.token)
+    plan: dict[str, dict[str, str]] = json.loads(hub.read(ONE, "main", PLAN, 0, 1 << 24))
+    return plan
+
+
+def test_only_older_and_major_versions_are_doubted() -> None:
+    assert doubt("1.9.0", "2.0.0")
+    assert doubt("2.1.0", "2.0.0")
+    assert doubt("2.0.0", None)
+    assert doubt("what", "2.0.0")
+    assert not doubt("2.0.0", "2.5.1+cpu")
+
+
+def test_a_release_that_was_killed_before_its_tag_is_told(desk: Desk, hub: Hub, look: Look) -> None:
+    desk.shelf.api.delete_tag(ONE, tag="v1")
+    assert look()["one"].state == "untagged"
+
+
+def test_a_build_that_was_refused_here_is_failing_until_its_recipe_changes(desk: Desk, look: Look) -> None:
+    recipe = desk.recipe(TWO, require={"psnr": {"min": 200}})
+    assert desk.publish("run", recipe, "--target", "one").code == 6
+    found = look()["one"]
+    assert found.state == "failing"
+    assert "FAIL" in texts(found)
+    assert str(desk.home / "store" / "failed") in texts(found)
+    desk.recipe(TWO, require={"psnr": {"min": 199}})
+    assert look()["one"].state == "changed"
+    desk.recipe(TWO)
+    assert look()["one"].state == "current"
+
+
+def test_a_withdrawn_tag_is_told_with_its_reason(desk: Desk, hub: Hub, look: Look) -> None:
+    yank(hub, ONE, "v1", "It draws fours.")
+    found = look()["one"]
+    assert (found.state, found.tag) == ("yanked", "v1")
+    assert "It draws fours." in texts(found)
+
+
+def test_a_repository_that_cannot_be_read_hides_no_other(desk: Desk, faults: Faults, look: Look) -> None:
+    faults.rules = Faults(["GET /api/models/alice/tiny-two/ status=403 times=always"]).rules
+    found = look()
+    assert found["one"].state == "current"
+    assert (found["two"].state, found["two"].exit_code) == ("unreadable", 3)
+    done = desk.publish("status", "recipe.yaml")
+    assert done.code == 3
+    assert ONE in done.err
+
+
+def test_a_source_that_is_gone_is_told_beside_what_is_published(desk: Desk, look: Look) -> None:
+    desk.shelf.api.delete_repo(REPO)
+    found = look()["one"]
+    assert (found.state, found.tag, found.exit_code) == ("unreadable", "v1", 4)
+
+
+def test_a_hub_that_is_not_there_is_told_at_once(desk: Desk) -> None:
+    began = time.monotonic()
+    done = desk.publish("status", "recipe.yaml", "--hub", "http://127.0.0.1:9")
+    assert done.code == HubUnavailableError.exit_code
+    assert time.monotonic() - began < 15
