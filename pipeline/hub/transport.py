@@ -19,7 +19,7 @@ from pipeline.hub.patience import PATIENT, RETRIED, Patience, Tries, asked_pause
 API: Final = re.compile(r"/api/|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
 ANSWER_BYTES: Final = 64 << 20  # far above any answer of the API; files come from elsewhere
-BUSY: Final = "another conflicting operation is in progress"  # the client asks again at once and for ever
+BUSY: Final = b"another conflicting operation is in progress"  # the client asks again at once and for ever
 
 _origins: set[Any] = set()  # those that may see a token
 _tokens: set[str] = set()  # what was sent to them as one
@@ -141,7 +141,7 @@ def require_safe_storage(answer: httpx2.Response) -> None:
 
 def is_busy(answer: httpx2.Response) -> bool:
     """Return whether an answer asks to come back later."""
-    return answer.status_code in RETRIED or (answer.status_code == 409 and BUSY in answer.text)
+    return answer.status_code in RETRIED or (answer.status_code == 409 and BUSY in answer.read())
 
 
 def new_client(patience: Patience = PATIENT) -> httpx2.Client:
