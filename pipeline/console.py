@@ -6,10 +6,11 @@ What is meant for programs goes to stdout, what is meant for people to stderr; w
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from rich.console import Console as Terminal
 from rich.markup import escape
@@ -21,6 +22,12 @@ from pipeline.events import Event
 from pipeline.files import human_size
 
 Mode = Literal["people", "json", "github"]
+TOKEN: Final = re.compile(r"hf_(?:[A-Za-z0-9]{16,}|(?:jwt|oauth)_[\w.-]+)")  # as the Hub forms them
+
+
+def hidden(text: str) -> str:
+    """Return text without tokens of the Hub: a server may repeat what it was sent, and an error repeats the server."""
+    return TOKEN.sub("hf_…", text)
 
 
 class Console:
@@ -69,7 +76,7 @@ class Console:
         self._say(event, label)
 
     def _say(self, event: Event, label: str) -> None:
-        text = escape(event.text)
+        text = escape(hidden(event.text))
         if event.kind == "started" and self.mode == "github":
             self.terminal.print(f"::group::{escape(label)}", markup=False)
         elif event.kind == "finished":
@@ -102,7 +109,7 @@ class Console:
 
     def emit(self, value: Any) -> None:
         """Write one JSON value as a line of stdout."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(hidden(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
         sys.stdout.flush()
 
     def result(self, value: Mapping[str, Any], text: str = "") -> None:
@@ -110,23 +117,24 @@ class Console:
         if self.mode == "json":
             self.emit(value)
         elif text:
-            sys.stdout.write(text.rstrip("\n") + "\n")
+            sys.stdout.write(hidden(text.rstrip("\n")) + "\n")
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         """Show a table to people."""
         table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(hidden(cell)) for cell in row))
         self.terminal.print(table)
 
     def say(self, text: str) -> None:
         """Show a line to people as it stands."""
-        self.terminal.print(text, markup=False)
+        self.terminal.print(hidden(text), markup=False)
 
     def error(self, error: PublishError) -> None:
         """Show an error as one paragraph; in a workflow's log also as an annotation."""
         if self.mode == "json":
             self.emit({"error": str(error), "exit_code": error.exit_code})
+        text = hidden(str(error))
         if self.mode == "github":
-            self.terminal.print(f"::error::{str(error).replace(chr(10), '%0A')}", markup=False)
-        self.terminal.print(f"[red]error:[/] {escape(str(error))}")
+            self.terminal.print(f"::error::{text.replace(chr(10), '%0A')}", markup=False)
+        self.terminal.print(f"[red]error:[/] {escape(text)}")
