@@ -123,11 +123,19 @@ def upload(place: Storage, path: Path, sha256: str, patience: Patience, heard: H
 
 
 def pieces(place: Storage, xet_hash: str, size: int, patience: Patience) -> Iterator[bytes]:
-    """Yield a file's bytes in order, as a consumer's client receives them."""
+    """Yield a file's bytes in order, as a consumer's client receives them.
+
+    Raises:
+        ConnectionError: They end too soon; a stream of ``hf_xet`` 1.8.0 that fails just ends.
+    """
     from hf_xet import XetFileInfo
 
-    group = session(patience).new_download_stream_group(**place.options())
-    yield from group.download_stream(XetFileInfo(xet_hash, size))
+    group, read = session(patience).new_download_stream_group(**place.options()), 0
+    for piece in group.download_stream(XetFileInfo(xet_hash, size)):
+        read += len(piece)
+        yield piece
+    if read < size:
+        raise ConnectionError(f"the stream ended after {read} of {size} bytes")
 
 
 @cache

@@ -65,7 +65,7 @@ def _expired(value: Any) -> Any:
 
 
 def _expired_token(key: str, value: Any) -> Any:
-    if key == "accessToken":
+    if key == "accessToken" and isinstance(value, str):  # whoami has an object of this name
         return f"{value}-expired"
     return 1 if key == "exp" else _expired(value)
 
