@@ -67,7 +67,7 @@ class Console:
         if self.mode == "json" and event.kind != "progress":
             line = {"event": event.kind, "stage": event.stage, "subject": event.subject, "text": event.text}
             self.emit({**line, "seconds": round(event.seconds, 3), **({"data": event.data} if event.data else {})})
-        label = f"{event.subject} {event.stage}".strip()
+        label = hidden(f"{event.subject} {event.stage}".strip())
         if event.kind == "progress":
             self._advance(event, label)
             return
@@ -121,7 +121,7 @@ class Console:
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         """Show a table to people."""
-        table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+        table = Table(*map(hidden, columns), title=hidden(title), title_justify="left", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*(escape(hidden(cell)) for cell in row))
         self.terminal.print(table)
