@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CannotHereError, HubUnavailableError, RecipeError, VerificationError
+from pipeline.events import Event, silent
+from pipeline.plan import TargetPlan
 from pipeline.signing import SIGNATURE, Expected, Signer, check, sign, signed_by
+from pipeline.stages.sign import sign as sign_folder
+from pipeline.store import Store
 from pipeline.verification import Wanted
 from tests.faults.conftest import TWO, Desk
 from tests.verify.conftest import REPO, Consumer, keys
@@ -84,6 +88,47 @@ def test_sigstore_out_of_reach_is_told_as_such(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(HubUnavailableError) as caught:
         sign(DIGESTS, "a/b", Signer(workload="me"))
     assert "secret-token" not in str(caught.value)
+
+
+def test_an_interrupted_release_goes_on_with_the_signature_that_was_made(
+    released: Path, private: Path, tmp_path: Path
+) -> None:
+    """No two signatures over the same files are the same, so it has to be kept."""
+    folder, plan = unsigned(released, tmp_path)
+    store = Store(tmp_path / "store")
+    first, again = (sign_folder(plan, folder, Signer(private), store, silent) for _ in range(2))
+    assert (first / SIGNATURE).read_bytes() == (again / SIGNATURE).read_bytes()
+    (tmp_path / "store").rename(tmp_path / "lost")
+    anew = sign_folder(plan, folder, Signer(private), store, silent)
+    lost = tmp_path / "lost" / first.relative_to(store.root)
+    assert (anew / SIGNATURE).read_bytes() != (lost / SIGNATURE).read_bytes()
+    other = sign_folder(plan, folder, Signer(keys(tmp_path / "other")), store, silent)
+    assert other != anew
+
+
+def test_what_a_killed_run_left_of_a_signed_folder_is_made_anew(released: Path, private: Path, tmp_path: Path) -> None:
+    folder, plan = unsigned(released, tmp_path)
+    store = Store(tmp_path / "store")
+    whole = sign_folder(plan, folder, Signer(private), store, silent)
+    (whole / "README.md").unlink()
+    whole.rename(store.aside / f"signed-{whole.name}")
+    assert (sign_folder(plan, folder, Signer(private), store, silent) / "README.md").is_file()
+
+
+def test_a_private_target_enters_no_public_log(released: Path, tmp_path: Path) -> None:
+    folder, plan = unsigned(released, tmp_path)
+    told: list[Event] = []
+    hidden = plan.model_copy(update={"private": True})
+    assert sign_folder(hidden, folder, Signer(workload="me"), Store(tmp_path / "store"), told.append) == folder
+    assert "public log" in told[0].text
+
+
+def unsigned(released: Path, tmp_path: Path) -> tuple[Path, TargetPlan]:
+    """Return the release as the card stage made it, and its plan."""
+    folder = tmp_path / "unsigned"
+    shutil.copytree(released / "release", folder)
+    (folder / SIGNATURE).unlink()
+    return folder, TargetPlan.model_validate_json((folder / "publish" / "plan.json").read_bytes())
 
 
 def test_the_release_is_signed_by_the_key_that_was_named(consumer: Consumer) -> None:
