@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -17,6 +16,10 @@ _EMPTY = "empty or missing yaml metadata in repo card (https://huggingface.co/do
 _WORDS = {"pipeline_tag": (str,), "library_name": (str,), "license_name": (str,), "license_link": (str,)}
 _LISTS = {"license": (str, list), "language": (str, list), "tags": (list,), "datasets": (str, list)}
 _SHAPES: dict[str, tuple[type, ...]] = {**_WORDS, **_LISTS, "base_model": (str, list), "model-index": (list,)}
+
+
+_MOST_VALUES = 100_000
+_MOST_DEPTH = 50
 
 
 class BadCardError(ValueError):
@@ -34,14 +37,15 @@ def metadata_of(content: str) -> dict[str, Any]:
         return {}
     try:
         value = YAML(typ="safe", pure=True).load(found[1])
-    except YAMLError as error:
+    except (YAMLError, ValueError, TypeError) as error:  # a date that is none, a list as a key
         raise BadCardError(f"Invalid YAML: {error}") from error
+    except RecursionError:
+        raise BadCardError("The metadata is nested too deeply.") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise BadCardError("The metadata has to be a mapping of keys to values.")
-    plain: dict[str, Any] = json.loads(json.dumps(value, default=str))
-    return plain
+    return {str(key): _plain(each, [_MOST_VALUES], 0) for key, each in value.items()}
 
 
 def body_of(content: str) -> str:
@@ -77,6 +81,24 @@ def library_of(metadata: dict[str, Any], paths: set[str]) -> str | None:
     if "model_index.json" in paths:
         return "diffusers"
     return "transformers" if "config.json" in paths else None
+
+
+def _plain(value: Any, left: list[int], depth: int) -> Any:
+    """Return a value of YAML as JSON knows it, if it is no larger than a card needs; aliases can make it endless.
+
+    Args:
+        value: What was read.
+        left: In one item, how many more values there may be.
+        depth: How deep in the metadata this is.
+    """
+    left[0] -= 1
+    if left[0] < 0 or depth > _MOST_DEPTH:
+        raise BadCardError("The metadata holds too many values, or nests them too deeply.")
+    if isinstance(value, dict):
+        return {str(key): _plain(each, left, depth + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each, left, depth + 1) for each in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _judge(content: str) -> tuple[list[str], list[str]]:

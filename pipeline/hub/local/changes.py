@@ -80,6 +80,8 @@ class Changes:
         self.title = title.strip()
         self.description = "\n\n".join(part for part in (more.strip(), description) if part)
         self.parent = value.get("parentCommit")
+        if self.parent is not None and not isinstance(self.parent, str):
+            raise bad_request("'parentCommit' has to be the id of a commit.")
         if not self.title:
             raise bad_request("A commit needs a message.")
 

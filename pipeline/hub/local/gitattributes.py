@@ -7,6 +7,9 @@ from functools import lru_cache
 
 LARGE_BYTES = 10 * 1024 * 1024  # the Hub takes no larger file into git itself
 _LFS = "filter=lfs diff=lfs merge=lfs -text"
+_MOST_DEEP = 3  # times that a pattern may say "in any folder below"; each multiplies the ways to match
+_DEEP = "(?:.*/)?"
+_WORDS = {"/**": "/.*", "?": "[^/]"}
 _EVERYWHERE = (
     "*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* *.mlmodel *.model *.msgpack *.npy *.npz *.onnx "
     "*.ot *.parquet *.pb *.pickle *.pkl *.pt *.pth *.rar *.safetensors saved_model/**/* *.tar.* *.tar *.tflite *.tgz "
@@ -91,12 +94,28 @@ def _matches(pattern: str, path: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    rules = {"**/": "(?:.*/)?", "/**": "/.*", "**": "[^/]*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.findall(r"\*\*/|/\*\*$|\*\*|\*|\?|\[!?\]?[^\]]*\]|\\?.", pattern)
+    pieces = re.findall(r"(?:\*\*/)+|/\*\*$|\*+|\?|\[!?\]?[^\]]*\]|\\?.", pattern)
+    deep = sum(piece.endswith("**/") for piece in pieces)
     try:
-        return re.compile("".join(rules.get(piece) or _literal(piece) for piece in pieces), re.DOTALL)
+        return re.compile(_expression(pieces) if deep <= _MOST_DEEP else re.escape(pattern), re.DOTALL)
     except re.error:  # a range such as [z-a]; git lets such a pattern match nothing but itself
         return re.compile(re.escape(pattern))
+
+
+def _expression(pieces: list[str]) -> str:
+    """Return a regular expression that takes a time the pattern's author cannot choose.
+
+    Between two stars of one folder the first place that fits is as good as any other, so nothing else is tried.
+    """
+    chunks = [""]
+    for piece in pieces:
+        if piece.strip("*"):
+            chunks[-1] += _DEEP if piece.endswith("**/") else _WORDS.get(piece) or _literal(piece)
+        else:
+            chunks.append("")
+    first, *starred = chunks
+    settled = [f"[^/]*{chunk}" if _DEEP in chunk else f"(?>[^/]*?{chunk})" for chunk in starred[:-1]]
+    return "".join([first, *settled, *(f"[^/]*{chunk}" for chunk in starred[-1:])])
 
 
 def _literal(piece: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -11,8 +12,9 @@ from pipeline.hub.local.gitattributes import LARGE_BYTES
 from pipeline.hub.local.objects import Objects
 from pipeline.hub.local.pages import page_of
 from pipeline.hub.local.records import Blob, Tree
+from pipeline.hub.local.refusals import RefusedError
 from pipeline.hub.local.repository import Repository
-from pipeline.hub.local.web import Call, may_see
+from pipeline.hub.local.web import Call
 
 
 def repo_info(call: Call) -> Response:
@@ -26,15 +28,20 @@ def list_repos(call: Call) -> Response:
     author, word = call.query.get("author"), call.query.get("search", "").lower()
     found = [
         repository
-        for repository in call.hub.store.all(call.where["kind"])
-        if author in {None, repository.namespace}
-        and word in repository.repo_id.lower()
-        and may_see(call.caller, repository)
+        for repository, _ in call.visible(call.where["kind"])
+        if author in {None, repository.namespace} and word in repository.repo_id.lower()
     ]
     page, headers = page_of(call, found, call.hub.limits.page)
-    return JSONResponse(
-        [_described(call, repository, "main", with_blobs=False) for repository in page], headers=headers
-    )
+    return JSONResponse(list(_described_all(call, page)), headers=headers)
+
+
+def _described_all(call: Call, repositories: Iterable[Repository]) -> Iterator[dict[str, Any]]:
+    """Describe each repository that is still there."""
+    for repository in repositories:
+        try:
+            yield _described(call, repository, "main", with_blobs=False)
+        except RefusedError:
+            continue
 
 
 def _described(call: Call, repository: Repository, revision: str, *, with_blobs: bool) -> dict[str, Any]:

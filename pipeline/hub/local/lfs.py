@@ -14,6 +14,7 @@ from pipeline.hub.local.refusals import RefusedError, bad_request
 from pipeline.hub.local.storage import is_sha256
 from pipeline.hub.local.web import Call, Hub
 
+_MOST_BYTES = 500 << 30  # of one file; larger ones would need more parts than anybody sends
 _MEDIA = "application/vnd.git-lfs+json"
 
 
@@ -58,6 +59,6 @@ def _object(row: Any) -> tuple[str, int]:
         oid, size = row["oid"], row["size"]
     except (TypeError, KeyError) as error:
         raise bad_request("An object needs 'oid' and 'size'.") from error
-    if not is_sha256(oid) or not isinstance(size, int) or size < 0:
-        raise bad_request("An object is named by its SHA-256 in hex and its size in bytes.")
+    if not is_sha256(oid) or not isinstance(size, int) or not 0 <= size <= _MOST_BYTES:
+        raise bad_request("An object is named by its SHA-256 in hex and its size in bytes, 500 GiB at most.")
     return oid, size

@@ -7,10 +7,12 @@ import re
 from pipeline.hub.local.refusals import bad_request
 
 KINDS = ("models", "datasets", "spaces")
+_RESERVED = {"api", "oauth", "collections", "login", *KINDS}  # what addresses begin with is nobody's name
 MAIN = "refs/heads/main"
 
 _REPO_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
 _REF_FORBIDS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
+_COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEGMENT_BYTES = 255  # what common file systems take for one name
 _PATH_BYTES = 1024
@@ -34,6 +36,8 @@ def checked_repo_id(namespace: str, name: str) -> str:
     for part in (namespace, name):
         if not _REPO_NAME.fullmatch(part) or "--" in part or ".." in part or part.endswith(".git"):
             raise bad_request(f"{namespace}/{name} is not a valid repository id.")
+    if namespace in _RESERVED:
+        raise bad_request(f"Nobody can be called {namespace!r} here.")
     return f"{namespace}/{name}"
 
 
@@ -57,4 +61,6 @@ def checked_ref_name(name: str) -> str:
         raise bad_request(f"Invalid reference for a branch or tag: {name!r}")
     if len(name.encode()) > _SEGMENT_BYTES:
         raise bad_request("The name of this branch or tag is too long.")
+    if _COMMIT.fullmatch(name):
+        raise bad_request("A branch or tag cannot look like a commit, for others pin commits.")
     return name

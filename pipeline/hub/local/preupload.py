@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -40,5 +39,5 @@ def preupload(call: Call) -> Response:
 def _asked(row: dict[str, Any]) -> tuple[str, int, bytes]:
     try:
         return checked_path(row["path"]), int(row["size"]), base64.b64decode(row.get("sample") or "")
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise bad_request(f"A file of this request cannot be read: {error!r}") from error

@@ -75,7 +75,7 @@ class Repository:
 
     def commit(self, oid: str) -> Commit:
         """Read a commit."""
-        return Commit.model_validate_json((self._folder / "commits" / f"{oid}.json").read_bytes())
+        return Commit.model_validate_json(self._read("commits", oid))
 
     def history(self, oid: str) -> Iterator[Commit]:
         """Walk back from a commit, first parents only; every merge here has a single parent."""
@@ -91,8 +91,14 @@ class Repository:
 
     def tree(self, oid: str) -> Tree:
         """Read a tree; the contents of its files stay where they are."""
-        recorded = json.loads((self._folder / "trees" / f"{oid}.json").read_bytes())
+        recorded = json.loads(self._read("trees", oid))
         return Tree({path: Blob(*row) for path, row in recorded["files"].items()}, recorded["folders"])
+
+    def _read(self, folder: str, oid: str) -> bytes:
+        try:
+            return (self._folder / folder / f"{oid}.json").read_bytes()
+        except FileNotFoundError:  # the repository was deleted or moved since its record was read
+            raise repo_not_found() from None
 
     def add_commit(
         self, files: dict[str, Blob], parents: Sequence[str], message: tuple[str, str], author: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, unquote
@@ -18,6 +19,7 @@ from pipeline.hub.local.access import Caller, require
 from pipeline.hub.local.bodies import parsed
 from pipeline.hub.local.door import Door
 from pipeline.hub.local.names import url_prefix
+from pipeline.hub.local.records import State
 from pipeline.hub.local.refusals import RefusedError, bad_request, gated, repo_not_found
 from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.store import Store
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers, QueryParams
     from starlette.requests import Request
 
-_BODY_BYTES = 64 << 20  # far above any call that is not itself a file or a commit
+_BODY_BYTES = 16 << 20  # far above any call that is not itself a file or a commit
+_UNPRINTABLE = re.compile(r"[^ -~]+")
+_FORM_FIELDS = 100_000
+_MESSAGE_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,11 @@ class Call:
 
     def form(self, name: str) -> list[str]:
         """Return all values of a field of a URL-encoded form."""
-        return parse_qs(self.body.decode(errors="replace"), keep_blank_values=True).get(name, [])
+        try:
+            fields = parse_qs(self.body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_FORM_FIELDS)
+        except ValueError as error:
+            raise bad_request("This form has too many fields.") from error
+        return fields.get(name, [])
 
     def repository(self) -> Repository:
         """Return the repository of the address, if the caller may know of it."""
@@ -120,6 +129,15 @@ class Call:
         if not may_see(self.caller, repository):
             raise repo_not_found()
         return repository
+
+    def visible(self, kind: str) -> Iterator[tuple[Repository, State]]:
+        """Walk the repositories of one kind that the caller may know of; one that goes meanwhile is left out."""
+        for repository in self.hub.store.all(kind):
+            try:
+                if may_see(self.caller, repository):
+                    yield repository, repository.state()
+            except RefusedError:
+                continue
 
     def writable(self) -> Repository:
         """Return the repository of the address, if the caller may change it."""
@@ -195,8 +213,9 @@ def answering(
 def refused(_: Request, error: Exception) -> Response:
     """Write a refusal as an answer."""
     refusal = error if isinstance(error, RefusedError) else _as_refusal(error)
-    headers = {"X-Error-Code": refusal.code, "X-Error-Message": _one_line(refusal.message), **refusal.headers}
-    return JSONResponse({"error": refusal.message, **refusal.extra}, refusal.status, headers)
+    message = refusal.message[:_MESSAGE_CHARACTERS]  # what was sent may be quoted in it
+    headers = {"X-Error-Code": refusal.code, "X-Error-Message": _one_line(message), **refusal.headers}
+    return JSONResponse({"error": message, **refusal.extra}, refusal.status, headers)
 
 
 def _as_refusal(error: Exception) -> RefusedError:
@@ -209,4 +228,4 @@ def _as_refusal(error: Exception) -> RefusedError:
 
 def _one_line(message: str) -> str:
     """Return a message as a header may carry it."""
-    return " ".join(message.encode("ascii", "backslashreplace").decode().split())
+    return _UNPRINTABLE.sub(" ", message.encode("ascii", "backslashreplace").decode()).strip()

@@ -10,7 +10,7 @@ from pipeline.hub.local.access import Anonymous
 from pipeline.hub.local.browser.page import asking_for_a_token, page, path_of
 from pipeline.hub.local.collecting import found_in, told, visible
 from pipeline.hub.local.names import KINDS, kind_of, url_prefix
-from pipeline.hub.local.web import Call, may_see
+from pipeline.hub.local.web import Call
 
 
 def home(call: Call) -> Response:
@@ -18,9 +18,9 @@ def home(call: Call) -> Response:
     author, most = call.query.get("author"), call.hub.limits.page
     kinds: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for kind, rows in kinds.items():
-        for repository in call.hub.store.all(kind):
-            if author in {None, repository.namespace} and may_see(call.caller, repository):
-                rows.append((path_of(repository), repository.repo_id, repository.state()))
+        for repository, state in call.visible(kind):
+            if author in {None, repository.namespace}:
+                rows.append((path_of(repository), repository.repo_id, state))
     collections = [found for found in visible(call) if author in {None, found.owner}]
     return page(call, "home", kinds=kinds, collections=collections, author=author, most=most)
 
