@@ -108,3 +108,9 @@ def asked_by(error: BaseException) -> float:
     """Return the seconds that the Hub asked to wait when it refused a call."""
     answer = getattr(error.__cause__, "response", None)
     return asked_pause(answer.headers) if answer is not None else 0.0
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return whether the Hub said no, rather than nothing, later, or that something has moved."""
+    status = getattr(getattr(error.__cause__, "response", None), "status_code", 0)
+    return 400 <= status < 500 and status not in RETRIED | {409, 412}

@@ -24,12 +24,13 @@ from pipeline.files import digest_of, human_size
 from pipeline.hub.client import Gate, Hub
 from pipeline.hub.destination import Build, Destination, Refs, Staged
 from pipeline.hub.failures import LATER
-from pipeline.hub.patience import Tries, asked_by
+from pipeline.hub.patience import Tries, asked_by, is_refusal
 from pipeline.stages.readback import USED, Proofs, read_back
 from pipeline.stages.trial import Trial
 
 VERSION_TAG: Final = re.compile(r"v([1-9][0-9]*)")
 LOOKS: Final = 5
+REFUSALS: Final = 3  # in a row, after which the Hub is believed to mean it
 Seen = TypeVar("Seen")
 
 
@@ -128,19 +129,25 @@ class Underway:
 
         A step whose answer is in doubt is not repeated: the remote is looked at again, and it tells what is next.
         """
-        tries, before = Tries(self.place.hub.patience, self.place.repo), ""
+        tries, before, refused = Tries(self.place.hub.patience, self.place.repo), "", 0
         while self.done is None:
             try:
                 did = self.step()
                 if did == before:
                     raise without_effect(did, self.place.repo)
-                before = did
+                before, refused = did, 0
                 tries.progressed()
             except OvertakenError:
                 self.withdraw()
                 raise
             except (HubUnavailableError, RemoteChangedError, SourceError) as error:
-                time.sleep(tries.pause(error, asked_by(error)))
+                refused = refused + 1 if is_refusal(error) else 0
+                if refused == REFUSALS:
+                    raise
+                pause = tries.pause(error, asked_by(error))
+                again = f"{error.what} Looking again in {pause:.1f} s."
+                self.listen(Event("note", "release", self.publication.subject, again))
+                time.sleep(pause)
         self.proofs.forget()
         return self.done
 
