@@ -256,6 +256,12 @@ def test_a_token_file_that_others_may_read_is_refused(root: Path) -> None:
         pass
 
 
+def test_other_accounts_of_the_machine_cannot_read_a_new_store(root: Path) -> None:
+    with running(root):
+        assert root.stat().st_mode & 0o077 == 0
+        assert (root / "storage.key").stat().st_mode & 0o077 == 0
+
+
 def test_a_token_file_may_hold_digests_instead_of_tokens(root: Path) -> None:
     digest = "sha256:" + hashlib.sha256(b"hf_secret").hexdigest()
     with running(root, tokens={digest: {"name": "alice", "role": "write"}}) as endpoint:

@@ -53,7 +53,7 @@ def running(
     Raises:
         CannotHereError: The port is taken or not allowed.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)  # private repositories are files in it
     store = Store(root)
     store.objects.sweep()
     with _listening(port) as front, _listening_again(root / "storage.port") as back:
