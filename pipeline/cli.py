@@ -247,7 +247,7 @@ def source_at(source: str, revision: str) -> Folder | Repository:
 
     if Path(source).exists() or is_path(source):
         return Folder(Path(source), hashed=False)
-    hub = Hub()
+    hub = Hub(listen=session.console.listen)
     return hub.source(source, hub.find(source, revision) or revision)
 
 
@@ -304,7 +304,7 @@ def verify(
         raise RecipeError("Give --identity and --issuer together, or --key alone.")
     home, local = session.home(recipe), session.load(recipe) if recipe else None
     with session.console, hub_at(home, hub) as target:
-        workshop = Workshop(home / "rebuild", target, Hub(), session.console.listen, local)
+        workshop = Workshop(home / "rebuild", target, Hub(listen=session.console.listen), session.console.listen, local)
         again = workshop.rebuild if rebuild else None
         wanted = Wanted(revision, Expected(key, identity, issuer), load, local, again)
         found, failure = verify_release(target, repo, wanted, home, session.vocabulary, session.console.listen)
@@ -375,7 +375,8 @@ def engine_for(recipe: Path, hub: str, *, stream: bool = False) -> Iterator[Engi
     with ExitStack() as stack:
         stack.enter_context(session.console)
         target = stack.enter_context(hub_at(home, hub))
-        yield Engine(loaded, home, target, Hub(), session.console.listen, stream, signer())
+        listen = session.console.listen
+        yield Engine(loaded, home, target, Hub(listen=listen), listen, stream, signer())
 
 
 def signer() -> Signer | None:
@@ -395,7 +396,7 @@ def hub_at(home: Path, hub: str) -> Iterator[Hub]:
     from pipeline.hub.client import Hub
 
     with ExitStack() as stack:
-        yield stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None)
+        yield stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None, listen=session.console.listen)
 
 
 @contextmanager

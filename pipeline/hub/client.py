@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
 from pipeline.hub.failures import hub_errors, no_right
 from pipeline.hub.patience import PATIENT, SOON, Patience
@@ -45,10 +46,19 @@ class Hub:
         endpoint: The Hub's address; None for the one that ``HF_ENDPOINT`` names.
         token: The token; None for the one that the client finds by itself.
         patience: How long its API is waited for.
+        listen: Hears when it is waited.
     """
 
-    def __init__(self, endpoint: str | None = None, token: str | None = None, *, patience: Patience = PATIENT) -> None:
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        *,
+        patience: Patience = PATIENT,
+        listen: Listener = silent,
+    ) -> None:
         self.patience = patience
+        self._listen = listen
         self._given = endpoint
         self._token = token
 
@@ -59,7 +69,7 @@ class Hub:
 
         from pipeline.hub.transport import new_client, trust
 
-        set_client_factory(partial(new_client, self.patience))
+        set_client_factory(partial(new_client, self.patience, self._listen))
         made = HfApi(endpoint=self._given, token=self._token, library_name="quantpress")
         trust(made.endpoint)
         return made

@@ -14,10 +14,12 @@ from typing import Any, Final
 import httpx2
 
 from pipeline.errors import SourceError
+from pipeline.events import Event, Listener, silent
 from pipeline.hub.patience import PATIENT, RETRIED, Patience, Tries, asked_pause
 
 API: Final = re.compile(r"/api/|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
+NOTICED_SECONDS: Final = 2.0
 ANSWER_BYTES: Final = 64 << 20  # far above any answer of the API; files come from elsewhere
 BUSY: Final = b"another conflicting operation is in progress"  # the client asks again at once and for ever
 
@@ -60,10 +62,12 @@ class PatientTransport(httpx2.BaseTransport):
 
     Args:
         patience: How long is waited.
+        listen: Hears when it is waited.
     """
 
-    def __init__(self, patience: Patience = PATIENT) -> None:
+    def __init__(self, patience: Patience = PATIENT, listen: Listener = silent) -> None:
         self._patience = patience
+        self._listen = listen
         self._wire = httpx2.HTTPTransport()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -85,15 +89,25 @@ class PatientTransport(httpx2.BaseTransport):
             try:
                 answer = self._whole(self._wire.handle_request(request))
             except httpx2.TransportError as error:
-                time.sleep(tries.pause(error, 0.0))
+                self._wait(tries, error, 0.0)
                 continue
             if not is_busy(answer):
                 return answer
-            time.sleep(tries.pause(BusyError(f"status {answer.status_code}"), asked_pause(answer.headers)))
+            self._wait(tries, BusyError(f"status {answer.status_code}"), asked_pause(answer.headers))
 
     def close(self) -> None:
         """Close all connections."""
         self._wire.close()
+
+    def _wait(self, tries: Tries, error: Exception, asked: float) -> None:
+        """Wait until the next try, and say so where somebody would notice."""
+        pause = tries.pause(error, asked)
+        if pause >= NOTICED_SECONDS:
+            reason = str(error) or type(error).__name__
+            self._listen(
+                Event("note", "hub", text=f"The Hub gives no answer ({reason}); asking again in {pause:.0f} s")
+            )
+        time.sleep(pause)
 
     def _whole(self, answer: httpx2.Response) -> httpx2.Response:
         """Read an answer to its end, so that one that breaks can be asked for again."""
@@ -144,7 +158,7 @@ def is_busy(answer: httpx2.Response) -> bool:
     return answer.status_code in RETRIED or (answer.status_code == 409 and BUSY in answer.read())
 
 
-def new_client(patience: Patience = PATIENT) -> httpx2.Client:
+def new_client(patience: Patience = PATIENT, listen: Listener = silent) -> httpx2.Client:
     """Return a client as ``huggingface_hub`` makes its own, except that it does not wait for ever."""
     from huggingface_hub.utils._http import hf_request_event_hook
 
@@ -152,5 +166,5 @@ def new_client(patience: Patience = PATIENT) -> httpx2.Client:
         event_hooks={"request": [hf_request_event_hook], "response": [require_safe_storage]},
         follow_redirects=True,
         timeout=httpx2.Timeout(patience.answer, connect=patience.connect),
-        transport=PatientTransport(patience),
+        transport=PatientTransport(patience, listen),
     )
