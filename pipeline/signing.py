@@ -47,6 +47,16 @@ class Signer:
         """
         return fingerprint(self.key) if self.key is not None else self.workload
 
+    def require_usable(self) -> None:
+        """Refuse what could not sign in the end, before hours are spent.
+
+        Raises:
+            CannotHereError: The library is missing, or the key cannot be used.
+        """
+        require_library()
+        if self.key is not None:
+            fingerprint(self.key)
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -110,7 +120,6 @@ def check(signature: bytes, digests: Mapping[str, str], expected: Expected, wher
     config = Config().set_hashing_config(known(digests, where))
     if expected.key is not None:
         require_public_key(expected.key)
-        config.use_elliptic_key_verifier(public_key=expected.key)
     else:
         with sigstore_errors():
             config.use_sigstore_verifier(identity=expected.identity, oidc_issuer=expected.issuer)
@@ -118,9 +127,11 @@ def check(signature: bytes, digests: Mapping[str, str], expected: Expected, wher
         path = Path(folder) / "signature.json"
         path.write_bytes(signature)
         try:
+            if expected.key is not None:
+                config.use_elliptic_key_verifier(public_key=expected.key)
             config.verify(folder, path)
         except Exception as error:  # the library, sigstore and cryptography raise what they like
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise VerificationError(f"{SIGNATURE} does not hold: {reason}.", where=where) from error
 
 
@@ -207,13 +218,17 @@ def require_public_key(key: Path) -> None:
     Raises:
         RecipeError: It is not.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
+    remedy = "Give the publisher's public key with --key; openssl ec -pubout makes it from a private one."
     try:
-        serialization.load_pem_public_key(key.read_bytes())
-    except (OSError, ValueError) as error:
-        remedy = "Give the publisher's public key with --key; openssl ec -pubout makes it from a private one."
+        found: object = serialization.load_pem_public_key(key.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise RecipeError("This is no public key in PEM form.", where=str(key), remedy=remedy) from error
+    if not isinstance(found, ec.EllipticCurvePublicKey):
+        raise RecipeError("This is no public key on an elliptic curve.", where=str(key), remedy=remedy)
 
 
 def workload_token() -> str:

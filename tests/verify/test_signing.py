@@ -16,7 +16,7 @@ from pipeline.signing import SIGNATURE, Expected, Signer, check, sign, signed_by
 from pipeline.stages.sign import sign as sign_folder
 from pipeline.store import Store
 from pipeline.verification import Wanted
-from tests.faults.conftest import TWO, Desk
+from tests.faults.conftest import ONE, TWO, Desk
 from tests.verify.conftest import REPO, Consumer, keys
 
 DIGESTS = {"README.md": "ab" * 32, "transformer/a.safetensors": "cd" * 32}
@@ -72,7 +72,10 @@ def test_a_key_that_cannot_be_used_is_told_without_its_place(tmp_path: Path, con
 
 def test_what_is_no_public_key_is_told_so(private: Path) -> None:
     signature = sign(DIGESTS, "a/b", Signer(private))
-    for key in (private, private.parent / "nothing.pub"):
+    rsa = private.parent / "rsa.pem"
+    subprocess.run(["openssl", "genrsa", "-out", rsa, "2048"], check=True, capture_output=True)
+    subprocess.run(["openssl", "rsa", "-in", rsa, "-pubout", "-out", f"{rsa}.pub"], check=True, capture_output=True)
+    for key in (private, private.parent / "nothing.pub", private.parent / "rsa.pem.pub"):
         with pytest.raises(RecipeError, match="no public key"):
             check(signature, DIGESTS, Expected(key), "x")
 
@@ -88,6 +91,8 @@ def test_sigstore_out_of_reach_is_told_as_such(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(HubUnavailableError) as caught:
         sign(DIGESTS, "a/b", Signer(workload="me"))
     assert "secret-token" not in str(caught.value)
+    with pytest.raises(HubUnavailableError):
+        check(b"{}", DIGESTS, Expected(identity="me", issuer="https://127.0.0.1:9"), "x")
 
 
 def test_an_interrupted_release_goes_on_with_the_signature_that_was_made(
@@ -104,6 +109,15 @@ def test_an_interrupted_release_goes_on_with_the_signature_that_was_made(
     assert (anew / SIGNATURE).read_bytes() != (lost / SIGNATURE).read_bytes()
     other = sign_folder(plan, folder, Signer(keys(tmp_path / "other")), store, silent)
     assert other != anew
+
+
+def test_a_key_that_cannot_sign_is_refused_before_anything_is_made(consumer: Consumer, tmp_path: Path) -> None:
+    desk = Desk(consumer.folder, consumer.shelf, consumer.home, extra={"PUBLISH_SIGNING_KEY": str(tmp_path / "no.pem")})
+    done = desk.publish("run", desk.recipe(ONE, name="new.yaml", call={"num_inference_steps": 2}))
+    assert done.code == 3
+    assert "The key in PUBLISH_SIGNING_KEY cannot be used" in done.error
+    assert str(tmp_path) not in done.error
+    assert not (consumer.home / "store" / "fetch").exists()
 
 
 def test_what_a_killed_run_left_of_a_signed_folder_is_made_anew(released: Path, private: Path, tmp_path: Path) -> None:
