@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from pipeline.errors import CardError, PublishError, RecipeError, RemoteChangedError
 from pipeline.hub.client import Hub
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.withdrawn import read_withdrawals
-from pipeline.yank import inert, with_banner, yank
+from pipeline.hub.withdrawn import Withdrawal, Withdrawals, read_withdrawals
+from pipeline.yank import changed, commit, inert, with_banner, yank
 from tests.faults.conftest import REPO, TWO, Desk
 
 ONE = "alice/tiny-one"
@@ -124,6 +124,16 @@ def test_a_main_that_moved_is_not_overwritten(desk: Desk, hub: Hub, faults: Faul
     with pytest.raises(RemoteChangedError):
         yank(hub, ONE, "v1", WHY)
     assert hub.state(ONE).head == head
+
+
+def test_what_somebody_else_committed_meanwhile_stays(desk: Desk, hub: Hub) -> None:
+    head = str(hub.state(ONE).head)
+    known = Withdrawals(tags={"v1": Withdrawal(commit=head, plan="x", why=WHY)})
+    files = changed(hub, ONE, head, "v1", known)
+    theirs = desk.shelf.commit_files({"notes.md": b"mine"}, ONE)
+    with pytest.raises(RemoteChangedError):
+        commit(hub, ONE, head, "v1", files)
+    assert hub.state(ONE).head == theirs
 
 
 @pytest.mark.parametrize(
