@@ -21,9 +21,9 @@ from pipeline.hub.local.faults import Faults
 from pipeline.recipe import Vocabulary
 from pipeline.stages.card import templates
 from pipeline.verification import Verified, Wanted, verify
-from tests.faults.conftest import TOKENS, TWO, Desk, Shelf, _quiet_client, answers, opened, ready, stocked
+from tests.faults.conftest import TOKENS, Desk, Shelf, _quiet_client, opened, stocked
 
-__all__ = ["_quiet_client", "answers", "ready", "stocked"]
+__all__ = ["_quiet_client", "stocked"]
 REPO = "alice/tiny-one"
 VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()))
 
@@ -87,15 +87,14 @@ def keys(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def released(ready: Path, stocked: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(stocked: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Hub with one signed release, and beside it the public key and the release's folder."""
     folder = tmp_path_factory.mktemp("released")
     shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    shutil.copytree(ready, folder / "home")
     private = keys(folder)
     with opened(folder / "hub", stocked) as shelf:
         desk = Desk(folder, shelf, folder / "home", extra={"PUBLISH_SIGNING_KEY": str(private)})
-        done = desk.publish("run", desk.recipe(TWO), "--target", "one")
+        done = desk.publish("run", desk.recipe())
         assert done.code == 0, done.err
     (signed,) = (folder / "home" / "store" / "signed").iterdir()
     shutil.copytree(signed, folder / "release")

@@ -16,7 +16,7 @@ from pipeline.signing import SIGNATURE, Expected, Signer, check, sign, signed_by
 from pipeline.stages.sign import sign as sign_folder
 from pipeline.store import Store
 from pipeline.verification import Wanted
-from tests.faults.conftest import ONE, TWO, Desk
+from tests.faults.conftest import ONE, Desk
 from tests.verify.conftest import REPO, Consumer, keys
 
 DIGESTS = {"README.md": "ab" * 32, "transformer/a.safetensors": "cd" * 32}
@@ -200,7 +200,7 @@ def test_a_run_that_changes_nothing_signs_nothing(released: Path, consumer: Cons
     desk = Desk(
         consumer.folder, consumer.shelf, consumer.home, extra={"PUBLISH_SIGNING_KEY": str(released / "key.pem")}
     )
-    done = desk.publish("--json", "run", desk.recipe(TWO), "--target", "one")
+    done = desk.publish("--json", "run", desk.recipe())
     assert done.code == 0, done.err
     assert [each["state"] for each in done.lines[-1]["result"]] == ["unchanged"]
     assert consumer.hub.find(REPO, "main") == head
