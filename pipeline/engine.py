@@ -293,6 +293,8 @@ class Engine:
                 require(BACKENDS[part.quantization.backend], part.quantization.scheme)
         if stop_after == STAGES[-1]:
             self.hub.require_writer(plan.repository)
+            if self.signer:
+                self.signer.require_usable()
 
     @contextmanager
     def timed(self, stage: str, target: str, seconds: dict[str, float] | None = None) -> Iterator[None]:
