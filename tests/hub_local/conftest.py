@@ -15,6 +15,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
+from tests.conftest import XET
 
 SMALL = b"a small file\n" * 20
 LARGE = bytes(range(256)) * 4000
@@ -70,9 +71,9 @@ def run(tmp_path: Path, endpoint: str) -> Run:
         "HOME": str(tmp_path / "home"),
         "HF_HOME": str(tmp_path / "home" / "hf"),
         "HF_ENDPOINT": endpoint,
-        "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "OMP_NUM_THREADS": "1",
+        **XET,
     }
 
     def child(*arguments: str, code: str = "") -> str:

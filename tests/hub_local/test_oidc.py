@@ -24,6 +24,7 @@ from jwt.algorithms import RSAAlgorithm
 from pipeline.errors import CannotHereError
 from pipeline.hub.local import running
 from pipeline.hub.local.web import Limits
+from tests.conftest import XET
 
 TOKENS = {
     "hf_alice": {"name": "alice", "role": "write", "orgs": ["my-org"]},
@@ -140,7 +141,7 @@ def in_ci(tmp_path: Path, hub: str, actions: Actions, resource: str, repo: str) 
         "HOME": str(tmp_path),
         "HF_HOME": str(tmp_path / "hf"),
         "HF_ENDPOINT": hub,
-        "HF_HUB_DISABLE_XET": "1",
+        **XET,
         "HF_OIDC_RESOURCE": resource,
         "GITHUB_ACTIONS": "true",
         "ACTIONS_ID_TOKEN_REQUEST_URL": f"{actions.address}/id-token",

@@ -33,7 +33,7 @@ def card(call: Call) -> Response:
     readme = tree.files.get("README.md")
     text = ""
     if readme is not None and readme.size <= _README_BYTES:
-        text = call.hub.store.objects.path(readme.sha256).read_text(encoding="utf-8", errors="replace")
+        text = call.hub.store.objects.read_text(readme.sha256)
     shown = rendered(body_of(text), path_of(repository), revision)
     rows, problem = _metadata(text)
     cut = readme is not None and (readme.size > _README_BYTES or len(text) > MOST_CHARACTERS)
