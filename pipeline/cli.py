@@ -6,12 +6,8 @@ import json as jsons
 import logging
 import os
 import sys
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,22 +16,24 @@ from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
 from pipeline.errors import CannotHereError, PublishError, RecipeError
+from pipeline.session import Session, checkout_of
 from pipeline.shown import (
     plan_json,
+    show_defect,
+    show_error,
     show_outcomes,
     show_plan,
     show_quantized,
     show_remarks,
     show_standings,
+    show_usage,
     show_verified,
 )
 
 if TYPE_CHECKING:
     from pipeline.checkpoint.layout import Folder
-    from pipeline.engine import Engine, Outcome
-    from pipeline.hub.client import Hub
+    from pipeline.engine import Outcome
     from pipeline.hub.source import Repository
-    from pipeline.recipe import Loaded, Vocabulary
     from pipeline.signing import Signer
 
 INTERRUPTED = 130
@@ -61,54 +59,6 @@ Device = Literal["cpu", "cuda"]
 Streamed = Annotated[
     bool, typer.Option("--stream", help="Quantize a source on a Hub as it comes; its weights are never stored.")
 ]
-
-
-@dataclass
-class Session:
-    """What every verb shares: how to speak, where to work, whether to show tracebacks."""
-
-    console: Console
-    given_home: Path | None
-    tracebacks: bool
-
-    def home(self, recipe: Path | None = None) -> Path:
-        """Return the home: as given, else ``.publish`` in the checkout that holds the recipe, else here."""
-        if self.given_home is not None:
-            return self.given_home.resolve()
-        return checkout_of(recipe.parent if recipe else Path()) / ".publish"
-
-    def recipes(self, given: list[Path] | None) -> list[Path]:
-        """Return the recipes as given, else every one under ``recipes/`` of this checkout.
-
-        Raises:
-            RecipeError: There is none.
-        """
-        folder = checkout_of(Path()) / "recipes"
-        found = given or sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
-        if not found:
-            raise RecipeError("There are no recipes.", where=str(folder), remedy="Name them.")
-        return found
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The words that a recipe may use."""
-        from pipeline.backends import SCHEMES
-        from pipeline.recipe import Vocabulary
-        from pipeline.stages.card import templates
-
-        return Vocabulary(SCHEMES, frozenset(templates()))
-
-    def load(self, recipe: Path) -> Loaded:
-        """Read a recipe."""
-        from pipeline.recipe import load
-
-        return load(recipe, self.vocabulary)
-
-
-def checkout_of(folder: Path) -> Path:
-    """Return the checkout that holds a folder, or the folder itself."""
-    start = folder.resolve()
-    return next((above for above in (start, *start.parents) if (above / ".git").exists()), start)
 
 
 session = Session(Console("people"), None, tracebacks=False)  # until the command line was read
@@ -152,7 +102,7 @@ def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
     from pipeline.engine import published_as
     from pipeline.plan import chosen
 
-    with engine_for(recipe, hub) as engine:
+    with session.engine(recipe, hub) as engine:
         names = chosen(engine.loaded.recipe, tuple(target or ()))
         engine.prepare(names)
         for name in names:
@@ -179,12 +129,12 @@ def run(
         raise RecipeError(f"There is no stage {stop_after!r}.", remedy=f"The stages are {', '.join(STAGES)}.")
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
-    with engine_for(recipe, hub, stream=stream) as engine:
+    with session.engine(recipe, hub, stream=stream, signer=signer()) as engine:
         names = chosen(engine.loaded.recipe, tuple(target or ()))
         engine.prepare(names)
         for ended in engine.run(names, stop_after):
             if isinstance(ended, PublishError):
-                show_error(ended)
+                show_error(session.console, ended, tracebacks=session.tracebacks)
                 failures.append(ended)
             else:
                 outcomes.append(ended)
@@ -257,7 +207,7 @@ def status(recipes: Recipes = None, hub: HubName = "") -> None:
     from pipeline.fleet import Fleet
 
     paths = session.recipes(recipes)
-    with hubs_soon(session.home(paths[0]), hub) as (target, fallback):
+    with session.hubs_soon(session.home(paths[0]), hub) as (target, fallback):
         fleet = Fleet([session.load(path) for path in paths], session.home(paths[0]), target, fallback)
         found = fleet.standings()
     show_standings(session.console, found)
@@ -273,7 +223,7 @@ def doctor(recipes: Recipes = None, hub: HubName = "") -> None:
     paths = session.recipes(recipes)
     home = session.home(paths[0])
     github = os.environ.get("GITHUB_REPOSITORY") or on_github(checkout_of(paths[0].parent))
-    with hubs_soon(home, hub) as (target, fallback):
+    with session.hubs_soon(home, hub) as (target, fallback):
         found = Examination([session.load(path) for path in paths], home, target, fallback, github).remarks()
     show_remarks(session.console, found)
     if any(remark.level == "problem" for remark in found):
@@ -303,7 +253,7 @@ def verify(
     if bool(identity) != bool(issuer) or (key and identity):
         raise RecipeError("Give --identity and --issuer together, or --key alone.")
     home, local = session.home(recipe), session.load(recipe) if recipe else None
-    with session.console, hub_at(home, hub) as target:
+    with session.console, session.hub(home, hub) as target:
         workshop = Workshop(home / "rebuild", target, Hub(listen=session.console.listen), session.console.listen, local)
         again = workshop.rebuild if rebuild else None
         wanted = Wanted(revision, Expected(key, identity, issuer), load, local, again)
@@ -327,7 +277,7 @@ def yank(
     """Say in card and metadata that a tag is withdrawn; nothing is deleted."""
     from pipeline.yank import yank as withdraw
 
-    with hub_at(session.home(), hub) as target:
+    with session.hub(session.home(), hub) as target:
         done = withdraw(target, repo, tag, why, new_version)
     how = "is withdrawn now" if done.state == "yanked" else "was withdrawn before, and nothing was changed"
     session.console.result({"result": done.model_dump(mode="json")}, f"{repo} {tag} {how}: {done.why}")
@@ -364,21 +314,6 @@ def serve(
     serve_hub(root, port, faults)
 
 
-@contextmanager
-def engine_for(recipe: Path, hub: str, *, stream: bool = False) -> Iterator[Engine]:
-    """Return the engine for a recipe, with the embedded Hub running if it is the one to publish to."""
-    from pipeline.engine import Engine
-    from pipeline.hub.client import Hub
-
-    loaded = session.load(recipe)
-    home = session.home(recipe)
-    with ExitStack() as stack:
-        stack.enter_context(session.console)
-        target = stack.enter_context(hub_at(home, hub))
-        listen = session.console.listen
-        yield Engine(loaded, home, target, Hub(listen=listen), listen, stream, signer())
-
-
 def signer() -> Signer | None:
     """Return who signs what is released: the owner of the key that is named, else the workflow that this is."""
     from pipeline.signing import Signer, installed
@@ -390,79 +325,22 @@ def signer() -> Signer | None:
     return None
 
 
-@contextmanager
-def hub_at(home: Path, hub: str) -> Iterator[Hub]:
-    """Return the Hub that the command line names."""
-    from pipeline.hub.client import Hub
-
-    with ExitStack() as stack:
-        yield stack.enter_context(embedded(home)) if hub == "local" else Hub(hub or None, listen=session.console.listen)
-
-
-@contextmanager
-def hubs_soon(home: Path, hub: str) -> Iterator[tuple[Hub, Hub]]:
-    """Return the Hub that the command line names and the one for sources, for somebody who sits and waits."""
-    from pipeline.hub.client import Hub
-    from pipeline.hub.patience import SOON
-
-    with hub_at(home, hub) as target:
-        target.patience = SOON
-        yield target, Hub(patience=SOON)
-
-
-@contextmanager
-def embedded(home: Path) -> Iterator[Hub]:
-    """Run the embedded Hub in this process; any token is its only user's."""
-    from pipeline.hub.client import Hub
-    from pipeline.hub.local import running
-
-    with running(home / "hub") as endpoint:
-        yield Hub(endpoint, token="local")  # noqa: S106  no secret: the server is ours and on loopback
-
-
-def show_error(error: PublishError) -> None:
-    """Show an error, and where it came from if that was asked for."""
-    if session.tracebacks:
-        session.console.say("".join(traceback.format_exception(error)))
-    session.console.error(error)
-
-
 def guarded(call: Callable[[], int | None]) -> int:
     """Run the command and return the exit code that the design gives to how it ended."""
     try:
         code = call() or 0
     except PublishError as error:
-        show_error(error)
+        show_error(session.console, error, tracebacks=session.tracebacks)
         return error.exit_code
     except typer.TyperException as error:
-        return show_usage(error)
+        return show_usage(session.console, error)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # whatever else ends a run is a defect, and the user is told so
-        return show_defect(error)
+        return show_defect(session.console, error, tracebacks=session.tracebacks)
     if code == INTERRUPTED:
         session.console.say("interrupted; the same command continues where it stopped")
     return code
-
-
-def show_usage(error: typer.TyperException) -> int:
-    """Show what is wrong with the command line, or the help where there was nothing on it."""
-    told = getattr(error, "format_message", lambda: str(error))()
-    usage = getattr(getattr(error, "ctx", None), "get_usage", lambda: "")()
-    session.console.say(told if told.startswith("Usage:") else f"{usage}\nerror: {told}")
-    return RecipeError.exit_code
-
-
-def show_defect(error: Exception) -> int:
-    """Show that the program itself failed: one line, and on request where."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    defect = PublishError(
-        f"This is a defect of publish, not of the recipe ({reason}).",
-        remedy="The same command with --traceback shows where; please report it.",
-    )
-    defect.__cause__ = error
-    show_error(defect)
-    return defect.exit_code
 
 
 def shared_first(words: list[str]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import Console
-from pipeline.errors import PublishError
+from pipeline.errors import PublishError, RecipeError
 from pipeline.files import human_size
 
 if TYPE_CHECKING:
@@ -114,3 +115,30 @@ def show_verified(console: Console, found: Verified) -> None:
     if console.mode != "json":
         rows = [[check.name, check.state, check.text] for check in found.checks]
         console.table(f"{found.repository}@{found.commit[:12]}", ["check", "state", "found"], rows)
+
+
+def show_error(console: Console, error: PublishError, *, tracebacks: bool) -> None:
+    """Show an error, and where it came from if that was asked for."""
+    if tracebacks:
+        console.say("".join(traceback.format_exception(error)))
+    console.error(error)
+
+
+def show_usage(console: Console, error: Exception) -> int:
+    """Show what typer finds wrong with the command line, or the help where there was nothing on it."""
+    told = getattr(error, "format_message", lambda: str(error))()
+    usage = getattr(getattr(error, "ctx", None), "get_usage", lambda: "")()
+    console.say(told if told.startswith("Usage:") else f"{usage}\nerror: {told}")
+    return RecipeError.exit_code
+
+
+def show_defect(console: Console, error: Exception, *, tracebacks: bool) -> int:
+    """Show that the program itself failed: one line, and on request where."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    defect = PublishError(
+        f"This is a defect of publish, not of the recipe ({reason}).",
+        remedy="The same command with --traceback shows where; please report it.",
+    )
+    defect.__cause__ = error
+    show_error(console, defect, tracebacks=tracebacks)
+    return defect.exit_code

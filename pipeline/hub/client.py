@@ -47,6 +47,7 @@ class Hub:
         token: The token; None for the one that the client finds by itself.
         patience: How long its API is waited for.
         listen: Hears when it is waited.
+        name: By what it is known from one run to the next; None for its address.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class Hub:
         *,
         patience: Patience = PATIENT,
         listen: Listener = silent,
+        name: str | None = None,
     ) -> None:
         self.patience = patience
         self._listen = listen
+        self._name = name
         self._given = endpoint
         self._token = token
 
@@ -78,6 +81,11 @@ class Hub:
     def endpoint(self) -> str:
         """The Hub's address without a final slash."""
         return str(self.api.endpoint).rstrip("/")
+
+    @property
+    def name(self) -> str:
+        """By what it is known from one run to the next."""
+        return self._name or self.endpoint
 
     def source(self, repo: str, revision: str) -> Repository:
         """Return a model repository at a commit, to be read.
