@@ -30,7 +30,7 @@ from pipeline.signing import Signer
 from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
 from pipeline.stages.quantize import Origin, quantize
-from pipeline.stages.release import VERSION_TAG, Publication, Release, release
+from pipeline.stages.release import VERSION_TAG, Publication, Release, proofs_of, release
 from pipeline.stages.sign import sign
 from pipeline.stages.trial import CardTrial
 from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
@@ -192,6 +192,7 @@ class Engine:
             self.listen(Event("skipped", "run", target, f"was withdrawn as {yanked} of {plan.repository}: {how.why}"))
             return outcome(plan, "yanked", Release(repository=plan.repository, commit=how.commit, tag=yanked))
         if tag := published_as(plan, remote, withdrawn):
+            proofs_of(self.hub, plan.repository, plan.digest, self.store.aside).forget()  # of a run that was killed
             self.listen(Event("skipped", "run", target, f"is published already as {tag} of {plan.repository}"))
             return outcome(plan, "unchanged", Release(repository=plan.repository, commit=str(remote.head), tag=tag))
         if failed := earlier_failure(plan, self.store):

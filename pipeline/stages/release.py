@@ -91,16 +91,20 @@ def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, liste
         CannotHereError: The token may not write there.
     """
     hub.require_writer(publication.repository)
-    notes = aside / f"proven-{digest_of([hub.endpoint, publication.repository, publication.digest])[:16]}"
     underway = Underway(
         publication,
         Destination(hub, publication.repository),
         Build.of(publication.folder),
-        Proofs(notes),
+        proofs_of(hub, publication.repository, publication.digest, aside),
         trial,
         listen,
     )
     return underway.finish()
+
+
+def proofs_of(hub: Hub, repository: str, digest: str, aside: Path) -> Proofs:
+    """Return the notes on what was read back of a plan's release."""
+    return Proofs(aside / f"proven-{digest_of([hub.endpoint, repository, digest])[:16]}")
 
 
 @dataclass
@@ -239,17 +243,21 @@ class Underway:
         return told
 
     def conclude(self, refs: Refs) -> str:
-        """Tag the commit that ``main`` is, which is this build, and close what was staged for it."""
+        """Close what was staged for the commit that ``main`` is, which is this build, and tag it.
+
+        The tag comes last, for where it is nobody looks again whether something was left open.
+        """
         self.prove(refs.head)
+        staged = {self.staged.number} if self.staged is not None else set()
+        for number in sorted(staged | set(self.place.open_pulls(self.publication.title))):
+            self.place.close(number, f"Published as {refs.head}.")
+        self.staged = None
         there = [tag for tag, commit in refs.tags.items() if commit == refs.head and VERSION_TAG.fullmatch(tag)]
         if not there:
             if self.tag is None or refs.tags.get(self.tag, refs.head) != refs.head:
                 self.tag = next_tag(refs)  # the one that was tried belongs to somebody else by now
             self.place.tag(self.tag, refs.head)
             return f"set the tag {self.tag}"
-        staged = {self.staged.number} if self.staged is not None else set()
-        for number in sorted(staged | set(self.place.open_pulls(self.publication.title))):
-            self.place.close(number, f"Published as {refs.head}, tagged {there[0]}.")
         self.done = Release(repository=self.place.repo, commit=refs.head, tag=there[0])
         return "done"
 
