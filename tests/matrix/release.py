@@ -88,14 +88,14 @@ class Cell:
     wrong: str
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, target: str = "one") -> Path:
     """Write what is published: small files and one that goes to the Hub's storage, the same for every cell."""
-    content = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(10_000))
+    content = b"".join(hashlib.sha256(f"{target} {number}".encode()).digest() for number in range(10_000))
     files = {
         "README.md": b"---\nlicense: mit\n---\n# Tiny\n",
         "model_index.json": b'{"_class_name": "TinyPipeline"}\n',
         "transformer/diffusion_pytorch_model.safetensors": content,
-        "publish/plan.json": b'{"target": "one"}\n',
+        "publish/plan.json": pretty_json({"target": target}),
     }
     for name, bytes_ in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -159,28 +159,35 @@ def look(hub: Hub, folder: Path, *, done: bool) -> str:
     """Return what is wrong on the Hub: nothing, where all of it is there once or nothing of it is."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    api = hub.api
     try:
-        titles = [commit.title for commit in api.list_repo_commits(REPO)]
+        titles = [commit.title for commit in hub.api.list_repo_commits(REPO)]
     except RepositoryNotFoundError:
         return "there is no repository" if done else ""
-    refs = api.list_repo_refs(REPO)
-    pulls = [talk.status for talk in api.get_repo_discussions(REPO, discussion_type="pull_request")]
-    head = refs.branches[0].target_commit
+    pulls = [talk.status for talk in hub.api.get_repo_discussions(REPO, discussion_type="pull_request")]
     if len(pulls) > 1:
         return f"{len(pulls)} pull requests"
     if len(titles) == 1:
         return "nothing is published" if done else ""
     if len(titles) > 2:
         return f"commits {titles}"
+    wrong = content_wrong(hub, folder) or tags_wrong(hub, done=done)
+    return wrong or (f"a pull request is still {pulls[0]}" if done and pulls != ["closed"] else "")
+
+
+def content_wrong(hub: Hub, folder: Path) -> str:
+    """Compare main with what was built."""
     listed = hub.tree(REPO, "main")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    if names != listed.keys() - {".gitattributes"} or not all(listed[name].describes(folder / name) for name in names):
-        return "main is something else"
-    tags = {tag.name: tag.target_commit for tag in refs.tags}
-    if tags not in ({}, {"v1": head}) or (done and not tags):
-        return f"tags {tags} with main at {head}"
-    return f"a pull request is still {pulls[0]}" if done and pulls != ["closed"] else ""
+    same = names == listed.keys() - {".gitattributes"} and all(listed[name].describes(folder / name) for name in names)
+    return "" if same else "main is something else"
+
+
+def tags_wrong(hub: Hub, *, done: bool) -> str:
+    """Compare the tags with the one that there may be, or must."""
+    refs = hub.api.list_repo_refs(REPO)
+    head, tags = refs.branches[0].target_commit, {tag.name: tag.target_commit for tag in refs.tags}
+    right = tags == {"v1": head} or (not tags and not done)
+    return "" if right else f"tags {tags} with main at {head}"
 
 
 def main() -> None:
