@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.files import FileEntry, Manifest, digest_of
 from pipeline.plan import PlannedSource, TargetPlan
-from pipeline.provenance import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, Statement, dependencies, subjects
+from pipeline.provenance import Statement, dependencies, subjects
+from pipeline.published import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
 from pipeline.quality import Report
 from pipeline.recipe import Loaded, Prompt, Recipe, Vocabulary, read_prompts, read_recipe
 

@@ -48,6 +48,17 @@ class ListedFile(BaseModel):
     sha256: str | None = None
     git_sha1: str | None = None
 
+    @property
+    def digest(self) -> str | None:
+        """The digest in hex, whichever it is."""
+        return self.sha256 or self.git_sha1
+
+    def hashing(self) -> Any:
+        """Return a hash that gives the digest once it was fed the file's bytes."""
+        if self.sha256 is not None:
+            return hashlib.sha256()
+        return hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+
     def describes(self, path: Path) -> bool:
         """Return whether a file on disk is the listed one, as far as the list tells."""
         if path.stat().st_size != self.size:

@@ -18,15 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from pipeline.files import Manifest, digest_of
+from pipeline.published import RECIPE, REPORT
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "pkg:pypi/quantpress#run/v1"
-RECIPE: Final = "publish/recipe.yaml"
-PLAN: Final = "publish/plan.json"
-REPORT: Final = "publish/report.json"
-MANIFEST: Final = "publish/manifest.json"
-PROVENANCE: Final = "publish/provenance.json"
 BUILDER: Final = "pkg:pypi/quantpress"
 
 Json = dict[str, Any]

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import CannotHereError, HubUnavailableError, RecipeError, VerificationError
+from pipeline.published import SIGNATURE
 
 if TYPE_CHECKING:
     from model_signing import hashing
 
-SIGNATURE: Final = "publish/signature.json"
 UNSIGNED: Final = (".gitattributes", ".cache", SIGNATURE)  # what the Hub and its client make, and the signature itself
 INSTALL: Final = "Install it with pip install 'quantpress[signing]'."
 

@@ -6,7 +6,7 @@ The checks run in order and the first difference ends them: what a later one bel
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,18 +26,17 @@ from pipeline.events import Event, Listener
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, safe_listing
 from pipeline.hub.client import Hub
 from pipeline.hub.proof import Proof
-from pipeline.hub.withdrawn import YANKED
+from pipeline.hub.served import Served
 from pipeline.plan import TargetPlan
-from pipeline.provenance import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
+from pipeline.published import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, YANKED
 from pipeline.quality import GenerationError, generate
 from pipeline.recipe import Loaded, Recipe, Vocabulary
-from pipeline.signing import SIGNATURE, Expected
+from pipeline.signing import Expected
 from pipeline.stages.validate import request_of
 
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
-CARD: Final = "README.md"
 State = Literal["passed", "failed", "not checked", "note"]
 Found = tuple[State, str]
 
@@ -149,9 +148,14 @@ class Verification:
         return found, failure
 
     @cached_property
-    def tree(self) -> dict[str, ListedFile]:
+    def place(self) -> Served:
+        """The commit as consumers read it."""
+        return Served(self.hub, self.repo, self.commit, as_source=True)
+
+    @cached_property
+    def tree(self) -> Mapping[str, ListedFile]:
         """The files that the Hub lists."""
-        return self.hub.tree(self.repo, self.commit, as_source=True)
+        return self.place.tree
 
     @cached_property
     def documents(self) -> Documents:
@@ -171,7 +175,7 @@ class Verification:
 
     def bytes(self) -> Found:
         """Check every byte against the digests that the Hub lists."""
-        self.served = Proof(self.hub, self.repo, self.commit, self.tree, self.listen, self.kept).read()
+        self.served = Proof(self.place, self.listen, self.kept).read()
         return "passed", f"{human_size(sum(file.size for file in self.served.values()))} are those that the Hub lists"
 
     def kept(self, name: str) -> Path | None:

@@ -26,15 +26,13 @@ from pipeline.errors import CardError, HubUnavailableError, RecipeError, RemoteC
 from pipeline.files import FileEntry, Manifest, pretty_json
 from pipeline.hub.client import Hub
 from pipeline.hub.failures import hub_errors
-from pipeline.hub.withdrawn import YANKED, Shown, Withdrawal, Withdrawals, read_withdrawals
+from pipeline.hub.withdrawn import Shown, Withdrawal, Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan
+from pipeline.published import CARD, MANIFEST, PLAN, YANKED
 from pipeline.recipe.problems import nearest
 from pipeline.stages.card import as_text
 from pipeline.stages.release import VERSION_TAG
 
-CARD: Final = "README.md"
-MANIFEST: Final = "publish/manifest.json"
-PLAN: Final = "publish/plan.json"
 LARGEST: Final = 64 << 20  # bytes of a file that is read here
 FRONT: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 LONGEST_REASON: Final = 1000  # letters; a reason is a sentence or two

@@ -7,17 +7,18 @@ of bitsandbytes.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
-# Read by huggingface_hub when it is first imported: nobody else is called, progress is the console's, and what is cached
-# is these tests' own. Without Xet the tests run where HF_HUB_DISABLE_XET is set.
-_CACHE = TemporaryDirectory(prefix="hf-")
-os.environ |= {"HF_HOME": _CACHE.name, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
+# Read by huggingface_hub when it is first imported: nobody else is called, progress is the console's, and what it keeps
+# is these tests' own. They run without Xet where HF_HUB_DISABLE_XET is set.
+os.environ |= {"HF_HOME": mkdtemp(prefix="hf-"), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 import pytest
+
+XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -28,6 +29,7 @@ def _one_thread() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

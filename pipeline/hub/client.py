@@ -11,6 +11,7 @@ from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
 from pipeline.hub.failures import hub_errors, no_right
 from pipeline.hub.patience import PATIENT, SOON, Patience
+from pipeline.published import PLAN
 
 if TYPE_CHECKING:
     from httpx2 import Client
@@ -127,7 +128,7 @@ class Hub:
                 return RemoteState()
             head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), None)
             try:
-                plan = self.read(repo, head, "publish/plan.json", 0, 64 << 20) if head else None
+                plan = self.read(repo, head, PLAN, 0, 64 << 20) if head else None
             except EntryNotFoundError:
                 plan = None
         return RemoteState(head, plan, {tag.name: tag.target_commit for tag in refs.tags})

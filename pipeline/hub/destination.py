@@ -17,12 +17,11 @@ from pipeline.files import FileEntry, ListedFile, Manifest, files_under, git_blo
 from pipeline.hub.client import OWN_FILES, Gate, Hub
 from pipeline.hub.failures import hub_errors
 from pipeline.hub.uploads import Change, Heard, Uploader
-from pipeline.hub.withdrawn import YANKED
+from pipeline.published import MANIFEST, YANKED
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-MANIFEST = "publish/manifest.json"
 NOT_OURS = OWN_FILES | {YANKED}  # what a release neither writes nor removes
 
 

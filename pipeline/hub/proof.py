@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pipeline.errors import SourceError, VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import FileEntry, ListedFile, disk_errors, safe_relative
-from pipeline.hub.client import Hub
-from pipeline.hub.failures import hub_errors
-from pipeline.hub.patience import PATIENT
+from pipeline.hub.served import Served
 
 AT_ONCE: Final = 4
 NOT_THERE: Final = 404
@@ -30,28 +29,22 @@ class Proof:
     """The reading of one commit.
 
     Attributes:
-        hub: The Hub.
-        repo: The repository.
-        commit: The commit.
-        tree: Its files, as the Hub lists them.
+        served: The commit.
         listen: Hears of progress in bytes.
         keep: Returns where a file is to be kept as it comes; None where it is only hashed.
     """
 
-    hub: Hub
-    repo: str
-    commit: str
-    tree: Mapping[str, ListedFile]
+    served: Served
     listen: Listener
     keep: Callable[[str], Path | None] = lambda _: None
     _done: int = 0
     _ended: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def where(self) -> str:
-        """How the commit is named in messages."""
-        return f"{self.repo}@{self.commit[:12]}"
+    @cached_property
+    def tree(self) -> Mapping[str, ListedFile]:
+        """The files of the commit, as the Hub lists them."""
+        return self.served.tree
 
     def read(self) -> dict[str, FileEntry]:
         """Read every file and return its size and digest by name.
@@ -99,28 +92,24 @@ class Proof:
         Raises:
             VerificationError: The Hub lists it and does not have it, or sends another one.
         """
-        size = self.tree[name].size
         try:
-            with hub_errors(f"{self.where}/{name}", as_source=True):
-                yield from self.hub.file(self.repo, self.commit, name, size=size, patience=PATIENT).pieces(
-                    0, size, whole=True
-                )
+            yield from self.served.pieces(name)
         except SourceError as error:
             if getattr(getattr(error.__cause__, "response", None), "status_code", NOT_THERE) != NOT_THERE:
                 raise  # a refusal: this token may not read it
-            raise VerificationError(error.what, where=f"{self.where}/{name}", remedy=DAMAGED) from error
+            raise VerificationError(error.what, where=f"{self.served.where}/{name}", remedy=DAMAGED) from error
 
     def require(self, kind: str, name: str, found: object, listed: object) -> None:
         """Compare one property of a file with what the Hub lists, where it does."""
         if listed is not None and found != listed:
             what = f"{name} has the {kind} {found}, and the Hub lists {listed}."
-            raise VerificationError(what, where=self.where, remedy=DAMAGED)
+            raise VerificationError(what, where=self.served.where, remedy=DAMAGED)
 
     @contextmanager
     def kept(self, name: str) -> Iterator[Callable[[bytes], object]]:
         """Open the place where a file is kept, if it is."""
         with ExitStack() as stack:
-            path = self.keep(str(safe_relative(name, self.where)))
+            path = self.keep(str(safe_relative(name, self.served.where)))
             if path is None:
                 yield lambda _: None
                 return
@@ -134,4 +123,4 @@ class Proof:
         total = sum(file.size for file in self.tree.values())
         with self._counting:
             self._done += size
-            self.listen(Event("progress", "verify", self.repo, name, self._done, total, "B"))
+            self.listen(Event("progress", "verify", self.served.repo, name, self._done, total, "B"))

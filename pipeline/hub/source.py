@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import SourceError
-from pipeline.files import ListedFile
+from pipeline.files import PIECE, ListedFile, disk_errors
 from pipeline.hub.failures import hub_errors
 from pipeline.hub.patience import PATIENT, Patience
+from pipeline.hub.served import Served
 from pipeline.hub.transport import new_client
 
 if TYPE_CHECKING:
     from pipeline.hub.ahead import ReadAhead
     from pipeline.hub.client import Hub
     from pipeline.hub.ranges import RemoteFile
+
+PARTS: Final = ".parts"
+READINGS: Final = 2  # what a line damages comes right the second time
 
 
 class Repository:
@@ -52,29 +57,52 @@ class Repository:
         file = self.hub.file(self.repo, self.revision, name, size=size, patience=patience, client=new_client(patience))
         return ReadAhead(file, size, begin, **options)
 
-    def download(self, name: str, folder: Path) -> None:
+    def download(self, name: str, folder: Path, heard: Callable[[int], None]) -> None:
         """Put one file under a folder, proven against the Hub's digest; a whole one that is there is kept.
+
+        Args:
+            name: The file.
+            folder: The folder. What came of a file that is not whole lies in its ``.parts``.
+            heard: Hears how many of its bytes are there.
 
         Raises:
             SourceError: Twice the bytes were not what the Hub says they are.
         """
-        from huggingface_hub import hf_hub_download
-
-        path = folder / name
+        path, part = folder / name, folder / PARTS / name
         if path.is_file() and self.files[name].describes(path):
             return
-        for _ in range(2):
-            with hub_errors(f"{self.where}/{name}", as_source=True):
-                hf_hub_download(
-                    self.repo, name, revision=self.revision, local_dir=folder, endpoint=self.hub.endpoint,
-                    token=self.hub._token, library_name="quantpress",
-                )  # fmt: skip
-            if self.files[name].describes(path):
+        begun = part.is_file()  # an earlier run's part may be damaged itself, which says nothing of the Hub
+        for _ in range(READINGS + begun):
+            if self._continue(name, part, heard):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part.replace(path)
                 return
-            path.unlink()
-            shutil.rmtree(folder / ".cache", ignore_errors=True)
         raise SourceError(
             f"The bytes of {name} are not those whose digest the Hub lists.",
             where=self.where,
             remedy="A proxy, a disk or the Hub damages them; run again, and if it stays so from another network.",
         )
+
+    @cached_property
+    def _served(self) -> Served:
+        return Served(self.hub, self.repo, self.revision, as_source=True)
+
+    def _continue(self, name: str, part: Path, heard: Callable[[int], None]) -> bool:
+        """Read what lacks of a part, and return whether it is the listed file; one that is not is removed."""
+        digest = self.files[name].hashing()
+        with disk_errors(part):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("a+b") as file:
+                file.seek(0)
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+                for piece in self._served.pieces(name, file.tell()):
+                    digest.update(piece)
+                    file.write(piece)
+                    heard(file.tell())
+                file.flush()
+                os.fsync(file.fileno())
+            same = bool(digest.hexdigest() == self.files[name].digest)
+            if not same:
+                part.unlink()
+        return same

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import VerificationError
 from pipeline.hub.failures import hub_errors
+from pipeline.published import YANKED
 
 if TYPE_CHECKING:
     from pipeline.hub.client import Hub
 
-YANKED: Final = "publish/yanked.json"
 LARGEST: Final = 4 << 20  # bytes; a repository has dozens of tags
 
 

@@ -122,16 +122,18 @@ def upload(place: Storage, path: Path, sha256: str, patience: Patience, heard: H
     return Sent(counted.total_bytes, counted.total_bytes_uploaded)
 
 
-def pieces(place: Storage, xet_hash: str, size: int, patience: Patience) -> Iterator[bytes]:
-    """Yield a file's bytes in order, as a consumer's client receives them.
+def pieces(place: Storage, xet_hash: str, begin: int, size: int, patience: Patience) -> Iterator[bytes]:
+    """Yield a file's bytes from one on in order, as a consumer's client receives them.
 
     Raises:
         ConnectionError: They end too soon; a stream of ``hf_xet`` 1.8.0 that fails just ends.
     """
     from hf_xet import XetFileInfo
 
-    group, read = session(patience).new_download_stream_group(**place.options()), 0
-    for piece in group.download_stream(XetFileInfo(xet_hash, size)):
+    if begin >= size:
+        return
+    group, read = session(patience).new_download_stream_group(**place.options()), begin
+    for piece in group.download_stream(XetFileInfo(xet_hash, size), begin, size):
         read += len(piece)
         yield piece
     if read < size:

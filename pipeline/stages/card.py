@@ -36,14 +36,13 @@ from pipeline.files import (
     write_atomically,
 )
 from pipeline.plan import PlannedComponent, TargetPlan
-from pipeline.provenance import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, state
+from pipeline.provenance import state
+from pipeline.published import MANIFEST, PICTURE, PLAN, PROVENANCE, RECIPE, REPORT, USAGE
 from pipeline.quality.sheet import grid
 from pipeline.stages.quantize import MEASURED, measured
 from pipeline.stages.validate import Judged, pipeline_dtype
 from pipeline.store import Store
 
-USAGE: Final = "publish/usage.py"
-PICTURE: Final = "images/comparison.png"
 COLUMNS: Final = 6  # prompts shown in the card's picture
 LICENSE_KEYS: Final = ("license", "license_name", "license_link")
 REPEATED: Final = (*LICENSE_KEYS, "language", "pipeline_tag")

@@ -10,7 +10,7 @@ from pipeline.checkpoint.layout import Folder
 from pipeline.errors import SourceError
 from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, digest_of
-from pipeline.hub.source import Repository
+from pipeline.hub.source import PARTS, Repository
 from pipeline.store import Store
 
 
@@ -37,10 +37,14 @@ def fetch(place: Repository | Folder, files: Mapping[str, ListedFile], store: St
 
 
 def download(place: Repository, files: Mapping[str, ListedFile], folder: Path, listen: Listener) -> None:
-    """Fill a folder from the Hub; whole files that an interrupted run left are kept."""
+    """Fill a folder from the Hub; what an interrupted run left is kept."""
     done, total = 0, sum(file.size for file in files.values())
+
+    def heard(read: int) -> None:
+        listen(Event("progress", "fetch", place.repo, "", done + read, total, "B"))
+
     for name, file in files.items():
-        place.download(name, folder)
+        place.download(name, folder, heard)
         done += file.size
-        listen(Event("progress", "fetch", place.repo, name, done, total, "B"))
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+        heard(0)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)

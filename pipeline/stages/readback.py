@@ -9,20 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pipeline.errors import VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors
-from pipeline.hub import xet
 from pipeline.hub.destination import Build, Destination
-from pipeline.hub.failures import hub_errors
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoFile
+from pipeline.hub.served import Served
 
 USED: Final = "used"
 PROVEN: Final = re.compile(rf"[0-9a-f]{{64}} .+|{USED}")
@@ -60,25 +55,6 @@ class Proofs:
         self._path.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Reads one commit of a repository as consumers do: by Xet where the Hub offers it, else over HTTP."""
-
-    place: Destination
-    commit: str
-    listing: dict[str, RepoFile]
-
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """Yield a file's bytes in order."""
-        hub, repo, file = self.place.hub, self.place.repo, self.listing[name]
-        with hub_errors(f"{repo}@{self.commit[:12]}/{name}"):
-            if file.xet_hash and xet.available() and (storage := xet.storage(hub.api, repo, self.commit, "read")):
-                yield from xet.pieces(storage, file.xet_hash, file.size, hub.patience)
-            else:
-                remote = hub.file(repo, self.commit, name, size=file.size, patience=hub.patience)
-                yield from remote.pieces(0, file.size, whole=True)
-
-
 def read_back(place: Destination, commit: str, build: Build, proofs: Proofs, listen: Listener, target: str) -> None:
     """Read every file of a commit that was not read before.
 
@@ -86,7 +62,7 @@ def read_back(place: Destination, commit: str, build: Build, proofs: Proofs, lis
         VerificationError: Twice a file's bytes were not those that were built.
         HubUnavailableError: The Hub does not answer; what was proven stays so.
     """
-    reader = Reader(place, commit, place.hub.listing(place.repo, commit))
+    served = Served(place.hub, place.repo, commit)
     done, total = 0, sum(file.size for file in build.files.values())
 
     def heard(read: int) -> None:
@@ -94,12 +70,12 @@ def read_back(place: Destination, commit: str, build: Build, proofs: Proofs, lis
 
     for name, file in build.files.items():
         if (proof := f"{file.sha256} {name}") not in proofs:
-            require_same(reader, name, file.sha256, heard)
+            require_same(served, name, file.sha256, heard)
             proofs.add(proof)
         done += file.size
 
 
-def require_same(reader: Reader, name: str, sha256: str, heard: Callable[[int], None]) -> None:
+def require_same(served: Served, name: str, sha256: str, heard: Callable[[int], None]) -> None:
     """Read one file and compare its digest.
 
     Raises:
@@ -107,11 +83,10 @@ def require_same(reader: Reader, name: str, sha256: str, heard: Callable[[int], 
     """
     for _ in range(READINGS):
         digest, read = hashlib.sha256(), 0
-        for piece in reader.pieces(name):
+        for piece in served.pieces(name):
             digest.update(piece)
             read += len(piece)
             heard(read)
         if digest.hexdigest() == sha256:
             return
-    where = f"{reader.place.repo}@{reader.commit[:12]}"
-    raise VerificationError(f"The Hub serves {name} otherwise than built.", where=where, remedy=DAMAGED)
+    raise VerificationError(f"The Hub serves {name} otherwise than built.", where=served.where, remedy=DAMAGED)

@@ -104,7 +104,7 @@ def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, liste
 
 def proofs_of(hub: Hub, repository: str, digest: str, aside: Path) -> Proofs:
     """Return the notes on what was read back of a plan's release."""
-    return Proofs(aside / f"proven-{digest_of([hub.endpoint, repository, digest])[:16]}")
+    return Proofs(aside / f"proven-{digest_of([hub.name, repository, digest])[:16]}")
 
 
 @dataclass

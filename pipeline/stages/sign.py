@@ -8,8 +8,8 @@ from pipeline import signing
 from pipeline.events import Event, Listener
 from pipeline.files import Manifest, digest_of, empty, files_under, link_or_copy, sha256_file, write_atomically
 from pipeline.plan import TargetPlan
-from pipeline.provenance import MANIFEST
-from pipeline.signing import SIGNATURE, Signer
+from pipeline.published import MANIFEST, SIGNATURE
+from pipeline.signing import Signer
 from pipeline.store import Store
 
 

@@ -12,8 +12,9 @@ from pipeline.environment import without_secrets
 from pipeline.errors import VerificationError
 from pipeline.files import emptied, files_under, link_or_copy
 from pipeline.plan import TargetPlan
+from pipeline.published import USAGE
 from pipeline.quality import GenerationError, generate
-from pipeline.stages.card import USAGE, snippet_runs_here
+from pipeline.stages.card import snippet_runs_here
 from pipeline.stages.validate import request_of
 
 Trial = Callable[[str, Path], str]  # takes a commit and the folder that equals it; returns what was done

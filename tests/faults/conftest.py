@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline.errors import PublishError
 from pipeline.events import Listener, silent
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
+from pipeline.hub.local.faults import Faults
 from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
 from tests.conftest import XET
@@ -44,20 +46,21 @@ TWO = {**ONE, "two": {"transformer": {"backend": "quanto", "scheme": "int8"}}}
 
 @dataclass
 class Shelf:
-    """An embedded Hub whose folder the test can reach into."""
+    """An embedded Hub whose folder the test can reach into, and which fails as it is told."""
 
     endpoint: str
     root: Path
     commit: str
+    faults: Faults = field(default_factory=Faults)
 
     @cached_property
     def api(self) -> HfApi:
         return Hub(self.endpoint, token="alice").api
 
     def commit_files(self, files: dict[str, bytes | None], repo: str = REPO) -> str:
-        """Commit files to main, None for those to delete, and return the commit."""
+        """Commit files to main, None for those to delete, and return the commit. Open files go by LFS."""
         operations = [
-            CommitOperationDelete(name) if content is None else CommitOperationAdd(name, content)
+            CommitOperationDelete(name) if content is None else CommitOperationAdd(name, BytesIO(content))
             for name, content in files.items()
         ]
         return str(self.api.create_commit(repo, operations, commit_message="Change files").oid)
@@ -206,8 +209,9 @@ def stocked(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 @contextmanager
 def opened(root: Path, stocked: Shelf) -> Iterator[Shelf]:
     """Run a copy of a Hub's folder."""
-    with running(root, tokens=TOKENS) as endpoint:
-        yield Shelf(endpoint, root, stocked.commit)
+    faults = Faults()
+    with running(root, tokens=TOKENS, faults=faults) as endpoint:
+        yield Shelf(endpoint, root, stocked.commit, faults)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.files import FileEntry, Manifest, digest_of
-from pipeline.provenance import PLAN, RECIPE, REPORT, Statement, state
+from pipeline.provenance import Statement, state
+from pipeline.published import PLAN, RECIPE, REPORT
 
 RECORDED = Path(__file__).parent / "recorded" / "bnb-nf4"
 MANIFEST = Manifest(

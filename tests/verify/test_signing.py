@@ -12,7 +12,8 @@ import pytest
 from pipeline.errors import CannotHereError, HubUnavailableError, RecipeError, VerificationError
 from pipeline.events import Event, silent
 from pipeline.plan import TargetPlan
-from pipeline.signing import SIGNATURE, Expected, Signer, check, sign, signed_by
+from pipeline.published import SIGNATURE
+from pipeline.signing import Expected, Signer, check, sign, signed_by
 from pipeline.stages.sign import sign as sign_folder
 from pipeline.store import Store
 from pipeline.verification import Wanted

@@ -1,0 +1,72 @@
+"""What a Hub serves at a commit, read as a consumer's client reads it: by Xet where the Hub has it, else over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pipeline.files import ListedFile
+from pipeline.hub import xet
+from pipeline.hub.client import Hub, remote_file
+from pipeline.hub.failures import hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
+
+
+@dataclass(frozen=True)
+class Served:
+    """One commit of a repository.
+
+    Attributes:
+        hub: The Hub.
+        repo: The repository.
+        commit: The commit.
+        as_source: Whether a refusal is the repository's fault rather than that of this environment.
+    """
+
+    hub: Hub
+    repo: str
+    commit: str
+    as_source: bool = False
+
+    @property
+    def where(self) -> str:
+        """How the commit is named in messages."""
+        return f"{self.repo}@{self.commit[:12]}"
+
+    @cached_property
+    def listing(self) -> dict[str, RepoFile]:
+        """The files, with everything that the Hub says of them."""
+        return self.hub.listing(self.repo, self.commit, as_source=self.as_source)
+
+    @property
+    def tree(self) -> Mapping[str, ListedFile]:
+        """The files in our terms."""
+        return {name: remote_file(file) for name, file in self.listing.items()}
+
+    def pieces(self, name: str, begin: int = 0) -> Iterator[bytes]:
+        """Yield a file's bytes in order.
+
+        Args:
+            name: The file.
+            begin: The first byte that is wanted.
+
+        Raises:
+            SourceError: The Hub lists it and does not have it, or sends another one.
+            HubUnavailableError: The Hub does not answer.
+        """
+        file = self.listing[name]
+        with hub_errors(f"{self.where}/{name}", as_source=self.as_source):
+            if storage := self._storage(file):
+                yield from xet.pieces(storage, str(file.xet_hash), begin, file.size, self.hub.patience)
+            else:
+                remote = self.hub.file(self.repo, self.commit, name, size=file.size, patience=self.hub.patience)
+                yield from remote.pieces(begin, file.size, whole=True)
+
+    def _storage(self, file: RepoFile) -> xet.Storage | None:
+        """Return the storage that has a file's chunks."""
+        offered = file.xet_hash and xet.available()
+        return xet.storage(self.hub.api, self.repo, self.commit, "read") if offered else None

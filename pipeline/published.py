@@ -1,0 +1,16 @@
+"""The files of a published repository that other programs may rely on, by their paths in it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CARD: Final = "README.md"
+PICTURE: Final = "images/comparison.png"
+USAGE: Final = "publish/usage.py"  # the card's snippet
+RECIPE: Final = "publish/recipe.yaml"  # as written
+PLAN: Final = "publish/plan.json"  # as resolved
+REPORT: Final = "publish/report.json"  # as measured
+PROVENANCE: Final = "publish/provenance.json"
+MANIFEST: Final = "publish/manifest.json"  # every file but itself and the signature
+SIGNATURE: Final = "publish/signature.json"
+YANKED: Final = "publish/yanked.json"  # which tags were withdrawn, and why
