@@ -18,7 +18,9 @@ os.environ |= {"HF_HOME": mkdtemp(prefix="hf-"), "HF_HUB_DISABLE_TELEMETRY": "1"
 
 import pytest
 
-XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
+from tests.desk import answers, ready, stocked
+
+__all__ = ["answers", "ready", "stocked"]
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.faults.conftest import ONE, Desk, Same
+from tests.desk import ONE, Desk
+from tests.faults.conftest import Same
 
 
 def imported(stderr: str) -> set[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import TWO, WEIGHTS, Desk, Same
+from tests.desk import TWO, WEIGHTS, Desk
+from tests.faults.conftest import Same
 
 HIDE = """
 import sys

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import TWO, Desk, Done, Shelf, opened
+from tests.desk import TWO, Desk, Done, Shelf, opened
 
 ONE, SECOND = "alice/tiny-one", "alice/tiny-two"
 Seen = Callable[[dict[str, Any]], bool]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import REPO, TWO, WEIGHTS, Desk, stop
+from tests.desk import REPO, TWO, WEIGHTS, Desk, stop
 
 Same = Callable[[str, str], None]
 INT8 = ("--backend", "torchao", "--scheme", "int8-weight-only")

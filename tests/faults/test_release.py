@@ -6,7 +6,8 @@ import json
 import re
 
 from pipeline.events import Event
-from tests.faults.conftest import TWO, Desk, Same
+from tests.desk import TWO, Desk
+from tests.faults.conftest import Same
 
 TARGET = "alice/tiny-one"
 

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.hub.local.records import Blob
 from pipeline.hub.local.store import Store
-from tests.faults.conftest import REPO, WEIGHTS, Desk, Same
+from tests.desk import REPO, WEIGHTS, Desk
+from tests.faults.conftest import Same
 
 Edit = Callable[[dict[str, Any], bytes], bytes]
 

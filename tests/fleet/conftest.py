@@ -17,9 +17,7 @@ from pipeline.hub.local.faults import Faults
 from pipeline.hub.patience import Patience
 from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
-from tests.faults.conftest import TOKENS, TWO, Desk, Shelf, _quiet_client, answers, opened, ready, stocked
-
-__all__ = ["_quiet_client", "answers", "ready", "stocked"]
+from tests.desk import TOKENS, TWO, Desk, Shelf, opened
 
 HASTY = Patience(progress=2.0)
 

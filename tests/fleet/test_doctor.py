@@ -15,7 +15,7 @@ from pipeline.hub.questions import scopes_of
 from pipeline.machine import NOTHING_TO_DO, Remark, disk, graphics, import_failure, memory, processor, requirements
 from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
-from tests.faults.conftest import REPO, Desk
+from tests.desk import REPO, Desk
 from tests.fleet.conftest import HASTY
 
 ONE, TWO = "alice/tiny-one", "alice/tiny-two"

@@ -13,7 +13,7 @@ from pipeline.fleet import Standing, doubt
 from pipeline.hub.client import Hub
 from pipeline.hub.local.faults import Faults
 from pipeline.yank import yank
-from tests.faults.conftest import REPO, TWO, Desk
+from tests.desk import REPO, TWO, Desk
 from tests.fleet.conftest import Look
 
 ONE = "alice/tiny-one"

@@ -17,7 +17,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.withdrawn import Withdrawal, Withdrawals, read_withdrawals
 from pipeline.yank import changed, commit, inert, with_banner, yank
-from tests.faults.conftest import REPO, TWO, Desk
+from tests.desk import REPO, TWO, Desk
 
 ONE = "alice/tiny-one"
 WHY = "It draws fours."

@@ -15,7 +15,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from tests.conftest import XET
+from tests.desk import XET
 
 SMALL = b"a small file\n" * 20
 LARGE = bytes(range(256)) * 4000

@@ -24,7 +24,7 @@ from jwt.algorithms import RSAAlgorithm
 from pipeline.errors import CannotHereError
 from pipeline.hub.local import running
 from pipeline.hub.local.web import Limits
-from tests.conftest import XET
+from tests.desk import XET
 
 TOKENS = {
     "hf_alice": {"name": "alice", "role": "write", "orgs": ["my-org"]},

@@ -20,9 +20,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults, Rule
 from pipeline.hub.patience import Patience
-from tests.faults.conftest import REPO, Shelf, _quiet_client, stocked
-
-__all__ = ["_quiet_client", "stocked"]
+from tests.desk import REPO, Shelf
 
 TOKEN = "hf_PLANTEDneverToBeSeenAnywhere0123456"
 PLANTED = {TOKEN: {"name": "alice", "role": "write", "orgs": ["acme"]}}

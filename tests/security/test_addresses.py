@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import HubUnavailableError, PublishError, SourceError, VerificationError
 from pipeline.hub.destination import Build, Destination
 from pipeline.hub.transport import require_safe
-from tests.faults.conftest import REPO, WEIGHTS
+from tests.desk import REPO, WEIGHTS
 from tests.security.conftest import Hostile, Recorder, answer
 
 MINE = "alice/mine"

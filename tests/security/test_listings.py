@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 from pipeline.events import silent
 from pipeline.stages.fetch import fetch
 from pipeline.store import Store
-from tests.faults.conftest import REPO, WEIGHTS
+from tests.desk import REPO, WEIGHTS
 from tests.security.conftest import Hostile, answer
 
 BLOB = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"

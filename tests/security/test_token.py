@@ -17,7 +17,7 @@ from pipeline.errors import PublishError
 from pipeline.events import Event
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from tests.faults.conftest import ONE, Desk, Done, Shelf
+from tests.desk import ONE, Desk, Done, Shelf
 from tests.security.conftest import PLANTED, TOKEN, answer
 
 REPO = "alice/tiny-one"

@@ -21,9 +21,8 @@ from pipeline.hub.local.faults import Faults
 from pipeline.recipe import Vocabulary
 from pipeline.stages.card import templates
 from pipeline.verification import Verified, Wanted, verify
-from tests.faults.conftest import TOKENS, Desk, Shelf, _quiet_client, opened, stocked
+from tests.desk import TOKENS, Desk, Shelf, opened
 
-__all__ = ["_quiet_client", "stocked"]
 REPO = "alice/tiny-one"
 VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()))
 

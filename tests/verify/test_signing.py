@@ -17,7 +17,7 @@ from pipeline.signing import Expected, Signer, check, sign, signed_by
 from pipeline.stages.sign import sign as sign_folder
 from pipeline.store import Store
 from pipeline.verification import Wanted
-from tests.faults.conftest import ONE, Desk
+from tests.desk import ONE, Desk
 from tests.verify.conftest import REPO, Consumer, keys
 
 DIGESTS = {"README.md": "ab" * 32, "transformer/a.safetensors": "cd" * 32}
