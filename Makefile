@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: venv lint test demo bench schema digits changed releases clean
+.PHONY: venv lint test soak demo bench schema digits changed releases clean
 
 venv: $(READY)
 
@@ -25,6 +25,15 @@ lint: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+# What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs.
+# An hour or more; each line of JSON that says what is wrong also says how to replay it.
+soak: $(READY)
+	$(BIN)/python -m tests.matrix.matrix --all
+	$(BIN)/python -m tests.matrix.matrix --always
+	$(BIN)/python -m tests.soak.kills --kills 200 --hubs 40
+	$(BIN)/python -m tests.soak.publishers --rounds 20
+	$(BIN)/python -m tests.soak.fuzz --inputs 10000
 
 demo: $(READY)
 	$(BIN)/python recipes/digits/demo.py

@@ -19,10 +19,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from tests.conftest import _pipeline as new_pipeline
 from tests.matrix.release import build, look
+from tests.soak.commands import interrupt, undisturbed
 from tests.soak.journals import USED, repeated, step_of
 from tests.soak.processes import ENDED, World, kill, pause, world
 
@@ -47,6 +51,10 @@ class Kill(NamedTuple):
     def xet(self) -> bool:
         return self.number % 2 == 0
 
+    @property
+    def replay(self) -> str:
+        return f"--only {self.name} --seed {self.seed}"
+
     def moment(self) -> tuple[float, float]:
         """Return after which part of its lines a run is killed, and how much later, as a part of a whole."""
         begin = random.Random(f"{self.kind} {self.seed}").random()
@@ -65,6 +73,7 @@ class Survival:
     milliseconds: float
     seconds: float
     wrong: str
+    replay: str
 
 
 def kill_release(one: Kill, lines: int) -> Survival:
@@ -83,7 +92,7 @@ def kill_release(one: Kill, lines: int) -> Survival:
         wrong = wrong or left_over(here) or done_again(before, here.journal.lines[len(before) :])
     took = time.monotonic() - began
     way = "xet" if one.xet else "lfs"
-    return Survival(one.name, way, step_of(before), line, round(wait * 1000, 1), round(took, 2), wrong)
+    return Survival(one.name, way, step_of(before), line, round(wait * 1000, 1), round(took, 2), wrong, one.replay)
 
 
 def publish(here: World, folder: Path) -> None:
@@ -135,6 +144,21 @@ def length(xet: bool) -> int:
         return len(here.journal.lines) - opened
 
 
+def kill_commands(wanted: Iterable[Kill]) -> Iterator[Survival]:
+    """Kill whole commands, one after the other: they use all cores."""
+    with TemporaryDirectory(prefix="soak-") as name:
+        room = Path(name)
+        new_pipeline().save_pretrained(room / "source")
+        calm = undisturbed(room / "source", room)
+        for one in wanted:
+            began = time.monotonic()
+            met = interrupt(calm, room / one.name, *one.moment())
+            took = round(time.monotonic() - began, 2)
+            yield Survival(
+                one.name, "command", met.stage, met.line, round(met.wait * 1000, 1), took, met.wrong, one.replay
+            )
+
+
 def survive(task: tuple[Kill, int]) -> Survival:
     logging.disable(logging.WARNING)  # the client tells of each answer that it waits for
     return kill_release(*task)
@@ -147,10 +171,8 @@ def run(wanted: Iterable[Kill], workers: int) -> Iterator[Survival]:
         yield from pool.imap_unordered(survive, [(one, lengths[one.xet]) for one in wanted])
 
 
-def drawn(kills: int, hubs: int, seed: int) -> list[Kill]:
-    """Return what is killed: releases, commands for some of them, and Hubs."""
-    commands = kills // COMMAND_EVERY
-    counts = {"release": kills - commands, "command": commands, "hub": hubs}
+def numbered(seed: int, **counts: int) -> list[Kill]:
+    """Return so many kills of each kind."""
     return [Kill(kind, number, seed) for kind, count in counts.items() for number in range(count)]
 
 
@@ -158,18 +180,22 @@ def main() -> int:
     """Print a line a kill as JSON, and what is wrong; end with 1 if anything is."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--hubs", type=int, default=0)
+    parser.add_argument("--commands", type=int, help="how many of the kills are of a whole command; one in sixteen")
+    parser.add_argument("--hubs", type=int, default=0, help="kills of a Hub, besides")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one kill by its name, such as release-17")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
-    wanted = drawn(chosen.kills, chosen.hubs, chosen.seed)
+    commands = chosen.kills // COMMAND_EVERY if chosen.commands is None else chosen.commands
+    wanted = numbered(chosen.seed, release=chosen.kills - commands, command=commands, hub=chosen.hubs)
     if chosen.only:
         kind, _, number = chosen.only.partition("-")
         wanted = [Kill(kind, int(number), chosen.seed)]
     steps: Counter[str] = Counter()
     bad = 0
-    for survival in run([one for one in wanted if one.kind != "command"], chosen.workers):
+    short = [one for one in wanted if one.kind != "command"]
+    long = [one for one in wanted if one.kind == "command"]
+    for survival in chain(run(short, chosen.workers), kill_commands(long) if long else ()):
         sys.stdout.write(json.dumps(asdict(survival)) + "\n")
         sys.stdout.flush()
         steps[survival.step] += 1

@@ -63,6 +63,7 @@ class Meeting:
     pulls: int
     seconds: float
     wrong: str
+    replay: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def meet(which: Round) -> Meeting:
     codes = sorted(code for code, _ in ended.values())
     took, way = round(time.monotonic() - began, 2), "xet" if which.xet else "lfs"
     commits, pulls = len(met.published), len(met.pulls)
-    return Meeting(which.number, which.contents, which.proven, way, codes, commits, pulls, took, wrong)
+    replay = f"--only {which.number}"
+    return Meeting(which.number, which.contents, which.proven, way, codes, commits, pulls, took, wrong, replay)
 
 
 def judge(which: Round, ended: dict[str, tuple[str, int, str]], met: Shown) -> str:

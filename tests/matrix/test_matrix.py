@@ -1,0 +1,34 @@
+"""A release that meets a fault ends published once, or invisible with an exit code; then a plain run publishes it once.
+
+A sample of the matrix; ``make soak`` runs all of it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.matrix.release import FAULTS
+from tests.soak.sampled import sample
+
+MATRIX = "tests.matrix.matrix"
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[dict[str, str]]:
+    return sample(MATRIX, "--sample", 200, "--seed", 4)
+
+
+def test_a_release_survives_every_fault_that_passes(cells: list[dict[str, str]]) -> None:
+    assert len(cells) == 200
+
+
+def test_the_sample_meets_every_fault_and_every_request_of_a_release(cells: list[dict[str, str]]) -> None:
+    assert {cell["fault"] for cell in cells} == set(FAULTS)
+    for way in ("xet", "lfs"):
+        met = {cell["request"] for cell in cells if cell["way"] == way}
+        assert {"POST /api/repos/create", "POST /api/models/{R}/commit/main", "POST /api/models/{R}/tag/*"} <= met
+        assert len(met) > 15
+
+
+def test_a_release_survives_a_fault_that_stays() -> None:
+    assert len(sample(MATRIX, "--always", "--sample", 30, "--seed", 4)) == 30
