@@ -131,7 +131,7 @@ _WITHOUT_NAMESPACE = (
     "/{kind:kind}/{name}/resolve/{rest:path}",
 )
 _PASSIVE = "default-src 'none'; sandbox"  # a repository's files are strangers' files, also those in HTML
-_UPLOAD = "/uploads/{signature}/{sha256}/{size}"
+_UPLOAD = "/uploads/{signature}/{sha256}/{size}/{kind:kind}/{ns}/{name}/{by}"
 
 
 def hub_app(hub: Hub) -> Starlette:

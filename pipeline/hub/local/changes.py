@@ -97,6 +97,11 @@ def read_text(files: dict[str, Blob], path: str, objects: Objects) -> str:
     return "" if blob is None else objects.read_text(blob.sha256)
 
 
+def not_uploaded(path: str, sha256: str) -> RefusedError:
+    """Refuse a large file whose bytes did not come first."""
+    return bad_request(f"The large file of {path!r} was not uploaded: {sha256}")
+
+
 def _small_file(value: dict[str, Any], objects: Objects) -> Blob:
     if value.get("encoding", "utf-8") == "base64":
         try:
@@ -116,7 +121,7 @@ def _large_file(value: dict[str, Any], objects: Objects) -> Blob:
         raise bad_request(f"{sha256[:80]!r} is not a SHA-256.")
     size = objects.size(sha256)
     if size is None or value.get("size", size) != size:  # a copy inside the Hub comes without its size
-        raise bad_request(f"The large file of {value['path']!r} was not uploaded: {sha256}")
+        raise not_uploaded(value["path"], sha256)
     return Blob(pointer_id(sha256, size), size, sha256, lfs=True)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from pipeline.hub.local.changes import Changes
-from pipeline.hub.local.discussions import opened, pull_of
+from pipeline.hub.local.changes import Changes, not_uploaded
+from pipeline.hub.local.claims import claimed
+from pipeline.hub.local.discussions import opened
 from pipeline.hub.local.objects import Objects
 from pipeline.hub.local.records import Commit, State
 from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, has_moved, revision_not_found
@@ -27,7 +28,7 @@ async def commit(request: Request) -> Response:
     The body is read line by line and each small file is kept as it comes, so memory holds one of them at a time.
     """
     call = await run_in_threadpool(call_of, request)
-    repository = await run_in_threadpool(call.writable)
+    repository = await run_in_threadpool(call.committable)
     changes, objects = Changes(), call.hub.store.objects
     rest = bytearray()
     async for piece in request.stream():
@@ -52,9 +53,10 @@ def _read_all(changes: Changes, lines: list[bytes], objects: Objects) -> None:
 
 def _land(call: Call, repository: Repository, changes: Changes) -> Response:
     """Make the commit under the repository's lock, and answer as the client reads it."""
+    _require_large_files(call, repository, changes)
     with repository.changing() as state:
         url = call.hub.repo_url(repository)
-        if call.query.get("create_pr") in {"1", "true"}:
+        if call.opens_pull:
             made = _into_new_pull(call, repository, state, changes)
             pull = {"pullRequestUrl": f"{url}/discussions/{len(state.discussions)}"}
         else:
@@ -63,12 +65,19 @@ def _land(call: Call, repository: Repository, changes: Changes) -> Response:
     return JSONResponse(answer | pull)
 
 
+def _require_large_files(call: Call, repository: Repository, changes: Changes) -> None:
+    """Refuse large files that the caller only knows the names of, with the words for those that are not here."""
+    named = {blob.sha256: path for path, blob in changes.steps if blob is not None and blob.lfs}
+    for sha256 in named.keys() - claimed(call, repository, set(named)):
+        raise not_uploaded(named[sha256], sha256)
+
+
 def _onto(call: Call, repository: Repository, state: State, changes: Changes) -> Commit:
     """Add the commit to the branch or pull request it names, if that still is where the caller believes."""
     ref = repository.branch_or_pull(call.where["rev"], state)
     if changes.parent is not None and not (len(changes.parent) >= 7 and state.refs[ref].startswith(changes.parent)):
         raise has_moved()
-    pull = pull_of(state, ref)
+    pull = state.pull(ref)
     if pull is not None and pull.status == "merged":
         raise conflict("This pull request is merged already.")
     made = _made(call, repository, changes, state.refs[ref])

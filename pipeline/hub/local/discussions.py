@@ -26,11 +26,6 @@ def opened(state: State, author: str, title: str, description: str, base: str | 
     return made
 
 
-def pull_of(state: State, ref: str) -> Discussion | None:
-    """Return the pull request whose commits a ref holds."""
-    return next((found for found in state.discussions if found.base is not None and found.ref == ref), None)
-
-
 def create(call: Call) -> Response:
     """Open a discussion, or a draft of a pull request that starts at main."""
     wants_pull = bool(call.json().get("pullRequest"))

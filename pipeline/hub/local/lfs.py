@@ -10,48 +10,55 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from pipeline.hub.local.claims import claimant, claimed
 from pipeline.hub.local.refusals import RefusedError, bad_request
+from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.storage import is_sha256
-from pipeline.hub.local.web import Call, Hub
+from pipeline.hub.local.web import Call
 
 _MOST_BYTES = 500 << 30  # of one file; larger ones would need more parts than anybody sends
 _MEDIA = "application/vnd.git-lfs+json"
 
 
 def batch(call: Call) -> Response:
-    """Answer for each object with the address to send it to; one that is here already gets no action."""
-    call.writable()
+    """Answer for each object with the address to send it to; one that came already, and to the caller, gets no action.
+
+    Who may only discuss is answered too, for this call does not tell whether a pull request is meant.
+    """
+    repository = call.discussable()
     wanted = call.json()
     if wanted.get("operation") != "upload" or wanted.get("hash_algo", "sha256") != "sha256":
         raise bad_request("Only uploads by SHA-256 are possible here; downloads go through resolve.")
-    verify = f"{call.url.removesuffix('/batch')}/verify"
-    objects = [_instructions(call.hub, row, verify) for row in call.rows("objects")]
+    verifying = {"verify": {"href": f"{call.url.removesuffix('/batch')}/verify"}}
+    asked = [_object(row) for row in call.rows("objects")]
+    here = claimed(call, repository, {oid for oid, size in asked if call.hub.store.objects.has(oid, size)})
+    objects: list[dict[str, Any]] = []
+    for oid, size in asked:
+        actions = {} if oid in here else {"actions": _actions(call, repository, oid, size) | verifying}
+        objects.append({"oid": oid, "size": size, "authenticated": True, **actions})
     return JSONResponse({"transfer": "basic", "objects": objects, "hash_algo": "sha256"}, media_type=_MEDIA)
 
 
 def verify(call: Call) -> Response:
     """Say whether an object has arrived whole."""
-    call.writable()
+    repository = call.discussable()
     oid, size = _object(call.json())
-    if not call.hub.store.objects.has(oid, size):
+    if not (call.hub.store.objects.has(oid, size) and claimed(call, repository, {oid})):
         raise RefusedError(404, "ObjectNotFound", f"The object {oid} has not been uploaded.")
     return JSONResponse({}, media_type=_MEDIA)
 
 
-def _instructions(hub: Hub, row: Any, verify: str) -> dict[str, Any]:
-    oid, size = _object(row)
-    answer: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
-    if hub.store.objects.has(oid, size):
-        return answer
+def _actions(call: Call, repository: Repository, oid: str, size: int) -> dict[str, Any]:
+    """Return where to send an object, whole or in parts; the address says for which repository it arrives."""
+    hub = call.hub
+    place = ("uploads", oid, size, repository.kind, repository.repo_id, claimant(call.caller, repository))
     if size <= hub.limits.single_bytes:
-        upload: dict[str, Any] = {"href": hub.signed("uploads", oid, size)}
-    else:
-        session = secrets.token_hex(16)
-        count = -(-size // hub.limits.part_bytes)
-        parts = {str(number): hub.signed("uploads", oid, size, session, number) for number in range(1, count + 1)}
-        header = {"chunk_size": str(hub.limits.part_bytes), **parts}
-        upload = {"href": hub.signed("uploads", oid, size, session), "header": header}
-    return answer | {"actions": {"upload": upload, "verify": {"href": verify}}}
+        return {"upload": {"href": hub.signed(*place)}}
+    session = secrets.token_hex(16)
+    count = -(-size // hub.limits.part_bytes)
+    parts = {str(number): hub.signed(*place, session, number) for number in range(1, count + 1)}
+    header = {"chunk_size": str(hub.limits.part_bytes), **parts}
+    return {"upload": {"href": hub.signed(*place, session), "header": header}}
 
 
 def _object(row: Any) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from pipeline.hub.local.web import Call
 
 def preupload(call: Call) -> Response:
     """Answer for each file: how to upload it, whether to ignore it, and the id of what its path holds now."""
-    files = call.writable().tree_at(call.where["rev"]).files
+    files = call.committable().tree_at(call.where["rev"]).files
     objects = call.hub.store.objects
     attributes = read_text(files, ".gitattributes", objects)
     committed = read_text(files, ".gitignore", objects)

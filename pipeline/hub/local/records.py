@@ -100,6 +100,10 @@ class State(BaseModel):
     refs: dict[str, str] = {}
     discussions: list[Discussion] = []
 
+    def pull(self, ref: str) -> Discussion | None:
+        """Return the pull request whose commits a ref holds."""
+        return next((found for found in self.discussions if found.base is not None and found.ref == ref), None)
+
 
 def now() -> str:
     """Return the time in the only format that the client parses."""

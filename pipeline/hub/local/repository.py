@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pipeline.hub.local.git import commit_id, tree_ids
 from pipeline.hub.local.records import Blob, Commit, State, Tree, now
 from pipeline.hub.local.refusals import repo_not_found, revision_not_found
 
+COMMITS = "commits"  # to whom the large files of all commits are put down
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -100,6 +101,20 @@ class Repository:
         except FileNotFoundError:  # the repository was deleted or moved since its record was read
             raise repo_not_found() from None
 
+    def has_claim(self, by: str, sha256: str) -> bool:
+        """Say whether a large file was put down to somebody; ``claims.py`` says to whom."""
+        return self._claim(by, sha256).exists()
+
+    def claim(self, by: str, digests: Iterable[str]) -> None:
+        """Put large files down to somebody for good; a repository that went meanwhile does not come back for that."""
+        with locked(self._lock):
+            self.state()
+            for sha256 in digests:
+                write_atomically(self._claim(by, sha256), b"")
+
+    def _claim(self, by: str, sha256: str) -> Path:
+        return self._folder / "claims" / by / sha256
+
     def add_commit(
         self, files: dict[str, Blob], parents: Sequence[str], message: tuple[str, str], author: str
     ) -> Commit:
@@ -114,6 +129,9 @@ class Repository:
         folders = tree_ids({path: blob.oid for path, blob in files.items()})
         tree_path = self._folder / "trees" / f"{folders['']}.json"
         if not tree_path.exists():
+            for sha256 in {blob.sha256 for blob in files.values() if blob.lfs}:
+                if not self.has_claim(COMMITS, sha256):
+                    write_atomically(self._claim(COMMITS, sha256), b"")
             write_atomically(tree_path, canonical_json({"files": files, "folders": folders}))
         title, description = message
         oid = commit_id(folders[""], parents, title, description)

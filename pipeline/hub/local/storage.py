@@ -16,12 +16,14 @@ from starlette.responses import JSONResponse, Response
 from pipeline.hub.local.arriving import receive
 from pipeline.hub.local.download import StreamedFile
 from pipeline.hub.local.refusals import RefusedError, bad_request, entry_not_found
+from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.web import Hub, hub_of
 from pipeline.hub.local.xet.plain import send
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+_OBJECT = ("sha256", "size", "kind", "ns", "name", "by")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,17 +47,18 @@ async def get(request: Request) -> Response:
 
 async def put(request: Request) -> Response:
     """Take a whole object; it is kept only if it is the one announced."""
-    hub = _checked(request, "uploads", "sha256", "size")
+    hub = _checked(request, "uploads", *_OBJECT)
     sha256, size = request.path_params["sha256"], int(request.path_params["size"])
     with hub.store.objects.incoming() as arriving:
         await receive(request, arriving.write)
         await run_in_threadpool(arriving.keep, sha256, size)
+    await run_in_threadpool(_claim, hub, request)
     return Response(headers={"ETag": f'"{sha256}"'})
 
 
 async def put_part(request: Request) -> Response:
     """Take one part of an object; sending a part again replaces it."""
-    hub = _checked(request, "uploads", "sha256", "size", "session", "part")
+    hub = _checked(request, "uploads", *_OBJECT, "session", "part")
     path = hub.store.objects.part(request.path_params["session"], int(request.path_params["part"]))
     digest = hashlib.sha256()
 
@@ -71,17 +74,30 @@ async def put_part(request: Request) -> Response:
 
 async def complete(request: Request) -> Response:
     """Join the parts to the object they were announced as."""
-    hub = _checked(request, "uploads", "sha256", "size", "session")
+    hub = _checked(request, "uploads", *_OBJECT, "session")
     sha256, size = request.path_params["sha256"], int(request.path_params["size"])
     objects, session = hub.store.objects, request.path_params["session"]
-    if objects.has(sha256, size):  # the answer to an earlier completion was lost
+    repository, by = _addressee(hub, request)
+    if objects.has(sha256, size) and repository.has_claim(by, sha256):  # the answer to an earlier completion was lost
         return JSONResponse({})
     count = -(-size // hub.limits.part_bytes)
     missing = [number for number in range(1, count + 1) if not objects.part(session, number).is_file()]
     if missing:
         raise bad_request(f"Parts {missing} of {sha256} are missing.")
     await run_in_threadpool(objects.join, session, count, sha256, size)
+    await run_in_threadpool(_claim, hub, request)
     return JSONResponse({})
+
+
+def _claim(hub: Hub, request: Request) -> None:
+    """Remember for whom an object arrived; only this lets them commit it."""
+    repository, by = _addressee(hub, request)
+    repository.claim(by, [request.path_params["sha256"]])
+
+
+def _addressee(hub: Hub, request: Request) -> tuple[Repository, str]:
+    kind, ns, name, by = (request.path_params[part] for part in ("kind", "ns", "name", "by"))
+    return hub.store.find(kind, f"{ns}/{name}"), by
 
 
 def _checked(request: Request, verb: str, *names: str) -> Hub:

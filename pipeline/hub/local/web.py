@@ -146,6 +146,21 @@ class Call:
         require(self.caller, allowed, f"write to {repository.repo_id!r}")
         return repository
 
+    @property
+    def opens_pull(self) -> bool:
+        """Whether a commit is meant for a pull request of its own, which is opened with it."""
+        return self.query.get("create_pr") in {"1", "true"}
+
+    def committable(self) -> Repository:
+        """Return the repository of the address, if the caller may commit what they announce.
+
+        A pull request of the caller's own, new or open already, needs only the right to discuss.
+        """
+        pull = self.repository().state().pull(self.where["rev"])
+        if self.opens_pull or (pull is not None and pull.author == self.caller.name):
+            return self.discussable()
+        return self.writable()
+
     def discussable(self) -> Repository:
         """Return the repository of the address, if the caller may take part in its discussions."""
         repository = self.repository()

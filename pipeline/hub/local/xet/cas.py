@@ -52,16 +52,18 @@ async def put_xorb(request: Request) -> Response:
 
 
 async def put_shard(request: Request) -> Response:
-    """Take the files of a shard, each after its terms, names and bytes were checked."""
+    """Take the files of a shard for one repository, each after its terms, names and bytes were checked."""
     hub, shard = hub_of(request), bytearray()
-    right_of(hub, request, "write")
+    right = right_of(hub, request, "write")
     async for piece in request.stream():
         shard += piece
         _limit(len(shard), SHARD_BYTES)
 
     def register() -> None:
-        for sent in read_shard(shard):
+        files = list(read_shard(shard))
+        for sent in files:
             hub.store.objects.xet.register(sent)
+        hub.store.find(right.kind, right.repo_id).claim(str(right.by), {sent.sha256 for sent in files})
 
     await run_in_threadpool(register)
     return JSONResponse({"result": 1})
@@ -74,9 +76,12 @@ def find_chunk(request: Request) -> Response:
     file = depot.holding(_name(request))
     if file is None:
         raise entry_not_found("No file begins with this chunk.")
-    names = list(dict.fromkeys(term.xorb for term in file.terms))[:_ANSWERED_XORBS]
+    names = [name for name in dict.fromkeys(term.xorb for term in file.terms) if len(depot.xorb(name)) > 1]
+    if not names:  # a xorb of one chunk is called as its chunk, and the name would prove what the caller may not have
+        raise entry_not_found("No xorb with this chunk can be told.")
     expires = int(time.time()) + _KNOWLEDGE_SECONDS
-    shard = answering_shard(((hash_of(name), depot.xorb(name)) for name in names), hub.store.mask, expires)
+    xorbs = ((hash_of(name), depot.xorb(name)) for name in names[:_ANSWERED_XORBS])
+    shard = answering_shard(xorbs, hub.store.mask, expires)
     return Response(shard, media_type="application/octet-stream")
 
 

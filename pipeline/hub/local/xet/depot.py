@@ -83,21 +83,23 @@ class Depot:
     def register(self, sent: Sent) -> None:
         """Keep a file of a shard after everything that it claims was found true; its SHA-256 comes last.
 
+        What is known already has to be proven again, for its sender gets a right to it.
+
         Raises:
             RefusedError: 400 when a xorb is missing, a proof is wrong, or the bytes are not those of the two names.
         """
-        known = self.file(sent.name)
+        asked, known = self._proven_chunks(sent), self.file(sent.name)
         if known is None or known.sha256 != sent.sha256:
-            asked = self._check(sent)
+            self._require_content(sent)
             record = {"sha256": sent.sha256, "size": sent.size, "terms": sent.terms}
             write_atomically(self._place("files", sent.name), canonical_json(record))
             for chunk in asked:
                 self._point("chunks", chunk, sent.name)
         self._point("sha256", sent.sha256, sent.name)
 
-    def _check(self, sent: Sent) -> list[str]:
-        """Compare a file with its names, and return those of its chunks by which others may find it."""
-        tree, digest, asked = MerkleTree(), hashlib.sha256(), []
+    def _proven_chunks(self, sent: Sent) -> list[str]:
+        """Compare the chunks of a file with its name, and return those by which others may find it."""
+        tree, asked = MerkleTree(), []
         for term, proof in zip(sent.terms, sent.proofs, strict=True):
             for number, chunk in enumerate(self._proven(term, proof)):
                 tree.add(chunk.digest, chunk.size)
@@ -105,11 +107,14 @@ class Depot:
                     asked.append(name_of(chunk.digest))
         if file_name(tree) != sent.name:
             raise bad_request(f"The terms of the file {sent.name} are those of another file.")
+        return asked
+
+    def _require_content(self, sent: Sent) -> None:
+        digest = hashlib.sha256()
         for piece in contents(sent.terms, 0, sent.size, self.xorb):
             digest.update(piece)
         if digest.hexdigest() != sent.sha256:
             raise bad_request(f"The file {sent.name} has the SHA-256 {digest.hexdigest()}, not {sent.sha256}.")
-        return asked
 
     def _proven(self, term: Term, proof: bytes) -> list[Chunk]:
         """Return the chunks of a term if its sender knew them; a xorb's name alone must open nothing."""

@@ -19,14 +19,18 @@ _VERB = "xet-token"
 
 
 class Right(BaseModel):
-    """What a token allows: to read the files of one commit, or to write for one repository, until it expires."""
+    """What a token allows: to read the files of one commit, or to write for one repository, until it expires.
+
+    ``by`` is for whom the bytes arrive that come with a token to write, as ``claims.py`` has it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     operation: Literal["read", "write"]
     kind: str
     repo_id: str
-    commit: str | None
+    commit: str | None = None
+    by: str | None = None
     expires: int
 
 
