@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import hf_xet  # noqa: F401  once for all the forks
+import huggingface_hub.hf_api  # noqa: F401
 from huggingface_hub import constants
 
 from pipeline.errors import PublishError

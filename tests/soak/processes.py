@@ -22,8 +22,6 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-import hf_xet  # noqa: F401  once for all the forks
-import huggingface_hub.hf_api  # noqa: F401
 from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars
 
