@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -19,7 +18,7 @@ from pipeline.backends.available import require
 from pipeline.checkpoint.layout import Folder, Place, read_small
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of, disk_errors, human_size, manifest_of
+from pipeline.files import digest_of, manifest_of
 from pipeline.hub.client import Gate, Hub, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
@@ -32,6 +31,7 @@ from pipeline.stages.fetch import fetch
 from pipeline.stages.quantize import Origin, quantize
 from pipeline.stages.release import VERSION_TAG, Publication, Release, proofs_of, release
 from pipeline.stages.sign import sign
+from pipeline.stages.sourcing import Sourcing
 from pipeline.stages.trial import CardTrial
 from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
 from pipeline.store import Store
@@ -97,6 +97,11 @@ class Engine:
             return self.repository(source.repo, source.revision)
         path = self.loaded.resolve(source.path).resolve()
         return Folder(path, memory=self.home / "digests" / f"{digest_of(str(path))}.json")
+
+    @property
+    def sourcing(self) -> Sourcing:
+        """What decides how the source comes here."""
+        return Sourcing(self.place, self.planner.layout, self.store, self.home, self.listen, self.stream)
 
     @cached_property
     def planner(self) -> Planner:
@@ -209,7 +214,9 @@ class Engine:
         subject = runs[0].plan.target if len(runs) == 1 else f"{len(runs)} targets"
         seconds: dict[str, float] = {}
         with self.timed("fetch", subject, seconds):
-            origin = self.origin([run.plan for run in runs], stop_after)
+            plans, asked = [run.plan for run in runs], [run.asked() for run in runs]
+            quantized, judged = stop_after not in STAGES[:1], stop_after not in STAGES[:2]
+            origin = self.sourcing.origin(plans, asked, quantized=quantized, judged=judged)
         fresh = [run for run in runs if not self.store.look("checkpoint", run.plan.build_key)]
         if stop_after != "fetch" and len(fresh) > 1:
             # Where one target cannot be made, or the disk cannot hold all of them, each is made by itself below.
@@ -218,66 +225,6 @@ class Engine:
         for run in runs:
             run.seconds.update(seconds)
         return origin
-
-    def origin(self, plans: Sequence[TargetPlan], stop_after: str) -> Origin:
-        """Return where the source's bytes come from, with everything fetched that is not streamed.
-
-        Weights that every target quantizes are hashed while they are read, so that nothing else has to look at them
-        before; with `stream` they are never stored at all.
-
-        Raises:
-            SourceError: A file is not what its place says.
-            HubUnavailableError: The Hub does not answer.
-        """
-        place, files = self.place, plans[0].files
-        quantized = [{file for part in self.asked(plan).values() for file in part.slots} for plan in plans]
-        streamed = set.intersection(*quantized)
-        opens = None
-        if isinstance(place, Repository):
-            opens = place.open if stop_after != "fetch" and self.streams(plans) else None
-            streamed = streamed if opens else set()
-            if opens:
-                self.require_reference(plans, stop_after)
-        wanted = {name: file for name, file in files.items() if name not in streamed}
-        folder = fetch(place, wanted, self.store, self.listen)
-        return Origin(folder, files, self.planner.layout, place.where, opens)
-
-    def require_reference(self, plans: Sequence[TargetPlan], stop_after: str) -> None:
-        """Refuse to stream for hours what could not be judged in the end.
-
-        Raises:
-            CannotHereError: The source must be asked, and there is no room for all of it.
-        """
-        asks = any(reference_answers(plan, self.store) is None for plan in plans)
-        if not asks or STAGES.index(stop_after) < STAGES.index("validate"):
-            return
-        size, left = plans[0].source_bytes, self.free() - sum(plan.result_bytes for plan in plans)
-        if left < size:
-            raise CannotHereError(
-                f"The weights are streamed, but to judge the result the source itself must answer the prompts, and "
-                f"its {human_size(size)} do not fit beside the result: the disk has {human_size(self.free())} left.",
-                where=str(self.home),
-                remedy="End with --stop-after quantize; or put the answers of a machine that has room, its folder "
-                "store/reference, into this home.",
-            )
-
-    def free(self) -> int:
-        """Return the bytes that are left on the disk of the home."""
-        with disk_errors(self.home):
-            self.home.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self.home).free
-
-    def streams(self, plans: Sequence[TargetPlan]) -> bool:
-        """Return whether weights come from the Hub as they are read: as asked, or because the disk is too small."""
-        if self.stream:
-            return True
-        free = self.free()
-        results = sum(plan.result_bytes for plan in plans)
-        missing = plans[0].source_bytes + results > free
-        if missing and results < free:
-            self.listen(Event("note", "fetch", "", f"streams the source: the disk has {human_size(free)} left"))
-            return True
-        return False
 
     def asked(self, plan: TargetPlan) -> Mapping[str, Asked]:
         """Return what is known of each component that a target quantizes."""
