@@ -78,12 +78,14 @@ class Made:
 
 
 class Xet:
-    """One repository's storage, with tokens for both directions."""
+    """One repository's storage, with tokens for both directions, as the bearer of a token of the Hub or of none."""
 
-    def __init__(self, endpoint: str, repo: str = "alice/model") -> None:
+    def __init__(self, endpoint: str, repo: str = "alice/model", bearer: str = "") -> None:
         self.endpoint, self.repo = endpoint, repo
+        self.headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
 
     def token(self, operation: str, revision: str = "main", **headers: str) -> httpx2.Response:
+        headers = {**self.headers, **headers}
         return CLIENT.get(f"{self.endpoint}/api/models/{self.repo}/xet-{operation}-token/{revision}", headers=headers)
 
     def call(self, method: str, path: str, operation: str = "write", **options: Any) -> httpx2.Response:
@@ -106,7 +108,8 @@ class Xet:
     def commit(self, made: Made, path: str = "m.bin") -> httpx2.Response:
         header = '{"key": "header", "value": {"summary": "Add a file"}}'
         file = f'{{"key": "lfsFile", "value": {{"path": "{path}", "algo": "sha256", "oid": "{made.sha256}"}}}}'
-        return CLIENT.post(f"{self.endpoint}/api/models/{self.repo}/commit/main", content=f"{header}\n{file}")
+        url = f"{self.endpoint}/api/models/{self.repo}/commit/main"
+        return CLIENT.post(url, content=f"{header}\n{file}", headers=self.headers)
 
     def plan(self, name: str, wanted: str | None = None) -> httpx2.Response:
         headers = {"Range": wanted} if wanted else {}

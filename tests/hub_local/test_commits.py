@@ -64,6 +64,30 @@ def test_of_many_writers_at_once_on_one_parent_exactly_one_wins(api: HfApi, repo
     assert len(api.list_repo_commits(repo)) == 2
 
 
+def test_the_history_is_exactly_what_writers_were_told_each_on_the_parent_it_named(
+    api: HfApi, repo: str, push: Push
+) -> None:
+    """Eight writers make three commits each; who is refused looks at the head again."""
+    acknowledged: dict[str, str] = {}
+
+    def write(number: int) -> None:
+        for turn in range(3):
+            while True:
+                parent = str(api.model_info(repo).sha)
+                try:
+                    acknowledged[push({f"{number}-{turn}.txt": b"mine"}, parent_commit=parent).oid] = parent
+                    break
+                except HfHubHTTPError as error:
+                    assert error.response.status_code == 412
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    history = [commit.commit_id for commit in api.list_repo_commits(repo)]
+    assert len(acknowledged) == 24
+    assert acknowledged == dict(zip(history[:-1], history[1:], strict=True))
+    assert len(api.list_repo_files(repo)) == 25
+
+
 def test_writers_without_a_parent_are_put_in_a_row_and_none_is_lost(api: HfApi, repo: str, push: Push) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: push({f"{number}.txt": b"mine"}), range(8)))

@@ -246,6 +246,45 @@ def test_private_and_gated_files_come_to_who_may_read_them_alone(tmp_path: Path,
                 client(tmp_path / "bob", endpoint, code=get, HF_TOKEN="hf_bob")
 
 
+def test_who_may_only_discuss_sends_what_others_have_and_proposes_it(tmp_path: Path, root: Path) -> None:
+    content = os.urandom(MIB)
+    path = str(write(tmp_path, {"a.bin": content}) / "a.bin")
+    code = f"""
+operation = CommitOperationAdd("a.bin", {path!r})
+made = api.create_commit("alice/public", [operation], commit_message="Add it", create_pr=True)
+print(api.hf_hub_download("alice/public", "a.bin", revision=made.pr_revision))
+api.create_repo("bob/own", exist_ok=True)
+api.upload_folder(folder_path={str(tmp_path)!r}, allow_patterns="a.bin", repo_id="bob/own", commit_message="Add it")
+api.upload_folder(
+    folder_path={str(tmp_path)!r}, allow_patterns="a.bin", repo_id="alice/public", path_in_repo="b", create_pr=True
+)
+"""
+    tokens = {name: {"name": name, "role": "write"} for name in ("alice", "bob")}
+    with running(root, tokens=tokens) as endpoint:
+        alice = HfApi(endpoint=endpoint, token="alice")
+        alice.create_repo("alice/public")
+        alice.create_repo("alice/private", private=True)
+        upload = f"api.upload_file(path_or_fileobj={path!r}, path_in_repo='a.bin', repo_id='alice/private')"
+        client(tmp_path / "home of alice", endpoint, code=upload, HF_TOKEN="alice")
+        before = size_of(root / "objects")
+        found = client(tmp_path / "home of bob", endpoint, code=code, HF_TOKEN="bob")
+        assert read(Path(found.splitlines()[-1]).parent) == digests({"a.bin": content})
+        assert size_of(root / "objects") < before + 10_000, "the bytes are kept once, whoever sends them"
+        assert alice.list_repo_files("alice/public") == [".gitattributes"]
+
+
+def test_what_was_sent_and_not_committed_is_not_sent_again(xet: Client, tmp_path: Path, root: Path) -> None:
+    path = str(write(tmp_path, {"a.bin": os.urandom(MIB)}) / "a.bin")
+    start = f"operation = CommitOperationAdd('a.bin', {path!r})\napi.preupload_lfs_files('alice/model', [operation])"
+    commit = "\napi.create_commit('alice/model', [operation], commit_message='Add it')"
+    for number, without in enumerate(({}, {"HF_HUB_DISABLE_XET": "1"})):
+        xet(code=start, **without)
+        before = {file: file.stat().st_mtime_ns for file in (root / "objects").rglob("*") if file.stat().st_size > 9999}
+        xet(code=start + commit, **without)
+        after = {file: file.stat().st_mtime_ns for file in (root / "objects").rglob("*") if file.stat().st_size > 9999}
+        assert before == after, number
+
+
 def test_an_emptied_store_on_the_same_port_is_another_store(tmp_path: Path) -> None:
     path = write(tmp_path, {"a.bin": os.urandom(2 * MIB)}) / "a.bin"
     port = free_port()
