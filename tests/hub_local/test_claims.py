@@ -257,3 +257,23 @@ def test_tokens_of_xet_for_a_pull_request_are_for_who_may_discuss(hub: str) -> N
     assert CLIENT.post(url, content=made.shard(), headers=header(token["accessToken"])).status_code == 200
     assert named_only(hub, "hf_bob", "alice/gated", made.sha256, "?create_pr=1") == 200
     assert named_only(hub, "hf_bob", "bob/own", made.sha256) == 400, "it arrived for the other one"
+
+
+def test_strangers_cannot_fill_a_repository_with_talk_and_never_shut_out_its_writers(hub: str, who: As) -> None:
+    alice, bob = who("hf_alice"), who("hf_bob")
+    bob.create_discussion("alice/public", title="A question")
+    assert refusal(lambda: bob.comment_discussion("alice/public", 1, "x" * 65_537))[0] == 400
+    url, said = f"{hub}/api/models/alice/public/discussions/1/comment", {"comment": "x" * 65_536}
+    answers = [CLIENT.post(url, json=said, headers=header("hf_bob")).status_code for _ in range(150)]
+    assert (answers[0], answers[-1]) == (200, 413)
+    assert refusal(lambda: push(bob, "alice/public", b"x", "x.txt", create_pr=True))[0] == 413
+    assert refusal(lambda: bob.create_discussion("alice/public", title="Another question"))[0] == 413
+    push(alice, "alice/public", b"x", "x.txt", create_pr=True)
+    alice.merge_pull_request("alice/public", 2)
+
+
+def test_a_body_without_a_token_is_bounded(hub: str) -> None:
+    url = f"{hub}/api/validate-yaml"
+    assert CLIENT.post(url, json={"content": "# Card", "repoType": "model"}).status_code == 200
+    for headers, status in (({}, 413), (header("hf_wrong"), 401), (header("hf_bob"), 400)):
+        assert CLIENT.post(url, content=bytes(2 << 20), headers=headers).status_code == status

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline.hub.local.changes import Changes, not_uploaded
 from pipeline.hub.local.claims import claimed
-from pipeline.hub.local.discussions import opened
+from pipeline.hub.local.discussions import opened, require_room
 from pipeline.hub.local.objects import Objects
 from pipeline.hub.local.records import Commit, State
 from pipeline.hub.local.refusals import RefusedError, bad_request, conflict, has_moved, revision_not_found
@@ -55,6 +55,7 @@ def _land(call: Call, repository: Repository, changes: Changes) -> Response:
     """Make the commit under the repository's lock, and answer as the client reads it."""
     _require_large_files(call, repository, changes)
     with repository.changing() as state:
+        require_room(call, repository, state)
         url = call.hub.repo_url(repository)
         if call.opens_pull:
             made = _into_new_pull(call, repository, state, changes)

@@ -15,6 +15,9 @@ from pipeline.hub.local.refusals import RefusedError, bad_request, conflict
 from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.web import Call
 
+_COMMENT_CHARACTERS = 64 << 10
+_TALK_BYTES = 8 << 20  # of all discussions of a repository together, which every call reads
+
 
 def opened(state: State, author: str, title: str, description: str, base: str | None) -> Discussion:
     """Add an open discussion, or with a base a pull request into it, whose ref is for the caller to set."""
@@ -29,7 +32,9 @@ def opened(state: State, author: str, title: str, description: str, base: str | 
 def create(call: Call) -> Response:
     """Open a discussion, or a draft of a pull request that starts at main."""
     wants_pull = bool(call.json().get("pullRequest"))
-    with call.discussable().changing() as state:
+    repository = call.discussable()
+    with repository.changing() as state:
+        require_room(call, repository, state)
         base = MAIN if wants_pull else None
         made = opened(state, call.caller.name, call.text("title"), call.text("description", ""), base)
         if wants_pull:
@@ -138,9 +143,18 @@ def merge(call: Call) -> Response:
 
 def _told(call: Call, name: str, tell: Callable[[Discussion], Event]) -> Response:
     """Change one discussion and answer with the event that tells of it."""
-    with call.discussable().changing() as state:
+    repository = call.discussable()
+    with repository.changing() as state:
+        require_room(call, repository, state)
         event = tell(numbered(state, call.where["num"]))
     return JSONResponse({name: _event(event)})
+
+
+def require_room(call: Call, repository: Repository, state: State) -> None:
+    """Refuse more talk of who may only discuss where there is much; those who may write are never shut out by it."""
+    writes = call.caller.may_write(repository.kind, repository.repo_id)
+    if not writes and len(state.model_dump_json()) > _TALK_BYTES:
+        raise RefusedError(413, "PayloadTooLarge", "The discussions of this repository are full.")
 
 
 def _require_author(call: Call, found: Discussion) -> None:
@@ -164,6 +178,8 @@ def _checked_title(title: str) -> str:
 
 
 def _comment(text: str) -> dict[str, Any]:
+    if len(text) > _COMMENT_CHARACTERS:
+        raise bad_request(f"A comment has at most {_COMMENT_CHARACTERS} characters.")
     return {
         "edited": False,
         "hidden": False,

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, unquote
 
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from pipeline.errors import PublishError
-from pipeline.hub.local.access import Caller, require
+from pipeline.hub.local.access import Anonymous, Caller, require
 from pipeline.hub.local.bodies import parsed
 from pipeline.hub.local.door import Door
 from pipeline.hub.local.names import url_prefix
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _BODY_BYTES = 16 << 20  # far above any call that is not itself a file or a commit
+_STRANGERS_BYTES = 1 << 20  # of a body that comes without a token: a card to validate, or a list of paths
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 _FORM_FIELDS = 100_000
 _MESSAGE_CHARACTERS = 500
@@ -195,7 +196,7 @@ def hub_of(request: Request) -> Hub:
     return cast("Hub", request.app.state.hub)
 
 
-def call_of(request: Request, body: bytes = b"", *, by_password: bool = False) -> Call:
+def call_of(request: Request, *, by_password: bool = False) -> Call:
     """Read everything but the body of a request; where browsers ask, a token may come as a password."""
     hub = hub_of(request)
     return Call(
@@ -205,22 +206,22 @@ def call_of(request: Request, body: bytes = b"", *, by_password: bool = False) -
         query=request.query_params,
         headers=request.headers,
         url=f"{hub.endpoint}{request.scope['path']}",
-        body=body,
     )
 
 
 def answering(
     work: Callable[[Call], Response], *, by_password: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make an endpoint of a plain function: the body is read first, the work done on a thread."""
+    """Make an endpoint of a plain function: who calls is checked, the body read, the work done on a thread."""
 
     async def answer(request: Request) -> Response:
-        body = bytearray()
+        call, body = await run_in_threadpool(call_of, request, by_password=by_password), bytearray()
+        most = _STRANGERS_BYTES if isinstance(call.caller, Anonymous) else _BODY_BYTES
         async for piece in request.stream():
             body += piece
-            if len(body) > _BODY_BYTES:
+            if len(body) > most:
                 raise RefusedError(413, "PayloadTooLarge", "The body of this call is too large.")
-        return await run_in_threadpool(lambda: work(call_of(request, bytes(body), by_password=by_password)))
+        return await run_in_threadpool(work, replace(call, body=bytes(body)))
 
     return answer
 
