@@ -61,7 +61,7 @@ class Hub:
         name: str | None = None,
     ) -> None:
         self.patience = patience
-        self._listen = listen
+        self.listen = listen
         self._name = name
         self._given = endpoint
         self._token = token
@@ -73,7 +73,7 @@ class Hub:
 
         from pipeline.hub.transport import new_client, trust
 
-        set_client_factory(partial(new_client, self.patience, self._listen))
+        set_client_factory(partial(new_client, self.patience, self.listen))
         made = HfApi(endpoint=self._given, token=self._token, library_name="quantpress")
         trust(made.endpoint)
         return made

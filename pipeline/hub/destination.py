@@ -109,7 +109,7 @@ class Destination:
 
     @cached_property
     def _uploader(self) -> Uploader:
-        return Uploader(self._api, self.repo, self.hub.patience)
+        return Uploader(self._api, self.repo, self.hub.patience, self.hub.listen)
 
     def refs(self) -> Refs | None:
         """Return where everything points; None where there is no such repository."""

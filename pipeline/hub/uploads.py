@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from pipeline.events import Event, Listener
 from pipeline.files import FileEntry
 from pipeline.hub import xet
 from pipeline.hub.patience import Patience
@@ -49,10 +50,12 @@ class Uploader:
         api: The client.
         repo: The repository.
         patience: How long is waited.
+        listen: Hears when Xet fails.
     """
 
-    def __init__(self, api: HfApi, repo: str, patience: Patience) -> None:
+    def __init__(self, api: HfApi, repo: str, patience: Patience, listen: Listener) -> None:
         self._api = api
+        self._listen = listen
         self._repo = repo
         self._patience = patience
         self._url = f"{api.endpoint}/api/models/{repo}"
@@ -147,18 +150,25 @@ class Uploader:
         return {str(row["oid"]): row for row in said["objects"] if row.get("actions")}
 
     def _send_one(self, change: Change, name: str, revision: str, action: dict[str, Any], heard: Heard) -> None:
-        """Send one large file: by Xet where the Hub has it, else to the address that it gave."""
+        """Send one large file: by Xet where the Hub has it and takes it, else to the address that it gave."""
         file, path = change.files[name], change.folder / name
-        place = xet.storage(self._api, self._repo, revision, "write") if xet.available() else None
-        if place is None:
-            self._send_by_lfs(path, file, action)
-            heard(name, file.size, file.size, file.size)
-            return
 
         def heard_of(read: int, sent: int) -> None:
             heard(name, read, sent, file.size)
 
-        heard_of(file.size, xet.upload(place, path, file.sha256, self._patience, heard_of).sent)
+        place = xet.storage(self._api, self._repo, revision, "write") if xet.available() else None
+        if place is not None:
+            try:
+                heard_of(file.size, xet.upload(place, path, file.sha256, self._patience, heard_of).sent)
+            except (ConnectionError, RuntimeError) as error:
+                # Its storage may be out of reach, or lack chunks that this machine remembers to have sent there: one
+                # that was put back from a copy, from which hf_xet 1.8.0 knows no way back.
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                self._listen(Event("note", "upload", name, f"{name} goes by LFS, for Xet did not take it: {reason}"))
+            else:
+                return
+        self._send_by_lfs(path, file, action)
+        heard_of(file.size, file.size)
 
     def _send_by_lfs(self, path: Path, file: FileEntry, action: dict[str, Any]) -> None:
         """Send one large file over plain HTTP, whole or in parts as the Hub says."""

@@ -94,6 +94,7 @@ def _listening(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((_HOST, port))
+        listening.listen()  # two that were bound at once may not both listen
     except OSError as error:
         listening.close()
         remedy = "Choose another one, or 0 for any that is free."
