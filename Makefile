@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: venv lint test soak demo bench schema digits changed releases clean
+.PHONY: venv lint test test-without-xet soak demo bench schema digits changed releases clean
 
 venv: $(READY)
 
@@ -25,6 +25,10 @@ lint: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+# The tests that move large files, once more over plain HTTP.
+test-without-xet: $(READY)
+	HF_HUB_DISABLE_XET=1 $(BIN)/pytest tests/hub_client tests/hub_local tests/faults tests/verify
 
 # What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs.
 # An hour or more; each line of JSON that says what is wrong also says how to replay it.
