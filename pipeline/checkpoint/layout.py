@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.checkpoint.digests import digests
 from pipeline.checkpoint.safetensors import Slot, parse_header
 from pipeline.checkpoint.shards import WEIGHTS_NAME, read_index
+from pipeline.checkpoint.strict import parse, require_shallow
 from pipeline.checkpoint.variants import INDEX_FILE, index_files, plain_name, variants_among, weights_file
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, files_under, safe_relative
@@ -359,8 +359,9 @@ def read_json(place: Place, name: str) -> dict[str, Any]:
         SourceError: It is missing or no JSON object.
     """
     try:
-        value = json.loads(read_small(place, name))
-    except (ValueError, RecursionError) as error:
+        value = parse(read_small(place, name))
+        require_shallow(value)
+    except ValueError as error:
         raise SourceError(f"{name} is no JSON ({error}).", where=place.where, remedy=UNFIT) from error
     if not isinstance(value, dict):
         raise SourceError(f"{name} is no JSON object.", where=place.where, remedy=UNFIT)

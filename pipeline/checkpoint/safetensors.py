@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.checkpoint.linears import TensorHeader
+from pipeline.checkpoint.strict import parse
 from pipeline.errors import SourceError
 from pipeline.files import PIECE
 
@@ -23,6 +24,9 @@ DTYPE_SIZES: Final = {
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 HEADER_LIMIT: Final = 100_000_000  # bytes; what the safetensors library itself accepts
+LARGEST: Final = 1 << 63  # what no length or offset reaches; the product of numbers without bounds never ends
+MOST_AXES: Final = 64  # as numpy has it
+MOST_TOLD: Final = 400  # characters of a claim in a message
 LINE: Final = 64  # bytes of a cache line, and the widest vector
 
 Specs = dict[str, tuple[str, tuple[int, ...] | None]]
@@ -88,8 +92,8 @@ def parse_header(read: ReadRange, size: int, where: str) -> dict[str, Slot]:
     text = first[8 : 8 + length]
     text += read(len(first), 8 + length - len(first)) if len(text) < length else b""
     try:
-        entries = json.loads(text, object_pairs_hook=without_duplicates)
-    except (ValueError, RecursionError) as error:
+        entries = parse(text, twice=False)
+    except ValueError as error:
         raise refusal(where, f"the header is no JSON object ({error})") from error
     if len(text) != length or not isinstance(entries, dict):
         raise refusal(where, "the header is cut off or no JSON object")
@@ -98,25 +102,18 @@ def parse_header(read: ReadRange, size: int, where: str) -> dict[str, Slot]:
     return without_holes(slots, 8 + length, size, where)
 
 
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a JSON object that says something twice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands there twice")
-    return found
-
-
 def read_slot(name: str, entry: Any, start: int, where: str) -> Slot:
     """Check one entry of a header and place it in the file."""
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         numbers = [*shape, begin, end]
-        honest = all(type(number) is int and number >= 0 for number in numbers)
+        honest = len(shape) <= MOST_AXES and all(type(number) is int and 0 <= number < LARGEST for number in numbers)
         honest = honest and end - begin == size_of(dtype, shape)
     except (KeyError, TypeError, ValueError) as error:
         raise refusal(where, f"the entry of tensor {name!r} is incomplete or of an unknown dtype") from error
     if not honest:
-        raise refusal(where, f"tensor {name!r} claims dtype {dtype}, shape {list(shape)} and bytes {begin} to {end}")
+        claim = f"dtype {dtype}, shape {list(shape)[: MOST_AXES + 1]} and bytes {begin} to {end}"
+        raise refusal(where, f"tensor {name!r} claims {claim[:MOST_TOLD]}")
     return Slot(dtype, shape, start + begin, start + end)
 
 

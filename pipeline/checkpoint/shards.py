@@ -5,13 +5,13 @@ Follows the libraries' naming and size rules: whoever loads the result finds wha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.checkpoint.linears import Answer, Conversion
 from pipeline.checkpoint.safetensors import Slot, Specs, size_of
+from pipeline.checkpoint.strict import parse, require_shallow
 from pipeline.errors import SourceError
 from pipeline.files import pretty_json
 
@@ -113,9 +113,10 @@ def read_index(content: bytes, where: str) -> dict[str, str]:
         SourceError: The index is no such mapping.
     """
     try:
-        weight_map = json.loads(content)["weight_map"]
+        weight_map = (said := parse(content))["weight_map"]
+        require_shallow(said)
         honest = all(isinstance(file, str) for file in weight_map.values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError("This index of shards is not readable.", where=where, remedy=WHOLE) from error
     if not honest:
         raise SourceError("This index names something that is no file.", where=where, remedy=WHOLE)
