@@ -76,6 +76,8 @@ def read_recipe(text: bytes, name: str, vocabulary: Vocabulary) -> Recipe:
         root = None if page.problems else parse(page)
         if root is not None:
             recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
+        elif not page.problems:
+            _report_no_mapping(page, root)
     if page.problems or not isinstance(recipe, Recipe):
         raise InvalidRecipe(page.problems)
     return recipe

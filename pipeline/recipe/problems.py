@@ -42,8 +42,9 @@ class Problem:
 
     @property
     def message(self) -> str:
-        """The text with the suggestion."""
-        return f"{self.text}; did you mean '{self.suggestion}'?" if self.suggestion else self.text
+        """The text with the suggestion, in one line; what cannot be printed of the recipe's words is spelled out."""
+        told = f"{self.text}; did you mean '{self.suggestion}'?" if self.suggestion else self.text
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in told)
 
     def __str__(self) -> str:
         """Return the problem as people read it: place, message, then the line with carets under the mistake."""

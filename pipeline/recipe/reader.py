@@ -263,7 +263,7 @@ def _said_of(details: ErrorDetails) -> str:
     if details["type"] not in _PLAINLY:
         return details["msg"][:1].lower() + details["msg"][1:]
     bounds = {name: _brief(value) for name, value in context.items()}
-    return _PLAINLY[details["type"]].format(found=_brief(details["input"]), name=[*details["loc"], ""][-2], **bounds)
+    return _PLAINLY[details["type"]].format(found=_brief(details["input"]), name=["", *details["loc"]][-1], **bounds)
 
 
 def _brief(value: Any) -> str:

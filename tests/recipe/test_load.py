@@ -23,6 +23,7 @@ from pipeline.recipe import (
     load,
     problems,
     read_prompts,
+    read_recipe,
 )
 
 HERE = Path(__file__).parent
@@ -190,3 +191,23 @@ def test_reading_a_recipe_imports_no_torch() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=HERE.parents[1]
     )
     assert run.stdout == "[]\n"
+
+
+def test_an_empty_recipe_of_a_release_is_told_as_empty(vocabulary: Vocabulary) -> None:
+    with pytest.raises(InvalidRecipe, match="the recipe is empty"):
+        read_recipe(b"# nothing\n", "publish/recipe.yaml", vocabulary)
+
+
+def test_a_list_with_two_kinds_of_faults_has_both_told(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(TEXT.replace("seeds: [0, 1]", "seeds: [-1, x]"), encoding="utf-8")
+    said = " ".join(problem.message for problem in problems(recipe, vocabulary))
+    assert "-1 is out of range" in said
+    assert "found the text 'x'" in said
+
+
+def test_a_word_of_two_lines_is_told_in_one(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(TEXT.replace('"{source}-{target}"', '"{source}\\n{taget}"'), encoding="utf-8")
+    (said,) = [problem.message for problem in problems(recipe, vocabulary) if "taget" in problem.message]
+    assert said.endswith("did you mean '{source}\\n{target}'?")
