@@ -146,8 +146,10 @@ class Underway:
                 raise
             except (HubUnavailableError, RemoteChangedError, SourceError) as error:
                 refused = refused + 1 if is_refusal(error) else 0
-                if refused == REFUSALS:
+                if refused == REFUSALS and isinstance(error, HubUnavailableError):
                     raise
+                if refused == REFUSALS:
+                    raise contradiction(error) from error
                 pause = tries.pause(error, asked_by(error))
                 again = f"{error.what} Looking again in {pause:.1f} s."
                 self.listen(Event("note", "release", self.publication.subject, again))
@@ -166,11 +168,12 @@ class Underway:
         if refs is None:
             self.place.create(private=self.publication.private)
             return "created the repository"
+        published = self.serves(refs.head)
         if self.head is None:
-            self.head = refs.head
             if self.publication.gated is not None:
                 self.place.gate(self.publication.gated)
-        if self.serves(refs.head):
+            self.head = refs.head  # it is a commit, for its tree was read
+        if published:
             return self.conclude(refs)
         if refs.head != self.head:
             raise self.overtaken(refs.head)
@@ -286,3 +289,8 @@ def next_tag(refs: Refs) -> str:
 def without_effect(did: str, repo: str) -> HubUnavailableError:
     """Return the error for a Hub that answered that something is done and shows nothing of it."""
     return HubUnavailableError(f"The Hub answered well and shows nothing of it ({did}).", where=repo, remedy=LATER)
+
+
+def contradiction(error: PublishError) -> HubUnavailableError:
+    """Return the error for a Hub that denies what it has shown, which is no fault of a source."""
+    return HubUnavailableError(f"The Hub contradicts itself: {error.what}", where=error.where, remedy=LATER)
