@@ -110,7 +110,7 @@ class Hub:
 
         with hub_errors(f"{repo}@{revision[:12]}", as_source=as_source):
             entries = self.api.list_repo_tree(repo, recursive=True, revision=revision)
-            return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+            return {as_read(entry).path: entry for entry in entries if isinstance(entry, RepoFile)}
 
     def state(self, repo: str) -> RemoteState:
         """Return what a repository looks like now.
@@ -192,6 +192,21 @@ class Hub:
                 return self.api.model_info(repo, revision=revision).sha
             except (RepositoryNotFoundError, RevisionNotFoundError):
                 return None
+
+
+def as_read(entry: RepoFile) -> RepoFile:
+    """Return a listed file whose fields are what they are read as; the client takes them as they come.
+
+    Raises:
+        TypeError: A field is of another type.
+        ValueError: The size is below zero, or the name no text.
+    """
+    texts = (entry.path, entry.blob_id, entry.lfs.sha256 if entry.lfs else "", entry.xet_hash or "")
+    if type(entry.size) is not int or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a file is listed with something else than its name, size and digests")
+    if entry.size < 0 or not entry.path.encode():
+        raise ValueError("a file is listed without a name, or with a size below zero")
+    return entry
 
 
 def remote_file(entry: RepoFile) -> ListedFile:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pipeline.errors import HubUnavailableError
 from pipeline.files import ListedFile
 from pipeline.hub import xet
 from pipeline.hub.client import Hub, remote_file
-from pipeline.hub.failures import hub_errors
+from pipeline.hub.failures import LATER, hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -58,7 +59,9 @@ class Served:
             SourceError: The Hub lists it and does not have it, or sends another one.
             HubUnavailableError: The Hub does not answer.
         """
-        file = self.listing[name]
+        file = self.listing.get(name)
+        if file is None:
+            raise HubUnavailableError(f"The Hub no longer lists {name}.", where=self.where, remedy=LATER)
         with hub_errors(f"{self.where}/{name}", as_source=self.as_source):
             if storage := self._storage(file):
                 yield from xet.pieces(storage, str(file.xet_hash), begin, file.size, self.hub.patience)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+import zlib
 from typing import Any, Final
 
 import httpx2
@@ -21,6 +22,8 @@ API: Final = re.compile(r"/api/|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
 NOTICED_SECONDS: Final = 2.0
 ANSWER_BYTES: Final = 64 << 20  # far above any answer of the API; files come from elsewhere
+GZIP: Final = 16 + zlib.MAX_WBITS
+FRAMING: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 BUSY: Final = b"another conflicting operation is in progress"  # the client asks again at once and for ever
 
 _origins: set[Any] = set()  # those that may see a token
@@ -81,7 +84,9 @@ class PatientTransport(httpx2.BaseTransport):
         guard(request)
         path = request.url.path
         if not API.search(path):
-            return self._wire.handle_request(request)
+            answer = self._wire.handle_request(request)
+            return self._whole(answer) if answer.status_code >= 400 else answer  # the bytes of a file are the asker's
+        request.headers["Accept-Encoding"] = "gzip"
         if request.method == "POST" and UNREPEATABLE.search(path):
             return self._whole(self._wire.handle_request(request))
         tries = Tries(self._patience, f"{request.method} {path}", "no whole answer")
@@ -120,8 +125,35 @@ class PatientTransport(httpx2.BaseTransport):
                     raise httpx2.ReadTimeout("the answer does not end")
         finally:
             answer.close()
-        stream = httpx2.ByteStream(bytes(body))
-        return httpx2.Response(answer.status_code, headers=answer.headers, stream=stream, extensions=answer.extensions)
+        content = unpacked(bytes(body), encoding_of(answer))
+        headers = [(name, said) for name, said in answer.headers.raw if name.lower() not in FRAMING]
+        stream = httpx2.ByteStream(content)
+        return httpx2.Response(answer.status_code, headers=headers, stream=stream, extensions=answer.extensions)
+
+
+def encoding_of(answer: httpx2.Response) -> str:
+    """Return how the bytes of an answer are packed."""
+    return answer.headers.get("Content-Encoding", "").strip().lower() or "identity"
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """Return an answer's content, of which never more is unpacked than an answer may have.
+
+    Raises:
+        RemoteProtocolError: It is packed otherwise than by gzip, is broken, or unpacks to more.
+    """
+    if encoding == "identity" or not body:
+        return body
+    if encoding != "gzip":
+        raise httpx2.RemoteProtocolError(f"the answer is encoded as {encoding[:40]}")
+    opened = zlib.decompressobj(wbits=GZIP)
+    try:
+        content = opened.decompress(body, ANSWER_BYTES)
+    except zlib.error as error:
+        raise httpx2.RemoteProtocolError(f"the answer cannot be unpacked ({error})") from error
+    if not opened.eof:
+        raise httpx2.RemoteProtocolError("the answer does not end")
+    return content
 
 
 def guard(request: httpx2.Request) -> None:

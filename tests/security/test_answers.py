@@ -1,0 +1,110 @@
+"""Answers that would fill the memory or the disk, keep a run waiting, or list what no listing has, are refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import HubUnavailableError
+from pipeline.files import human_size
+from pipeline.hub.client import Hub
+from pipeline.hub.transport import ANSWER_BYTES, unpacked
+from tests.matrix.release import IMPATIENT, REPO
+from tests.soak.answers import Reading, world
+from tests.soak.between import Answer, Between
+from tests.soak.spoiling import resize
+
+HUGE = gzip.compress(bytes(ANSWER_BYTES + 1), 1)
+SOON = 30.0  # seconds on a busy machine
+FILE = {"type": "file", "oid": "0" * 40, "size": 1, "path": "config.json"}
+
+
+class Source:
+    """A source on a Hub that somebody stands before."""
+
+    def __init__(self, folder: Path, here: Between, direct: Hub) -> None:
+        self.commit = Reading(folder, direct).commit
+        self.here = here
+        self.hub = Hub(here.endpoint, token="alice", patience=IMPATIENT)
+
+    def spoil(self, part: str, **said: str | bytes) -> None:
+        """Have answers to questions with this in their path say something else."""
+
+        def spoil(_: str, path: str, answer: Answer) -> None:
+            if part in path:
+                answer.status = str(said.get("status", answer.status))
+                resize(answer, bytes(said.get("body", answer.body)))  # type: ignore[arg-type]
+                for name in said.keys() - {"status", "body"}:
+                    answer.set(name.replace("_", "-"), str(said[name]))
+
+        self.here.spoil = spoil
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    with world(tmp_path) as (here, direct):
+        yield Source(tmp_path, here, direct)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br"])
+def test_an_answer_that_unpacks_to_more_than_an_answer_has_is_refused(source: Source, encoding: str) -> None:
+    source.spoil("/tree/", Content_Encoding=encoding, body=HUGE if encoding == "gzip" else gzip.compress(HUGE))
+    with pytest.raises(HubUnavailableError, match=r"does not end|encoded as"):
+        source.hub.tree(REPO, source.commit)
+
+
+def test_an_answer_that_is_packed_as_asked_is_read(source: Source) -> None:
+    listed = source.hub.tree(REPO, source.commit)
+    source.here.spoil = lambda _, path, answer: packed(answer) if "/tree/" in path else None
+    assert source.hub.tree(REPO, source.commit) == listed
+    assert unpacked(gzip.compress(b"{}"), "gzip") == b"{}"
+
+
+def packed(answer: Answer) -> None:
+    answer.set("Content-Encoding", "gzip")
+    resize(answer, gzip.compress(answer.body))
+
+
+def test_a_packed_file_is_refused_before_a_byte_of_it_is_unpacked(source: Source, tmp_path: Path) -> None:
+    place = source.hub.source(REPO, source.commit)
+    source.spoil("/resolve/", Content_Encoding="gzip", body=HUGE)
+    with pytest.raises(HubUnavailableError):
+        place.download("LICENSE", tmp_path / "to", lambda _: None)
+    written = sum(path.stat().st_size for path in (tmp_path / "to").rglob("*") if path.is_file())
+    assert written < 1000, human_size(written)
+
+
+def test_a_file_that_is_to_be_waited_for_for_years_ends_the_run_at_once(source: Source, tmp_path: Path) -> None:
+    place = source.hub.source(REPO, source.commit)
+    source.spoil("/resolve/", status="429 Too Many Requests", Retry_After="1000000000")
+    began = time.monotonic()
+    with pytest.raises(HubUnavailableError):
+        place.download("LICENSE", tmp_path / "to", lambda _: None)
+    assert time.monotonic() - began < SOON
+
+
+def test_a_refusal_that_never_ends_is_not_read_to_its_end(source: Source, tmp_path: Path) -> None:
+    place = source.hub.source(REPO, source.commit)
+    source.spoil("/resolve/", status="403 Forbidden", Content_Encoding="gzip, gzip", body=gzip.compress(HUGE))
+    with pytest.raises(HubUnavailableError, match="encoded as gzip, gzip"):
+        place.download("LICENSE", tmp_path / "to", lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"path": 1.5}, {"path": ""}, {"path": "\ud800"}, {"size": -1}, {"size": True}, {"size": "1"}, {"oid": None},
+     {"lfs": {"oid": 7, "size": 1, "pointerSize": 1}}, {"xetHash": ["x"]}],
+    ids=str,
+)  # fmt: skip
+def test_a_file_that_is_listed_with_something_else_than_its_properties_is_no_listing(
+    source: Source, changes: dict[str, Any]
+) -> None:
+    source.spoil("/tree/", body=json.dumps([{**FILE, **changes}]).encode())
+    with pytest.raises(HubUnavailableError, match="does not answer as it should"):
+        source.hub.tree(REPO, source.commit)
