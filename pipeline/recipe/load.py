@@ -73,11 +73,10 @@ def read_recipe(text: bytes, name: str, vocabulary: Vocabulary) -> Recipe:
     page = _decode(Path(name), text)
     recipe = FAILED
     with suppress(EnoughError):
-        root = None if page.problems else parse(page)
-        if root is not None:
+        root = FAILED if page.problems else _root(page)
+        if isinstance(root, Mapping):
             recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
-        elif not page.problems:
-            _report_no_mapping(page, root)
+            Check(page, root, Path(), vocabulary).names()  # the only check whose findings the types know too
     if page.problems or not isinstance(recipe, Recipe):
         raise InvalidRecipe(page.problems)
     return recipe
@@ -114,14 +113,22 @@ def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
 
 
 def _read(page: Page, folder: Path, vocabulary: Vocabulary) -> Any:
-    root = parse(page)
-    if not isinstance(root, Mapping) or not root.entries:
-        if not page.problems:
-            _report_no_mapping(page, root)
+    root = _root(page)
+    if not isinstance(root, Mapping):
         return FAILED
     recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
     Check(page, root, folder, vocabulary).run()
     return recipe
+
+
+def _root(page: Page) -> Any:
+    """Return the page's mapping; anything else is reported."""
+    root = parse(page)
+    if isinstance(root, Mapping) and root.entries:
+        return root
+    if not page.problems:
+        _report_no_mapping(page, root)
+    return FAILED
 
 
 def _report_no_mapping(page: Page, root: Node | None) -> None:

@@ -193,9 +193,16 @@ def test_reading_a_recipe_imports_no_torch() -> None:
     assert run.stdout == "[]\n"
 
 
-def test_an_empty_recipe_of_a_release_is_told_as_empty(vocabulary: Vocabulary) -> None:
-    with pytest.raises(InvalidRecipe, match="the recipe is empty"):
-        read_recipe(b"# nothing\n", "publish/recipe.yaml", vocabulary)
+@pytest.mark.parametrize("text", [b"# nothing\n", b"{}\n", b"~\n", b"''", b""], ids=str)
+def test_a_recipe_of_a_release_that_says_nothing_is_told_so(text: bytes, vocabulary: Vocabulary) -> None:
+    with pytest.raises(InvalidRecipe, match=r"the recipe is empty|a recipe is a mapping"):
+        read_recipe(text, "publish/recipe.yaml", vocabulary)
+
+
+def test_names_that_clash_are_told_of_a_release_too(vocabulary: Vocabulary) -> None:
+    text = TEXT.replace('"{source}-{target}"', "flux").encode()
+    with pytest.raises(InvalidRecipe, match="flux"):
+        read_recipe(text, "publish/recipe.yaml", vocabulary)
 
 
 def test_a_list_with_two_kinds_of_faults_has_both_told(tmp_path: Path, vocabulary: Vocabulary) -> None:
