@@ -24,6 +24,7 @@ from pipeline.backends import SCHEMES
 from pipeline.engine import Engine
 from pipeline.errors import PublishError
 from pipeline.events import Listener, silent
+from pipeline.hub import xet
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
@@ -31,6 +32,7 @@ from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
 
 XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
+needs_xet = pytest.mark.skipif(not xet.available(), reason="Xet is turned off")
 REPO = "acme/tiny"
 TOKENS = {
     "alice": {"name": "alice", "role": "write", "orgs": ["acme"]},

@@ -57,7 +57,7 @@ class Repository:
         file = self.hub.file(self.repo, self.revision, name, size=size, patience=patience, client=new_client(patience))
         return ReadAhead(file, size, begin, **options)
 
-    def download(self, name: str, folder: Path, heard: Callable[[int], None]) -> None:
+    def download(self, name: str, folder: Path, heard: Callable[[int], None] = lambda _: None) -> None:
         """Put one file under a folder, proven against the Hub's digest; a whole one that is there is kept.
 
         Args:

@@ -175,16 +175,6 @@ def guard(request: httpx2.Request) -> None:
         )
 
 
-def require_safe_storage(answer: httpx2.Response) -> None:
-    """Refuse an answer that sends downloads to a storage which is none of the web; ``hf_xet`` would go there.
-
-    Raises:
-        SourceError: It does; ``local://`` names a folder of this machine.
-    """
-    if address := answer.headers.get("X-Xet-Cas-Url"):
-        require_safe(address, str(answer.url))
-
-
 def is_busy(answer: httpx2.Response) -> bool:
     """Return whether an answer asks to come back later."""
     return answer.status_code in RETRIED or (answer.status_code == 409 and BUSY in answer.read())
@@ -195,7 +185,7 @@ def new_client(patience: Patience = PATIENT, listen: Listener = silent) -> httpx
     from huggingface_hub.utils._http import hf_request_event_hook
 
     return httpx2.Client(
-        event_hooks={"request": [hf_request_event_hook], "response": [require_safe_storage]},
+        event_hooks={"request": [hf_request_event_hook]},
         follow_redirects=True,
         timeout=httpx2.Timeout(patience.answer, connect=patience.connect),
         transport=PatientTransport(patience, listen),

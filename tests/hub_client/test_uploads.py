@@ -12,15 +12,14 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from pipeline.events import Event
-from pipeline.hub import xet
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Build, Destination
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.patience import Patience
+from tests.desk import needs_xet
 
 IMPATIENT = Patience(connect=1, silence=2, answer=2, progress=3, pause=0.02, longest_pause=0.2)
-needs_xet = pytest.mark.skipif(not xet.available(), reason="Xet is turned off")
 
 
 class Sender:

@@ -12,6 +12,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.utils._http import default_client_factory
 
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
@@ -26,7 +27,8 @@ Push = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def plain_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep what the client of this process downloads to the test."""
+    """Make the client of this process the unmodified one, and keep what it downloads to the test."""
+    huggingface_hub.set_client_factory(default_client_factory)  # ours is what Hub.api of other tests leaves behind
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
 

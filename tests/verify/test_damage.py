@@ -14,9 +14,9 @@ from huggingface_hub import constants
 
 from pipeline.documents import Documents
 from pipeline.errors import VerificationError
-from pipeline.hub import xet
 from pipeline.signing import Expected
 from pipeline.verification import Wanted
+from tests.desk import needs_xet
 from tests.verify.conftest import VOCABULARY, Consumer
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -33,7 +33,7 @@ def test_a_flipped_bit_is_found_in_every_file(consumer: Consumer, monkeypatch: p
     assert consumer.verify()[1] is None
 
 
-@pytest.mark.skipif(not xet.available(), reason="Xet is turned off")
+@needs_xet
 def test_a_flipped_bit_is_found_in_every_chunk(consumer: Consumer) -> None:
     chunks = sum(1 for seen in consumer.faults.seen if "/xorbs/" in seen.path)
     assert consumer.verify()[1] is None
