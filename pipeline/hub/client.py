@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Literal
@@ -16,12 +17,13 @@ from pipeline.published import PLAN
 if TYPE_CHECKING:
     from httpx2 import Client
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.hf_api import GitRefInfo, RepoFile
 
     from pipeline.hub.ranges import RemoteFile
     from pipeline.hub.source import Repository
 
 Gate = Literal["auto", "manual"]
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 OWN_FILES: Final = frozenset({".gitattributes"})  # made by the Hub itself in every repository
 
 
@@ -126,12 +128,13 @@ class Hub:
                 refs = self.api.list_repo_refs(repo)
             except RepositoryNotFoundError:
                 return RemoteState()
-            head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), None)
+            head = pointing(refs.branches).get("refs/heads/main")
+            tags = {name.removeprefix("refs/tags/"): commit for name, commit in pointing(refs.tags).items()}
             try:
                 plan = self.read(repo, head, PLAN, 0, 64 << 20) if head else None
             except EntryNotFoundError:
                 plan = None
-        return RemoteState(head, plan, {tag.name: tag.target_commit for tag in refs.tags})
+        return RemoteState(head, plan, tags)
 
     def read(self, repo: str, revision: str, name: str, offset: int, length: int) -> bytes:
         """Read a range of a file; fewer bytes at its end."""
@@ -192,6 +195,19 @@ class Hub:
                 return self.api.model_info(repo, revision=revision).sha
             except (RepositoryNotFoundError, RevisionNotFoundError):
                 return None
+
+
+def pointing(refs: Iterable[GitRefInfo]) -> dict[str, str]:
+    """Return where references point, by their whole name.
+
+    Raises:
+        TypeError: A name or a commit is no text; the client takes them as they come.
+        ValueError: One points to something that is no commit.
+    """
+    found = {ref.ref: ref.target_commit for ref in refs}
+    if strange := [name for name, commit in found.items() if not (COMMIT.fullmatch(commit) and name.encode())]:
+        raise ValueError(f"the reference {strange[0]!r} points to no commit")
+    return found
 
 
 def as_read(entry: RepoFile) -> RepoFile:

@@ -6,6 +6,7 @@ to find out by looking; each of them says what it expects to find, so that one t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import RemoteChangedError
 from pipeline.files import FileEntry, ListedFile, Manifest, files_under, git_blob_sha1, sha256_file
-from pipeline.hub.client import OWN_FILES, Gate, Hub
+from pipeline.hub.client import OWN_FILES, Gate, Hub, pointing
 from pipeline.hub.failures import hub_errors
 from pipeline.hub.uploads import Change, Heard, Uploader
 from pipeline.published import MANIFEST, YANKED
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import Discussion, HfApi
 
+PULL = re.compile(r"refs/pr/([0-9]{1,9})")
 NOT_OURS = OWN_FILES | {YANKED}  # what a release neither writes nor removes
 
 
@@ -120,14 +122,13 @@ class Destination:
                 refs = self._api.list_repo_refs(self.repo, include_pull_requests=True)
             except RepositoryNotFoundError:
                 return None
-        heads = {branch.name: branch.target_commit for branch in refs.branches}
-        if "main" not in heads:
+            heads, tags, pulls = (pointing(each) for each in (refs.branches, refs.tags, refs.pull_requests or []))
+        if "refs/heads/main" not in heads:
             raise RemoteChangedError("The repository has no branch main.", where=self.repo, remedy="Create it again.")
-        pulls = {ref.ref.removeprefix("refs/pr/"): ref.target_commit for ref in refs.pull_requests or []}
         return Refs(
-            heads["main"],
-            {tag.name: tag.target_commit for tag in refs.tags},
-            {int(number): commit for number, commit in pulls.items() if number.isdecimal()},
+            heads["refs/heads/main"],
+            {name.removeprefix("refs/tags/"): commit for name, commit in tags.items()},
+            {int(found[1]): commit for name, commit in pulls.items() if (found := PULL.fullmatch(name))},
         )
 
     def tree(self, revision: str) -> dict[str, ListedFile]:
@@ -149,7 +150,7 @@ class Destination:
         """Return the open pull requests of a title, the oldest first."""
         with hub_errors(self.repo):
             talks = self._api.get_repo_discussions(self.repo, discussion_type="pull_request", discussion_status="open")
-            return sorted(talk.num for talk in talks if talk.title == title)
+            return sorted(numbered(talk) for talk in talks if talk.title == title)
 
     def stage(self, build: Build, parent: str, title: str, heard: Heard) -> Staged:
         """Commit a build as the whole content of a new pull request on ``parent``.
@@ -189,9 +190,8 @@ class Destination:
         """Return who made a commit, when, and what they called it."""
         with hub_errors(self.repo):
             newest = self._api.list_repo_commits(self.repo, revision=commit)[0]
-        return (
-            f"{newest.title!r} by {', '.join(newest.authors) or 'somebody'} on {newest.created_at:%Y-%m-%d %H:%M} UTC"
-        )
+            authors = ", ".join(newest.authors) or "somebody"
+            return f"{newest.title!r} by {authors} on {newest.created_at:%Y-%m-%d %H:%M} UTC"
 
     def close(self, number: int, why: str) -> None:
         """Close a pull request that will not be merged."""
@@ -202,3 +202,14 @@ class Destination:
         """Tag a commit; a tag that is there stays where it is."""
         with hub_errors(self.repo):
             self._api.create_tag(self.repo, tag=tag, revision=commit, exist_ok=True)
+
+
+def numbered(talk: Discussion) -> int:
+    """Return the number of a pull request.
+
+    Raises:
+        TypeError: It has none; the client takes whatever stands there.
+    """
+    if type(talk.num) is not int:
+        raise TypeError(f"the number of a pull request is {talk.num!r}")
+    return talk.num

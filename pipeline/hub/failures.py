@@ -9,6 +9,7 @@ from typing import Final
 from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, RemoteChangedError, SourceError
 
 ANOTHER_READER: Final = "Use a token that may read it (HF_TOKEN, or hf auth login)."
+UNREADABLE: Final = (LookupError, TypeError, AttributeError, ArithmeticError)  # of an answer of another shape
 LATER: Final = "Run the same command later: it continues where it stopped."
 
 
@@ -51,7 +52,7 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
         raise refused(error, where, as_source=as_source) from error
     except RuntimeError as error:  # the client puts whatever ends an upload into one
         raise (error.__cause__ if isinstance(error.__cause__, PublishError) else silent_hub(where, error)) from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, LookupError, TypeError, AttributeError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, *UNREADABLE, ValueError) as error:
         # The client lets these through: a broken transfer, and answers that are not shaped as it reads them.
         if isinstance(error, OSError) and error.filename is not None:
             raise  # a file of this machine
@@ -85,6 +86,6 @@ def refused(error: Exception, where: str, *, as_source: bool) -> Exception:
 def silent_hub(where: str, error: Exception) -> HubUnavailableError:
     """Return the error for a Hub that does not answer as it should."""
     reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-    if isinstance(error, LookupError | TypeError | AttributeError):
+    if isinstance(error, UNREADABLE):
         reason = f"its answer cannot be read: {type(error).__name__}: {reason}"
     return HubUnavailableError(f"The Hub does not answer as it should ({reason}).", where=where, remedy=LATER)

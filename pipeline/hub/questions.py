@@ -61,8 +61,9 @@ def bearer(hub: Hub) -> Bearer | None:
             said = hub.api.whoami()
         except LocalTokenNotFoundError:
             return None
-    token = said.get("auth", {}).get("accessToken", {})
-    return Bearer(str(said.get("name", "?")), str(token.get("role", "?")), scopes_of(token.get("fineGrained") or {}))
+        token = said.get("auth", {}).get("accessToken", {})
+        scopes = scopes_of(token.get("fineGrained") or {})
+        return Bearer(str(said.get("name", "?")), str(token.get("role", "?")), scopes)
 
 
 def scopes_of(fine: dict[str, Any]) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ import pytest
 from pipeline.errors import HubUnavailableError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
+from pipeline.hub.destination import Destination
+from pipeline.hub.questions import bearer
 from pipeline.hub.transport import ANSWER_BYTES, unpacked
 from tests.matrix.release import IMPATIENT, REPO
 from tests.soak.answers import Reading, world
@@ -108,3 +110,41 @@ def test_a_file_that_is_listed_with_something_else_than_its_properties_is_no_lis
     source.spoil("/tree/", body=json.dumps([{**FILE, **changes}]).encode())
     with pytest.raises(HubUnavailableError, match="does not answer as it should"):
         source.hub.tree(REPO, source.commit)
+
+
+@pytest.mark.parametrize(
+    "refs",
+    [
+        [{"ref": None}],
+        [{"targetCommit": "refs/heads/main"}],
+        [{"targetCommit": 7}],
+        [{"targetCommit": "0" * 39}],
+        {},
+        [1],
+    ],
+    ids=str,
+)
+def test_references_that_point_to_no_commit_are_no_answer(source: Source, refs: Any) -> None:
+    whole = {"name": "main", "ref": "refs/heads/main", "targetCommit": "0" * 40}
+    branches = [{**whole, **ref} if isinstance(ref, dict) else ref for ref in refs] if isinstance(refs, list) else refs
+    for kind in ("branches", "tags", "pullRequests"):
+        said = {"branches": [whole], "tags": [], "converts": [], "pullRequests": [], kind: branches or {"a": 1}}
+        source.spoil("/refs", body=json.dumps(said).encode())
+        with pytest.raises(HubUnavailableError, match="does not answer as it should"):
+            Destination(source.hub, REPO).refs()
+
+
+@pytest.mark.parametrize("number", ["1", None, 1.5, True])
+def test_a_pull_request_without_a_number_is_no_answer(source: Source, number: Any) -> None:
+    talk = {"num": number, "title": "a", "author": {"name": "b"}, "createdAt": "2026-11-23T00:07:29.693Z"}
+    talk |= {"status": "open", "isPullRequest": True, "repo": {"name": REPO, "type": "model"}}
+    source.spoil("/discussions", body=json.dumps({"discussions": [talk], "count": 1, "start": 0}).encode())
+    with pytest.raises(HubUnavailableError, match="its answer cannot be read"):
+        Destination(source.hub, REPO).open_pulls("a")
+
+
+@pytest.mark.parametrize("said", [{"auth": None}, {"auth": {"accessToken": 1}}, {"name": "a", "auth": []}, []], ids=str)
+def test_a_token_of_which_nothing_is_told_is_no_answer(source: Source, said: Any) -> None:
+    source.spoil("/whoami-v2", body=json.dumps(said).encode())
+    with pytest.raises(HubUnavailableError, match="its answer cannot be read"):
+        bearer(source.hub)
