@@ -228,21 +228,22 @@ def spoiled_header(content: bytes, rng: Random) -> bytes:
 
 def spoiled_entry(header: dict[str, Any], rng: Random) -> dict[str, Any]:
     """Change one tensor's entry in a way that a reader of such headers could fall for."""
+    if rng.random() < 0.2:  # a tensor without values, whose shape says nothing of its place
+        shape = rng.choice(([0, 64], [64, 0], [0, 2**62], [2**62, 0], [0], [0] * 40, [2**62, 2**62, 0]))
+        return {"none.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}, **header}
     header = copy.deepcopy(header)
     name = rng.choice(sorted(header))
     entry = header[name] if isinstance(header[name], dict) else {}
+    shape = entry.get("shape") if isinstance(entry.get("shape"), list) else []
     ways: tuple[dict[str, Any], ...] = (
         {"shape": rng.choice(HARD_SHAPES)},
         {"data_offsets": rng.choice(HARD_OFFSETS)},
         {"dtype": rng.choice(("F64", "I8", "BOOL", "F8_E4M3", "F4", "f32", "", None, ["F32"], {}))},
         {"shape": [0, 64], "data_offsets": [0, 0]},
-        {"shape": list(reversed(entry.get("shape") or []))},
-        {"shape": [prod(part for part in entry.get("shape") or [] if isinstance(part, int))]},
+        {"shape": shape[::-1]},
+        {"shape": [prod(part for part in shape if isinstance(part, int))]},
     )
     entry.update(rng.choice(ways))
-    if rng.random() < 0.2:  # a tensor without values, which may lie anywhere
-        shape = rng.choice(([0, 64], [64, 0], [0, 2**62], [2**62, 0], [0], [0] * 40, [2**62, 2**62, 0]))
-        return {"none.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}, **header}
     other = rng.choice(
         (name, name, *PATHS, "\ud800", "\x1b[2J", "x" * 5000, "out.weight", "__metadata__", ".", "weight")
     )
