@@ -18,6 +18,7 @@ from pipeline.files import manifest_of, pretty_json
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
+from pipeline.hub.transport import certificates
 from pipeline.stages.fetch import download
 from pipeline.stages.release import Publication, release
 from tests.matrix.release import ALLOWED, IMPATIENT, REPO, TOKENS, build, look
@@ -30,8 +31,9 @@ MEMORY = 700 << 20  # bytes that a client of a Hub may take beside what it had
 
 
 def prepare() -> None:
-    """Pack, once for all children."""
+    """Pack, and read certificates, once for all children."""
     bombs()
+    certificates()
 
 
 def meet(number: int, rng: Random, folder: Path, guard: Guard) -> str:
