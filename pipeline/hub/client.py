@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
 from pipeline.hub.failures import hub_errors, no_right
-from pipeline.hub.patience import PATIENT, SOON, Patience
+from pipeline.hub.patience import PATIENT, Patience
 from pipeline.published import PLAN
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ class Hub:
         name: str,
         *,
         size: int | None = None,
-        patience: Patience = SOON,
         client: Client | None = None,
     ) -> RemoteFile:
         """Return a file whose ranges can be fetched; the arguments are those of `RemoteFile`."""
@@ -161,7 +160,7 @@ class Hub:
 
         url = hf_hub_url(repo, name, revision=revision, endpoint=self.endpoint)
         where = f"{repo}@{revision[:12]}/{name}"
-        return RemoteFile(url, where, headers, size=size, patience=patience, client=client)
+        return RemoteFile(url, where, headers, size=size, patience=self.patience, client=client)
 
     def require_writer(self, repo: str) -> None:
         """Make sure that the token may write before hours are spent.

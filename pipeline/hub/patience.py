@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -18,13 +19,14 @@ RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses of a
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds that a transfer may take for what it does.
+    """Seconds that a transfer may take for what it does, and the least it has to bring.
 
     Attributes:
         connect: Until a connection stands.
         silence: Between two pieces of an answer, and from the question to the first.
         answer: From a call of the API to the end of its answer.
-        progress: Without a single new byte, over all tries, before the transfer is given up.
+        progress: Without a new byte, over all tries, before the transfer is given up.
+        slowest: Bytes a second; what a transfer is behind that is time without a byte.
         pause: Before the first try again; doubled for each one after it.
         longest_pause: At most, unless the Hub asks for more.
     """
@@ -33,6 +35,7 @@ class Patience:
     silence: float = 30.0
     answer: float = 300.0  # a commit of thousands of files takes the Hub minutes
     progress: float = 600.0  # the Hub counts its rate limits over five minutes
+    slowest: float = 1000.0  # else a byte now and then would hold a transfer up for ever
     pause: float = 0.5
     longest_pause: float = 30.0
 
@@ -42,7 +45,7 @@ SOON: Final = Patience(progress=60.0)  # for the small reads of a plan, before w
 
 
 class Tries:
-    """The tries at one range: they start anew with each byte that comes.
+    """The tries at one range: they start anew with each byte that comes, and the time with as many as are due.
 
     Args:
         patience: How long is waited.
@@ -55,12 +58,25 @@ class Tries:
         self._where = where
         self._lacked = lacked
         self._failed = 0
-        self._last = time.monotonic()
+        self._last = self._came = time.monotonic()
 
-    def progressed(self) -> None:
-        """Note that a byte came."""
+    def progressed(self, count: float = math.inf) -> None:
+        """Note that something came: whatever was waited for, or a number of bytes.
+
+        Raises:
+            HubUnavailableError: The bytes have been too few for as long as is waited.
+        """
         self._failed = 0
-        self._last = time.monotonic()
+        self._came = time.monotonic()
+        self._last = min(self._came, self._last + count / self._patience.slowest)
+        if self._came - self._last > self._patience.progress:
+            raise self._too_slow()
+
+    def resumed(self) -> None:
+        """Leave out the time since the last bytes came; it was their reader's."""
+        now = time.monotonic()
+        self._last += now - self._came
+        self._came = now
 
     def pause(self, error: Exception, asked: float) -> float:
         """Return the seconds until the next try, drawn so that threads and machines do not come back together.
@@ -82,10 +98,16 @@ class Tries:
     def _given_up(self, error: Exception) -> HubUnavailableError:
         if isinstance(error, HubUnavailableError):
             return error
+        if self._came > self._last:
+            return self._too_slow()
         waited = time.monotonic() - self._last
         reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
         tries = f"{self._failed} {'try' if self._failed == 1 else 'tries'}"
         what = f"The Hub sent {self._lacked} in {tries} over {waited:.0f} s ({reason})."
+        return HubUnavailableError(what, where=self._where, remedy=LATER)
+
+    def _too_slow(self) -> HubUnavailableError:
+        what = f"For too long the Hub has sent fewer than {self._patience.slowest:.0f} bytes a second of it."
         return HubUnavailableError(what, where=self._where, remedy=LATER)
 
 

@@ -92,7 +92,7 @@ class RemoteFile:
         Raises:
             RangeIgnoredError: It does, and may not.
             SourceError: The file is not the one that the Hub lists, or changed since it was first asked for.
-            HubUnavailableError: No byte came for as long as is waited.
+            HubUnavailableError: No byte came for as long as is waited, or too few.
             HfHubHTTPError: The Hub refuses to show it.
             ValueError: The file was closed meanwhile.
         """
@@ -100,9 +100,10 @@ class RemoteFile:
         while begin < (end if self.size is None else min(end, self.size)):
             try:
                 for piece in self._answer(begin, end, whole=whole):
+                    tries.progressed(len(piece))
                     yield piece
+                    tries.resumed()
                     begin += len(piece)
-                    tries.progressed()
             except (httpx2.TransportError, BadAnswerError) as error:
                 if not self.closed:
                     self._wires.cut.wait(tries.pause(error, getattr(error, "asked", 0.0)))

@@ -66,7 +66,7 @@ class Served:
             if storage := self._storage(file):
                 yield from xet.pieces(storage, str(file.xet_hash), begin, file.size, self.hub.patience)
             else:
-                remote = self.hub.file(self.repo, self.commit, name, size=file.size, patience=self.hub.patience)
+                remote = self.hub.file(self.repo, self.commit, name, size=file.size)
                 yield from remote.pieces(begin, file.size, whole=True)
 
     def _storage(self, file: RepoFile) -> xet.Storage | None:

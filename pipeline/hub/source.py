@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import SourceError
 from pipeline.files import PIECE, ListedFile, disk_errors
 from pipeline.hub.failures import hub_errors
-from pipeline.hub.patience import PATIENT, Patience
 from pipeline.hub.served import Served
 from pipeline.hub.transport import new_client
 
@@ -42,19 +41,18 @@ class Repository:
                 self._read[name] = self.hub.file(self.repo, self.revision, name, size=self.files[name].size)
             return b"".join(self._read[name].pieces(offset, offset + length, whole=True))
 
-    def open(self, name: str, begin: int = 0, *, patience: Patience = PATIENT, **options: int) -> ReadAhead:
+    def open(self, name: str, begin: int = 0, **options: int) -> ReadAhead:
         """Open a file to be read forwards, several ranges at a time, without storing it.
 
         Args:
             name: The file.
             begin: Where the reader will begin.
-            patience: How long the Hub is waited for.
             **options: Those of `ReadAhead`.
         """
         from pipeline.hub.ahead import ReadAhead
 
-        size = self.files[name].size
-        file = self.hub.file(self.repo, self.revision, name, size=size, patience=patience, client=new_client(patience))
+        size, client = self.files[name].size, new_client(self.hub.patience)
+        file = self.hub.file(self.repo, self.revision, name, size=size, client=client)
         return ReadAhead(file, size, begin, **options)
 
     def download(self, name: str, folder: Path, heard: Callable[[int], None] = lambda _: None) -> None:

@@ -52,9 +52,9 @@ def opened(repository: Repository) -> Iterator[Opener]:
     """Open the file; it is closed when the test is over."""
     files = []
 
-    def opener(begin: int = 0, **options: Any) -> ReadAhead:
-        options = {"patience": HASTY, "range_bytes": RANGE, **options}
-        files.append(repository.open(NAME, begin, **options))
+    def opener(begin: int = 0, patience: Patience = HASTY, **options: Any) -> ReadAhead:
+        repository.hub.patience = patience
+        files.append(repository.open(NAME, begin, **{"range_bytes": RANGE, **options}))
         return files[-1]
 
     yield opener

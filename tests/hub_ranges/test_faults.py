@@ -46,7 +46,8 @@ def test_a_fault_that_passes_is_not_seen_by_the_reader(faulty: Faulty, opened: O
 @pytest.mark.parametrize("fault", [cut(SOME), status(503)], ids=["reset in the body", "503"])
 def test_a_small_read_is_as_robust(faulty: Faulty, repository: Repository, fault: Fault) -> None:
     faulty.faults["hub", 0] = fault
-    file = repository.hub.file("acme/tiny", "c" * 40, NAME, size=len(faulty.content), patience=HASTY)
+    repository.hub.patience = HASTY
+    file = repository.hub.file("acme/tiny", "c" * 40, NAME, size=len(faulty.content))
     assert b"".join(file.pieces(50_000, 60_000, whole=True)) == faulty.content[50_000:60_000]
 
 
@@ -62,6 +63,36 @@ def test_a_link_that_always_breaks_still_arrives(faulty: Faulty, opened: Opener)
     faulty.always["hub"] = cut(3_000)
     assert read_all(opened()) == faulty.content
     assert faulty.sent == len(faulty.content)
+
+
+def trickle(talk: Talk) -> None:
+    """Promise the range and send a byte of it now and then."""
+    talk.partial(b"")
+    for at in range(*talk.span):
+        talk.body(talk.faulty.content[at : at + 1])
+        if talk.faulty.over.wait(0.02):
+            return
+
+
+@pytest.mark.parametrize("fault", [trickle, cut(1)], ids=["one answer", "an answer each"])
+def test_a_byte_now_and_then_is_not_waited_for_for_ever(faulty: Faulty, opened: Opener, fault: Fault) -> None:
+    faulty.always["hub"] = fault
+    began = time.monotonic()
+    with pytest.raises(HubUnavailableError, match="For too long the Hub has sent fewer than 1000 bytes a second"):
+        read_all(opened(patience=replace(HASTY, progress=0.5)))
+    assert time.monotonic() - began < 5
+    assert 0 < faulty.sent < len(faulty.content)
+
+
+def test_time_that_the_reader_takes_is_not_the_hubs(faulty: Faulty, repository: Repository) -> None:
+    faulty.always["hub"] = cut(100_000)
+    repository.hub.patience = replace(HASTY, progress=0.3, slowest=1e9)
+    file = repository.hub.file("acme/tiny", "c" * 40, NAME, size=len(faulty.content))
+    content = b""
+    for piece in file.pieces(0, len(faulty.content), whole=True):
+        content += piece
+        time.sleep(0.1)
+    assert content == faulty.content
 
 
 def test_a_shorter_range_than_asked_is_taken_and_the_rest_asked_for(faulty: Faulty, opened: Opener) -> None:

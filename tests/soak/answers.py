@@ -127,7 +127,7 @@ class Reading:
         layout = read_source(place)
         for component in layout.components.values():
             for name, slots in read_slots(place, component).items():
-                opened = place.open(name, patience=IMPATIENT)
+                opened = place.open(name)
                 content = bytearray(place.files[name].size if slots else 0)
                 opened.read(0, memoryview(content))
                 opened.close()
