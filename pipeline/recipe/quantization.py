@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.fields import FieldInfo
 
-from pipeline.recipe.nodes import Mapping, Node, text_at
+from pipeline.recipe.nodes import Mapping, Node, Scalar, text_at
 from pipeline.recipe.problems import listed, nearest, unknown
 from pipeline.recipe.reader import FAILED, Hook, Reader
 from pipeline.recipe.schema import Quantization
@@ -72,13 +72,19 @@ def _option_of_others(vocabulary: Vocabulary, scheme: str, options: dict[str, Fi
     return f"'{key}' is an option of {listed(others, 'and')}; {scheme} {has}"
 
 
+def _written(node: Node, word: str) -> Scalar | None:
+    """Return the text that stands under a word, be it empty; what is no text has been reported as such."""
+    found = _meant(node, word)
+    return found if isinstance(found, Scalar) and not found.is_null else None
+
+
 def _report_words(vocabulary: Vocabulary, reader: Reader, node: Mapping) -> None:
     """Report a backend that is unknown, or a scheme that this backend does not have."""
-    backend, scheme = _meant(node, "backend"), _meant(node, "scheme")
+    backend, scheme = _written(node, "backend"), _written(node, "scheme")
     schemes = vocabulary.schemes.get(text_at(backend))
-    if schemes is None and backend and text_at(backend):
+    if schemes is None and backend is not None:
         reader.page.report(backend.place, *unknown("backend", text_at(backend), vocabulary.schemes))
-    if scheme is None or not text_at(scheme):
+    if scheme is None:
         return
     owners = vocabulary.backends_with(text_at(scheme))
     if schemes is not None and owners:
