@@ -31,7 +31,7 @@ test-without-xet: $(READY)
 	HF_HUB_DISABLE_XET=1 $(BIN)/pytest tests/hub_client tests/hub_local tests/faults tests/verify
 
 # What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs.
-# An hour or more; each line of JSON that says what is wrong also says how to replay it.
+# Two hours or more; each line of JSON that says what is wrong also says how to replay it.
 soak: $(READY)
 	$(BIN)/python -m tests.matrix.matrix --all
 	$(BIN)/python -m tests.matrix.matrix --always
