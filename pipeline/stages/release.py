@@ -115,6 +115,7 @@ class Underway:
         head: Where ``main`` was when it began.
         staged: The pull request that it opened or found.
         tag: The tag that it made or is about to make.
+        proven: The commits that were read back and used; they do not change.
     """
 
     publication: Publication
@@ -126,6 +127,7 @@ class Underway:
     head: str | None = None
     staged: Staged | None = None
     tag: str | None = None
+    proven: set[str] = field(default_factory=set)
     done: Release | None = field(default=None, init=False)
 
     def finish(self) -> Release:
@@ -228,12 +230,15 @@ class Underway:
         Raises:
             VerificationError: It is not what was built, or does not load.
         """
+        if commit in self.proven:
+            return
         target, where = self.publication.subject, f"{self.place.repo}@{commit[:12]}"
         read_back(self.place, commit, self.build, self.proofs, self.listen, target)
         self.listen(Event("note", "release", target, f"every byte of {where} is the one that was built"))
         if USED not in self.proofs:
             self.listen(Event("note", "release", target, self.trial(commit, self.publication.folder)))
             self.proofs.add(USED)
+        self.proven.add(commit)
 
     def promote(self) -> str:
         """Make what is staged, once it is proven, the commit after the ``main`` that this release began with."""

@@ -5,9 +5,15 @@ A sample of the matrix; ``make soak`` runs all of it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.matrix.release import FAULTS
+from pipeline.events import Event
+from pipeline.hub.client import Hub
+from pipeline.hub.local import running
+from pipeline.stages.release import Publication, release
+from tests.matrix.release import FAULTS, REPO, TOKENS, build
 from tests.soak.sampled import sample
 
 MATRIX = "tests.matrix.matrix"
@@ -32,3 +38,15 @@ def test_the_sample_meets_every_fault_and_every_request_of_a_release(cells: list
 
 def test_a_release_survives_a_fault_that_stays() -> None:
     assert len(sample(MATRIX, "--always", "--sample", 30, "--seed", 4)) == 30
+
+
+def test_a_release_tells_each_of_its_steps_once(tmp_path: Path) -> None:
+    told: list[Event] = []
+    with running(tmp_path / "hub", tokens=TOKENS) as endpoint:
+        publication = Publication("one", "d" * 64, REPO, build(tmp_path / "build"))
+        done = release(
+            publication, Hub(endpoint, token="alice"), tmp_path / "aside", lambda *_: "it loads", told.append
+        )
+    notes = [event.text for event in told if event.kind == "note"]
+    assert sorted(set(notes)) == sorted(notes)
+    assert [done.commit[:12] in note for note in notes if note.startswith("every byte of ")] == [False, True]
