@@ -4,10 +4,11 @@ from pipeline.recipe.editor import json_schema
 from pipeline.recipe.load import Loaded, load, problems, read_quantization, read_recipe
 from pipeline.recipe.problems import InvalidRecipe, Problem
 from pipeline.recipe.prompts import Prompt, read_prompts
-from pipeline.recipe.schema import FolderSource, HubSource, Quantization, Recipe
+from pipeline.recipe.schema import DatasetPrompts, FolderSource, HubSource, Quantization, Recipe
 from pipeline.recipe.vocabulary import SchemeRules, Vocabulary
 
 __all__ = [
+    "DatasetPrompts",
     "FolderSource",
     "HubSource",
     "InvalidRecipe",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe import names, prompts
-from pipeline.recipe.nodes import Mapping, Node, Page, Scalar, find, place_of, text_at
+from pipeline.recipe.nodes import Mapping, Node, Page, Scalar, Sequence, find, place_of, text_at
 from pipeline.recipe.problems import listed, nearest, unknown
 from pipeline.recipe.quantization import words_at
 from pipeline.recipe.schema import Destination
@@ -37,6 +37,8 @@ class Check:
         self.template()
         self.names()
         self.components()
+        self.loras()
+        self.compiled()
         self.prompts()
 
     def template(self) -> None:
@@ -72,6 +74,22 @@ class Check:
                 else:
                     self.refusal(key.text, node, libraries.get(key.text) or library_of(key.text))
 
+    def loras(self) -> None:
+        """Report LoRAs of this disk that are not there."""
+        nodes = find(self.root, "loras")
+        for lora in nodes.items if isinstance(nodes, Sequence) else ():
+            path, file = text_at(lora, "path"), text_at(lora, "file")
+            fit = _fits(names.path, path) and (not file or _fits(names.weights, file))
+            if fit and not (self.folder / path / file).exists():
+                self.page.report(place_of(lora, ["path"]), f"there is no {path}{f' with {file} in it' if file else ''}")
+
+    def compiled(self) -> None:
+        """Report components to compile that the source does not have."""
+        libraries, names = self.libraries(), find(self.root, "validation", "compile", "components")
+        for name in names.items if isinstance(names, Sequence) and libraries else ():
+            if isinstance(name, Scalar) and name.text not in libraries:
+                self.unknown_component(name, libraries)
+
     def refusal(self, component: str, node: Node, library: str) -> None:
         """Report a component whose library cannot save what the scheme makes of it."""
         backend, scheme = words_at(node)
@@ -103,13 +121,16 @@ class Check:
         return {name: entry[0] for name, entry in content.items() if _is_component(entry)}
 
     def prompts(self) -> None:
-        """Report what is wrong with the prompts file."""
+        """Report what is wrong with the prompts file; the rows of a dataset are not looked at offline."""
         node = find(self.root, "validation", "prompts")
+        judged = find(self.root, "validation", "require", "label_accuracy")
+        if isinstance(node, Mapping) and judged and "label" not in node.keys:
+            self.page.report(node.place, "label_accuracy is required, and 'label' names no column here")
         if not isinstance(node, Scalar) or node.is_null or not node.text.strip() or "://" in node.text:
             return
         read, faults = prompts.scan(self.folder / node.text)
         unlabelled = sum(prompt.label is None for prompt in read)
-        if unlabelled and find(self.root, "validation", "require", "label_accuracy"):
+        if unlabelled and judged:
             faults = [*faults, f"label_accuracy is required, and {unlabelled} of {len(read)} prompts have no 'label'"]
         for fault in faults[:MOST_LINES]:
             self.page.report(node.place, f"{node.text}: {fault}")

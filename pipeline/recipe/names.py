@@ -14,6 +14,7 @@ COMMIT = r"[0-9a-f]{40}"
 TARGET = r"[a-z0-9][a-z0-9._-]*"
 COMPONENT = r"[A-Za-z_][A-Za-z0-9_]*"
 VARIANT = r"[A-Za-z0-9_-]+"
+SPLIT = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
 REPOSITORY_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 PLACEHOLDERS = ("source", "target")
 
@@ -96,12 +97,31 @@ def variant(text: str) -> str:
     raise UnfitError(f"{text!r} is no variant; write what stands before '.safetensors', such as 'fp16'")
 
 
+def split(text: str) -> str:
+    """Return the name of a dataset's split, or raise `UnfitError`."""
+    if re.fullmatch(SPLIT, text):
+        return text
+    whole = re.match(SPLIT, text)
+    raise UnfitError(
+        f"{text!r} is no split; write its name alone, and how many prompts with 'sample:'", whole[0] if whole else ""
+    )
+
+
 def path(text: str) -> str:
     """Return a path relative to the recipe's own file, or raise `UnfitError`."""
     if not text.strip():
         raise UnfitError("the path is empty")
     if "://" in text:
         raise UnfitError(f"{text!r} is an address; write a path relative to this recipe")
+    return text
+
+
+def weights(text: str) -> str:
+    """Return the name of a safetensors file inside a folder or repository, or raise `UnfitError`."""
+    if not text.endswith(".safetensors"):
+        raise UnfitError(f"{text!r} is no safetensors file, and nothing else is read")
+    if any(part in {"", ".", ".."} for part in text.split("/")) or "\\" in text:
+        raise UnfitError(f"{text!r} leaves its folder; write the file's path inside it")
     return text
 
 

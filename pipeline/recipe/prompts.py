@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import RecipeError
 from pipeline.recipe.problems import nearest
+from pipeline.recipe.schema import MOST_PROMPTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 LARGEST = 16 << 20  # bytes of a prompts file
@@ -51,8 +53,26 @@ def scan(path: Path) -> tuple[list[Prompt], list[str]]:
         return [], [f"the file is not UTF-8 at byte {error.start}"]
     found = [(number, _read_line(line)) for number, line in enumerate(lines, 1) if line.strip()]
     prompts = [prompt for _, prompt in found if isinstance(prompt, Prompt)]
-    faults = [f"line {number}: {fault}" for number, fault in found if isinstance(fault, str)]
-    return prompts, faults if found else ["the file has no prompts"]
+    faults = [(number, fault) for number, fault in found if isinstance(fault, str)]
+    faults = sorted(
+        [*faults, *_repeated([(number, line.prompt) for number, line in found if isinstance(line, Prompt)])]
+    )
+    told = [f"line {number}: {fault}" for number, fault in faults]
+    if len(prompts) > MOST_PROMPTS:
+        told.append(f"there are {len(prompts)} prompts, and at most {MOST_PROMPTS} can be asked")
+    return prompts, told if found else ["the file has no prompts"]
+
+
+def _repeated(texts: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the lines that say what an earlier one says.
+
+    The bounds of a verdict are drawn from whole prompts as if each were another: one that is there twice would make
+    the same pictures again and the bounds narrower than what was seen.
+    """
+    first: dict[str, int] = {}
+    for number, text in texts:
+        if first.setdefault(text, number) != number:
+            yield number, f"the prompt of line {first[text]} again; it would make the same images"
 
 
 def _read_line(line: str) -> Prompt | str:

@@ -65,8 +65,7 @@ class Reader:
         """
         if isinstance(node, Unreadable):
             return FAILED
-        while get_origin(kind) is Annotated:
-            kind = get_args(kind)[0]
+        kind = _bare(kind)
         origin, inner = get_origin(kind), get_args(kind)
         if origin is Literal:
             return self._read_word(node, inner, name)
@@ -160,8 +159,9 @@ class Reader:
         return meant
 
     def _read_union(self, node: Node, kinds: tuple[Any, ...]) -> Any:
-        if all(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
-            return self._read_alternative(node, kinds)
+        models = tuple(kind for kind in map(_bare, kinds) if isinstance(kind, type) and issubclass(kind, BaseModel))
+        if models:
+            return self._read_one_of(node, models, or_text=any(_bare(kind) is str for kind in kinds))
         if (
             type(None) in kinds and isinstance(node, Scalar) and node.is_null and node.text
         ):  # spelled out, not forgotten
@@ -169,9 +169,19 @@ class Reader:
         rest = [kind for kind in kinds if kind is not type(None)]
         return self.read(node, rest[0]) if len(rest) == 1 else self._read_scalar(node, Any)
 
+    def _read_one_of(self, node: Node, models: tuple[type[BaseModel], ...], *, or_text: bool) -> Any:
+        """Read a node as one of several models, or as text where that is another way to say it."""
+        if or_text and isinstance(node, Scalar):
+            return self._read_scalar(node, str)
+        if or_text and not isinstance(node, Mapping):
+            return self.expected(node, "text or a mapping")
+        return self._read_alternative(node, models) if len(models) > 1 else self.read_model(node, models[0])
+
     def _read_alternative(self, node: Node, models: tuple[type[BaseModel], ...]) -> Any:
         """Read a mapping as the one of several models whose required keys it has; others they may share."""
-        required = [[name for name, info in model.model_fields.items() if info.is_required()] for model in models]
+        needed = [[name for name, info in model.model_fields.items() if info.is_required()] for model in models]
+        shared = set.intersection(*map(set, needed))
+        required = [[name for name in names if name not in shared] for names in needed]
         choices = ", or ".join(_quoted(names) for names in required)
         if not isinstance(node, Mapping):
             return self.expected(node, f"a mapping with {choices}")
@@ -249,6 +259,13 @@ class Reader:
         if isinstance(Scalar(node.place, node.text, plain=True).value, fitting) and not node.plain:
             return self.expected(node, f"{what} without quotes")
         return self.expected(node, what, _MEANT.get(node.text, "") if kind is bool else "")
+
+
+def _bare(kind: Any) -> Any:
+    """Return a type without what is annotated to it."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return kind
 
 
 def _quoted(words: Iterable[str]) -> str:

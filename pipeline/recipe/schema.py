@@ -8,8 +8,10 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
+    Tag,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -36,6 +38,8 @@ Text = Annotated[str, Field(min_length=1)]
 Commit = Annotated[str, _written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
 Variant = Annotated[str, AfterValidator(names.variant), _written(f"^{names.VARIANT}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Split = Annotated[str, AfterValidator(names.split), _written(f"^{names.SPLIT}$")]
+MOST_PROMPTS = 10_000  # each is drawn with every seed, by the source and by each target, and stands in the plan
 
 
 class Clause(BaseModel):
@@ -93,6 +97,53 @@ class Destination(Clause):
         default="{source}-{target}", description="The repositories' names, made of `{source}` and `{target}`."
     )
     private: bool = Field(default=False, description="Whether the repositories are private.")
+
+
+class Applied(Clause):
+    """What is done with a LoRA, wherever it lies."""
+
+    file: Annotated[str, AfterValidator(names.weights)] | None = _optional(
+        "Its safetensors file; left out where there is only one."
+    )
+    scale: float = Field(default=1.0, ge=-100, le=100, description="How strongly it is applied.")
+    how: Literal["fused", "loaded"] = Field(
+        description="`fused` into the source before it is quantized, or `loaded` onto source and result by the validation."
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _does_something(cls, scale: float) -> float:
+        if scale == 0:
+            raise names.UnfitError("a LoRA at scale 0 does nothing; take it out")
+        return scale
+
+
+class HubLora(Applied):
+    """A LoRA on the Hub at one commit."""
+
+    repo: Repository = Field(description="The repository, `namespace/name`.")
+    revision: Commit = Field(description="The commit, never a branch.")
+
+    @field_validator("revision")
+    @classmethod
+    def _is_commit(cls, text: str, info: ValidationInfo) -> str:
+        return names.commit(text, info.data.get("repo", ""))
+
+    @property
+    def origin(self) -> str:
+        """The repository, for messages that take either kind of LoRA."""
+        return self.repo
+
+
+class FolderLora(Applied):
+    """A LoRA on this disk."""
+
+    path: RecipePath = Field(description="A folder or a safetensors file, relative to the recipe's own file.")
+
+    @property
+    def origin(self) -> str:
+        """The path as written, for messages that take either kind of LoRA."""
+        return self.path
 
 
 class Quantization(Clause):
@@ -176,10 +227,59 @@ class Require(Clause):
         return self
 
 
+class DatasetPrompts(Clause):
+    """Prompts in a column of a dataset on the Hub at one commit."""
+
+    dataset: Repository = Field(description="The dataset's repository, `namespace/name`.")
+    revision: Commit = Field(description="The commit, never a branch.")
+    config: Text | None = _optional("The dataset's configuration; its default one where it is left out.")
+    split: Split = Field(description="The split, such as `train` or `test`.")
+    column: Text = Field(description="The column that has the prompts.")
+    label: Text | None = _optional("The column that has what each prompt's image must show.")
+    sample: Annotated[int, Field(ge=1, le=MOST_PROMPTS)] | None = _optional(
+        "How many prompts are chosen; all where it is left out."
+    )
+    seed: Seed = Field(default=0, description="Another seed chooses another sample.")
+
+    @field_validator("revision")
+    @classmethod
+    def _is_commit(cls, text: str, info: ValidationInfo) -> str:
+        return names.commit(text, f"datasets/{info.data.get('dataset', 'NAMESPACE/NAME')}")
+
+    @property
+    def where(self) -> str:
+        """How the column is named in messages."""
+        place = f"{self.dataset}@{self.revision[:12]}"
+        config = f"configuration {self.config}, " if self.config else ""
+        return f"{place}, {config}split {self.split}, column {self.column}"
+
+
+def _kind_of_prompts(written: object) -> str:
+    """Return which of the two ways to name prompts this is, so that what is wrong with it is told of that one alone."""
+    return "file" if isinstance(written, str) else "dataset"
+
+
+Prompts = Annotated[
+    Annotated[RecipePath, Tag("file")] | Annotated[DatasetPrompts, Tag("dataset")], Discriminator(_kind_of_prompts)
+]
+
+
+class Compile(Clause):
+    """How users compile a target with ``torch.compile``; tried on each."""
+
+    components: tuple[Component, ...] = Field(min_length=1, description="The components that are compiled.")
+    fullgraph: bool = Field(default=False, description="Whether a single break of the graph is a failure.")
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = Field(
+        default="default", description="What is optimized for, as `torch.compile` has it."
+    )
+
+
 class Validation(Clause):
     """How the targets are judged against the source."""
 
-    prompts: RecipePath = Field(description='A .jsonl file of {"prompt": ..., "label": ...}, relative to the recipe.')
+    prompts: Prompts = Field(
+        description='A .jsonl file of {"prompt": ..., "label": ...}, relative to the recipe, or a column of a dataset.'
+    )
     seeds: tuple[Seed, ...] = Field(
         min_length=1,
         description="One image a prompt is made from each seed.",
@@ -187,6 +287,7 @@ class Validation(Clause):
     )
     call: dict[Keyword, Argument] = Field(default_factory=dict, description="Keyword arguments of the pipeline's call.")
     require: Require = Field(description="What a target must reach to be published.")
+    compile: Compile | None = _optional("Tries whether components can be compiled with `torch.compile`.")
 
     @field_validator("seeds")
     @classmethod
@@ -213,6 +314,11 @@ class Recipe(Clause):
     destination: Destination = Field(description="Where the targets are published.")
     targets: dict[Target, Annotated[dict[Component, Quantization], Field(min_length=1)]] = Field(
         min_length=1, description="The repositories to make, each component of each with its quantization."
+    )
+    loras: tuple[HubLora | FolderLora, ...] = Field(
+        default=(),
+        description="LoRAs that are fused before quantizing, or tried on the result.",
+        exclude_if=lambda value: not value,
     )
     validation: Validation = Field(description="How the targets are judged against the source.")
     card: Card = Field(description="How the repositories' README is written.")

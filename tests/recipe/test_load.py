@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pipeline.errors import RecipeError
 from pipeline.files import digest_of
 from pipeline.recipe import (
+    DatasetPrompts,
     FolderSource,
     HubSource,
     InvalidRecipe,
@@ -63,6 +64,26 @@ def test_the_digest_does_not_depend_on_what_the_author_spelled_out(written) -> N
     assert digest_of(written(spelled).model_dump(mode="json")) == digest_of(written(TEXT).model_dump(mode="json"))
     assert written(TEXT.replace("min: 18", "min: 18.0")) == written(TEXT)
     assert "ssim" not in written(TEXT).model_dump_json()
+
+
+DATASET = "{dataset: a/b, revision: 1234567890123456789012345678901234567890, split: 1e5, column: no, sample: 24}"
+
+
+def test_prompts_of_a_dataset_are_read_as_written_and_not_looked_at(written) -> None:
+    recipe = written(TEXT.replace("prompts: prompts.jsonl", f"prompts: {DATASET}"))
+    assert recipe.validation.prompts == DatasetPrompts(
+        dataset="a/b", revision="1234567890" * 4, split="1e5", column="no", sample=24, seed=0
+    )
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    spelled = written(TEXT.replace("prompts: prompts.jsonl", f"prompts: {DATASET[:-1]}, seed: 0}}"))
+    assert digest_of(spelled.model_dump(mode="json")) == digest_of(recipe.model_dump(mode="json"))
+
+
+def test_a_file_of_more_prompts_than_can_be_asked_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(f'{{"prompt": "a cat in {number}"}}\n' for number in range(10_001)), encoding="utf-8")
+    with pytest.raises(RecipeError, match="There are 10001 prompts, and at most 10000"):
+        read_prompts(path)
 
 
 @pytest.mark.parametrize("revision", ["1234567890" * 4, "0" * 40, "1e5" + "0" * 37, "0x" + "1" * 38])

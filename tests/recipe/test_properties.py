@@ -121,6 +121,20 @@ quantizations = st.one_of(
         },
     ),
 )
+datasets = st.fixed_dictionaries(
+    {
+        "dataset": st.builds("{}/{}".format, names, names),
+        "revision": commits,
+        "split": st.sampled_from(["train", "test", "0123", "no", "2026.09"]),
+        "column": texts,
+    },
+    optional={
+        "config": texts,
+        "label": texts,
+        "sample": st.integers(1, 10_000),
+        "seed": st.integers(0, 2**63 - 1),
+    },
+)
 documents = st.fixed_dictionaries(
     {
         "source": st.one_of(
@@ -142,7 +156,7 @@ documents = st.fixed_dictionaries(
         ),
         "validation": st.fixed_dictionaries(
             {
-                "prompts": st.just("prompts.jsonl"),
+                "prompts": st.just("prompts.jsonl") | datasets,
                 "seeds": st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True),
                 "require": st.fixed_dictionaries(
                     {"psnr": st.fixed_dictionaries({"min": st.floats(0, 100) | st.integers(0, 100)})},
