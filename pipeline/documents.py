@@ -17,7 +17,7 @@ from pipeline.plan import PlannedSource, TargetPlan
 from pipeline.provenance import Statement, dependencies, subjects
 from pipeline.published import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
 from pipeline.quality import Report
-from pipeline.recipe import Loaded, Prompt, Recipe, Vocabulary, read_prompts, read_recipe
+from pipeline.recipe import Loaded, Recipe, Vocabulary, read_prompts, read_recipe
 
 ASK: Final = "Ask its publisher, and do not use it until then."
 Read = TypeVar("Read")
@@ -99,7 +99,7 @@ class Documents:
         self.require_planned(self.recipe, RECIPE)
         if local is not None:
             self.require_planned(local.recipe, str(local.path))
-            self.require_prompts(read_prompts(local.resolve(local.recipe.validation.prompts)), str(local.path))
+            self.require_prompts(local)
         name = self.plan.repository
         return f"it is the target {self.plan.target} of its recipe" + (f", made for {name}" if name != repo else "")
 
@@ -113,10 +113,11 @@ class Documents:
             if done != told[word]:
                 raise self.differs(f"{PLAN} has {word} {done!r}, and {name} says {told[word]!r}.")
 
-    def require_prompts(self, prompts: tuple[Prompt, ...], name: str) -> None:
-        """Compare prompts with those that were asked."""
-        if prompts != self.plan.validation.prompts:
-            raise self.differs(f"The prompts of {name} are not those of {PLAN}.")
+    def require_prompts(self, local: Loaded) -> None:
+        """Compare the prompts of a recipe's file with those that were asked; of a dataset its name and commit did."""
+        written = local.recipe.validation.prompts
+        if isinstance(written, str) and read_prompts(local.resolve(written)) != self.plan.validation.prompts:
+            raise self.differs(f"The prompts of {local.path} are not those of {PLAN}.")
 
     def report_fits(self) -> str:
         """Check that the verdict is PASS, and that it was given on these weights.
@@ -179,6 +180,7 @@ def wording(recipe: Recipe, target: str) -> dict[str, Any]:
         "repository": recipe.repositories[target],
         "private": recipe.destination.private,
         "components": {name: part.model_dump(mode="json") for name, part in recipe.targets[target].items()},
+        "dataset": None if isinstance(asked.prompts, str) else asked.prompts.model_dump(mode="json"),
         "seeds": list(asked.seeds),
         "call": dict(asked.call),
         "require": asked.require.model_dump(mode="json", exclude_none=True),
@@ -195,6 +197,7 @@ def planned(plan: TargetPlan) -> dict[str, Any]:
         "repository": plan.repository,
         "private": plan.private,
         "components": {name: part.quantization.model_dump(mode="json") for name, part in plan.components.items()},
+        "dataset": asked.dataset.asked.model_dump(mode="json") if asked.dataset else None,
         "seeds": list(asked.seeds),
         "call": dict(asked.call),
         "require": asked.require,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,15 +19,16 @@ from pipeline.checkpoint.layout import Folder, Place, read_small
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, manifest_of
-from pipeline.hub.client import Gate, Hub, RemoteState
+from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
-from pipeline.plan import Asked, Planner, TargetPlan
+from pipeline.plan import Asked, PlannedPrompts, Planner, TargetPlan
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.names import is_path
 from pipeline.signing import Signer
 from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
+from pipeline.stages.prompts import ask_prompts
 from pipeline.stages.quantize import Origin, quantize
 from pipeline.stages.release import VERSION_TAG, Publication, Release, proofs_of, release
 from pipeline.stages.sign import sign
@@ -106,7 +107,12 @@ class Engine:
     @cached_property
     def planner(self) -> Planner:
         """What makes plans."""
-        return Planner(self.loaded, self.place, self.judges, self.home / "answers", templates())
+        return Planner(self.loaded, self.place, self.judges, self.home / "answers", templates(), self.prompts)
+
+    @cached_property
+    def prompts(self) -> PlannedPrompts:
+        """The questions, read from their file or out of their dataset."""
+        return ask_prompts(self.loaded, partial(self.repository, kind="dataset"), self.store, self.listen)
 
     @cached_property
     def judge(self) -> Repository | Path | None:
@@ -133,11 +139,12 @@ class Engine:
             return {"clip_score": self.judge.revision}
         return {"clip_score": digest_of(manifest_of(self.judge).model_dump(mode="json"))} if self.judge else {}
 
-    def repository(self, repo: str, revision: str | None) -> Repository:
-        """Return a model repository on the Hub that has it: the one that is published to, else the other."""
-        if commit := self.hub.find(repo, revision):
-            return self.hub.source(repo, commit)
-        return self.fallback.source(repo, self.fallback.find(repo, revision) or revision or "main")
+    def repository(self, repo: str, revision: str | None, kind: Kind = "model") -> Repository:
+        """Return a repository on the Hub that has it: the one that is published to, else the other."""
+        hub, fallback = self.hub.of(kind), self.fallback.of(kind)
+        if commit := hub.find(repo, revision):
+            return hub.source(repo, commit)
+        return fallback.source(repo, fallback.find(repo, revision) or revision or "main")
 
     def prepare(self, targets: Iterable[str]) -> None:
         """Read the source's headers and ask the libraries about all components at once."""

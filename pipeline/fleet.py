@@ -28,7 +28,7 @@ from pipeline.hub.questions import reach
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import PlannedSource, TargetPlan, deciding_versions
 from pipeline.quality import Report
-from pipeline.recipe import HubSource, Loaded, read_prompts
+from pipeline.recipe import DatasetPrompts, HubSource, Loaded, read_prompts
 from pipeline.stages.card import templates
 from pipeline.stages.release import VERSION_TAG
 
@@ -199,13 +199,12 @@ def changes(loaded: Loaded, target: str, plan: TargetPlan) -> list[str]:
 def said(loaded: Loaded, target: str) -> dict[str, Any]:
     """Return what a plan of a target would repeat of its recipe; it takes no library to know it."""
     recipe = loaded.recipe
-    prompts = read_prompts(loaded.resolve(recipe.validation.prompts))
     return {
         "source": PlannedSource(**recipe.source.model_dump()).model_dump(mode="json"),
         "task": recipe.task,
         "private": recipe.destination.private,
         "components": {name: part.model_dump(mode="json") for name, part in recipe.targets[target].items()},
-        "prompts": digest_of([[prompt.prompt, prompt.label] for prompt in prompts]),
+        "prompts": said_prompts(loaded),
         "seeds": list(recipe.validation.seeds),
         "call": dict(recipe.validation.call),
         "require": recipe.validation.require.model_dump(mode="json", exclude_none=True),
@@ -220,12 +219,27 @@ def repeated(plan: TargetPlan) -> dict[str, Any]:
         "task": plan.task,
         "private": plan.private,
         "components": {name: part.quantization.model_dump(mode="json") for name, part in plan.components.items()},
-        "prompts": digest_of([[prompt.prompt, prompt.label] for prompt in plan.validation.prompts]),
+        "prompts": repeated_prompts(plan),
         "seeds": list(plan.validation.seeds),
         "call": dict(plan.validation.call),
         "require": plan.validation.require,
         "card": {"template": plan.template, "digest": plan.template_digest},
     }
+
+
+def said_prompts(loaded: Loaded) -> Any:
+    """Return what a recipe says of its prompts: those of a dataset at a commit stay what they are."""
+    asked = loaded.recipe.validation.prompts
+    if isinstance(asked, DatasetPrompts):
+        return asked.model_dump(mode="json")
+    return digest_of([[prompt.prompt, prompt.label] for prompt in read_prompts(loaded.resolve(asked))])
+
+
+def repeated_prompts(plan: TargetPlan) -> Any:
+    """Return the same of a plan."""
+    if plan.validation.dataset is not None:
+        return plan.validation.dataset.asked.model_dump(mode="json")
+    return digest_of([[prompt.prompt, prompt.label] for prompt in plan.validation.prompts])
 
 
 def flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -292,5 +306,6 @@ def failures(loaded: Loaded, target: str, home: Path, published_plan: TargetPlan
             continue
         same = plan.repository == loaded.recipe.repositories[target] and not changes(loaded, target, plan)
         if same and not list(ages(plan)) and plan != published_plan:
-            reasons = " ".join(report.reasons)
-            yield Finding(state="failing", text=f"the verdict was {report.verdict}: {reasons} The build is in {folder}")
+            yield Finding(
+                state="failing", text=f"the verdict was {report.verdict}: {report.why} The build is in {folder}"
+            )

@@ -23,7 +23,7 @@ from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import Weights, lay_out
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
-from pipeline.recipe import Loaded, Prompt, Quantization, Recipe, read_prompts
+from pipeline.recipe import DatasetPrompts, Loaded, Prompt, Quantization, Recipe
 
 STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
 LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
@@ -84,10 +84,33 @@ class PlannedSource(Value):
         return f"{self.repo}@{(self.revision or '')[:12]}" if self.repo else str(self.path)
 
 
-class PlannedValidation(Value):
-    """The questions and the bar; a judge in a folder is pinned by the digest of its files."""
+class PlannedDataset(DatasetPrompts):
+    """The column of a dataset that the prompts come from, as the recipe names it.
+
+    Attributes:
+        rows: How many rows its split has.
+        repeated: How many of them say what an earlier one says, and are not asked.
+    """
+
+    rows: int
+    repeated: int
+
+    @property
+    def asked(self) -> DatasetPrompts:
+        """What the recipe says of it."""
+        return DatasetPrompts(**self.model_dump(exclude={"rows", "repeated"}))
+
+
+class PlannedPrompts(Value):
+    """The questions, and the dataset that they come from, if it is not a file."""
 
     prompts: tuple[Prompt, ...]
+    dataset: PlannedDataset | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
+class PlannedValidation(PlannedPrompts):
+    """The questions and the bar; a judge in a folder is pinned by the digest of its files."""
+
     seeds: tuple[int, ...]
     call: dict[str, Any]
     require: dict[str, Any]
@@ -288,6 +311,7 @@ class Planner:
         judges: The commit, or the digest of the files, of each model that judges, by metric.
         answers: The folder that keeps what libraries said.
         templates: The digest of each card template.
+        prompts: The questions that the recipe asks.
         slots: The tensors of each component, once they were read.
         questions: What is asked by target and component, once it was put together: a config is a request to the Hub.
     """
@@ -297,6 +321,7 @@ class Planner:
     judges: Mapping[str, str]
     answers: Path
     templates: Mapping[str, str]
+    prompts: PlannedPrompts
     slots: dict[str, Slots] = field(default_factory=dict)
     questions: dict[tuple[str, str], Question] = field(default_factory=dict)
 
@@ -375,7 +400,8 @@ class Planner:
         """The validation with its prompts read and its judges pinned."""
         written = self.loaded.recipe.validation
         return PlannedValidation(
-            prompts=tuple(read_prompts(self.loaded.resolve(written.prompts))),
+            prompts=self.prompts.prompts,
+            dataset=self.prompts.dataset,
             seeds=written.seeds,
             call=dict(written.call),
             require=written.require.model_dump(mode="json", exclude_none=True),

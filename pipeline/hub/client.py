@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Literal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.hub.source import Repository
 
 Gate = Literal["auto", "manual"]
+Kind = Literal["model", "dataset"]
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 OWN_FILES: Final = frozenset({".gitattributes"})  # made by the Hub itself in every repository
 
@@ -51,7 +53,12 @@ class Hub:
         patience: How long its API is waited for.
         listen: Hears when it is waited.
         name: By what it is known from one run to the next; None for its address.
+
+    Attributes:
+        kind: Which of its repositories are read; a model and a dataset may have one name.
     """
+
+    kind: Kind = "model"
 
     def __init__(
         self,
@@ -90,8 +97,14 @@ class Hub:
         """By what it is known from one run to the next."""
         return self._name or self.endpoint
 
+    def of(self, kind: Kind) -> Hub:
+        """Return the same Hub, whose repositories of this kind are read."""
+        made = copy(self)
+        made.kind = kind
+        return made
+
     def source(self, repo: str, revision: str) -> Repository:
-        """Return a model repository at a commit, to be read.
+        """Return a repository at a commit, to be read.
 
         Raises:
             SourceError: It is not there, or not for this token.
@@ -111,7 +124,7 @@ class Hub:
         from huggingface_hub.hf_api import RepoFile
 
         with hub_errors(f"{repo}@{revision[:12]}", as_source=as_source):
-            entries = self.api.list_repo_tree(repo, recursive=True, revision=revision)
+            entries = self.api.list_repo_tree(repo, recursive=True, revision=revision, repo_type=self.kind)
             return {as_read(entry).path: entry for entry in entries if isinstance(entry, RepoFile)}
 
     def state(self, repo: str) -> RemoteState:
@@ -158,7 +171,7 @@ class Hub:
         def headers(with_token: bool) -> dict[str, str]:
             return build_hf_headers(token=self._token if with_token else False, library_name="quantpress")
 
-        url = hf_hub_url(repo, name, revision=revision, endpoint=self.endpoint)
+        url = hf_hub_url(repo, name, repo_type=self.kind, revision=revision, endpoint=self.endpoint)
         where = f"{repo}@{revision[:12]}/{name}"
         return RemoteFile(url, where, headers, size=size, patience=self.patience, client=client)
 
@@ -191,7 +204,7 @@ class Hub:
 
         with hub_errors(repo, as_source=True):
             try:
-                return self.api.model_info(repo, revision=revision).sha
+                return self.api.repo_info(repo, revision=revision, repo_type=self.kind).sha
             except (RepositoryNotFoundError, RevisionNotFoundError):
                 return None
 

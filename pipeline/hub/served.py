@@ -72,4 +72,4 @@ class Served:
     def _storage(self, file: RepoFile) -> xet.Storage | None:
         """Return the storage that has a file's chunks."""
         offered = file.xet_hash and xet.available()
-        return xet.storage(self.hub.api, self.repo, self.commit, "read") if offered else None
+        return xet.storage(self.hub.api, self.repo, self.commit, "read", self.hub.kind) if offered else None

@@ -67,7 +67,7 @@ def available() -> bool:
     return bool(is_xet_available())
 
 
-def storage(api: HfApi, repo: str, revision: str, right: str) -> Storage | None:
+def storage(api: HfApi, repo: str, revision: str, right: str, kind: str = "model") -> Storage | None:
     """Ask the Hub for a repository's storage; None on a Hub that has none.
 
     Args:
@@ -75,6 +75,7 @@ def storage(api: HfApi, repo: str, revision: str, right: str) -> Storage | None:
         repo: The repository.
         revision: A branch, pull request or commit.
         right: ``read`` or ``write``.
+        kind: Of the repository, as the client has it.
 
     Raises:
         SourceError: The Hub names an address that is none of the web.
@@ -85,7 +86,7 @@ def storage(api: HfApi, repo: str, revision: str, right: str) -> Storage | None:
     from huggingface_hub.utils._headers import build_hf_headers
     from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
-    url = f"{api.endpoint}/api/models/{repo}/xet-{right}-token/{quote(revision, safe='')}"
+    url = f"{api.endpoint}/api/{kind}s/{repo}/xet-{right}-token/{quote(revision, safe='')}"
     headers = build_hf_headers(token=api.token, library_name="quantpress")
     answer = get_session().get(url, headers=headers)
     if answer.status_code == 404 and not answer.headers.get("X-Error-Code", "").startswith("Re"):

@@ -1,0 +1,141 @@
+"""Prompts: those of the recipe's file, or of a column of a dataset on the Hub at its commit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.backends.available import installed
+from pipeline.environment import without_secrets
+from pipeline.errors import CannotHereError, PublishError, RecipeError, SourceError
+from pipeline.events import Listener
+from pipeline.files import digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
+from pipeline.hub.source import Repository
+from pipeline.plan import PlannedDataset, PlannedPrompts
+from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows
+from pipeline.stages.fetch import fetch
+from pipeline.store import Store
+
+PROMPTS: Final = "prompts.json"
+DESCRIBING: Final = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # where a dataset tells of its files
+LARGEST_SPLIT: Final = 2 << 30  # bytes; a million prompts take a tenth of it
+ERRORS: Final[dict[str, type[PublishError]]] = {
+    "recipe": RecipeError,
+    "source": SourceError,
+    "environment": CannotHereError,
+}
+# Nothing is fetched and nothing drawn in colours while rows are read, and no tensor is made of them.
+QUIETLY: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "USE_TORCH": "0",
+    "USE_TF": "0",
+    "USE_JAX": "0",
+    "PYTHONUTF8": "1",
+}
+Find = Callable[[str, str], Repository]
+
+
+def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> PlannedPrompts:
+    """Return the prompts that a recipe asks.
+
+    Args:
+        loaded: The recipe.
+        find: Returns a dataset's repository at a commit.
+        store: Where the prompts of datasets are kept; those that are there are not fetched again.
+        listen: Hears of progress in bytes.
+
+    Raises:
+        RecipeError: There is no such file, split or column, or it has no texts.
+        CannotHereError: ``datasets`` is not installed.
+        SourceError: The dataset is not there, or cannot be read.
+        HubUnavailableError: The Hub does not answer.
+    """
+    asked = loaded.recipe.validation.prompts
+    if isinstance(asked, str):
+        return PlannedPrompts(prompts=read_prompts(loaded.resolve(asked)))
+    key = digest_of([asked.model_dump(mode="json"), sha256_file(Path(rows.__file__))])
+    kept = store.make("prompts", key, lambda folder: draw(asked, find, store, folder, listen))
+    return PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
+
+
+def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: Listener) -> None:
+    """Put the prompts of a dataset into a folder."""
+    if not installed("datasets"):
+        remedy = "Install it with pip install 'quantpress[datasets]'."
+        what = "Prompts of a dataset need the library datasets, which is not installed."
+        raise CannotHereError(what, where=asked.where, remedy=remedy)
+    place = find(asked.dataset, asked.revision)
+    safe_listing(place.files, place.where)
+    describing = [name for name in DESCRIBING if name in place.files]
+
+    def ask(step: str, wanted: Iterable[str]) -> dict[str, Any]:
+        files = {name: place.files[name] for name in wanted}
+        with emptied(folder / "reading") as scratch:
+            spread(place.files, fetch(place, files, store, listen), scratch / "dataset")
+            return ask_datasets(step, asked, scratch)
+
+    wanted = ask("files", describing)["files"]
+    refuse_large(asked, sum(place.files[name].size for name in wanted))
+    drawn = ask("rows", {*describing, *wanted})
+    planned = PlannedPrompts(
+        prompts=tuple(Prompt(**prompt) for prompt in drawn["prompts"]),
+        dataset=PlannedDataset(**asked.model_dump(), rows=drawn["rows"], repeated=drawn["repeated"]),
+    )
+    (folder / PROMPTS).write_bytes(pretty_json(planned.model_dump(mode="json")))
+
+
+def spread(names: Iterable[str], fetched: Path, folder: Path) -> None:
+    """Fill a folder with every file of a repository: those that were fetched, and the others empty."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (fetched / name).is_file():
+            link_or_copy(fetched / name, path)
+        else:
+            path.touch()
+
+
+def refuse_large(asked: DatasetPrompts, size: int) -> None:
+    """Refuse a split that is more than texts.
+
+    Raises:
+        RecipeError: Its files are too large.
+    """
+    if size > LARGEST_SPLIT:
+        what = f"The files of this split have {human_size(size)}, and at most {human_size(LARGEST_SPLIT)} are read."
+        raise RecipeError(what, where=asked.where, remedy="Choose a dataset of the prompts alone.")
+
+
+def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path) -> dict[str, Any]:
+    """Ask ``datasets`` about the folder ``dataset`` in a process of its own, and return its answer.
+
+    Raises:
+        PublishError: There is none.
+    """
+    job = rows.Job(step=step, folder=str(scratch / "dataset"), asked=asked)  # type: ignore[arg-type]
+    caches = dict.fromkeys(("HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE"), str(scratch / "cache"))
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", "pipeline.recipe.rows"],
+        input=job.model_dump_json(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        env={**without_secrets(), **QUIETLY, **caches},
+    )
+    if child.returncode:
+        reason = child.stderr.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
+        remedy = "Put its prompts into a file beside the recipe."
+        raise SourceError(f"datasets did not read it: {reason[0]}.", where=asked.where, remedy=remedy)
+    said: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    if "error" in said:
+        raise ERRORS[said["error"]](said["what"], where=asked.where, remedy=said["remedy"])
+    return said
