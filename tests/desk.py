@@ -107,7 +107,13 @@ class Desk:
     extra: dict[str, str] = field(default_factory=dict)
 
     def recipe(
-        self, targets: Any = ONE, source: Any = None, require: Any = None, call: Any = None, name: str = "recipe.yaml"
+        self,
+        targets: Any = ONE,
+        source: Any = None,
+        require: Any = None,
+        call: Any = None,
+        name: str = "recipe.yaml",
+        prompts: Any = "prompts.jsonl",
     ) -> Path:
         """Write a recipe; JSON is YAML too."""
         (self.folder / "prompts.jsonl").write_text('{"prompt": "seven"}\n')
@@ -117,7 +123,7 @@ class Desk:
             "destination": {"namespace": "alice"},
             "targets": targets,
             "validation": {
-                "prompts": "prompts.jsonl",
+                "prompts": prompts,
                 "seeds": [3],
                 "call": {
                     "height": 16,
