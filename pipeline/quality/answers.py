@@ -52,6 +52,9 @@ class Picture(BaseModel):
         file: Name of the PNG file in the answers' folder.
         sha256: The file's digest as 64 hex digits.
         not_numbers: Values the pipeline returned as NaN or infinite; the PNG holds them as black.
+        blocked: Whether the pipeline's own safety checker replaced it.
+        latents: Name of the file with the last latents before they were decoded (``.npy``, float32), where the pipeline
+            lets them be seen.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +64,13 @@ class Picture(BaseModel):
     file: str
     sha256: str
     not_numbers: int = 0
+    blocked: bool = False
+    latents: str | None = None
+
+    def moved(self, folder: str) -> Picture:
+        """Return the same answer with its files in a folder further down."""
+        latents = f"{folder}/{self.latents}" if self.latents else None
+        return self.model_copy(update={"file": f"{folder}/{self.file}", "latents": latents})
 
 
 class Facts(BaseModel):
@@ -88,6 +98,18 @@ class Facts(BaseModel):
 
 
 class Answers(Facts):
-    """Facts and the pictures themselves, ordered by prompt, then seed."""
+    """Facts and the pictures themselves, ordered by prompt, then seed.
+
+    Attributes:
+        pictures: One a prompt and seed.
+        repeated: Some of them drawn once more with everything varied that ought not to matter.
+        varied: What that was; empty where nothing was repeated.
+        configs: The config of each component as loaded, with its class.
+        files: SHA-256 of the small files beside the weights, such as vocabularies, by their paths.
+    """
 
     pictures: tuple[Picture, ...]
+    repeated: tuple[Picture, ...] = ()
+    varied: str = ""
+    configs: dict[str, dict[str, JsonValue]] = {}
+    files: dict[str, str] = {}

@@ -14,7 +14,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from pipeline.environment import without_secrets
 from pipeline.errors import CannotHereError, PublishError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import disk_errors, pretty_json, write_atomically
+from pipeline.quality import probes
 from pipeline.quality.answers import Answers, GenerationError, Request
 
 ANSWERS = "answers.json"
@@ -31,7 +32,15 @@ LOG = "generation.log"
 ENVIRONMENT_FAILURES = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")
 
 
-def generate(model: Path, request: Request, out: Path, listener: Listener = silent) -> Answers:
+def generate(
+    model: Path,
+    request: Request,
+    out: Path,
+    listener: Listener = silent,
+    *,
+    repeats: Sequence[tuple[int, int]] = (),
+    look: bool = False,
+) -> Answers:
     """Draw every prompt with every seed with the pipeline in a folder.
 
     Args:
@@ -39,6 +48,8 @@ def generate(model: Path, request: Request, out: Path, listener: Listener = sile
         request: What to draw and how.
         out: Folder for the PNG files and, last of all, ``answers.json``; answers already in it are dropped.
         listener: Hears one ``progress`` event a picture.
+        repeats: Index of the prompt and seed of what is drawn once more, to know the pipeline's own noise.
+        look: Whether to write down what was loaded as well: configs, and what every layer answers.
 
     Raises:
         GenerationError: The pipeline did not load or run; its text ends with what the library said.
@@ -46,7 +57,8 @@ def generate(model: Path, request: Request, out: Path, listener: Listener = sile
     """
     _clear(out)
     with disk_errors(out), (out / LOG).open("wb") as log, _consumer(log) as child:
-        answers = _converse(child, _job(model, request, out), _progress(model, request, listener))
+        job = _job(model, request, out) | {"repeats": list(repeats), "look": look}
+        answers = _converse(child, job, _progress(model, request, listener))
     if child.returncode != 0 or answers is None:
         raise _failure(child.returncode, model, out / LOG)
     (out / LOG).unlink()
@@ -55,11 +67,11 @@ def generate(model: Path, request: Request, out: Path, listener: Listener = sile
 
 
 def _clear(out: Path) -> None:
-    """Make the folder ready: without the mark of finished answers first, then without their pictures."""
+    """Make the folder ready: without the mark of finished answers first, then without their files."""
     out.mkdir(parents=True, exist_ok=True)
     (out / ANSWERS).unlink(missing_ok=True)
-    for picture in out.glob("[0-9]*-*.png"):
-        picture.unlink()
+    for path in (*out.rglob("[0-9]*-*.png"), *out.rglob("[0-9]*-*.npy"), out / probes.FILE):
+        path.unlink(missing_ok=True)
 
 
 def _job(model: Path, request: Request, out: Path) -> dict[str, Any]:

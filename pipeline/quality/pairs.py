@@ -9,7 +9,6 @@ from pathlib import Path
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import SourceError
 from pipeline.files import sha256_file
 from pipeline.quality.answers import Answers, GenerationError, Picture
 from pipeline.quality.metrics import Pair
@@ -42,37 +41,14 @@ def pair_up(reference: Side, candidate: Side, prompts: Sequence[Prompt]) -> tupl
     if not asked or asked != [(picture.prompt, picture.seed) for picture in candidate.answers.pictures]:
         raise _unlike("The source and the candidate did not answer the same prompts and seeds.", candidate)
     both = zip(reference.answers.pictures, candidate.answers.pictures, strict=True)
-    return tuple(
-        _pair(prompts[own.prompt], own.seed, _open(reference, own), _open(candidate, other)) for own, other in both
-    )
+    return tuple(_pair(prompts, (reference, own), (candidate, other)) for own, other in both)
 
 
-def degenerate(side: Side, pictures: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[str]:
-    """Return a sentence for every answer that is no picture: NaN in it, or one flat colour."""
-    faults = []
-    for answer, image in zip(side.answers.pictures, pictures, strict=True):
-        place = f"for the prompt {prompts[answer.prompt].text!r} with seed {answer.seed}"
-        if answer.not_numbers:
-            faults.append(f"The pipeline returned {answer.not_numbers} values that are NaN or infinite {place}.")
-        elif is_flat(image):
-            faults.append(f"The picture {place} is one flat colour.")
-    return faults
-
-
-def refuse_degenerate_source(side: Side, pairs: Sequence[Pair], prompts: Sequence[Prompt]) -> None:
-    """Raise SourceError where the reference itself is no picture: nothing can be judged against it."""
-    if faults := degenerate(side, [pair.reference for pair in pairs], prompts):
-        raise SourceError(
-            f"The source's own answers are degenerate. {faults[0]}",
-            where=str(side.folder),
-            remedy="Look at the pictures; correct the prompts, the arguments of the call, the dtype or the source.",
-        )
-
-
-def is_flat(image: Image.Image) -> bool:
-    """Tell whether every pixel has the same colour."""
-    colours = image.convert("RGB").getcolors(maxcolors=1)
-    return colours is not None
+def repeated_pairs(reference: Side, prompts: Sequence[Prompt]) -> tuple[Pair, ...]:
+    """Return the source's first answers beside those it gave when it was asked again."""
+    first = {(picture.prompt, picture.seed): picture for picture in reference.answers.pictures}
+    again = reference.answers.repeated
+    return tuple(_pair(prompts, (reference, first[one.prompt, one.seed]), (reference, one)) for one in again)
 
 
 def identical(pair: Pair) -> bool:
@@ -80,13 +56,21 @@ def identical(pair: Pair) -> bool:
     return pair.reference.tobytes() == pair.candidate.tobytes()
 
 
-def _pair(prompt: Prompt, seed: int, reference: Image.Image, candidate: Image.Image) -> Pair:
+def _pair(prompts: Sequence[Prompt], own: tuple[Side, Picture], other: tuple[Side, Picture]) -> Pair:
+    prompt = prompts[own[1].prompt]
+    reference, candidate = _open(*own), _open(*other)
     if reference.size != candidate.size:
         raise GenerationError(
             f"The source drew {reference.size} pixels and the candidate {candidate.size}, for {prompt.text!r}.",
             remedy="State height and width under validation.call.",
         )
-    return Pair(prompt.text, prompt.label, seed, reference, candidate)
+    return Pair(own[1].prompt, prompt.text, prompt.label, own[1].seed, reference, candidate, _latents(own, other))
+
+
+def _latents(own: tuple[Side, Picture], other: tuple[Side, Picture]) -> tuple[Path, Path] | None:
+    """Return the files of both sides' latents, where both kept them."""
+    kept = [side.folder / picture.latents for side, picture in (own, other) if picture.latents]
+    return (kept[0], kept[1]) if len(kept) == 2 else None
 
 
 def _open(side: Side, picture: Picture) -> Image.Image:

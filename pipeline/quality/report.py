@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.quality.answers import Facts
 from pipeline.quality.metrics import Sizes
 
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Of = Literal["value", "drop", "ratio"]
+
 
 class Value(BaseModel):
     """Frozen, without surplus keys, and without NaN or Infinity, which JSON cannot hold."""
@@ -16,12 +19,58 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Reason(Value):
+    """One sentence of why the verdict is what it is; what explains most stands first in a report.
+
+    Attributes:
+        about: Where it was seen: in the files, in a layer, in a picture, in a metric, or in a use.
+        verdict: What it would make of the whole by itself.
+        text: The sentence, with its numbers.
+    """
+
+    about: Literal["file", "layer", "picture", "metric", "use"]
+    verdict: Verdict
+    text: str
+
+
 class Worst(Value):
-    """The pair that speaks loudest against the candidate: the lowest value, or the largest drop from the source's."""
+    """A pair that speaks loudly against the candidate: a low value, or a large drop from the source's."""
 
     prompt: int
     seed: int
     value: float
+
+
+class Interval(Value):
+    """A number with the interval that holds it with 95 % confidence."""
+
+    number: float
+    low: float
+    high: float
+
+
+class Judgement(Value):
+    """One limit of the recipe, held against the interval of what was measured.
+
+    Attributes:
+        words: What is required, such as ``at least 18 dB`` or ``a drop of at most 0.5 points``.
+        of: Of what: the candidate's value, its drop from the source's, or its ratio to the source's.
+        kind: Whether the bound is the least or the most that passes.
+        bound: The recipe's bound.
+        found: What was measured.
+        floor: The same number between two runs of the source itself; what is no worse than this is no difference.
+        verdict: PASS where the whole interval is within the limit, FAIL where it is wholly outside.
+        prompts_needed: About how many prompts would settle an INCONCLUSIVE one; none where no number of them would.
+    """
+
+    words: str
+    of: Of
+    kind: Literal["min", "max"]
+    bound: float
+    found: Interval
+    floor: float | None = None
+    verdict: Verdict
+    prompts_needed: int | None = None
 
 
 class Finding(Value):
@@ -29,23 +78,27 @@ class Finding(Value):
 
     Attributes:
         value: The candidate's; the mean over pairs where there are pairs. PSNR counts identical pictures as 100 dB.
-        reference: The source's own, where the metric looks at one picture at a time.
-        drop: ``reference - value``.
+        interval: Of value, over prompts; none where there are no pairs behind it.
+        reference: The source's own, where the metric looks at one side at a time.
+        drop: ``reference - value`` and its interval.
+        ratio: ``value / reference`` and its interval, of what a pipeline costs.
+        floor: The value between two runs of the source itself, for what compares two pictures.
         unit: Of value, reference and drop; empty for plain ratios.
         direction: Which way is better.
-        limit: What the recipe requires, in words; empty if nothing.
-        passed: Whether it holds; none if nothing is required.
-        worst: The pair to look at first.
+        judgements: What the recipe requires of it, and whether it holds.
+        worst: The pairs to look at first, at most three.
     """
 
     value: float
+    interval: Interval | None = None
     reference: float | None = None
-    drop: float | None = None
+    drop: Interval | None = None
+    ratio: Interval | None = None
+    floor: float | None = None
     unit: str = ""
     direction: Literal["higher", "lower"]
-    limit: str = ""
-    passed: bool | None = None
-    worst: Worst | None = None
+    judgements: tuple[Judgement, ...] = ()
+    worst: tuple[Worst, ...] = ()
 
 
 class PairReport(Value):
@@ -59,6 +112,7 @@ class PairReport(Value):
         reference: File name of the source's picture.
         candidate: File name of the candidate's picture.
         identical: Whether the two hold the same pixels.
+        fault: What makes the candidate's picture none; empty for a picture.
         values: The candidate's value by metric.
         reference_values: The source's own by metric, where it has one.
     """
@@ -70,31 +124,96 @@ class PairReport(Value):
     reference: str
     candidate: str
     identical: bool
+    fault: str = ""
     values: dict[str, float]
     reference_values: dict[str, float]
+
+
+class LayerReport(Value):
+    """One layer as the loaded candidate computes it, against the source's.
+
+    Attributes:
+        component: Such as ``transformer``.
+        name: The module's name, or the tensor's where it is no Linear.
+        quantized: Whether the scheme took it.
+        sqnr: Signal to quantization noise of what it answers to fixed noise, in decibels; 100 for identical answers,
+            none where they are no numbers.
+        made: The same of its weights when they were quantized, where that was measured.
+        fault: What is wrong with it; empty if nothing.
+    """
+
+    component: str
+    name: str
+    quantized: bool
+    sqnr: float | None
+    made: float | None = None
+    fault: str = ""
+
+
+class Use(Value):
+    """Something users do next, tried: a LoRA loaded onto the result, or ``torch.compile``.
+
+    Attributes:
+        kind: Which of them.
+        name: What it is, such as the LoRA's repository, or the compiled component.
+        verdict: Whether it works.
+        text: What was seen, in one sentence with its numbers.
+        numbers: The numbers of that sentence by name.
+    """
+
+    kind: Literal["lora", "compile"]
+    name: str
+    verdict: Verdict
+    text: str
+    numbers: dict[str, float]
+
+
+class Floor(Value):
+    """How the source was run a second time, so that its own noise is known.
+
+    Attributes:
+        varied: What was different from the first run, which ought not to matter.
+        pairs: How many pictures were drawn again.
+        identical: How many of them came out the same.
+    """
+
+    varied: str
+    pairs: int
+    identical: int
 
 
 class Report(Value):
     """What was measured and what follows.
 
     Attributes:
-        verdict: INCONCLUSIVE is for limits that lie inside the measurement's own noise; nothing gives it yet.
-        reasons: Sentences with numbers: what failed, or what held if nothing failed.
+        verdict: FAIL where anything fails, else INCONCLUSIVE where the sample does not settle a limit, else PASS.
+        reasons: What decided, first what explains most; what held where nothing failed.
         metrics: Every metric that could be measured, required or not.
         unmeasured: The others, and what they would need.
         pairs: Ordered by prompt, then seed.
         identical: Pairs whose two pictures hold the same pixels.
+        layers: Every layer of every component that answers; the worst first.
+        uses: What users do next, tried.
+        floor: How the noise floor was measured.
         reference: How the source answered.
         candidate: How the candidate answered.
         sizes: Bytes of source and result, if given.
     """
 
-    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
-    reasons: tuple[str, ...]
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
     metrics: dict[str, Finding]
     unmeasured: dict[str, str]
     pairs: tuple[PairReport, ...]
     identical: int
+    layers: tuple[LayerReport, ...] = ()
+    uses: tuple[Use, ...] = ()
+    floor: Floor | None = None
     reference: Facts
     candidate: Facts
     sizes: Sizes | None = None
+
+    @property
+    def why(self) -> str:
+        """The reasons as one text."""
+        return " ".join(reason.text for reason in self.reasons)

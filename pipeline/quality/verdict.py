@@ -1,26 +1,44 @@
-"""Judge a candidate against its source: measure everything, decide by what the recipe requires."""
+"""Judge a candidate against its source: look at everything that was loaded and drawn, and say what follows and why."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
-from pipeline.errors import CannotHereError, RecipeError
+from pipeline.quality import layers
 from pipeline.quality.answers import Answers, Facts
-from pipeline.quality.limits import Limit, amount, clip_model_of, limits_of
-from pipeline.quality.metrics import METRICS, Given, Measured, Reading, Sizes
-from pipeline.quality.pairs import Prompt, Side, degenerate, identical, pair_up, refuse_degenerate_source
-from pipeline.quality.report import Finding, PairReport, Report, Worst
+from pipeline.quality.findings import Limits, Sample, finding, measure, noise_floors
+from pipeline.quality.guards import degenerate_candidate, refuse_degenerate_source
+from pipeline.quality.limits import amount, judges_of, limits_of
+from pipeline.quality.loaded import differences
+from pipeline.quality.metrics import METRICS, Given, Measured, Pair, Sizes
+from pipeline.quality.pairs import Prompt, Side, identical, pair_up, repeated_pairs
+from pipeline.quality.report import (
+    Finding,
+    Floor,
+    Interval,
+    Judgement,
+    LayerReport,
+    PairReport,
+    Reason,
+    Report,
+    Use,
+)
 
-Limits = Mapping[str, tuple[Limit, ...]]
+NAMED = 2  # layers that one sentence names
+ORDER = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
-def judge(
+def judge(  # noqa: PLR0913 - all that a verdict rests on
     reference: Side,
     candidate: Side,
     prompts: Sequence[Prompt],
     requirements: Mapping[str, Any],
     sizes: Sizes | None = None,
+    *,
+    made: Mapping[str, float | None] | None = None,
+    uses: Sequence[Use] = (),
 ) -> Report:
     """Measure every metric that has what it needs and decide by the recipe's requirements.
 
@@ -28,145 +46,184 @@ def judge(
         reference: The source's answers.
         candidate: The candidate's answers to the same request.
         prompts: The request's prompts in its order, with their labels.
-        requirements: The recipe's ``require``; ``clip_score.model`` is a local folder by now.
+        requirements: The recipe's ``require``; every ``model`` is a local folder by now.
         sizes: Bytes of source and result, for ``size_ratio``.
+        made: SQNR in decibels that quantization measured, by ``component/layer``.
+        uses: What users do next, as it was tried.
 
     Raises:
-        SourceError: The source's own answers are degenerate.
-        RecipeError: A requirement is malformed or cannot be measured on what was given.
+        RecipeError: A requirement is malformed or cannot be measured on what was given, or the source's own answers are
+            degenerate.
         CannotHereError: A required metric needs a library that is missing.
         GenerationError: The answers do not belong together.
     """
     limits = limits_of(requirements)
     pairs = pair_up(reference, candidate, prompts)
-    refuse_degenerate_source(reference, pairs, prompts)
-    measured, unmeasured = _measure(Given(pairs, sizes, clip_model_of(requirements)), limits)
-    findings = {name: _finding(name, found, limits, candidate) for name, found in measured.items()}
-    faults = degenerate(candidate, [pair.candidate for pair in pairs], prompts)
-    held, broken = _reasons(findings, limits, prompts)
+    refuse_degenerate_source(reference, pairs)
+    same = [identical(pair) for pair in pairs]
+    given = Given(pairs, sizes, (_facts(reference.answers), _facts(candidate.answers)), judges_of(requirements))
+    measured, unmeasured = measure(given, limits)
+    again = repeated_pairs(reference, prompts)
+    floors = noise_floors(Given(again, judges=given.judges), list(measured))
+    findings = {
+        name: finding(name, Sample(METRICS[name], found, pairs, all(same)), limits.get(name, ()), floors.get(name))
+        for name, found in measured.items()
+    }
+    looked = layers.compare(reference.folder, candidate.folder, made or {})
+    faults = degenerate_candidate(candidate, pairs)
+    reasons = [
+        *(
+            Reason(about="file", verdict="FAIL", text=text)
+            for text in differences(reference.answers, candidate.answers)
+        ),
+        *_layer_reasons(looked),
+        *_picture_reasons(pairs, faults),
+        *_metric_reasons(findings, limits, pairs),
+        *(Reason(about="use", verdict=use.verdict, text=use.text) for use in uses),
+    ]
+    verdict = next((word for word in ORDER if any(reason.verdict == word for reason in reasons)), "PASS")
     return Report(
-        verdict="FAIL" if faults + broken else "PASS",
-        reasons=tuple(faults + broken or held or [f"All {len(pairs)} pictures were drawn; no number was required."]),
+        verdict=verdict,  # type: ignore[arg-type]
+        reasons=_told(verdict, reasons, looked) or (_nothing_required(pairs),),
         metrics=findings,
         unmeasured=unmeasured,
-        pairs=_pair_reports(reference, candidate, prompts, measured, [identical(pair) for pair in pairs]),
-        identical=sum(identical(pair) for pair in pairs),
+        pairs=_pair_reports(reference, candidate, pairs, measured, same, faults),
+        identical=sum(same),
+        layers=looked,
+        uses=tuple(uses),
+        floor=_floor(reference.answers, again),
         reference=_facts(reference.answers),
         candidate=_facts(candidate.answers),
         sizes=sizes,
     )
 
 
-def _measure(given: Given, limits: Limits) -> tuple[dict[str, Measured], dict[str, str]]:
-    """Measure what can be, and say of the rest what it lacks; what is required must be measured."""
-    measured, unmeasured = {}, {}
-    for name, metric in METRICS.items():
-        lack = metric.lacks(given)
-        if lack and name in limits:
-            raise RecipeError(f"{name} is required, but it needs {lack}.", where="validation.require")
-        if lack:
-            unmeasured[name] = f"It needs {lack}."
-            continue
-        try:
-            measured[name] = metric.measure(given)
-        except CannotHereError as error:
-            if name in limits:
-                raise
-            unmeasured[name] = str(error)
-    return measured, unmeasured
+def _told(verdict: str, reasons: Iterable[Reason], looked: Sequence[LayerReport]) -> tuple[Reason, ...]:
+    """Return the reasons to tell: where something failed, what failed and what is open; what explains most is first."""
+    told = [
+        reason for word in ORDER[: max(ORDER.index(verdict), 1) + 1] for reason in reasons if reason.verdict == word
+    ]
+    unexplained = verdict == "FAIL" and all(reason.about == "metric" for reason in told if reason.verdict == "FAIL")
+    weakest = _weakest(looked) if unexplained else None
+    return tuple([weakest, *told] if weakest else told)
 
 
-def _finding(name: str, found: Measured, limits: Limits, candidate: Side) -> Finding:
-    """Hold a metric's result against its limits."""
-    metric = METRICS[name]
-    drop = None if found.reference is None else found.reference - found.value
-    required = limits.get(name, ())
-    return Finding(
-        value=found.value,
-        reference=found.reference,
-        drop=drop,
-        unit=metric.unit,
-        direction=metric.direction,
-        limit=" and ".join(limit.words(metric.unit) for limit in required),
-        passed=all(limit.holds(_number(name, limit, found.value, drop)) for limit in required) if required else None,
-        worst=_worst(found.readings, candidate, metric.direction),
-    )
+def _nothing_required(pairs: Sequence[Pair]) -> Reason:
+    text = f"All {len(pairs)} pictures were drawn; no number was required."
+    return Reason(about="metric", verdict="PASS", text=text)
 
 
-def _number(name: str, limit: Limit, value: float, drop: float | None) -> float:
-    if limit.of == "value":
-        return value
-    if drop is None:
-        raise RecipeError(f"{name} compares the two pictures and has no drop.", where="validation.require")
-    return drop
+def _layer_reasons(looked: Sequence[LayerReport]) -> list[Reason]:
+    """Return a sentence for every component with layers at fault; the component that is hit hardest is first."""
+    faulty = [layer for layer in looked if layer.fault]
+    found = []
+    for component in dict.fromkeys(layer.component for layer in faulty):
+        hit = [layer for layer in faulty if layer.component == component]
+        of = sum(layer.component == component for layer in looked)
+        named = "; ".join(f"{layer.name} {layer.fault}" for layer in hit[:NAMED])
+        more = f"; and {len(hit) - NAMED} more of its {of} layers" if len(hit) > NAMED else ""
+        found.append(Reason(about="layer", verdict="FAIL", text=f"{component}: {named}{more}."))
+    return found
 
 
-def _worst(readings: Sequence[Reading], candidate: Side, direction: str) -> Worst | None:
-    """Return the pair with the largest drop where the source has a value of its own, else with the worst value."""
-    if not readings:
+def _weakest(looked: Sequence[LayerReport]) -> Reason | None:
+    """Return where the signal went, where pictures differ too much and no layer is at fault by itself."""
+    quantized = [layer for layer in looked if layer.quantized and layer.sqnr is not None]
+    components = dict.fromkeys(layer.component for layer in quantized)
+    if not quantized:
         return None
-    sign = 1 if direction == "higher" else -1
+    lost = {name: [layer for layer in quantized if layer.component == name] for name in components}
+    middle = {name: median(layer.sqnr or 0.0 for layer in part) for name, part in lost.items()}
+    name = min(middle, key=lambda part: middle[part])
+    least = lost[name][0]
+    text = (
+        f"{name} lost most: half of its {len(lost[name])} quantized layers keep less than {middle[name]:.1f} dB of "
+        f"their signal, and {least.name} keeps {least.sqnr:.1f} dB."
+    )
+    return Reason(about="layer", verdict="FAIL", text=text)
 
-    def merit(index: int) -> float:
-        return sign * (readings[index].value - (readings[index].reference or 0.0))
 
-    lowest = min(range(len(readings)), key=merit)
-    picture = candidate.answers.pictures[lowest]
-    return Worst(prompt=picture.prompt, seed=picture.seed, value=readings[lowest].value)
+def _picture_reasons(pairs: Sequence[Pair], faults: Sequence[str]) -> list[Reason]:
+    """Return a sentence for every answer that is no picture, the first of each kind in full."""
+    found = [(pair, fault) for pair, fault in zip(pairs, faults, strict=True) if fault]
+    return [
+        Reason(
+            about="picture", verdict="FAIL", text=f"The picture for {pair.prompt!r} with seed {pair.seed} is {fault}."
+        )
+        for pair, fault in found
+    ]
 
 
-def _reasons(findings: Mapping[str, Finding], limits: Limits, prompts: Sequence[Prompt]) -> tuple[list[str], list[str]]:
-    """Return a sentence for every limit that holds, and one for every limit that is broken."""
-    held, broken = [], []
-    for name, required in limits.items():
+def _metric_reasons(findings: Mapping[str, Finding], limits: Limits, pairs: Sequence[Pair]) -> list[Reason]:
+    """Return a sentence for every limit."""
+    prompts = len({pair.index for pair in pairs})
+    texts = {pair.index: pair.prompt for pair in pairs}
+    found = []
+    for name in limits:
         finding = findings[name]
-        for limit in required:
-            number = _number(name, limit, finding.value, finding.drop)
-            sentence = _sentence(name, limit, number, finding.unit)
-            if limit.holds(number):
-                held.append(f"{sentence}.")
-            else:
-                broken.append(f"{sentence}{_where_to_look(finding, prompts)}.")
-    return held, broken
+        for judgement in finding.judgements:
+            text = f"{_sentence(name, judgement, finding.unit)}{_what_next(judgement, prompts, finding, texts)}."
+            found.append(Reason(about="metric", verdict=judgement.verdict, text=text))
+    return found
 
 
-def _sentence(name: str, limit: Limit, number: float, unit: str) -> str:
+def _sentence(name: str, judgement: Judgement, unit: str) -> str:
     """Return what was found and what was required; unrounded where rounding would hide the difference."""
-    verb = "is" if limit.of == "value" else "dropped by"
-    if limit.of == "drop" and number < 0 <= limit.bound:
-        verb, number = "rose by", -number
-    shown, bound = amount(number, unit), amount(limit.bound, unit)
-    if shown == bound and number != limit.bound:
+    found, unit = judgement.found, "" if judgement.of == "ratio" else unit
+    number, sign = found.number, 1.0
+    verb = {"value": "is", "drop": "dropped by", "ratio": "is"}[judgement.of]
+    if judgement.of == "drop" and number < 0 <= judgement.bound:
+        verb, sign = "rose by", -1.0
+    shown, bound = amount(sign * number, unit), amount(judgement.bound, unit)
+    if shown == bound and number != judgement.bound:
         shown = f"{number!r} {unit}".rstrip()
-    return f"{name} {verb} {shown}; {limit.words(unit)} is required"
+    times = " times the source's" if judgement.of == "ratio" else ""
+    return f"{name} {verb} {shown}{times}{_between(found, sign, unit)}; {judgement.words} is required"
 
 
-def _where_to_look(finding: Finding, prompts: Sequence[Prompt]) -> str:
-    if finding.worst is None:
+def _between(found: Interval, sign: float, unit: str) -> str:
+    """Return the interval in words; nothing where there is none."""
+    low, high = (amount(end, "") for end in sorted((sign * found.low, sign * found.high)))
+    return f" (95 % between {low} and {high} {unit}".rstrip() + ")" if low != high else ""
+
+
+def _what_next(judgement: Judgement, prompts: int, finding: Finding, texts: Mapping[int, str]) -> str:
+    """Return what to look at, or how many prompts would settle it."""
+    if judgement.verdict == "PASS":
         return ""
-    worst = finding.worst
-    return f"; worst with seed {worst.seed} for {prompts[worst.prompt].text!r}: {amount(worst.value, finding.unit)}"
+    if judgement.verdict == "INCONCLUSIVE":
+        asked = f", which {prompts} {'prompt does' if prompts == 1 else 'prompts do'} not settle"
+        if judgement.prompts_needed is None:
+            return f"{asked} and no number of prompts would"
+        return f"{asked}; about {judgement.prompts_needed} would"
+    if not finding.worst:
+        return ""
+    worst = finding.worst[0]
+    return f"; worst with seed {worst.seed} for {texts[worst.prompt]!r}: {amount(worst.value, finding.unit)}"
 
 
 def _pair_reports(
     reference: Side,
     candidate: Side,
-    prompts: Sequence[Prompt],
+    pairs: Sequence[Pair],
     measured: Mapping[str, Measured],
     same: Sequence[bool],
+    faults: Sequence[str],
 ) -> tuple[PairReport, ...]:
     """Return every pair with the value that each metric read on it."""
     reports = []
-    for index, (own, other) in enumerate(zip(reference.answers.pictures, candidate.answers.pictures, strict=True)):
-        readings = {name: found.readings[index] for name, found in measured.items() if found.readings}
+    for index, pair in enumerate(pairs):
+        found = {name: one.readings[index] for name, one in measured.items() if one.readings}
+        readings = {name: reading for name, reading in found.items() if reading is not None}
         report = PairReport(
-            prompt=own.prompt,
-            text=prompts[own.prompt].text,
-            label=prompts[own.prompt].label,
-            seed=own.seed,
-            reference=own.file,
-            candidate=other.file,
+            prompt=pair.index,
+            text=pair.prompt,
+            label=pair.label,
+            seed=pair.seed,
+            reference=reference.answers.pictures[index].file,
+            candidate=candidate.answers.pictures[index].file,
             identical=same[index],
+            fault=faults[index],
             values={name: reading.value for name, reading in readings.items()},
             reference_values={n: reading.reference for n, reading in readings.items() if reading.reference is not None},
         )
@@ -174,5 +231,12 @@ def _pair_reports(
     return tuple(reports)
 
 
+def _floor(answers: Answers, again: Sequence[Pair]) -> Floor | None:
+    """Return how the noise floor was measured, if it was."""
+    if not again:
+        return None
+    return Floor(varied=answers.varied, pairs=len(again), identical=sum(identical(pair) for pair in again))
+
+
 def _facts(answers: Answers) -> Facts:
-    return Facts.model_validate(answers.model_dump(exclude={"pictures"}))
+    return Facts.model_validate(answers.model_dump(include=set(Facts.model_fields)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from pipeline.files import digest_of, files_under, pretty_json, write_atomically
 from pipeline.plan import TargetPlan
 from pipeline.quality import Answers, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.generate import ANSWERS
+from pipeline.stages.quantize import MEASURED, measured
 from pipeline.store import Store
 
 REPORT = "report.json"
 REFERENCE = "reference"
+AGAIN_ONE_IN = 16  # pictures of the source that are drawn a second time, to know its own noise
+AGAIN_LEAST = 2  # prompts of them
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def validate(
 
     def ask_source(out: Path) -> None:
         try:
-            answer(source, request, out, plan.target, listen)
+            answer(source, request, out, plan.target, listen, asked_again(request))
         except GenerationError as error:
             raise SourceError(f"The source itself did not answer. {error.what}", where=error.where) from error
 
@@ -61,7 +65,7 @@ def validate(
         requirements = resolved_requirements(plan, judges)
         prompts = [Prompt(text=prompt.prompt, label=prompt.label) for prompt in plan.validation.prompts]
         sizes = Sizes(source=plan.source_bytes, result=sum(file.stat().st_size for file in files_under(checkpoint)))
-        report = judge(side(folder), side(out), prompts, requirements, sizes)
+        report = judge(side(folder), side(out), prompts, requirements, sizes, made=made_layers(checkpoint))
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 
     judged = store.make("report", plan.verdict_key, build)
@@ -106,7 +110,7 @@ def failure(plan: TargetPlan, report: Report, store: Store, judged: Path) -> Ver
     """Return the error for a verdict that is not PASS."""
     aside = store.root / "failed" / failed_name(plan)
     return VerdictError(
-        f"The verdict is {report.verdict}: {' '.join(report.reasons)} Nothing was published.",
+        f"The verdict is {report.verdict}: {report.why} Nothing was published.",
         where=plan.target,
         remedy=f"Look at the build in {aside} and its pictures in {judged}, then choose another scheme, keep more "
         "modules or correct the requirement; without the pictures' folder it is judged anew.",
@@ -136,17 +140,45 @@ def pipeline_dtype(plan: TargetPlan) -> Any:
 def reference_key(plan: TargetPlan, request: Request) -> str:
     """Return the digest of what the source's answers depend on."""
     files = {name: file.model_dump(mode="json") for name, file in plan.files.items()}
-    versions = {name: plan.versions[name] for name in ("torch", "diffusers", "transformers") if name in plan.versions}
+    versions = {
+        name: plan.versions[name]
+        for name in ("quantpress", "torch", "diffusers", "transformers")
+        if name in plan.versions
+    }
     return digest_of([files, versions, request.model_dump(mode="json")])
 
 
-def answer(model: Path, request: Request, out: Path, target: str, listen: Listener) -> None:
+def asked_again(request: Request) -> tuple[tuple[int, int], ...]:
+    """Return what the source is asked a second time: prompts spread over all of them, with the first seed."""
+    count = max(len(request.prompts) * len(request.seeds) // AGAIN_ONE_IN, min(AGAIN_LEAST, len(request.prompts)))
+    step = len(request.prompts) / min(count, len(request.prompts))
+    return tuple((int(index * step), request.seeds[0]) for index in range(min(count, len(request.prompts))))
+
+
+def made_layers(checkpoint: Path) -> dict[str, float | None]:
+    """Return the SQNR that quantization measured, in decibels by ``component/layer``."""
+    found = measured(checkpoint) if (checkpoint / MEASURED).exists() else {}
+    return {
+        f"{component}/{tensor.removesuffix('.weight')}": decibels
+        for component, part in found.items()
+        for tensor, decibels in part["sqnr"].items()
+    }
+
+
+def answer(
+    model: Path,
+    request: Request,
+    out: Path,
+    target: str,
+    listen: Listener,
+    repeats: Sequence[tuple[int, int]] = (),
+) -> None:
     """Have a pipeline draw everything, in a process of its own."""
 
     def named(event: Event) -> None:
         listen(Event("progress", "validate", target, event.text, event.done, event.total, event.unit))
 
-    generate(model, request, out, named)
+    generate(model, request, out, named, repeats=repeats, look=True)
 
 
 def side(folder: Path) -> Side:

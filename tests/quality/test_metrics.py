@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import CannotHereError, RecipeError
 from pipeline.quality import METRICS, Sizes, digits
-from pipeline.quality.clip import clip_scorer
+from pipeline.quality.metrics.clip import clip_scorer
 from pipeline.quality.metrics import IDENTICAL_PSNR, Given, Pair
 
 

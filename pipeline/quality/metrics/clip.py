@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline.errors import RecipeError
+from pipeline.quality.metrics.protocol import Given, PairMetric, Read, Reading
 
 Score = Callable[[str, Image.Image], float]
 
@@ -74,3 +75,16 @@ def _unit(output: Any) -> Any:
     """Scale an embedding to length 1. transformers 5 returns it as ``pooler_output``."""
     vector = output.pooler_output[0]
     return vector / vector.norm()
+
+
+def _clip_score(given: Given) -> Read:
+    """CLIP score of prompt and picture, for the source's picture and the candidate's."""
+    score = clip_scorer(given.judges["clip_score"])
+    return lambda pair: Reading(score(pair.prompt, pair.candidate), score(pair.prompt, pair.reference))
+
+
+def _lacks_clip(given: Given) -> str:
+    return "" if "clip_score" in given.judges else "a CLIP model, named under clip_score.model"
+
+
+CLIP_SCORE = PairMetric("points", "higher", _clip_score, _lacks_clip)

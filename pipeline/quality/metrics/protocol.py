@@ -1,0 +1,141 @@
+"""What a metric is: what it is given, what it says of a pair of pictures, and how it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.quality.answers import Facts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The source's and the candidate's answer to the same prompt and seed: RGB pictures of one size.
+
+    Attributes:
+        index: Number of the prompt in the request.
+        prompt: Its text.
+        label: What its picture must show, if the prompts say.
+        seed: The seed of both.
+        reference: The source's picture.
+        candidate: The candidate's picture.
+        latents: Files of both sides' last latents before they were decoded (``.npy``, float32), where they were kept.
+    """
+
+    index: int
+    prompt: str
+    label: str | None
+    seed: int
+    reference: Image.Image
+    candidate: Image.Image
+    latents: tuple[Path, Path] | None = None
+
+
+class Sizes(BaseModel):
+    """Bytes of the source's files that a consumer downloads, and of the candidate's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: int = Field(gt=0)
+    result: int = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that a metric may need.
+
+    Attributes:
+        pairs: The pictures.
+        sizes: Bytes of source and result, if known.
+        facts: How the source and how the candidate answered, where that was measured side by side.
+        judges: Folders of the models that judge, by metric.
+    """
+
+    pairs: tuple[Pair, ...]
+    sizes: Sizes | None = None
+    facts: tuple[Facts, Facts] | None = None
+    judges: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One value of the candidate, and the source's own where the metric looks at one side at a time."""
+
+    value: float
+    reference: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's result: over all pairs, and pair by pair where there are pairs behind it.
+
+    Attributes:
+        value: The candidate's.
+        reference: The source's own, where the metric looks at one side at a time.
+        readings: One for each pair in their order; none for a pair that says nothing.
+    """
+
+    value: float
+    reference: float | None = None
+    readings: tuple[Reading | None, ...] = ()
+
+
+class Metric(Protocol):
+    """What the verdict asks of a metric."""
+
+    @property
+    def unit(self) -> str: ...  # noqa: D102 - the unit of its values, empty for plain ratios
+    @property
+    def direction(self) -> Literal["higher", "lower"]: ...  # noqa: D102 - which way is better
+    @property
+    def span(self) -> tuple[float, float] | None: ...  # noqa: D102 - of values that are shares of yes and no
+
+    def lacks(self, given: Given) -> str:
+        """Return what is missing to measure it, as the end of the sentence "it needs ..."; empty if nothing is."""
+        ...
+
+    def measure(self, given: Given) -> Measured:
+        """Measure it; everything it needs is given.
+
+        Raises:
+            CannotHereError: A library is missing.
+        """
+        ...
+
+
+Read = Callable[[Pair], Reading]
+
+
+@dataclass(frozen=True)
+class PairMetric:
+    """A metric that reads pair by pair and is the mean of its readings.
+
+    Attributes:
+        unit: Of its values.
+        direction: Which way is better.
+        open: Makes the function that reads one pair; models are loaded here, once.
+        lacks: See ``Metric``.
+        span: Least and greatest value where each reading is one of the two, yes or no; a few of them that all say yes
+            do not prove that none says no, and the interval must know.
+    """
+
+    unit: str
+    direction: Literal["higher", "lower"]
+    open: Callable[[Given], Read]
+    lacks: Callable[[Given], str] = lambda _: ""
+    span: tuple[float, float] | None = None
+
+    def measure(self, given: Given) -> Measured:
+        """Read every pair and take the means."""
+        read = self.open(given)
+        readings = tuple(read(pair) for pair in given.pairs)
+        own = [reading.reference for reading in readings if reading.reference is not None]
+        value = sum(reading.value for reading in readings) / len(readings)
+        return Measured(value, sum(own) / len(own) if own else None, readings)
