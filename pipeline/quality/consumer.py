@@ -75,7 +75,7 @@ def _leave_with_the_parent() -> None:
 
 
 def answer(
-    model: Path, request: Request, out: Path, tell: Tell, repeats: Sequence[Question] = (), *, look: bool
+    model: Path, request: Request, out: Path, tell: Tell, repeats: Sequence[Question] = (), *, look: bool = False
 ) -> Answers:
     """Load the pipeline and draw every prompt with every seed; pictures are lossless PNG files in ``out``.
 

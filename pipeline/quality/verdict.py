@@ -178,7 +178,18 @@ def _sentence(name: str, judgement: Judgement, unit: str) -> str:
     if shown == bound and number != judgement.bound:
         shown = f"{number!r} {unit}".rstrip()
     times = " times the source's" if judgement.of == "ratio" else ""
-    return f"{name} {verb} {shown}{times}{_between(found, sign, unit)}; {judgement.words} is required"
+    required = f"{judgement.words} is required{_beside_the_noise(judgement, unit)}"
+    return f"{name} {verb} {shown}{times}{_between(found, sign, unit)}; {required}"
+
+
+def _beside_the_noise(judgement: Judgement, unit: str) -> str:
+    """Return what the source keeps to itself where that is less than what is required."""
+    if judgement.floor is None or judgement.floor == judgement.bound:
+        return ""
+    if (judgement.kind == "min") != (judgement.floor < judgement.bound):
+        return ""
+    drop = "a drop of " if judgement.of == "drop" else ""
+    return f", but the source itself reaches {drop}{amount(judgement.floor, unit)} when it runs a second time"
 
 
 def _between(found: Interval, sign: float, unit: str) -> str:

@@ -22,9 +22,9 @@ def request_of_two() -> Request:
 
 @pytest.fixture(scope="session")
 def drawn(source: Path, request_of_two: Request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, Path]:
-    """What the source answers, and the folder with its pictures."""
+    """What the source answers, once more with everything varied, and the folder with its pictures and its layers."""
     out = tmp_path_factory.mktemp("answers") / "source"
-    return generate(source, request_of_two, out), out
+    return generate(source, request_of_two, out, repeats=[(0, 3), (1, 3)], look=True), out
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from PIL import Image
 from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.writer import Writer
 from pipeline.quality import Answers, Request, generate
+from pipeline.quality.guards import is_flat
 from pipeline.quality.loading import quantized_components
-from pipeline.quality.pairs import is_flat
 
 
 @pytest.fixture(autouse=True)
