@@ -8,30 +8,22 @@ this process first says which of a folder's empty files it would read, and then 
 
 from __future__ import annotations
 
-import heapq
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from hashlib import sha256
-from itertools import islice
+from collections.abc import Iterator
+from os.path import normpath
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.recipe.problems import listed, nearest
-from pipeline.recipe.prompts import LARGEST
-from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
+from pipeline.recipe.sample import Refusal, Texts, choose, refuse_unfit
+from pipeline.recipe.schema import DatasetPrompts
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
-Row = tuple[int, str, str | None]
-"""A row's number from 0, its text, and its label where one is asked for."""
-
-# Of what ``datasets`` reads these are tables and nothing but data; a pickle is a program.
-TABLES: Final = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
-PACKED: Final = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 ANOTHER: Final = "Choose another dataset, or put its prompts into a file beside the recipe."
 
 
@@ -40,7 +32,7 @@ class Job(BaseModel):
 
     Attributes:
         step: Which files of the folder would be read, or the prompts in them.
-        folder: The dataset's repository, with the files that are not wanted yet left empty.
+        folder: The dataset's tables, those that are not wanted yet left empty, and what describes them.
         asked: The clause of the recipe.
     """
 
@@ -51,22 +43,9 @@ class Job(BaseModel):
     asked: DatasetPrompts
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
-    """Why there are no prompts: whose fault it is, what is wrong and what to do."""
-
-    def __init__(self, kind: str, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.kind, self.what, self.remedy = kind, what, remedy
-
-
 def files(job: Job) -> dict[str, Any]:
     """Return the names in the folder of the files that have the split's rows."""
-    found = [name_in(job.folder, file) for file in opened(job).config.data_files[job.asked.split]]
-    strange = [name for name in found if table_suffix(name) not in TABLES]
-    if strange:
-        what = f"The split is in files that are no tables of texts, such as {strange[0]!r}."
-        raise Refusal("recipe", what, f"Tables are {listed(TABLES)}. {ANOTHER}")
-    return {"files": found}
+    return {"files": [name_in(job.folder, file) for file in opened(job).config.data_files[job.asked.split]]}
 
 
 def rows(job: Job) -> dict[str, Any]:
@@ -97,7 +76,7 @@ def opened(job: Job) -> DatasetBuilder:
     if asked.config is not None:
         require_known("configuration", asked.config, configs)
     builder = load_dataset_builder(job.folder, name=asked.config)
-    require_known("split", asked.split, list(builder.config.data_files))
+    require_known("split", asked.split, [str(split) for split in builder.config.data_files])
     return builder
 
 
@@ -116,16 +95,10 @@ def name_in(folder: str, file: str) -> str:
         Refusal: The dataset's card names something else, which would become prompts that are published.
     """
     try:
-        return PurePath(file).relative_to(folder).as_posix()
+        return PurePath(normpath(file)).relative_to(folder).as_posix()
     except ValueError:
         what = f"Its card names the data file {file!r}, which is none of its repository's."
         raise Refusal("source", what, f"Do not trust this dataset. {ANOTHER}") from None
-
-
-def table_suffix(name: str) -> str:
-    """Return what kind of table a file's name says it is."""
-    path = PurePath(name.lower())
-    return PurePath(path.stem).suffix if path.suffix in PACKED else path.suffix
 
 
 def read_columns(builder: DatasetBuilder, asked: DatasetPrompts) -> Iterator[tuple[Any, Any]]:
@@ -153,70 +126,6 @@ def read_columns(builder: DatasetBuilder, asked: DatasetPrompts) -> Iterator[tup
         yield row.get(asked.column), label
 
 
-class Texts:
-    """The rows that no earlier row repeats, counted while they are read.
-
-    A prompt that is there twice would make the same images again, and the bounds of the verdict, which are drawn from
-    whole prompts, narrower than what was seen. A file's author is told of it; a dataset has other authors.
-    """
-
-    def __init__(self, asked: DatasetPrompts, columns: Iterable[tuple[Any, Any]]) -> None:
-        self.asked = asked
-        self.columns = columns
-        self.rows = 0
-        self.seen: set[bytes] = set()
-
-    def __iter__(self) -> Iterator[Row]:
-        for number, (text, label) in enumerate(self.columns):
-            row = number, as_text(number, self.asked.column, text), as_text(number, self.asked.label or "", label)
-            self.rows += 1
-            digest = sha256(row[1].encode()).digest()
-            if digest not in self.seen:
-                self.seen.add(digest)
-                yield row[0], row[1], row[2] if self.asked.label else None
-
-
-def as_text(number: int, column: str, value: Any) -> str:
-    """Return a value of a column of texts; nothing is the empty text.
-
-    Raises:
-        Refusal: It is something else.
-    """
-    if value is None or isinstance(value, str):
-        return value or ""
-    what = f"The column {column!r} has no texts: row {number} has {type(value).__name__} {str(value)[:40]!r}."
-    raise Refusal("recipe", what, "Choose a column of texts.")
-
-
-def choose(asked: DatasetPrompts, texts: Iterable[Row]) -> list[Row]:
-    """Return all rows, or as many as are asked for: those whose number and the seed have the lowest digests.
-
-    So a sample depends on nothing but the recipe: no generator of random numbers, and no version of anything.
-    """
-    if asked.sample is None:
-        chosen = list(islice(texts, MOST_PROMPTS + 1))
-        if len(chosen) > MOST_PROMPTS:
-            what = f"There are more than {MOST_PROMPTS} prompts, each to be drawn with every seed."
-            raise Refusal("recipe", what, "Say with 'sample:' how many are chosen.")
-        return chosen
-    lowest = heapq.nsmallest(asked.sample, texts, key=lambda row: sha256(f"{asked.seed}:{row[0]}".encode()).digest())
-    if len(lowest) < asked.sample:
-        what = f"A sample of {asked.sample} is asked for, and there are {len(lowest)} different prompts."
-        raise Refusal("recipe", what, f"Write a 'sample:' of at most {len(lowest)}.")
-    return sorted(lowest)
-
-
-def refuse_unfit(asked: DatasetPrompts, chosen: list[Row]) -> None:
-    """Refuse texts and labels that are empty, and more text than a file of prompts may have."""
-    other = "Choose another column" + (", or another 'seed:'." if asked.sample else ", or a 'sample:' without it.")
-    for number, text, label in chosen:
-        for column, value in ((asked.column, text), (asked.label, label)):
-            if value is not None and not value.strip():
-                raise Refusal("recipe", f"The column {column!r} of row {number} is empty.", other)
-    if sum(len(text) for _, text, _ in chosen) > LARGEST:
-        raise Refusal("recipe", f"The prompts are longer than {LARGEST >> 20} MiB.", other)
-
-
 STEPS: Final = {"files": files, "rows": rows}
 
 
@@ -227,12 +136,16 @@ def say(job: Job) -> dict[str, Any]:
     except Refusal as refusal:
         return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
     except ImportError as error:
-        remedy = "Install it anew: pip install --force-reinstall 'quantpress[datasets]'."
-        return {"error": "environment", "what": f"datasets cannot be imported: {error}.", "remedy": remedy}
+        what = f"datasets lacks a library to read it with: {first_line(error)}."
+        return {"error": "environment", "what": what, "remedy": f"Install that one. {ANOTHER}"}
     except Exception as error:  # the library's own, of any class
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".:")
-        what = f"datasets cannot read it: {type(error).__name__}: {reason}."
+        what = f"datasets cannot read it: {type(error).__name__}: {first_line(error)}."
         return {"error": "source", "what": what, "remedy": ANOTHER}
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what the library says went wrong, without its full stop."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".:")
 
 
 def main() -> None:

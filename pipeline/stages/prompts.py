@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -15,13 +16,16 @@ from pipeline.errors import CannotHereError, PublishError, RecipeError, SourceEr
 from pipeline.events import Listener
 from pipeline.files import digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
 from pipeline.hub.source import Repository
-from pipeline.plan import PlannedDataset, PlannedPrompts
-from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows
+from pipeline.planned import PlannedDataset, PlannedPrompts
+from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows, sample
 from pipeline.stages.fetch import fetch
 from pipeline.store import Store
 
 PROMPTS: Final = "prompts.json"
 DESCRIBING: Final = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # where a dataset tells of its files
+# Of what datasets reads, tables are what holds texts, and nothing but data: a pickle is a program. It never sees the
+# other files, so that what is a folder of pictures to it otherwise is the table of their captions here.
+TABLE: Final = re.compile(r"\.(parquet|arrow|jsonl|ndjson|json|csv|tsv|txt)(\.(gz|bz2|xz|zst|lz4))?$", re.IGNORECASE)
 LARGEST_SPLIT: Final = 2 << 30  # bytes; a million prompts take a tenth of it
 ERRORS: Final[dict[str, type[PublishError]]] = {
     "recipe": RecipeError,
@@ -60,7 +64,8 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
     asked = loaded.recipe.validation.prompts
     if isinstance(asked, str):
         return PlannedPrompts(prompts=read_prompts(loaded.resolve(asked)))
-    key = digest_of([asked.model_dump(mode="json"), sha256_file(Path(rows.__file__))])
+    readers = [sha256_file(Path(str(module.__file__))) for module in (rows, sample)]
+    key = digest_of([asked.model_dump(mode="json"), readers])
     kept = store.make("prompts", key, lambda folder: draw(asked, find, store, folder, listen))
     return PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
 
@@ -72,13 +77,14 @@ def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: 
         what = "Prompts of a dataset need the library datasets, which is not installed."
         raise CannotHereError(what, where=asked.where, remedy=remedy)
     place = find(asked.dataset, asked.revision)
-    safe_listing(place.files, place.where)
     describing = [name for name in DESCRIBING if name in place.files]
+    names = {*describing, *tables(place.files, asked)}
+    safe_listing(names, place.where)
 
     def ask(step: str, wanted: Iterable[str]) -> dict[str, Any]:
         files = {name: place.files[name] for name in wanted}
         with emptied(folder / "reading") as scratch:
-            spread(place.files, fetch(place, files, store, listen), scratch / "dataset")
+            spread(names, fetch(place, files, store, listen), scratch / "dataset")
             return ask_datasets(step, asked, scratch)
 
     wanted = ask("files", describing)["files"]
@@ -91,8 +97,21 @@ def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: 
     (folder / PROMPTS).write_bytes(pretty_json(planned.model_dump(mode="json")))
 
 
+def tables(names: Iterable[str], asked: DatasetPrompts) -> list[str]:
+    """Return the files that are tables by their names.
+
+    Raises:
+        RecipeError: There is none.
+    """
+    found = [name for name in names if TABLE.search(name)]
+    if not found:
+        what = "The dataset has no table: no Parquet, Arrow, JSON, CSV or plain text."
+        raise RecipeError(what, where=asked.where, remedy="Choose another dataset.")
+    return found
+
+
 def spread(names: Iterable[str], fetched: Path, folder: Path) -> None:
-    """Fill a folder with every file of a repository: those that were fetched, and the others empty."""
+    """Fill a folder with the files of a repository: those that were fetched, and the others empty."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,197 @@
+"""A recipe asks prompts of a dataset on the Hub: those of its commit, fetched once, and nothing else of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.documents import planned, wording
+from pipeline.errors import HubUnavailableError, PublishError, RecipeError, SourceError
+from pipeline.fleet import changes
+from pipeline.hub.client import Hub
+from pipeline.hub.local import running
+from pipeline.hub.patience import Patience
+from pipeline.plan import TargetPlan
+from pipeline.recipe import DatasetPrompts
+from pipeline.stages.prompts import LARGEST_SPLIT, refuse_large
+from tests.desk import TOKENS, Desk
+from tests.faults.test_environment import hide
+from tests.prompts.conftest import LINES, TABLE, TEXTS, push
+
+Asking = Callable[..., Path]
+IMPORTED = """
+import sys
+from pipeline.cli import main
+try:
+    main()
+finally:
+    print(sorted({"torch", "datasets"} & {*sys.modules}))
+"""
+
+
+def texts(desk: Desk, recipe: Path) -> list[str]:
+    return [prompt.prompt for prompt in desk.engine(recipe).prompts.prompts]
+
+
+def requests(desk: Desk) -> list[str]:
+    """What the Hub was asked of its datasets, and of the bytes behind them."""
+    return [seen.path for seen in desk.shelf.faults.seen if "datasets/" in seen.path or "/xorbs/" in seen.path]
+
+
+def refusal(desk: Desk, recipe: Path) -> PublishError:
+    with pytest.raises(PublishError) as caught:
+        _ = desk.engine(recipe).prompts
+    return caught.value
+
+
+def test_a_plan_has_the_prompts_themselves_and_says_where_they_come_from(desk: Desk, asking: Asking) -> None:
+    """In a process that imports neither torch nor datasets."""
+    recipe = asking(label="Category", sample=3, seed=5)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, "plan", "--json", str(recipe)],
+        cwd=desk.folder,
+        env=desk.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *told, imported = done.stdout.splitlines()
+    assert imported == "[]"
+    assert "Generating" not in done.stderr
+    (written,) = [entry["plan"] for entry in map(json.loads, told) if "plan" in entry]
+    asked = written["validation"]["dataset"]
+    assert {"dataset": TABLE, "split": "train", "column": "Prompt", "label": "Category"}.items() <= asked.items()
+    assert {"sample": 3, "seed": 5, "rows": 14, "repeated": 2}.items() <= asked.items()
+    found = [prompt["prompt"] for prompt in written["validation"]["prompts"]]
+    assert len({*found} & {*TEXTS}) == 3
+    assert found == sorted(found, key=TEXTS.index)
+    assert {prompt["label"] for prompt in written["validation"]["prompts"]} <= {"x", "y"}
+    desk.shelf.faults.seen.clear()
+    again = desk.publish("plan", recipe)
+    assert again.code == 0
+    assert requests(desk) == []
+    assert TargetPlan.model_validate_json(json.dumps(written)).digest[:12] in again.err + again.out
+
+
+def test_what_was_fetched_is_not_fetched_again_for_another_seed(desk: Desk, asking: Asking) -> None:
+    assert texts(desk, asking()) == TEXTS
+    desk.shelf.faults.seen.clear()
+    sampled = texts(desk, asking(sample=4, seed=1))
+    assert {*sampled} < {*TEXTS}
+    assert requests(desk)
+    assert not [path for path in requests(desk) if "/resolve/" in path or "/xorbs/" in path]
+
+
+def test_only_the_files_of_the_split_are_fetched(desk: Desk, asking: Asking) -> None:
+    assert texts(desk, asking(split="test")) == ["not asked"]
+    fetched = {path.name for path in (desk.home / "store" / "fetch").rglob("*") if path.is_file()}
+    assert fetched == {"test-00000-of-00001.parquet"}
+
+
+def test_a_configuration_is_read_as_the_datasets_card_describes_it(desk: Desk, asking: Asking) -> None:
+    recipe = asking(LINES, config="long", split="val", column="text", label="label")
+    read = desk.engine(recipe).prompts.prompts
+    assert [(prompt.prompt, prompt.label) for prompt in read] == [("a cat", "cat"), ("a dog", "dog")]
+
+
+def test_the_other_hub_is_asked_where_the_first_has_no_such_dataset(desk: Desk, asking: Asking, tmp_path: Path) -> None:
+    with running(tmp_path / "empty", tokens=TOKENS) as endpoint:
+        engine = replace(desk.engine(asking(split="test")), hub=Hub(endpoint, token="alice"))
+        assert [prompt.prompt for prompt in engine.prompts.prompts] == ["not asked"]
+
+
+def test_a_private_dataset_is_read_with_the_users_token_alone(desk: Desk, asking: Asking) -> None:
+    commit = push(desk.shelf, "alice/own", {"a.jsonl": b'{"text": "mine"}\n'}, private=True)
+    recipe = asking("alice/own", revision=commit, column="text")
+    desk.token = "carol"
+    assert isinstance(error := refusal(desk, recipe), SourceError)
+    assert "no such repository, or it is private" in str(error)
+    desk.token = "alice"
+    assert texts(desk, recipe) == ["mine"]
+
+
+def test_a_commit_that_the_dataset_does_not_have_is_the_sources_fault(desk: Desk, asking: Asking) -> None:
+    done = desk.publish("plan", asking(revision="1" * 40))
+    assert done.code == 4
+    assert "acme/table@111111111111: The repository has no such commit." in done.error
+
+
+def test_a_word_that_the_dataset_does_not_have_is_the_recipes_fault(desk: Desk, asking: Asking) -> None:
+    error = refusal(desk, asking(split="tests"))
+    assert isinstance(error, RecipeError)
+    assert re.fullmatch(
+        r"acme/table@[0-9a-f]{12}, split tests, column Prompt: The dataset has no split 'tests'\. "
+        r"Did you mean 'test'\? It has train and test\.",
+        str(error),
+    )
+
+
+def test_without_datasets_the_remedy_is_told_before_anything_is_fetched(desk: Desk, asking: Asking) -> None:
+    hide(desk, "datasets")
+    done = desk.publish("plan", asking())
+    assert done.code == 3
+    assert "pip install 'quantpress[datasets]'" in done.error
+    assert requests(desk) == []
+
+
+def test_a_hub_that_is_down_is_told_as_such(desk: Desk, asking: Asking) -> None:
+    desk.shelf.faults.rules = ("GET datasets/ status=503 times=always",)
+    engine = desk.engine(asking())
+    engine.hub.patience = Patience(progress=1.0)
+    with pytest.raises(HubUnavailableError):
+        _ = engine.prompts
+
+
+def test_a_split_of_more_than_texts_is_refused_before_it_is_fetched() -> None:
+    asked = DatasetPrompts(dataset=TABLE, revision="0" * 40, split="train", column="Prompt")
+    with pytest.raises(RecipeError, match="at most"):
+        refuse_large(asked, LARGEST_SPLIT + 1)
+
+
+def test_pictures_are_left_and_their_table_is_read(desk: Desk, asking: Asking) -> None:
+    """As pictures are most of the files, datasets would read the folder as a collection of them."""
+    files = {
+        "metadata.csv": b"file_name,text\n1.png,a cat\n2.png,a dog\n",
+        "1.png": b"1",
+        "2.png": b"2",
+        "a:b.png": b"3",
+    }
+    commit = push(desk.shelf, "alice/pictures", files)
+    assert texts(desk, asking("alice/pictures", revision=commit, column="text")) == ["a cat", "a dog"]
+
+
+def test_a_dataset_without_a_table_is_refused(desk: Desk, asking: Asking) -> None:
+    commit = push(desk.shelf, "alice/archive", {"train.zip": b"PK", "train.pkl": b"..."})
+    assert "The dataset has no table" in str(refusal(desk, asking("alice/archive", revision=commit)))
+
+
+def test_a_card_that_names_a_file_of_this_machine_is_not_followed(desk: Desk, asking: Asking, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the password\n")
+    card = f"---\nconfigs:\n- config_name: default\n  data_files: {secret}\n---\n"
+    commit = push(desk.shelf, "alice/trap", {"README.md": card.encode(), "a.txt": b"hello\n"})
+    error = refusal(desk, asking("alice/trap", revision=commit, column="text"))
+    assert isinstance(error, SourceError)
+    assert "which is none of its repository's" in str(error)
+
+
+def test_a_recipe_that_asks_otherwise_than_what_is_published_is_told_apart(desk: Desk, asking: Asking) -> None:
+    engine = desk.engine(asking(sample=4, seed=0))
+    plan, _ = engine.plan("one")
+    assert changes(engine.loaded, "one", plan) == []
+    assert planned(plan) == wording(engine.loaded.recipe, "one")
+    other = desk.engine(asking(sample=4, seed=1)).loaded
+    assert changes(other, "one", plan) == ["prompts.seed: 0 → 1"]
+    assert planned(plan) != wording(other.recipe, "one")
+
+
+def test_a_plan_whose_prompts_come_from_a_file_says_nothing_of_datasets(desk: Desk) -> None:
+    plan, _ = desk.engine(desk.recipe()).plan("one")
+    assert "dataset" not in plan.model_dump(mode="json")["validation"]
