@@ -142,7 +142,7 @@ class Hub:
             except RepositoryNotFoundError:
                 return RemoteState()
             head = pointing(refs.branches).get("refs/heads/main")
-            tags = {name.removeprefix("refs/tags/"): commit for name, commit in pointing(refs.tags).items()}
+            tags = tagged(refs.tags)
             try:
                 plan = self.read(repo, head, PLAN, 0, 64 << 20) if head else None
             except EntryNotFoundError:
@@ -220,6 +220,16 @@ def pointing(refs: Iterable[GitRefInfo]) -> dict[str, str]:
     if strange := [name for name, commit in found.items() if not (COMMIT.fullmatch(commit) and name.encode())]:
         raise ValueError(f"the reference {strange[0]!r} points to no commit")
     return found
+
+
+def tagged(refs: Iterable[GitRefInfo]) -> dict[str, str]:
+    """Return the commits of tags by their short names.
+
+    Raises:
+        TypeError: See `pointing`.
+        ValueError: See `pointing`.
+    """
+    return {name.removeprefix("refs/tags/"): commit for name, commit in pointing(refs).items()}
 
 
 def as_read(entry: RepoFile) -> RepoFile:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import RemoteChangedError
 from pipeline.files import FileEntry, ListedFile, Manifest, files_under, git_blob_sha1, sha256_file
-from pipeline.hub.client import OWN_FILES, Gate, Hub, pointing
+from pipeline.hub.client import OWN_FILES, Gate, Hub, pointing, tagged
 from pipeline.hub.failures import hub_errors
 from pipeline.hub.uploads import Change, Heard, Uploader
 from pipeline.published import MANIFEST, YANKED
@@ -122,12 +122,12 @@ class Destination:
                 refs = self._api.list_repo_refs(self.repo, include_pull_requests=True)
             except RepositoryNotFoundError:
                 return None
-            heads, tags, pulls = (pointing(each) for each in (refs.branches, refs.tags, refs.pull_requests or []))
+            heads, tags, pulls = pointing(refs.branches), tagged(refs.tags), pointing(refs.pull_requests or [])
         if "refs/heads/main" not in heads:
             raise RemoteChangedError("The repository has no branch main.", where=self.repo, remedy="Create it again.")
         return Refs(
             heads["refs/heads/main"],
-            {name.removeprefix("refs/tags/"): commit for name, commit in tags.items()},
+            tags,
             {int(found[1]): commit for name, commit in pulls.items() if (found := PULL.fullmatch(name))},
         )
 
