@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.files import FileEntry, Manifest, digest_of
-from pipeline.plan import PlannedSource, TargetPlan
+from pipeline.plan import TargetPlan
+from pipeline.planned import PlannedSource
 from pipeline.provenance import Statement, dependencies, subjects
 from pipeline.published import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
 from pipeline.quality import Report

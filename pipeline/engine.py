@@ -22,17 +22,20 @@ from pipeline.files import digest_of, manifest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
-from pipeline.plan import Asked, PlannedPrompts, Planner, TargetPlan
+from pipeline.plan import Asked, Planner, TargetPlan
+from pipeline.planned import PlannedPrompts
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.names import is_path
 from pipeline.signing import Signer
 from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
+from pipeline.stages.fuse import fused_source
+from pipeline.stages.loras import FoundLora, find_loras
 from pipeline.stages.prompts import ask_prompts
 from pipeline.stages.quantize import Origin, quantize
 from pipeline.stages.release import VERSION_TAG, Publication, Release, proofs_of, release
 from pipeline.stages.sign import sign
-from pipeline.stages.sourcing import Sourcing
+from pipeline.stages.sourcing import Sourcing, gate_of
 from pipeline.stages.trial import CardTrial
 from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
 from pipeline.store import Store
@@ -107,12 +110,18 @@ class Engine:
     @cached_property
     def planner(self) -> Planner:
         """What makes plans."""
-        return Planner(self.loaded, self.place, self.judges, self.home / "answers", templates(), self.prompts)
+        answers, pinned = self.home / "answers", tuple(lora.planned for lora in self.loras)
+        return Planner(self.loaded, self.place, self.judges, answers, templates(), self.prompts, pinned)
 
     @cached_property
     def prompts(self) -> PlannedPrompts:
         """The questions, read from their file or out of their dataset."""
         return ask_prompts(self.loaded, partial(self.repository, kind="dataset"), self.store, self.listen)
+
+    @cached_property
+    def loras(self) -> tuple[FoundLora, ...]:
+        """The LoRAs of the recipe, each where its file was found."""
+        return find_loras(self.loaded, self.repository)
 
     @cached_property
     def judge(self) -> Repository | Path | None:
@@ -223,7 +232,8 @@ class Engine:
         with self.timed("fetch", subject, seconds):
             plans, asked = [run.plan for run in runs], [run.asked() for run in runs]
             quantized, judged = stop_after not in STAGES[:1], stop_after not in STAGES[:2]
-            origin = self.sourcing.origin(plans, asked, quantized=quantized, judged=judged)
+            origin = fused_source(self.sourcing, plans[0], self.loras) if plans[0].fused else None
+            origin = origin or self.sourcing.origin(plans, asked, quantized=quantized, judged=judged)
         fresh = [run for run in runs if not self.store.look("checkpoint", run.plan.build_key)]
         if stop_after != "fetch" and len(fresh) > 1:
             # Where one target cannot be made, or the disk cannot hold all of them, each is made by itself below.
@@ -331,7 +341,7 @@ class Run:
             origin = replace(origin, folder=fetch(self.engine.place, self.plan.files, store, self.engine.listen))
         if all(name == source for name, source in origin.layout.published.items()):
             return origin.folder
-        files = {name: file.model_dump(mode="json") for name, file in self.plan.files.items()}
+        files = {name: file.model_dump(mode="json") for name, file in origin.files.items()}
         return store.make("plain", digest_of(files), lambda folder: origin.put({}, folder))
 
     def judges(self) -> dict[str, Path]:
@@ -386,8 +396,3 @@ def source_card(place: Place) -> SourceCard:
     url = f"{place.hub.endpoint}/{place.repo}" if isinstance(place, Repository) else ""
     text = read_small(place, "README.md") if "README.md" in place.files else b""
     return SourceCard(front_matter(text.decode(errors="replace"), place.where), url)
-
-
-def gate_of(place: Place) -> Gate | None:
-    """Return how the source is gated."""
-    return place.hub.gate(place.repo) if isinstance(place, Repository) else None

@@ -26,9 +26,10 @@ from pipeline.files import digest_of
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.questions import reach
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
-from pipeline.plan import PlannedSource, TargetPlan, deciding_versions
+from pipeline.plan import TargetPlan, deciding_versions
+from pipeline.planned import PlannedLora, PlannedSource
 from pipeline.quality import Report
-from pipeline.recipe import DatasetPrompts, HubSource, Loaded, read_prompts
+from pipeline.recipe import DatasetPrompts, FolderLora, HubLora, HubSource, Loaded, read_prompts
 from pipeline.stages.card import templates
 from pipeline.stages.release import VERSION_TAG
 
@@ -204,10 +205,12 @@ def said(loaded: Loaded, target: str) -> dict[str, Any]:
         "task": recipe.task,
         "private": recipe.destination.private,
         "components": {name: part.model_dump(mode="json") for name, part in recipe.targets[target].items()},
+        "loras": [spelled(lora, getattr(lora, "revision", None), lora.origin) for lora in recipe.loras],
         "prompts": said_prompts(loaded),
         "seeds": list(recipe.validation.seeds),
         "call": dict(recipe.validation.call),
         "require": recipe.validation.require.model_dump(mode="json", exclude_none=True),
+        "compile": recipe.validation.compile and recipe.validation.compile.model_dump(mode="json"),
         "card": {"template": recipe.card.template, "digest": templates().get(recipe.card.template)},
     }
 
@@ -219,12 +222,19 @@ def repeated(plan: TargetPlan) -> dict[str, Any]:
         "task": plan.task,
         "private": plan.private,
         "components": {name: part.quantization.model_dump(mode="json") for name, part in plan.components.items()},
+        "loras": [spelled(lora, lora.revision, lora.name) for lora in plan.loras],
         "prompts": repeated_prompts(plan),
         "seeds": list(plan.validation.seeds),
         "call": dict(plan.validation.call),
         "require": plan.validation.require,
+        "compile": plan.validation.compile and plan.validation.compile.model_dump(mode="json"),
         "card": {"template": plan.template, "digest": plan.template_digest},
     }
+
+
+def spelled(lora: PlannedLora | HubLora | FolderLora, revision: str | None, origin: str) -> str:
+    """Return a LoRA in one line; which of its files is meant, the recipe may leave open."""
+    return f"{origin}@{(revision or '')[:12]} {lora.how} at {lora.scale}"
 
 
 def said_prompts(loaded: Loaded) -> Any:
@@ -271,7 +281,8 @@ def moved_files(loaded: Loaded, plan: TargetPlan) -> list[str]:
 
 def ages(plan: TargetPlan) -> Iterator[Finding]:
     """Compare the versions that built a checkpoint with those that are here; nothing is loaded."""
-    here = deciding_versions({part.quantization.backend for part in plan.components.values()} & BACKENDS.keys())
+    backends = {part.quantization.backend for part in plan.components.values()} & BACKENDS.keys()
+    here = deciding_versions(backends, adapted=bool(plan.loras))
     other = {name: built for name, built in plan.versions.items() if here.get(name) != built}
     loading = {name: built for name, built in other.items() if name not in BYSTANDERS}
     doubts = {name: reason for name, built in loading.items() if (reason := doubt(built, here.get(name)))}

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
@@ -23,7 +23,8 @@ from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import Weights, lay_out
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
-from pipeline.recipe import DatasetPrompts, Loaded, Prompt, Quantization, Recipe
+from pipeline.planned import PlannedLora, PlannedPrompts, PlannedSource, PlannedValidation, Value
+from pipeline.recipe import Loaded, Quantization, Recipe
 
 STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
 LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
@@ -34,12 +35,6 @@ JUDGES: Final = ("torchmetrics",)
 
 Slots = Mapping[str, Mapping[str, Slot]]
 """The tensors of each weight file of a component."""
-
-
-class Value(BaseModel):
-    """A part of a plan: frozen and closed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PlannedComponent(Value):
@@ -70,53 +65,6 @@ class PlannedComponent(Value):
     largest_bytes: int
 
 
-class PlannedSource(Value):
-    """The source as the plan pins it; a folder is named as the recipe wrote it."""
-
-    repo: str | None = None
-    revision: str | None = None
-    path: str | None = None
-    variant: str | None = Field(default=None, exclude_if=lambda value: value is None)  # older plans keep their digest
-
-    @property
-    def where(self) -> str:
-        """How it is named in messages."""
-        return f"{self.repo}@{(self.revision or '')[:12]}" if self.repo else str(self.path)
-
-
-class PlannedDataset(DatasetPrompts):
-    """The column of a dataset that the prompts come from, as the recipe names it.
-
-    Attributes:
-        rows: How many rows its split has.
-        repeated: How many of them say what an earlier one says, and are not asked.
-    """
-
-    rows: int
-    repeated: int
-
-    @property
-    def asked(self) -> DatasetPrompts:
-        """What the recipe says of it."""
-        return DatasetPrompts(**self.model_dump(exclude={"rows", "repeated"}))
-
-
-class PlannedPrompts(Value):
-    """The questions, and the dataset that they come from, if it is not a file."""
-
-    prompts: tuple[Prompt, ...]
-    dataset: PlannedDataset | None = Field(default=None, exclude_if=lambda value: value is None)
-
-
-class PlannedValidation(PlannedPrompts):
-    """The questions and the bar; a judge in a folder is pinned by the digest of its files."""
-
-    seeds: tuple[int, ...]
-    call: dict[str, Any]
-    require: dict[str, Any]
-    judges: dict[str, str]
-
-
 class TargetPlan(Value):
     """One published repository, fully resolved.
 
@@ -125,6 +73,7 @@ class TargetPlan(Value):
         repository: ``namespace/name`` of what is published.
         files: The source's files that go into it, as their place lists them.
         components: What is quantized.
+        loras: What is fused into the source before that, in this order, and what the validation loads onto the result.
         source_bytes: Bytes of those source files.
         result_bytes: Bytes of the published weights and small files, cards and pictures left out.
         versions: Of the libraries that decide over bytes and verdict.
@@ -138,6 +87,7 @@ class TargetPlan(Value):
     source: PlannedSource
     files: dict[str, ListedFile]
     components: dict[str, PlannedComponent]
+    loras: tuple[PlannedLora, ...] = Field(default=(), exclude_if=lambda value: not value)
     validation: PlannedValidation
     template: str
     template_digest: str
@@ -153,12 +103,32 @@ class TargetPlan(Value):
     @cached_property
     def build_key(self) -> str:
         """The digest of what the checkpoint's bytes depend on."""
-        return digest_of(self.model_dump(mode="json", include={"files", "components", "versions"}))
+        content = self.model_dump(mode="json", include={"components"})
+        versions = {name: found for name, found in self.versions.items() if name != "peft" or self.fused}
+        return digest_of(content | {"files": self.source_content, "versions": versions})
 
     @cached_property
     def verdict_key(self) -> str:
         """The digest of what the report depends on."""
-        return digest_of([self.build_key, self.validation.model_dump(mode="json")])
+        loaded = [lora.model_dump(mode="json") for lora in self.loaded]
+        return digest_of([self.build_key, self.validation.model_dump(mode="json"), *loaded])
+
+    @property
+    def fused(self) -> tuple[PlannedLora, ...]:
+        """The LoRAs that are fused into the source."""
+        return tuple(lora for lora in self.loras if lora.how == "fused")
+
+    @property
+    def loaded(self) -> tuple[PlannedLora, ...]:
+        """The LoRAs that the validation loads onto source and result."""
+        return tuple(lora for lora in self.loras if lora.how == "loaded")
+
+    @cached_property
+    def source_content(self) -> dict[str, Any]:
+        """What the bytes depend on that are quantized, and that the result is judged against."""
+        files = {name: file.model_dump(mode="json") for name, file in self.files.items()}
+        fused = [lora.model_dump(mode="json") for lora in self.fused]
+        return {"files": files, "fused": fused} if fused else files
 
     @property
     def memory_bytes(self) -> int:
@@ -174,13 +144,13 @@ class TargetPlan(Value):
 
     @property
     def disk_bytes(self) -> int:
-        """Disk that a run takes: the source, the result, and the result once more when it is read back."""
-        return self.source_bytes + 2 * self.result_bytes
+        """Disk that a run takes: source, result, the result again when it is read back, and what LoRAs make of it."""
+        return self.source_bytes * (2 if self.fused else 1) + 2 * self.result_bytes
 
     @property
     def streamed_disk_bytes(self) -> int:
-        """Disk that making the checkpoint takes where its source is streamed: the result alone."""
-        return self.result_bytes
+        """Disk that making the checkpoint takes where its source is streamed, which LoRAs are not fused into."""
+        return self.disk_bytes if self.fused else self.result_bytes
 
 
 @dataclass(frozen=True)
@@ -312,6 +282,7 @@ class Planner:
         answers: The folder that keeps what libraries said.
         templates: The digest of each card template.
         prompts: The questions that the recipe asks.
+        loras: The LoRAs of the recipe, each pinned to its file.
         slots: The tensors of each component, once they were read.
         questions: What is asked by target and component, once it was put together: a config is a request to the Hub.
     """
@@ -322,6 +293,7 @@ class Planner:
     answers: Path
     templates: Mapping[str, str]
     prompts: PlannedPrompts
+    loras: tuple[PlannedLora, ...] = ()
     slots: dict[str, Slots] = field(default_factory=dict)
     questions: dict[tuple[str, str], Question] = field(default_factory=dict)
 
@@ -353,12 +325,13 @@ class Planner:
             source=PlannedSource(**recipe.source.model_dump()),
             files=files,
             components=components,
+            loras=self.loras,
             validation=self.validation,
             template=recipe.card.template,
             template_digest=self.templates[recipe.card.template],
             source_bytes=source_bytes,
             result_bytes=source_bytes + change,
-            versions=deciding_versions(backends),
+            versions=deciding_versions(backends, adapted=bool(self.loras)),
         )
 
     def ask_ahead(self, targets: Iterable[str]) -> None:
@@ -406,10 +379,16 @@ class Planner:
             call=dict(written.call),
             require=written.require.model_dump(mode="json", exclude_none=True),
             judges=dict(self.judges),
+            compile=written.compile,
         )
 
 
-def deciding_versions(backends: set[str]) -> dict[str, str]:
-    """Return the versions of what decides over bytes and verdict: the libraries of these backends, no others."""
-    libraries = sorted(BACKENDS[name].DISTRIBUTION for name in backends)
+def deciding_versions(backends: set[str], *, adapted: bool) -> dict[str, str]:
+    """Return the versions of what decides over bytes and verdict: the libraries of these backends, no others.
+
+    Args:
+        backends: The backends.
+        adapted: Whether there are LoRAs.
+    """
+    libraries = sorted(BACKENDS[name].DISTRIBUTION for name in backends) + ["peft"] * adapted
     return installed_versions(("quantpress", "torch", "diffusers", "transformers", *libraries, *JUDGES))

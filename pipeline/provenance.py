@@ -118,20 +118,38 @@ def resource(name: str, manifest: Manifest) -> Json:
 
 
 def dependencies(plan: Json, report: Json) -> tuple[Resource, ...]:
-    """Return the source at its commit, and every file of it that was used.
+    """Return the source at its commit, every file of it that was used, and the LoRAs that were fused or tried.
 
-    A file has the digest by which its place vouches for it, and the SHA-256 of the bytes that were quantized.
+    A file has the digest by which its place vouches for it, and the SHA-256 of the bytes that were quantized, unless
+    LoRAs were fused into them before.
     """
     source = plan["source"]
     name = str(source["repo"] or source["path"])
     whole = Resource(name=name, digest={"gitCommit": source["revision"]} if source["repo"] else {}, uri=uri_of(source))
-    read = {file: digest for part in report["weights"].values() for file, digest in part["source"].items()}
+    loras = plan.get("loras", [])
+    fused = any(lora["how"] == "fused" for lora in loras)
+    parts = [] if fused else report["weights"].values()
+    read = {file: digest for part in parts for file, digest in part["source"].items()}
     files = []
     for file, listed in sorted(plan["files"].items()):
-        found = {"sha256": read.get(file) or listed["sha256"], "gitBlob": listed["git_sha1"]}
-        digest = {kind: value for kind, value in found.items() if value}
+        digest = digests_of(listed | {"sha256": read.get(file) or listed["sha256"]})
         files.append(Resource(name=file, digest=digest, uri=uri_of(source, file)))
-    return (whole, *files)
+    return (whole, *files, *map(adapter, loras))
+
+
+def digests_of(listed: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests of a listed file by the names that in-toto gives them."""
+    found = {"sha256": listed["sha256"], "gitBlob": listed["git_sha1"]}
+    return {kind: value for kind, value in found.items() if value}
+
+
+def adapter(lora: Json) -> Resource:
+    """Return a LoRA's file as a descriptor, with what was done with it."""
+    name = str(lora["repo"] or lora["path"])
+    told = {"lora": name, "scale": lora["scale"], "how": lora["how"]}
+    return Resource(
+        name=lora["file"], digest=digests_of(lora["listed"]), uri=uri_of(lora, lora["file"]), annotations=told
+    )
 
 
 def uri_of(source: Mapping[str, str | None], file: str = "") -> str | None:

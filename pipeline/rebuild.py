@@ -44,9 +44,11 @@ class Workshop:
         Raises:
             PublishError: It cannot be made here.
         """
-        if plan.source.repo is None and self.local is None:
+        away = [f"source is the folder {plan.source.path}"] if plan.source.repo is None else []
+        away += [f"LoRA is {lora.path} of a disk" for lora in plan.fused if lora.repo is None]
+        if away and self.local is None:
             remedy = "Give the recipe beside which it lies with --recipe."
-            raise CannotHereError(f"Its source is the folder {plan.source.path}.", where=plan.repository, remedy=remedy)
+            raise CannotHereError(f"Its {away[0]}.", where=plan.repository, remedy=remedy)
         engine = Engine(self.unjudged(plan, recipe), self.home, self.hub, self.fallback, self.listen)
         engine.prepare([plan.target])
         for ended in engine.run([plan.target], stop_after="quantize"):
@@ -63,4 +65,5 @@ class Workshop:
         require = Require(size_ratio=RatioAtMost(max=1.0))
         validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
         path = self.local.path if self.local else self.home / "recipe.yaml"
-        return Loaded(recipe.model_copy(update={"validation": validation}), path, b"")
+        loras = tuple(lora for lora in recipe.loras if lora.how == "fused")
+        return Loaded(recipe.model_copy(update={"validation": validation, "loras": loras}), path, b"")

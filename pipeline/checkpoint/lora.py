@@ -60,11 +60,14 @@ class Part(Value):
 
 
 class Job(Value):
-    """What the child is told: the pipeline's class, its parts, the folder to rewrite, and the LoRAs in their order."""
+    """What the child is told: the pipeline's class, its parts, the folder to rewrite, and the LoRAs in their order.
+
+    Where there is no folder they are only loaded, to see whether they fit.
+    """
 
     pipeline: str
     parts: dict[str, Part]
-    folder: str
+    folder: str | None
     loras: tuple[Adapter, ...]
 
 
@@ -85,15 +88,33 @@ def fuse_into(folder: Path, place: Place, layout: Layout, loras: tuple[Adapter, 
         CannotHereError: A library is missing, or the memory did not suffice.
         QuantizationError: The library failed.
     """
-    for lora in loras:
+    return run(Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=str(folder), loras=loras))
+
+
+def try_on(place: Place, layout: Layout, loras: tuple[Adapter, ...]) -> None:
+    """See whether LoRAs fit a source of which only headers and configs are read.
+
+    Raises:
+        RecipeError: One does not fit, or is none.
+        CannotHereError: A library is missing.
+        QuantizationError: The library failed.
+    """
+    run(Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=None, loras=loras))
+
+
+def run(job: Job) -> dict[str, list[str]]:
+    """Have the child do a job.
+
+    Raises:
+        PublishError: As `fuse_into`.
+    """
+    for lora in job.loras:
         require_lora(lora)
-    job = Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=str(folder), loras=loras)
-    where = ", ".join(lora.where for lora in loras)
+    where = ", ".join(lora.where for lora in job.loras)
     said = ask(job, where)
     if "error" in said:
-        raise {**ERRORS, "lora": RecipeError}[said["error"]](
-            said["what"], where=said.get("where", where), remedy=said["remedy"]
-        )
+        kind = {**ERRORS, "lora": RecipeError}[said["error"]]
+        raise kind(said["what"], where=said.get("where") or where, remedy=said["remedy"])
     return dict(said["fused"])
 
 

@@ -36,21 +36,32 @@ END_OF_MODULE = re.compile(r"\.(lora_|lokr_|processor\.|alpha$|to_[a-z]+_lora)")
 OTHER = "Name another LoRA, or one that was trained for this model."
 
 
+class Misfit(Refusal):
+    """Why one LoRA of several is refused."""
+
+    def __init__(self, refusal: Refusal, where: str) -> None:
+        super().__init__(refusal.kind, refusal.what, refusal.remedy)
+        self.where = where
+
+
 def fuse(job: Job) -> dict[str, list[str]]:
     """Fuse every LoRA of a job, and return the changed tensors by component.
 
     Raises:
-        Refusal: A LoRA does not fit.
+        Refusal: One does not fit.
     """
     pipe, models = pipeline_of(job)
-    fused: dict[str, list[str]] = {name: [] for name in models}
+    fused: dict[str, set[str]] = {name: set() for name in models}
     for lora in job.loras:
-        load(pipe, models, lora)
-        for name, model in models.items():
-            for layer in layers_of(model):
-                fused[name] += merge(layer, model, lora, Path(job.folder))
+        try:
+            load(pipe, models, lora)
+            for name, model in models.items():
+                for layer in layers_of(model) if job.folder else ():
+                    fused[name].update(merge(layer, model, lora, Path(job.folder or "")))
+        except Refusal as refusal:
+            raise Misfit(refusal, lora.where) from refusal
         pipe.unload_lora_weights()
-    return {name: sorted(set(tensors)) for name, tensors in fused.items() if tensors}
+    return {name: sorted(tensors) for name, tensors in fused.items() if tensors}
 
 
 def pipeline_of(job: Job) -> tuple[Any, dict[str, Hollow]]:
@@ -294,7 +305,8 @@ def say(job: Job) -> dict[str, Any]:
     try:
         return {"fused": fuse(job)}
     except Refusal as refusal:
-        return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
+        where = refusal.where if isinstance(refusal, Misfit) else ""
+        return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy, "where": where}
     except ImportError as error:
         remedy = "Install it: pip install 'quantpress[models]'."
         return {

@@ -4,12 +4,24 @@ from pipeline.recipe.editor import json_schema
 from pipeline.recipe.load import Loaded, load, problems, read_quantization, read_recipe
 from pipeline.recipe.problems import InvalidRecipe, Problem
 from pipeline.recipe.prompts import Prompt, read_prompts
-from pipeline.recipe.schema import DatasetPrompts, FolderSource, HubSource, Quantization, Recipe
+from pipeline.recipe.schema import (
+    Compile,
+    DatasetPrompts,
+    FolderLora,
+    FolderSource,
+    HubLora,
+    HubSource,
+    Quantization,
+    Recipe,
+)
 from pipeline.recipe.vocabulary import SchemeRules, Vocabulary
 
 __all__ = [
+    "Compile",
     "DatasetPrompts",
+    "FolderLora",
     "FolderSource",
+    "HubLora",
     "HubSource",
     "InvalidRecipe",
     "Loaded",

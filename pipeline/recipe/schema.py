@@ -107,7 +107,7 @@ class Applied(Clause):
     )
     scale: float = Field(default=1.0, ge=-100, le=100, description="How strongly it is applied.")
     how: Literal["fused", "loaded"] = Field(
-        description="`fused` into the source before it is quantized, or `loaded` onto source and result by the validation."
+        description="`fused` into the source before quantizing, or `loaded` onto source and result to validate it."
     )
 
     @field_validator("scale")

@@ -11,6 +11,7 @@ from pipeline.checkpoint.layout import Folder, Layout
 from pipeline.errors import CannotHereError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors, human_size
+from pipeline.hub.client import Gate
 from pipeline.hub.source import Repository
 from pipeline.plan import Asked, TargetPlan
 from pipeline.stages.fetch import fetch
@@ -105,3 +106,8 @@ class Sourcing:
         with disk_errors(self.home):
             self.home.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(self.home).free
+
+
+def gate_of(place: Repository | Folder) -> Gate | None:
+    """Return how the source is gated."""
+    return place.hub.gate(place.repo) if isinstance(place, Repository) else None

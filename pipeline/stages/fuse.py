@@ -1,0 +1,69 @@
+"""Fuse: the source with LoRAs in it, which is what is quantized from there on, and what the result is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pipeline.checkpoint.layout import Folder
+from pipeline.checkpoint.linears import installed_versions
+from pipeline.checkpoint.lora import Adapter, fuse_into, try_on
+from pipeline.events import Event
+from pipeline.files import digest_of, empty, link_or_copy
+from pipeline.plan import TargetPlan
+from pipeline.stages.fetch import fetch
+from pipeline.stages.loras import FoundLora
+from pipeline.stages.quantize import Origin, require_room
+from pipeline.stages.sourcing import Sourcing
+
+DECIDING: Final = ("quantpress", "torch", "diffusers", "transformers", "peft")
+
+
+def fused_source(sourcing: Sourcing, plan: TargetPlan, loras: Sequence[FoundLora]) -> Origin:
+    """Return where the source's bytes come from once its LoRAs are fused; it has to lie on this disk for that.
+
+    Args:
+        sourcing: Where the source lies.
+        plan: The plan of any target; they share the source.
+        loras: The recipe's LoRAs.
+
+    Raises:
+        RecipeError: A LoRA does not fit the source.
+        SourceError: A file is not what its place says.
+        HubUnavailableError: The Hub does not answer.
+        CannotHereError: A library is missing, or the disk is full.
+    """
+    place, layout, store, listen = sourcing.place, sourcing.layout, sourcing.store, sourcing.listen
+    fused = [lora for lora in loras if lora.planned.how == "fused"]
+    adapters = tuple(adapter_of(lora, lora.local(store, listen)) for lora in fused)
+    key = digest_of([plan.source_content, installed_versions(DECIDING)])
+    if sourcing.stream:
+        listen(Event("note", "fetch", "", "stores the source: what a LoRA is fused into is not streamed"))
+    if not store.look("fused", key) and not isinstance(place, Folder):
+        try_on(place, layout, adapters)  # before all of it is fetched
+
+    def build(folder: Path) -> None:
+        whole = fetch(place, plan.files, store, listen)
+        require_room(sum(file.size for file in plan.files.values()), folder)
+        empty(folder)
+        for name in plan.files:
+            link_or_copy(whole / name, folder / name)
+        changed = fuse_into(folder, Folder(folder, hashed=False), layout, adapters)
+        tell(sourcing, plan, changed)
+
+    folder = store.make("fused", key, build)
+    memory = sourcing.home / "digests" / f"{key}.json"
+    return Origin(folder, Folder(folder, memory=memory).files, layout, f"{place.where} with LoRAs")
+
+
+def adapter_of(lora: FoundLora, file: Path) -> Adapter:
+    """Return a LoRA as the process that fuses takes it."""
+    return Adapter(file=str(file), scale=lora.planned.scale, where=lora.planned.where)
+
+
+def tell(sourcing: Sourcing, plan: TargetPlan, changed: dict[str, list[str]]) -> None:
+    """Say what was fused."""
+    names = ", ".join(lora.name for lora in plan.fused)
+    counts = ", ".join(f"{len(tensors)} tensors of {name}" for name, tensors in changed.items())
+    sourcing.listen(Event("note", "fetch", "", f"fused {names}: {counts}"))
