@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +18,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from pipeline.hub.local import running
-from tests.desk import TOKENS, Desk, Shelf, opened
+from tests.desk import TOKENS, Desk, Done, Shelf, opened
 
 TABLE = "acme/table"
 LINES = "acme/lines"
@@ -30,7 +33,21 @@ configs:
 ---
 """
 TEXTS = [f"a {colour} {thing}" for thing in ("cat", "dog", "hat") for colour in ("red", "blue", "green", "black")]
-Push = Callable[..., str]
+SAMPLE = {"label": "Category", "sample": 3, "seed": 5}
+IMPORTED = """
+import sys
+from pipeline.cli import main
+try:
+    main()
+finally:
+    print(sorted({"torch", "datasets"} & {*sys.modules}))
+"""
+Library = tuple[Path, dict[str, str]]
+
+
+class Shown(NamedTuple):
+    done: Done
+    home: Path
 
 
 def parquet(**columns: Any) -> bytes:
@@ -47,7 +64,7 @@ def push(shelf: Shelf, repo: str, files: Mapping[str, bytes], **options: Any) ->
 
 
 @pytest.fixture(scope="session")
-def library(stocked: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def library(stocked: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Library:
     """The folder of a Hub that has the datasets too, and the commit of each."""
     root = tmp_path_factory.mktemp("library") / "hub"
     shutil.copytree(stocked.root, root, symlinks=True)
@@ -73,29 +90,55 @@ def library(stocked: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 @pytest.fixture
-def shelf(library: tuple[Path, dict[str, str]], stocked: Shelf, tmp_path: Path) -> Iterator[Shelf]:
+def shelf(library: Library, stocked: Shelf, tmp_path: Path) -> Iterator[Shelf]:
     shutil.copytree(library[0], tmp_path / "hub", symlinks=True)
     with opened(tmp_path / "hub", stocked) as running_shelf:
         yield running_shelf
 
 
+@pytest.fixture(scope="session")
+def shown(library: Library, stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """What the command says of the table's recipe, and the home in which it was planned."""
+    folder = tmp_path_factory.mktemp("shown")
+    shutil.copytree(library[0], folder / "hub", symlinks=True)
+    with opened(folder / "hub", stocked) as shelf:
+        desk = Desk(folder, shelf, folder / "home")
+        shutil.copytree(answers, desk.home / "answers")
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORTED, "plan", "--json", str(write_recipe(desk, library[1], **SAMPLE))],
+            cwd=folder,
+            env=desk.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return Shown(Done(done.returncode, done.stdout, done.stderr), desk.home)
+
+
 @pytest.fixture
-def desk(shelf: Shelf, answers: Path, tmp_path: Path) -> Iterator[Desk]:
+def desk(shelf: Shelf, answers: Path, tmp_path: Path) -> Desk:
+    """A user whose home is new, except for what libraries said to others."""
     home = tmp_path / "home"
     shutil.copytree(answers, home / "answers")
     folder = tmp_path / "desk"
     folder.mkdir()
-    yield Desk(folder, shelf, home)
-    shutil.copytree(home / "answers", answers, dirs_exist_ok=True)
+    return Desk(folder, shelf, home)
 
 
 @pytest.fixture
-def asking(desk: Desk, library: tuple[Path, dict[str, str]]) -> Callable[..., Path]:
-    """Write a recipe whose prompts come from a dataset; the table's by default, others by their words."""
+def again(desk: Desk, shown: Shown) -> Desk:
+    """The user who planned the table's recipe before."""
+    shutil.rmtree(desk.home)
+    shutil.copytree(shown.home, desk.home)
+    return desk
 
-    def write(dataset: str = TABLE, *, require: Any = None, name: str = "recipe.yaml", **words: Any) -> Path:
-        column = {"split": "train", "column": "Prompt"}
-        clause = {"dataset": dataset, "revision": library[1].get(dataset, "0" * 40), **column, **words}
-        return desk.recipe(prompts=clause, require=require, name=name)
 
-    return write
+@pytest.fixture
+def asking(desk: Desk, library: Library) -> Callable[..., Path]:
+    """Write a recipe whose prompts come from a dataset: from the table by default."""
+    return partial(write_recipe, desk, library[1])
+
+
+def write_recipe(desk: Desk, commits: Mapping[str, str], dataset: str = TABLE, **words: Any) -> Path:
+    clause = {"dataset": dataset, "revision": commits.get(dataset, "0" * 40), "split": "train", "column": "Prompt"}
+    return desk.recipe(prompts={**clause, **words})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,22 +16,13 @@ from pipeline.fleet import changes
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.patience import Patience
-from pipeline.plan import TargetPlan
 from pipeline.recipe import DatasetPrompts
 from pipeline.stages.prompts import LARGEST_SPLIT, refuse_large
 from tests.desk import TOKENS, Desk
 from tests.faults.test_environment import hide
-from tests.prompts.conftest import LINES, TABLE, TEXTS, push
+from tests.prompts.conftest import LINES, SAMPLE, TABLE, TEXTS, Shown, push
 
 Asking = Callable[..., Path]
-IMPORTED = """
-import sys
-from pipeline.cli import main
-try:
-    main()
-finally:
-    print(sorted({"torch", "datasets"} & {*sys.modules}))
-"""
 
 
 def texts(desk: Desk, recipe: Path) -> list[str]:
@@ -51,42 +40,34 @@ def refusal(desk: Desk, recipe: Path) -> PublishError:
     return caught.value
 
 
-def test_a_plan_has_the_prompts_themselves_and_says_where_they_come_from(desk: Desk, asking: Asking) -> None:
-    """In a process that imports neither torch nor datasets."""
-    recipe = asking(label="Category", sample=3, seed=5)
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTED, "plan", "--json", str(recipe)],
-        cwd=desk.folder,
-        env=desk.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    *told, imported = done.stdout.splitlines()
-    assert imported == "[]"
-    assert "Generating" not in done.stderr
-    (written,) = [entry["plan"] for entry in map(json.loads, told) if "plan" in entry]
-    asked = written["validation"]["dataset"]
-    assert {"dataset": TABLE, "split": "train", "column": "Prompt", "label": "Category"}.items() <= asked.items()
-    assert {"sample": 3, "seed": 5, "rows": 14, "repeated": 2}.items() <= asked.items()
-    found = [prompt["prompt"] for prompt in written["validation"]["prompts"]]
+def test_a_plan_has_the_prompts_themselves_and_says_where_they_come_from(shown: Shown) -> None:
+    told = [json.loads(line) for line in shown.done.out.splitlines()[:-1]]
+    (validation,) = [entry["plan"]["validation"] for entry in told if "plan" in entry]
+    asked = validation["dataset"]
+    assert {"dataset": TABLE, "split": "train", "column": "Prompt", **SAMPLE}.items() <= asked.items()
+    assert {"rows": 14, "repeated": 2}.items() <= asked.items()
+    found = [prompt["prompt"] for prompt in validation["prompts"]]
     assert len({*found} & {*TEXTS}) == 3
     assert found == sorted(found, key=TEXTS.index)
-    assert {prompt["label"] for prompt in written["validation"]["prompts"]} <= {"x", "y"}
-    desk.shelf.faults.seen.clear()
-    again = desk.publish("plan", recipe)
-    assert again.code == 0
-    assert requests(desk) == []
-    assert TargetPlan.model_validate_json(json.dumps(written)).digest[:12] in again.err + again.out
+    assert {prompt["label"] for prompt in validation["prompts"]} <= {"x", "y"}
 
 
-def test_what_was_fetched_is_not_fetched_again_for_another_seed(desk: Desk, asking: Asking) -> None:
-    assert texts(desk, asking()) == TEXTS
-    desk.shelf.faults.seen.clear()
-    sampled = texts(desk, asking(sample=4, seed=1))
+def test_planning_imports_neither_torch_nor_datasets_and_shows_no_bars(shown: Shown) -> None:
+    assert shown.done.out.splitlines()[-1] == "[]"
+    assert "examples" not in shown.done.err
+
+
+def test_the_second_plan_is_the_same_and_fetches_no_rows(again: Desk, asking: Asking, shown: Shown) -> None:
+    done = again.publish("plan", asking(**SAMPLE), "--json")
+    assert done.lines[-1] == json.loads(shown.done.out.splitlines()[-2])
+    assert requests(again) == []
+
+
+def test_what_was_fetched_is_not_fetched_again_for_another_seed(again: Desk, asking: Asking) -> None:
+    sampled = texts(again, asking(sample=4, seed=1))
     assert {*sampled} < {*TEXTS}
-    assert requests(desk)
-    assert not [path for path in requests(desk) if "/resolve/" in path or "/xorbs/" in path]
+    assert requests(again)
+    assert not [path for path in requests(again) if "/resolve/" in path or "/xorbs/" in path]
 
 
 def test_only_the_files_of_the_split_are_fetched(desk: Desk, asking: Asking) -> None:
@@ -95,16 +76,13 @@ def test_only_the_files_of_the_split_are_fetched(desk: Desk, asking: Asking) -> 
     assert fetched == {"test-00000-of-00001.parquet"}
 
 
-def test_a_configuration_is_read_as_the_datasets_card_describes_it(desk: Desk, asking: Asking) -> None:
+def test_a_configuration_is_read_as_its_card_describes_it_from_the_hub_that_has_it(
+    desk: Desk, asking: Asking, tmp_path: Path
+) -> None:
     recipe = asking(LINES, config="long", split="val", column="text", label="label")
-    read = desk.engine(recipe).prompts.prompts
-    assert [(prompt.prompt, prompt.label) for prompt in read] == [("a cat", "cat"), ("a dog", "dog")]
-
-
-def test_the_other_hub_is_asked_where_the_first_has_no_such_dataset(desk: Desk, asking: Asking, tmp_path: Path) -> None:
     with running(tmp_path / "empty", tokens=TOKENS) as endpoint:
-        engine = replace(desk.engine(asking(split="test")), hub=Hub(endpoint, token="alice"))
-        assert [prompt.prompt for prompt in engine.prompts.prompts] == ["not asked"]
+        read = replace(desk.engine(recipe), hub=Hub(endpoint, token="alice")).prompts.prompts
+    assert [(prompt.prompt, prompt.label) for prompt in read] == [("a cat", "cat"), ("a dog", "dog")]
 
 
 def test_a_private_dataset_is_read_with_the_users_token_alone(desk: Desk, asking: Asking) -> None:
@@ -182,16 +160,16 @@ def test_a_card_that_names_a_file_of_this_machine_is_not_followed(desk: Desk, as
     assert "which is none of its repository's" in str(error)
 
 
-def test_a_recipe_that_asks_otherwise_than_what_is_published_is_told_apart(desk: Desk, asking: Asking) -> None:
-    engine = desk.engine(asking(sample=4, seed=0))
+def test_a_recipe_that_asks_otherwise_than_what_is_published_is_told_apart(again: Desk, asking: Asking) -> None:
+    engine = again.engine(asking(**SAMPLE))
     plan, _ = engine.plan("one")
     assert changes(engine.loaded, "one", plan) == []
     assert planned(plan) == wording(engine.loaded.recipe, "one")
-    other = desk.engine(asking(sample=4, seed=1)).loaded
-    assert changes(other, "one", plan) == ["prompts.seed: 0 → 1"]
+    other = again.engine(asking(**SAMPLE | {"seed": 6})).loaded
+    assert changes(other, "one", plan) == ["prompts.seed: 5 → 6"]
     assert planned(plan) != wording(other.recipe, "one")
 
 
-def test_a_plan_whose_prompts_come_from_a_file_says_nothing_of_datasets(desk: Desk) -> None:
-    plan, _ = desk.engine(desk.recipe()).plan("one")
+def test_a_plan_whose_prompts_come_from_a_file_says_nothing_of_datasets(again: Desk) -> None:
+    plan, _ = again.engine(again.recipe()).plan("one")
     assert "dataset" not in plan.model_dump(mode="json")["validation"]
