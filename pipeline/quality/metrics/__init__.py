@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pipeline.quality.metrics.clip import CLIP_SCORE
-from pipeline.quality.metrics.costs import SIZE_RATIO
+from pipeline.quality.metrics.costs import LATENCY, LOAD_TIME, PEAK_DEVICE_MEMORY, PEAK_MEMORY, SIZE_RATIO
 from pipeline.quality.metrics.labels import LABEL_ACCURACY
-from pipeline.quality.metrics.pixels import IDENTICAL_PSNR, PSNR, SSIM
+from pipeline.quality.metrics.latents import LATENT_COSINE
+from pipeline.quality.metrics.likeness import CLIP_SCORE, CLIP_SIMILARITY, DINO_SIMILARITY
+from pipeline.quality.metrics.lpips import LPIPS
+from pipeline.quality.metrics.pixels import IDENTICAL_PSNR, MS_SSIM, PSNR, SSIM
 from pipeline.quality.metrics.protocol import Given, Measured, Metric, Pair, Reading, Sizes
 
 __all__ = ["IDENTICAL_PSNR", "METRICS", "Given", "Measured", "Metric", "Pair", "Reading", "Sizes"]
@@ -13,7 +15,16 @@ __all__ = ["IDENTICAL_PSNR", "METRICS", "Given", "Measured", "Metric", "Pair", "
 METRICS: dict[str, Metric] = {
     "psnr": PSNR,
     "ssim": SSIM,
+    "ms_ssim": MS_SSIM,
+    "lpips": LPIPS,
+    "clip_similarity": CLIP_SIMILARITY,
+    "dino_similarity": DINO_SIMILARITY,
+    "latent_cosine": LATENT_COSINE,
     "clip_score": CLIP_SCORE,
     "label_accuracy": LABEL_ACCURACY,
     "size_ratio": SIZE_RATIO,
+    "load_time": LOAD_TIME,
+    "latency": LATENCY,
+    "peak_memory": PEAK_MEMORY,
+    "peak_device_memory": PEAK_DEVICE_MEMORY,
 }

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pipeline.quality.metrics.digits import read_digits
-from pipeline.quality.metrics.protocol import Given, Pair, PairMetric, Read, Reading
+from pipeline.quality.metrics.protocol import Given, PairMetric, Reading
 
 DIGITS = tuple("0123456789")
 
 
-def _label_accuracy(_: Given) -> Read:
+def _label_accuracy(given: Given) -> list[Reading]:
     """1 where the digit read from the picture is the prompt's label, else 0, for both sides."""
-
-    def read(pair: Pair) -> Reading:
-        candidate, reference = read_digits([pair.candidate, pair.reference])
-        return Reading(float(str(candidate) == pair.label), float(str(reference) == pair.label))
-
-    return read
+    digits = iter(read_digits([picture for pair in given.pairs for picture in (pair.candidate, pair.reference)]))
+    right = [(str(next(digits)) == pair.label, str(next(digits)) == pair.label) for pair in given.pairs]
+    return [Reading(float(candidate), float(reference)) for candidate, reference in right]
 
 
 def _lacks_labels(given: Given) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.quality.metrics.protocol import Given, Pair, PairMetric, Read, Reading
+from pipeline.quality.metrics.protocol import Given, PairMetric, Reading, lacks_room
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,6 +17,7 @@ Two 8-bit pictures of 32 x 32 that differ in a single value by a single level ha
 the cap levels is beyond seeing, and a mean over pairs stays finite.
 """
 SSIM_WINDOW = 11  # pixels; the width of torchmetrics' Gaussian window
+MS_SSIM_SIDE = 16 * SSIM_WINDOW  # pixels; the window must fit after the picture was halved four times
 
 
 def _tensor(picture: Image.Image) -> Any:
@@ -29,34 +31,36 @@ def _tensor(picture: Image.Image) -> Any:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0).double()
 
 
-def _psnr(_: Given) -> Read:
+def _psnr(given: Given) -> list[Reading]:
     """Peak signal-to-noise ratio for a peak of 255, over all channels (torchmetrics), at most ``IDENTICAL_PSNR``."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    def read(pair: Pair) -> Reading:
-        decibels = peak_signal_noise_ratio(_tensor(pair.candidate), _tensor(pair.reference), data_range=255.0)
-        return Reading(min(float(decibels), IDENTICAL_PSNR))
-
-    return read
+    return [Reading(min(decibels, IDENTICAL_PSNR)) for decibels in _each(peak_signal_noise_ratio, given)]
 
 
-def _ssim(_: Given) -> Read:
+def _ssim(given: Given) -> list[Reading]:
     """Structural similarity with a Gaussian window (Wang et al., 2004; torchmetrics), 1 for identical pictures."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    def read(pair: Pair) -> Reading:
-        likeness = structural_similarity_index_measure(
-            _tensor(pair.candidate), _tensor(pair.reference), data_range=255.0
-        )
-        return Reading(float(likeness))
-
-    return read
+    return [Reading(likeness) for likeness in _each(structural_similarity_index_measure, given)]
 
 
-def _lacks_room(given: Given) -> str:
-    side = min(min(pair.reference.size) for pair in given.pairs)
-    return "" if side >= SSIM_WINDOW else f"pictures of {SSIM_WINDOW} pixels or more a side, not {side}"
+def _ms_ssim(given: Given) -> list[Reading]:
+    """Structural similarity over five scales (Wang, Simoncelli and Bovik, 2003; torchmetrics), 1 for identical ones.
+
+    Never over fewer scales: with other weights it would be another number under the same name.
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    return [Reading(likeness) for likeness in _each(multiscale_structural_similarity_index_measure, given)]
+
+
+def _each(measure: Callable[..., Any], given: Given) -> Iterator[float]:
+    """Give what a function of torchmetrics says of each pair; one pair at a time is in memory as numbers."""
+    for pair in given.pairs:
+        yield float(measure(_tensor(pair.candidate), _tensor(pair.reference), data_range=255.0))
 
 
 PSNR = PairMetric("dB", "higher", _psnr)
-SSIM = PairMetric("", "higher", _ssim, _lacks_room)
+SSIM = PairMetric("", "higher", _ssim, lambda given: lacks_room(given, SSIM_WINDOW))
+MS_SSIM = PairMetric("", "higher", _ms_ssim, lambda given: lacks_room(given, MS_SSIM_SIDE))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -110,9 +110,6 @@ class Metric(Protocol):
         ...
 
 
-Read = Callable[[Pair], Reading]
-
-
 @dataclass(frozen=True)
 class PairMetric:
     """A metric that reads pair by pair and is the mean of its readings.
@@ -120,7 +117,7 @@ class PairMetric:
     Attributes:
         unit: Of its values.
         direction: Which way is better.
-        open: Makes the function that reads one pair; models are loaded here, once.
+        read: Reads the pairs that are given, in their order.
         lacks: See ``Metric``.
         span: Least and greatest value where each reading is one of the two, yes or no; a few of them that all say yes
             do not prove that none says no, and the interval must know.
@@ -128,14 +125,19 @@ class PairMetric:
 
     unit: str
     direction: Literal["higher", "lower"]
-    open: Callable[[Given], Read]
+    read: Callable[[Given], Sequence[Reading]]
     lacks: Callable[[Given], str] = lambda _: ""
     span: tuple[float, float] | None = None
 
     def measure(self, given: Given) -> Measured:
         """Read every pair and take the means."""
-        read = self.open(given)
-        readings = tuple(read(pair) for pair in given.pairs)
+        readings = tuple(self.read(given))
         own = [reading.reference for reading in readings if reading.reference is not None]
         value = sum(reading.value for reading in readings) / len(readings)
         return Measured(value, sum(own) / len(own) if own else None, readings)
+
+
+def lacks_room(given: Given, side: int) -> str:
+    """Return what is missing where a metric needs pictures of so many pixels a side."""
+    least = min(min(pair.reference.size) for pair in given.pairs)
+    return "" if least >= side else f"pictures of {side} pixels or more a side, not {least}"
