@@ -131,7 +131,7 @@ def draw(pipe: Any, prompt: str, seed: int, call: Mapping[str, Any]) -> Drawn:
     latents: list[Any] = []
 
     def see(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        latents[:] = [tensors["latents"]]
+        latents[:] = [tensors.get("latents")]
         return tensors
 
     further = {"callback_on_step_end": see} if _tells_latents(pipe) and not CALLBACKS & call.keys() else {}

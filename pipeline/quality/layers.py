@@ -11,7 +11,7 @@ from math import log10
 from pathlib import Path
 from typing import Any
 
-from pipeline.quality.probes import FILE, quantized_in
+from pipeline.quality.probes import FILE, named_in
 from pipeline.quality.report import LayerReport
 
 IDENTICAL = 100.0  # decibels that stand for identical answers
@@ -32,7 +32,7 @@ def compare(reference: Path, candidate: Path, made: Mapping[str, float | None]) 
     """
     if not (reference / FILE).exists() or not (candidate / FILE).exists():
         return ()
-    quantized = quantized_in(candidate / FILE)
+    quantized, unread = named_in(candidate / FILE, "quantized"), named_in(candidate / FILE, "unread")
     found = [
         LayerReport(
             component=key.partition("/")[0],
@@ -43,6 +43,7 @@ def compare(reference: Path, candidate: Path, made: Mapping[str, float | None]) 
             fault=broken or _fault(sqnr or 0.0, made.get(key), quantized=key in quantized, was_made=key in made),
         )
         for key, sqnr, broken in _answered(reference / FILE, candidate / FILE)
+        if key not in unread
     ]
     return tuple(
         sorted(found, key=lambda layer: (not layer.fault, layer.sqnr if layer.sqnr is not None else -IDENTICAL))

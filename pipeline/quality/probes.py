@@ -24,7 +24,8 @@ def write_answers(pipe: Any, dtype: str, to: Path) -> None:
     """Ask every layer of every component and write the answers, by ``component/layer``.
 
     Linear layers answer with a tensor of shape (8, out_features) without their bias; other parameters and buffers with
-    a sketch of shape (256,). The metadata names the layers that are quantized.
+    a sketch of shape (256,). The metadata names the layers that are quantized, and the tensors that a library keeps in
+    a form that cannot be read.
 
     Args:
         pipe: The pipeline.
@@ -35,7 +36,8 @@ def write_answers(pipe: Any, dtype: str, to: Path) -> None:
     from safetensors.torch import save_file
 
     found: dict[str, Any] = {}
-    quantized = []
+    quantized: list[str] = []
+    unread: list[str] = []
     with torch.no_grad():  # quanto's kernels refuse inference tensors
         for component, model in _models(pipe):
             for name, module in model.named_modules():
@@ -44,16 +46,20 @@ def write_answers(pipe: Any, dtype: str, to: Path) -> None:
                     found[key] = _answer(module, getattr(torch, dtype), pipe.device)
                     quantized += [key] if _is_quantized(module) else []
                 for part, tensor in _own_tensors(module):
-                    found[f"{key}.{part}" if name else f"{component}/{part}"] = _sketch(tensor)
-    save_file(found, to, {"quantized": json.dumps(quantized)})
+                    whole = f"{key}.{part}" if name else f"{component}/{part}"
+                    if tensor.is_floating_point():
+                        found[whole] = _sketch(tensor)
+                    else:
+                        unread.append(whole)
+    save_file(found, to, {"quantized": json.dumps(quantized), "unread": json.dumps(unread)})
 
 
-def quantized_in(file: Path) -> frozenset[str]:
-    """Return the layers that a file of answers says are quantized."""
+def named_in(file: Path, what: str) -> frozenset[str]:
+    """Return the layers that a file of answers says are ``quantized``, or the tensors that were left ``unread``."""
     from safetensors import safe_open
 
     with safe_open(file, "pt") as answers:
-        return frozenset(json.loads(answers.metadata()["quantized"]))
+        return frozenset(json.loads(answers.metadata()[what]))
 
 
 def _models(pipe: Any) -> Iterator[tuple[str, Any]]:
@@ -66,9 +72,10 @@ def _models(pipe: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_linear(module: Any) -> bool:
+    """Tell whether a module is a matrix to be called; GPT-2's Conv1D is, and becomes a Linear when it is quantized."""
     import torch
 
-    return isinstance(module, torch.nn.Linear)
+    return isinstance(module, torch.nn.Linear) or (type(module).__name__ == "Conv1D" and hasattr(module, "nf"))
 
 
 def _is_quantized(module: Any) -> bool:
@@ -84,9 +91,13 @@ def _answer(module: Any, dtype: Any, device: Any) -> Any:
 
     The device is the pipeline's: quanto's weights say they were on none (0.2.7).
     """
+    import torch
+
     wanted = dtype if _is_quantized(module) else module.weight.dtype
-    noise = _noise(module.in_features).to(device=device, dtype=wanted)
-    bias, module.bias = module.bias, None
+    noise = _noise(module.nx if hasattr(module, "nx") else module.in_features).to(device=device, dtype=wanted)
+    bias = module.bias
+    if bias is not None:
+        module.bias = torch.nn.Parameter(torch.zeros_like(bias), requires_grad=False)
     try:
         return module(noise)[:KEPT_ROWS].contiguous().cpu()
     finally:
@@ -106,7 +117,7 @@ def _own_tensors(module: Any) -> Iterator[tuple[str, Any]]:
         yield from () if module.bias is None else [("bias", module.bias)]
         return
     for part, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-        if tensor.is_floating_point() and tensor.numel():
+        if tensor.numel():
             yield part, tensor
 
 

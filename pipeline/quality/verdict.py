@@ -26,7 +26,7 @@ from pipeline.quality.report import (
     Use,
 )
 
-NAMED = 2  # layers that one sentence names
+NAMED = 2  # layers or pictures that are named; others are counted
 ORDER = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
@@ -144,14 +144,14 @@ def _weakest(looked: Sequence[LayerReport]) -> Reason | None:
 
 
 def _picture_reasons(pairs: Sequence[Pair], faults: Sequence[str]) -> list[Reason]:
-    """Return a sentence for every answer that is no picture, the first of each kind in full."""
-    found = [(pair, fault) for pair, fault in zip(pairs, faults, strict=True) if fault]
-    return [
-        Reason(
-            about="picture", verdict="FAIL", text=f"The picture for {pair.prompt!r} with seed {pair.seed} is {fault}."
-        )
-        for pair, fault in found
+    """Return a sentence for the first answers that are no pictures, and one that counts the others."""
+    found = [
+        f"The picture for {pair.prompt!r} with seed {pair.seed} is {fault}."
+        for pair, fault in zip(pairs, faults, strict=True)
+        if fault
     ]
+    more = [f"{len(found) - NAMED} more of {len(faults)} pictures are at fault."] if len(found) > NAMED else []
+    return [Reason(about="picture", verdict="FAIL", text=text) for text in (*found[:NAMED], *more)]
 
 
 def _metric_reasons(findings: Mapping[str, Finding], limits: Limits, pairs: Sequence[Pair]) -> list[Reason]:

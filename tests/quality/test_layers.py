@@ -11,7 +11,7 @@ import pytest
 from pipeline.quality import Answers, Request, generate
 from pipeline.quality.layers import IDENTICAL, compare
 from pipeline.quality.loaded import differences
-from pipeline.quality.probes import FILE, quantized_in
+from pipeline.quality.probes import FILE, named_in
 
 
 def _answers(folder: Path, quantized: tuple[str, ...] = (), **tensors: Any) -> Path:
@@ -20,7 +20,7 @@ def _answers(folder: Path, quantized: tuple[str, ...] = (), **tensors: Any) -> P
 
     folder.mkdir()
     named = {f"t/{name}": tensor.clone().contiguous() for name, tensor in tensors.items()}
-    save_file(named, folder / FILE, {"quantized": json.dumps([f"t/{name}" for name in quantized])})
+    save_file(named, folder / FILE, {"quantized": json.dumps([f"t/{name}" for name in quantized]), "unread": "[]"})
     return folder
 
 
@@ -85,7 +85,7 @@ def test_a_pipeline_told_what_all_its_layers_answer(drawn: tuple[Answers, Path])
         assert told.get_tensor("vae/decoder.conv_in.weight").shape == (256,)
         assert told.get_tensor("transformer/proj_out.bias").shape == (256,)
     assert {name.split("/")[0] for name in names} == {"transformer", "text_encoder", "text_encoder_2", "vae"}
-    assert not quantized_in(out / FILE)
+    assert not named_in(out / FILE, "quantized")
     assert answers.configs["scheduler"]["class"] == "FlowMatchEulerDiscreteScheduler"
     assert "tokenizer/tokenizer.json" in answers.files
 
