@@ -124,29 +124,29 @@ class Engine:
         return find_loras(self.loaded, self.repository)
 
     @cached_property
-    def judge(self) -> Repository | Path | None:
-        """Where the model lies that gives the CLIP score; on a Hub without a revision it is what ``main`` is now.
+    def judging(self) -> dict[str, Repository | Path]:
+        """Where each model lies that judges, by metric; on a Hub without a revision it is what ``main`` is now.
 
         Raises:
             RecipeError: The recipe names a folder that is not there.
         """
-        clip = self.loaded.recipe.validation.require.clip_score
-        if clip is None:
-            return None
-        if not is_path(clip.model):
-            return self.repository(clip.model, clip.revision)
-        folder = self.loaded.resolve(clip.model)
+        named = self.loaded.recipe.validation.require.judged
+        return {metric: self.judge(metric, *model) for metric, model in named.items()}
+
+    def judge(self, metric: str, model: str, revision: str | None) -> Repository | Path:
+        """Return where one model lies that judges."""
+        if not is_path(model):
+            return self.repository(model, revision)
+        folder = self.loaded.resolve(model)
         if not folder.is_dir():
-            remedy = "Correct validation.require.clip_score.model."
-            raise RecipeError(f"There is no folder {clip.model}.", where=str(self.loaded.path), remedy=remedy)
+            remedy = f"Correct validation.require.{metric}.model."
+            raise RecipeError(f"There is no folder {model}.", where=str(self.loaded.path), remedy=remedy)
         return folder
 
     @cached_property
     def judges(self) -> dict[str, str]:
         """What pins each model that judges: a commit, or the digest of its files."""
-        if isinstance(self.judge, Repository):
-            return {"clip_score": self.judge.revision}
-        return {"clip_score": digest_of(manifest_of(self.judge).model_dump(mode="json"))} if self.judge else {}
+        return {metric: pin_of(place) for metric, place in self.judging.items()}
 
     def repository(self, repo: str, revision: str | None, kind: Kind = "model") -> Repository:
         """Return a repository on the Hub that has it: the one that is published to, else the other."""
@@ -346,11 +346,19 @@ class Run:
 
     def judges(self) -> dict[str, Path]:
         """Return the folders of the models that judge, fetched where they are on a Hub."""
-        place = self.engine.judge
+        return {metric: self.judge(place) for metric, place in self.engine.judging.items()}
+
+    def judge(self, place: Repository | Path) -> Path:
+        """Return the folder of one model that judges."""
         if not isinstance(place, Repository):
-            return {"clip_score": place} if place else {}
+            return place
         wanted = {name: file for name, file in place.files.items() if "/" not in name and name.endswith(JUDGE_FILES)}
-        return {"clip_score": fetch(place, wanted, self.engine.store, self.engine.listen)}
+        return fetch(place, wanted, self.engine.store, self.engine.listen)
+
+
+def pin_of(place: Repository | Path) -> str:
+    """Return what names the content of a place for good: its commit, or the digest of its files."""
+    return place.revision if isinstance(place, Repository) else digest_of(manifest_of(place).model_dump(mode="json"))
 
 
 def published_as(plan: TargetPlan, remote: RemoteState, withdrawn: Withdrawals) -> str | None:

@@ -13,7 +13,7 @@ from pipeline.files import write_atomically
 from pipeline.hub.client import Hub
 from pipeline.plan import TargetPlan
 from pipeline.recipe import Loaded, Recipe
-from pipeline.recipe.schema import RatioAtMost, Require
+from pipeline.recipe.require import RatioAtMost, Require
 
 
 @dataclass(frozen=True)

@@ -2,58 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     JsonValue,
     Tag,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from pipeline.recipe import names
-
-
-def _written(pattern: str) -> WithJsonSchema:
-    """Return what an editor is told of a text that a function judges."""
-    return WithJsonSchema({"type": "string", "pattern": pattern})
-
+from pipeline.recipe.clause import Clause, Commit, optional, written
+from pipeline.recipe.require import Require
 
 Argument = str | bool | int | float | None
-Component = Annotated[str, AfterValidator(names.component), _written(f"^{names.COMPONENT}$")]
-Target = Annotated[str, AfterValidator(names.target), _written(f"^{names.TARGET}$")]
-Keyword = Annotated[str, AfterValidator(names.argument), _written(f"^{names.COMPONENT}$")]
-Namespace = Annotated[str, AfterValidator(names.namespace), _written(f"^{names.REPOSITORY_NAME}$")]
+Component = Annotated[str, AfterValidator(names.component), written(f"^{names.COMPONENT}$")]
+Target = Annotated[str, AfterValidator(names.target), written(f"^{names.TARGET}$")]
+Keyword = Annotated[str, AfterValidator(names.argument), written(f"^{names.COMPONENT}$")]
+Namespace = Annotated[str, AfterValidator(names.namespace), written(f"^{names.REPOSITORY_NAME}$")]
 _NAME = names.REPOSITORY_NAME
-Repository = Annotated[str, AfterValidator(names.repository), _written(f"^{_NAME}/{_NAME}$")]
-RecipePath = Annotated[str, AfterValidator(names.path), _written(".")]
+Repository = Annotated[str, AfterValidator(names.repository), written(f"^{_NAME}/{_NAME}$")]
+RecipePath = Annotated[str, AfterValidator(names.path), written(".")]
 Text = Annotated[str, Field(min_length=1)]
-Commit = Annotated[str, _written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
-Variant = Annotated[str, AfterValidator(names.variant), _written(f"^{names.VARIANT}$")]
+Variant = Annotated[str, AfterValidator(names.variant), written(f"^{names.VARIANT}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Split = Annotated[str, AfterValidator(names.split), _written(f"^{names.SPLIT}$")]
+Split = Annotated[str, AfterValidator(names.split), written(f"^{names.SPLIT}$")]
 MOST_PROMPTS = 10_000  # each is drawn with every seed, by the source and by each target, and stands in the plan
-
-
-class Clause(BaseModel):
-    """A part of a recipe: frozen, closed, and with no value taken for another type's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def _optional(description: str) -> Any:
-    """Return a field that is left out of the JSON where the recipe does not have it.
-
-    So a recipe's digest stays the same when the vocabulary grows by a word that it does not use.
-    """
-    return Field(default=None, description=description, exclude_if=lambda value: value is None)
 
 
 VARIANT_MEANS = "Which of the source's weight files are read, such as `fp16`; the plain ones where it is left out."
@@ -64,7 +42,7 @@ class HubSource(Clause):
 
     repo: Repository = Field(description="The repository, `namespace/name`.")
     revision: Commit = Field(description="The commit, never a branch.")
-    variant: Variant | None = _optional(VARIANT_MEANS)
+    variant: Variant | None = optional(VARIANT_MEANS)
 
     @field_validator("revision")
     @classmethod
@@ -81,7 +59,7 @@ class FolderSource(Clause):
     """A model in a folder."""
 
     path: RecipePath = Field(description="The folder, relative to the recipe's own file.")
-    variant: Variant | None = _optional(VARIANT_MEANS)
+    variant: Variant | None = optional(VARIANT_MEANS)
 
     @property
     def origin(self) -> str:
@@ -102,7 +80,7 @@ class Destination(Clause):
 class Applied(Clause):
     """What is done with a LoRA, wherever it lies."""
 
-    file: Annotated[str, AfterValidator(names.weights)] | None = _optional(
+    file: Annotated[str, AfterValidator(names.weights)] | None = optional(
         "Its safetensors file; left out where there is only one."
     )
     scale: float = Field(default=1.0, ge=-100, le=100, description="How strongly it is applied.")
@@ -161,82 +139,16 @@ class Quantization(Clause):
     )
 
 
-class AtLeast(Clause):
-    """A lower bound of an image similarity in decibels."""
-
-    min: float = Field(ge=0, le=200, description="The least mean over all images that passes, in decibels.")
-
-
-class SimilarityAtLeast(Clause):
-    """A lower bound of a structural similarity."""
-
-    min: float = Field(ge=-1, le=1, description="The least mean over all images that passes.")
-
-
-class ShareAtLeast(Clause):
-    """A lower bound of a share."""
-
-    min: float = Field(ge=0, le=1, description="The least share that passes.")
-
-
-class RatioAtMost(Clause):
-    """An upper bound of a ratio."""
-
-    max: float = Field(gt=0, description="The greatest ratio that passes.")
-
-
-class DropAtMost(Clause):
-    """An upper bound of a loss against the source."""
-
-    max: float = Field(ge=0, le=100, description="How far the target's mean may lie below the source's.")
-
-
-class ClipScore(Clause):
-    """A bound of the CLIP score against the source's, with the model that judges."""
-
-    model: Annotated[str, AfterValidator(names.model)] = Field(
-        description="The judging model: `namespace/name` on the Hub, or a folder that begins with `./`, `../` or `/`."
-    )
-    revision: Commit | None = _optional("The judging model's commit on the Hub: 40 hex digits.")
-    drop: DropAtMost = Field(description="How far the score may drop.")
-
-    @field_validator("revision")
-    @classmethod
-    def _is_commit_of_a_repository(cls, text: str | None, info: ValidationInfo) -> str | None:
-        model = info.data.get("model", "")
-        if text is not None and names.is_path(model):
-            raise names.UnfitError("a folder has no revision; remove this key")
-        return text if text is None else names.commit(text, model)
-
-
-class Require(Clause):
-    """What a target must reach to be published; at least one requirement."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    psnr: AtLeast | None = _optional("Peak signal-to-noise ratio against the source's images.")
-    ssim: SimilarityAtLeast | None = _optional("Structural similarity to the source's images.")
-    clip_score: ClipScore | None = _optional("How well the images fit their prompts, against the source's.")
-    size_ratio: RatioAtMost | None = _optional("Bytes of the target over bytes of the source.")
-    label_accuracy: ShareAtLeast | None = _optional("Share of images that show what their prompt's label says.")
-
-    @model_validator(mode="after")
-    def _has_one(self) -> Require:
-        if all(value is None for _, value in self):
-            raise names.UnfitError(f"nothing is required; write at least one of {', '.join(type(self).model_fields)}")
-        return self
-
-
 class DatasetPrompts(Clause):
     """Prompts in a column of a dataset on the Hub at one commit."""
 
     dataset: Repository = Field(description="The dataset's repository, `namespace/name`.")
     revision: Commit = Field(description="The commit, never a branch.")
-    config: Text | None = _optional("The dataset's configuration; its default one where it is left out.")
+    config: Text | None = optional("The dataset's configuration; its default one where it is left out.")
     split: Split = Field(description="The split, such as `train` or `test`.")
     column: Text = Field(description="The column that has the prompts.")
-    label: Text | None = _optional("The column that has what each prompt's image must show.")
-    sample: Annotated[int, Field(ge=1, le=MOST_PROMPTS)] | None = _optional(
+    label: Text | None = optional("The column that has what each prompt's image must show.")
+    sample: Annotated[int, Field(ge=1, le=MOST_PROMPTS)] | None = optional(
         "How many prompts are chosen; all where it is left out."
     )
     seed: Seed = Field(default=0, description="Another seed chooses another sample.")
@@ -287,7 +199,7 @@ class Validation(Clause):
     )
     call: dict[Keyword, Argument] = Field(default_factory=dict, description="Keyword arguments of the pipeline's call.")
     require: Require = Field(description="What a target must reach to be published.")
-    compile: Compile | None = _optional("Tries whether components can be compiled with `torch.compile`.")
+    compile: Compile | None = optional("Tries whether components can be compiled with `torch.compile`.")
 
     @field_validator("seeds")
     @classmethod

@@ -46,8 +46,8 @@ def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path
     operations = [CommitOperationAdd(path.name, path) for path in sorted((DIGITS / "clip").iterdir())]
     commit = api.create_commit("acme/clip", operations, commit_message="CLIP").oid
     made = engine(tmp_path, "acme/clip", endpoint)
-    assert isinstance(made.judge, Repository)
-    assert made.judges == {"clip_score": commit}
+    assert isinstance(made.judging["clip_score"], Repository)
+    assert made.judges["clip_score"] == commit
     folder = Run(made, None, {}, "fetch").judges()["clip_score"]  # type: ignore[arg-type]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in (DIGITS / "clip").iterdir()

@@ -1,0 +1,31 @@
+"""What all parts of a recipe have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from pipeline.recipe import names
+
+
+class Clause(BaseModel):
+    """A part of a recipe: frozen, closed, and with no value taken for another type's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def optional(description: str) -> Any:
+    """Return a field that is left out of the JSON where the recipe does not have it.
+
+    So a recipe's digest stays the same when the vocabulary grows by a word that it does not use.
+    """
+    return Field(default=None, description=description, exclude_if=lambda value: value is None)
+
+
+def written(pattern: str) -> WithJsonSchema:
+    """Return what an editor is told of a text that a function judges."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+Commit = Annotated[str, written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
