@@ -187,6 +187,7 @@ def test_pictures_beside_the_texts_are_not_decoded(ask: Ask) -> None:
     card = b"---\ndataset_info:\n  features:\n  - {name: text, dtype: string}\n  - {name: image, dtype: image}\n---\n"
     files = {"README.md": card, "train.parquet": parquet(text=["a"], image=pictures)}
     assert texts(ask(files)) == ["a"]
+    assert "The column 'image' has no texts" in told(ask(files, column="image"))
 
 
 @pytest.mark.parametrize("place", ["{}", "../../../../../../../../../..{}", "file://{}", "http://127.0.0.1:9/a.txt"])
