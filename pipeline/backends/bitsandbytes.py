@@ -43,9 +43,9 @@ class EightBit(Options):
 
 RUNS_ON = "a CUDA, XPU or MPS device: diffusers refuses to load bitsandbytes checkpoints on a CPU"
 SCHEMES = {
-    "nf4": Scheme("4-bit NormalFloat codes in blocks of 64", RUNS_ON, FourBit),
-    "fp4": Scheme("4-bit float codes in blocks of 64", RUNS_ON, FourBit),
-    "int8": Scheme("8-bit integers with one scale a row (LLM.int8)", RUNS_ON, EightBit),
+    "nf4": Scheme("4-bit NormalFloat codes in blocks of 64", RUNS_ON, 20.7, FourBit),
+    "fp4": Scheme("4-bit float codes in blocks of 64", RUNS_ON, 18.3, FourBit),
+    "int8": Scheme("8-bit integers with one scale a row (LLM.int8)", RUNS_ON, 41.6, EightBit),
 }
 
 

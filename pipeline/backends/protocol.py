@@ -35,10 +35,13 @@ class Scheme:
         refuses: Libraries (``diffusers``, ``transformers``) whose components it cannot save, with the reason.
         makes_on: The device that the library needs to quantize: ``cpu`` where any machine does.
         runs_on: What a consumer needs, as a sentence for the card.
+        sqnr: Decibels of signal over noise that it leaves of normally distributed weights in rows of 2048; activations
+            that are quantized as well add as much noise again, which is 3 dB.
     """
 
     summary: str
     runs_on: str
+    sqnr: float
     options: type[BaseModel] = Options
     refuses: Mapping[str, str] = field(default_factory=dict)
     makes_on: str = "cpu"

@@ -29,10 +29,10 @@ STORED = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 REFUSES = {"transformers": "transformers cannot save what quanto quantized (it is 'not serializable')"}
 RUNS_ON = "any device that torch runs on; optimum-quanto must be installed, and diffusers drops it in 1.0.0"
 SCHEMES = {
-    "int8": Scheme("8-bit integers with one scale a row", RUNS_ON, refuses=REFUSES),
-    "int4": Scheme("4-bit integers in groups of up to 128 with scale and shift", RUNS_ON, refuses=REFUSES),
-    "int2": Scheme("2-bit integers in groups of up to 128 with scale and shift", RUNS_ON, refuses=REFUSES),
-    "float8": Scheme("8-bit floats (e4m3) with one scale a row", RUNS_ON, refuses=REFUSES),
+    "int8": Scheme("8-bit integers with one scale a row", RUNS_ON, 41.2, refuses=REFUSES),
+    "int4": Scheme("4-bit integers in groups of up to 128 with scale and shift", RUNS_ON, 20.0, refuses=REFUSES),
+    "int2": Scheme("2-bit integers in groups of up to 128 with scale and shift", RUNS_ON, 6.0, refuses=REFUSES),
+    "float8": Scheme("8-bit floats (e4m3) with one scale a row", RUNS_ON, 31.5, refuses=REFUSES),
 }
 
 

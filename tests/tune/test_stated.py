@@ -1,0 +1,29 @@
+"""The SQNR that every scheme states, from which a budget chooses, is what its kernel leaves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from packing.cases import CASES, Case, by_us
+
+from pipeline.backends import BACKENDS, SCHEMES
+from pipeline.stages.quantize import decibels
+
+NO_KERNEL_HERE = {("torchao", "int4-weight-only"), ("torchao", "float8-dynamic")}  # they need a CUDA device
+ACTIVATIONS = 3.0  # decibels that as much noise again takes
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_scheme_leaves_of_normal_weights_what_it_states(case: Case) -> None:
+    normal = torch.randn(256, 2048, generator=torch.Generator().manual_seed(5)) * 0.02
+    made = by_us(case, normal.to(torch.bfloat16))
+    assert made is not None
+    found = decibels(made.noise, made.signal)
+    assert found is not None
+    lost = ACTIVATIONS if "dynamic" in case.scheme else 0.0
+    assert BACKENDS[case.backend].SCHEMES[case.scheme].sqnr == pytest.approx(found - lost, abs=0.5)
+
+
+def test_every_scheme_with_a_kernel_is_held_to_what_it_states() -> None:
+    every = {(backend, scheme) for backend, schemes in SCHEMES.items() for scheme in schemes}
+    assert every - {(case.backend, case.scheme) for case in CASES} == NO_KERNEL_HERE
