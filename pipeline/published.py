@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 CARD: Final = "README.md"
-PICTURE: Final = "images/comparison.png"
+WORST: Final = "images/worst.png"  # source beside candidate where they differ most
+MEDIAN: Final = "images/median.png"  # and where they differ as much as in the middle
 USAGE: Final = "publish/usage.py"  # the card's snippet
 RECIPE: Final = "publish/recipe.yaml"  # as written
 PLAN: Final = "publish/plan.json"  # as resolved

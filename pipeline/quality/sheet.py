@@ -22,12 +22,25 @@ def grid(columns: Sequence[tuple[str, Path, Path]], to: Path, side: int = SIDE) 
 
     Args:
         columns: Prompt, the source's picture, the candidate's picture; at least one, all pictures of one size.
-        to: The PNG to write, such as a card's ``images/comparison.png``.
+        to: The PNG to write.
         side: Pixels of a picture's shorter side: smaller ones grow by a whole factor, larger ones are reduced.
     """
     prompts, references, candidates = zip(*columns, strict=True)
     rows = [[_fitted(_read(path), side) for path in row] for row in (references, candidates)]
     _write(_sheet(rows, prompts, ["source", "candidate"]), to)
+
+
+def beside(reference: Path, candidate: Path, to: Path, side: int = SIDE) -> None:
+    """Write one PNG with the source's picture on the left and the candidate's on the right.
+
+    Args:
+        reference: The source's picture.
+        candidate: The candidate's picture, of the same size.
+        to: The PNG to write, such as a card's ``images/worst.png``.
+        side: Pixels of a picture's shorter side: smaller ones grow by a whole factor, larger ones are reduced.
+    """
+    both = [_fitted(_read(path), side) for path in (reference, candidate)]
+    _write(_sheet([both], ["source", "this model"], [""]), to)
 
 
 def enlarged(picture: Image.Image, side: int) -> Image.Image:

@@ -12,8 +12,7 @@ from ruamel.yaml import YAML
 from pipeline.errors import SourceError
 from pipeline.plan import TargetPlan
 from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, as_text, context, front_matter, metadata, render
-from pipeline.stages.validate import Judged
+from pipeline.stages.card import SourceCard, as_text, compose, front_matter
 
 RECORDED = Path(__file__).parents[1] / "unit" / "recorded" / "torchao-int8"
 HOSTILE = [
@@ -29,10 +28,7 @@ HOSTILE = [
 def card(source: SourceCard) -> str:
     plan = TargetPlan.model_validate_json((RECORDED / "plan.json").read_bytes())
     report = Report.model_validate_json((RECORDED / "report.json").read_bytes())
-    values = context(plan, Judged(report, RECORDED, RECORDED), source) | {"executed": True}
-    usage = render("usage.py.jinja", values)
-    text = render(f"{plan.template}.md.jinja", {**values, "usage": usage})
-    return f"---\n{metadata(plan, source)}---\n{text}"
+    return compose(plan, report, source, executed=True).text
 
 
 def shape(text: str) -> list[str]:

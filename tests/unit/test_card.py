@@ -10,8 +10,10 @@ import pytest
 from pipeline.errors import CardError, SourceError
 from pipeline.plan import TargetPlan
 from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, as_text, context, front_matter, metadata, render, templates
-from pipeline.stages.validate import Judged
+from pipeline.stages.card import SourceCard, as_text, compose, front_matter, templates
+from pipeline.stages.facts import facts
+from pipeline.stages.metadata import metadata
+from pipeline.stages.template import render
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded"
@@ -31,43 +33,41 @@ def plan(target: str) -> TargetPlan:
 
 
 @pytest.fixture
-def judged(target: str) -> Judged:
-    report = Report.model_validate_json((RECORDED / target / "report.json").read_bytes())
-    return Judged(report, RECORDED, RECORDED)
+def report(target: str) -> Report:
+    return Report.model_validate_json((RECORDED / target / "report.json").read_bytes())
 
 
-def card_of(plan: TargetPlan, judged: Judged, source: SourceCard = SOURCE) -> str:
-    values = context(plan, judged, source) | {"executed": plan.target != "bnb-nf4"}
-    usage = render("usage.py.jinja", values)
-    return f"---\n{metadata(plan, source)}---\n{render(f'{plan.template}.md.jinja', {**values, 'usage': usage})}"
+def card_of(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> str:
+    return compose(plan, report, source, executed=plan.target != "bnb-nf4").text
 
 
-def test_a_recorded_report_gives_the_golden_card(target: str, plan: TargetPlan, judged: Judged) -> None:
+def test_a_recorded_report_gives_the_golden_card(target: str, plan: TargetPlan, report: Report) -> None:
     golden = RECORDED / target / "README.md"
-    card = card_of(plan, judged)
+    card = card_of(plan, report)
     if os.environ.get("REWRITE_GOLDENS"):
         golden.write_text(card)
     assert card == golden.read_text()
 
 
-@pytest.mark.parametrize("name", ["plan", "report", "source", "schemes", "picture", "usage", "packages", "executed"])
-def test_a_variable_without_a_value_is_an_error(name: str, plan: TargetPlan, judged: Judged) -> None:
-    values = context(plan, judged, SOURCE) | {"usage": "", "executed": True}
+@pytest.mark.parametrize("name", ["plan", "report", "source", "schemes", "shown", "usage", "packages", "executed"])
+def test_a_variable_without_a_value_is_an_error(name: str, plan: TargetPlan, report: Report) -> None:
+    values = facts(plan, report, SOURCE, executed=True) | {"usage": ""}
     del values[name]
     with pytest.raises(CardError, match=f"'{name}' is undefined") as caught:
         render(f"{plan.template}.md.jinja", values)
     assert caught.value.exit_code == 7
+    assert caught.value.where.startswith("cards/text-to-image.md.jinja:")
 
 
-def test_no_license_is_invented(plan: TargetPlan, judged: Judged) -> None:
-    card = card_of(plan, judged, SourceCard({}))
+def test_no_license_is_invented(plan: TargetPlan, report: Report) -> None:
+    card = card_of(plan, report, SourceCard({}))
     assert "license:" not in card
     assert "The source's card states no license; ask its authors." in card
 
 
-def test_a_license_of_its_own_name_is_repeated_whole(plan: TargetPlan, judged: Judged) -> None:
+def test_a_license_of_its_own_name_is_repeated_whole(plan: TargetPlan, report: Report) -> None:
     own = {"license": "other", "license_name": "flux-1-dev", "license_link": "LICENSE.md"}
-    head = metadata(plan, SourceCard(own))
+    head = metadata(plan, report, SourceCard(own))
     assert "license: other\nlicense_name: flux-1-dev\nlicense_link: LICENSE.md\n" in head
 
 

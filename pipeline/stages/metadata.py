@@ -1,0 +1,134 @@
+"""Metadata: the YAML block at the head of a card, as the source has it and as the Hub reads it of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import SourceError
+from pipeline.files import human_size
+from pipeline.plan import TargetPlan
+from pipeline.quality import Finding, Report
+from pipeline.stages.template import between, counted, rounded
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+LICENSE_KEYS: Final = ("license", "license_name", "license_link")
+REPEATED: Final = (*LICENSE_KEYS, "language", "pipeline_tag")
+LARGEST_METADATA: Final = 256 << 10  # characters; a mapping of a megabyte takes YAML half a minute
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """What the source's own card says that a derived card must repeat.
+
+    Attributes:
+        metadata: The YAML block of its README.
+        url: Its page on the Hub; empty for a folder.
+    """
+
+    metadata: Mapping[str, Any]
+    url: str = ""
+
+    @property
+    def license(self) -> dict[str, str]:
+        """Its license fields, each as one text."""
+        return {key: ", ".join(texts_of(self.metadata[key])) for key in LICENSE_KEYS if key in self.metadata}
+
+    @property
+    def words(self) -> list[str]:
+        """The texts that are repeated of it."""
+        return [text for key in REPEATED if key in self.metadata for text in texts_of(self.metadata[key])]
+
+
+def front_matter(text: str, where: str) -> dict[str, Any]:
+    """Return the YAML block at the head of a README, empty where there is none.
+
+    Raises:
+        SourceError: The block cannot be read, so that a license might be lost, or what a derived card repeats of it is
+            not text.
+    """
+    block = re.match(r"\A---[ \t]*\r?\n(.*?\n)---[ \t]*\r?$", text, re.DOTALL | re.MULTILINE)
+    if block and len(block[1]) > LARGEST_METADATA:
+        raise SourceError(f"The metadata of its README is over {human_size(LARGEST_METADATA)}.", where=where)
+    try:
+        found = YAML(typ="safe", pure=True).load(block[1]) if block else {}
+    except YAMLError as error:
+        raise SourceError("The metadata of its README is no YAML.", where=where) from error
+    if not isinstance(found, dict | None):
+        raise SourceError("The metadata of its README is no mapping.", where=where)
+    said = {key: value for key, value in (found or {}).items() if value is not None}
+    for key in REPEATED:
+        if key in said and not is_text(said[key]):  # aliases may unfold to more than any memory holds
+            raise SourceError(
+                f"In the metadata of its README {key} is neither a text nor a list of texts.", where=where
+            )
+    return said
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is a text or a list of texts; a number is as good."""
+    return all(isinstance(part, str | int | float) for part in (value if isinstance(value, list) else [value]))
+
+
+def texts_of(value: object) -> list[str]:
+    """Return the texts of a text or of a list of texts."""
+    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
+
+
+def metadata(plan: TargetPlan, report: Report, source: SourceCard) -> str:
+    """Return the YAML block that the Hub reads, with the license fields as the source has them."""
+    from huggingface_hub import ModelCardData
+
+    backends = sorted({part.quantization.backend for part in plan.components.values()})
+    schemes = sorted({part.quantization.scheme for part in plan.components.values()})
+    fields: dict[str, Any] = {
+        key: source.metadata[key] for key in (*LICENSE_KEYS, "language") if key in source.metadata
+    }
+    if plan.source.repo:
+        fields |= {"base_model": plan.source.repo, "base_model_relation": "quantized"}
+    fields |= {"library_name": "diffusers", "pipeline_tag": source.metadata.get("pipeline_tag", plan.task)}
+    fields["tags"] = ["quantized", *backends, *schemes, "quantpress"]
+    fields |= {"model_name": plan.repository.rpartition("/")[2], "eval_results": results(plan, report)}
+    return f"{ModelCardData(**fields).to_yaml()}\n"
+
+
+def results(plan: TargetPlan, report: Report) -> list[EvalResult]:
+    """Return the metrics as the Hub shows them on a model's page, in the form of its ``model-index``.
+
+    The newer ``.eval_results/`` is for benchmarks that are registered with the Hub, which reference prompts are not.
+    https://huggingface.co/docs/hub/eval-results
+    """
+    from huggingface_hub import EvalResult
+
+    asked = plan.validation
+    counts = f"{counted(len(asked.prompts), 'prompt')} with {counted(len(asked.seeds), 'seed')}"
+    where: dict[str, Any] = {"dataset_type": "prompts", "dataset_name": f"{counts}, in publish/plan.json"}
+    if dataset := asked.dataset:
+        named = f"{counts}, of {dataset.dataset}"
+        where = {"dataset_type": dataset.dataset, "dataset_name": named, "dataset_config": dataset.config}
+        where |= {"dataset_split": dataset.split, "dataset_revision": dataset.revision}
+    return [
+        EvalResult(
+            task_type=plan.task,
+            metric_type=name,
+            metric_value=float(rounded(found.value, found.interval)),
+            metric_name=in_words(name, found),
+            **where,
+        )
+        for name, found in report.metrics.items()
+    ]
+
+
+def in_words(name: str, found: Finding) -> str:
+    """Return what a metric's value is, such as ``psnr in dB, 95 % between 53.20 and 53.88``."""
+    unit = f" in {found.unit}" if found.unit else ""
+    own = f", the source's own {rounded(found.reference, found.interval)}" if found.reference is not None else ""
+    sure = f" (95 % confident: {between(found.interval)})" if found.interval else ""
+    return f"{name}{unit}{sure}{own}"
