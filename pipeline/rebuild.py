@@ -60,8 +60,7 @@ class Workshop:
     def unjudged(self, plan: TargetPlan, recipe: Recipe) -> Loaded:
         """Return a recipe that makes the same bytes, and asks for nothing that only judging them needs."""
         prompts = self.home / "prompts.jsonl"
-        lines = [json.dumps({"prompt": prompt.prompt}) + "\n" for prompt in plan.validation.prompts]
-        write_atomically(prompts, "".join(lines).encode())
+        write_atomically(prompts, json.dumps({"prompt": plan.validation.prompts[0].prompt}).encode())
         require = Require(size_ratio=RatioAtMost(max=1.0))
         validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
         path = self.local.path if self.local else self.home / "recipe.yaml"
