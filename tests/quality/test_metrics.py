@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,21 +15,29 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import CannotHereError, RecipeError
-from pipeline.quality import METRICS, Sizes, digits
-from pipeline.quality.metrics.clip import clip_scorer
-from pipeline.quality.metrics import IDENTICAL_PSNR, Given, Pair
+from pipeline.quality import METRICS, Facts, Sizes
+from pipeline.quality.metrics import IDENTICAL_PSNR, Given, Pair, digits, eyes, lpips
+from pipeline.recipe.require import Require
 
 
 def _noise(seed: int, side: int = 32) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
 
 
-def _pair(reference: Image.Image, candidate: Image.Image, label: str | None = None) -> Pair:
-    return Pair("a digit", label, 0, reference, candidate)
+def _flat(level: int, side: int = 32) -> Image.Image:
+    return Image.new("RGB", (side, side), (level,) * 3)
+
+
+def _pair(reference: Image.Image, candidate: Image.Image, label: str | None = None, index: int = 0, **how: Any) -> Pair:
+    return Pair(index, "a digit", label, 0, reference, candidate, **how)
 
 
 def _value(metric: str, *pairs: Pair, **given: Any) -> float:
     return METRICS[metric].measure(Given(pairs, **given)).value
+
+
+def test_everything_that_is_measured_can_be_required_and_nothing_else() -> None:
+    assert list(Require.model_fields) == list(METRICS)
 
 
 def test_psnr_is_the_formula() -> None:
@@ -53,8 +64,9 @@ def test_psnr_of_the_least_difference_lies_below_that_of_identity() -> None:
 def test_ssim_of_two_flat_pictures_is_its_luminance_term() -> None:
     # Without variance the structure term is 1 and what is left is (2ab + c) / (a² + b² + c), c = (0.01 * 255)².
     a, b, c = 100.0, 150.0, (0.01 * 255) ** 2
-    pair = _pair(Image.new("RGB", (32, 32), (100,) * 3), Image.new("RGB", (32, 32), (150,) * 3))
-    assert _value("ssim", pair) == pytest.approx((2 * a * b + c) / (a * a + b * b + c), rel=1e-9)
+    assert _value("ssim", _pair(_flat(100), _flat(150))) == pytest.approx(
+        (2 * a * b + c) / (a * a + b * b + c), rel=1e-9
+    )
 
 
 def test_ssim_is_one_for_identity_and_near_zero_for_noise() -> None:
@@ -68,9 +80,131 @@ def test_ssim_needs_pictures_as_large_as_its_window() -> None:
     assert METRICS["ssim"].lacks(Given((_pair(_noise(1, side=11), _noise(2, side=11)),))) == ""
 
 
+def test_ms_ssim_of_two_flat_pictures_is_the_luminance_of_the_coarsest_scale() -> None:
+    # Contrast and structure are 1 on every scale; luminance counts on the last one alone, to the power of its weight.
+    a, b, c = 100.0, 150.0, (0.01 * 255) ** 2
+    expected = ((2 * a * b + c) / (a * a + b * b + c)) ** 0.1333
+    assert _value("ms_ssim", _pair(_flat(100, 176), _flat(150, 176))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_ms_ssim_needs_just_the_pixels_that_its_library_asks_for() -> None:
+    small = Given((_pair(_noise(1, side=175), _noise(2, side=175)),))
+    assert METRICS["ms_ssim"].lacks(small) == "pictures of 176 pixels or more a side, not 175"
+    with pytest.raises(ValueError, match="must be larger than 160"):
+        METRICS["ms_ssim"].measure(small)
+    assert not METRICS["ms_ssim"].lacks(Given((_pair(_flat(1, 176), _flat(1, 176)),)))
+
+
+@pytest.fixture
+def no_lpips() -> Iterator[None]:
+    lpips._open.cache_clear()
+    yield
+    lpips._open.cache_clear()
+
+
+@pytest.mark.usefixtures("no_lpips")
+def test_lpips_without_torchvision_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(CannotHereError, match="lpips needs torchvision, which cannot be used here"):
+        _value("lpips", _pair(_noise(1), _noise(2)))
+
+
+@pytest.mark.usefixtures("no_lpips")
+@pytest.mark.parametrize("other", [None, b"another network"])
+def test_lpips_takes_no_weights_but_those_that_everybody_measures_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: bytes | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    if other:
+        (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+        (tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth").write_bytes(other)
+    with pytest.raises(CannotHereError, match=r"alexnet-owt-7be5be79\.pth: lpips needs the weights of AlexNet"):
+        _value("lpips", _pair(_noise(1), _noise(2)))
+
+
+def _latents(folder: Path, *both: Any) -> tuple[Path, Path]:
+    paths = folder / "own.npy", folder / "other.npy"
+    for path, values in zip(paths, both, strict=True):
+        np.save(path, np.array(values, dtype=np.float32))
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [
+        ([[3, 0], [0, 4]], [[0, 4], [0, 3]], 12 / 25),
+        ([[1, 2]], [[2, 4]], 1.0),  # longer, but the same way
+        ([[1, 2]], [[-1, -2]], -1.0),
+        ([[1, 2]], [[1, np.nan]], 0.0),
+        ([[1, 2]], [[0, 0]], 0.0),
+        ([[1, 2]], [[1, 2, 3]], 0.0),
+    ],
+)
+def test_latent_cosine_is_the_formula_and_zero_where_nothing_can_be_compared(
+    tmp_path: Path, own: Any, other: Any, expected: float
+) -> None:
+    pair = _pair(_noise(1), _noise(1), latents=_latents(tmp_path, own, other))
+    assert _value("latent_cosine", pair) == pytest.approx(expected, abs=1e-12)
+
+
+def test_latents_are_compared_only_where_every_pair_has_them(tmp_path: Path) -> None:
+    seen, unseen = _pair(_noise(1), _noise(1), latents=_latents(tmp_path, [1], [1])), _pair(_noise(1), _noise(1))
+    assert not METRICS["latent_cosine"].lacks(Given((seen,)))
+    assert METRICS["latent_cosine"].lacks(Given((seen, unseen))) == "pipelines that let their latents be seen"
+
+
 def test_size_ratio_divides_result_by_source() -> None:
     assert _value("size_ratio", sizes=Sizes(source=400, result=100)) == 0.25
     assert METRICS["size_ratio"].lacks(Given(()))
+
+
+def _facts(*seconds: float, load: float = 1.0, memory: int = 1, gpu: int | None = None, device: str = "cpu") -> Facts:
+    return Facts(
+        device=device,
+        how="as its users load it",
+        load_seconds=load,
+        seconds_per_call=seconds,
+        peak_memory_bytes=memory,
+        peak_device_bytes=gpu,
+        versions={},
+    )
+
+
+def test_what_was_measured_once_a_side_stands_beside_the_sources() -> None:
+    given = Given((), facts=(_facts(load=2, memory=100, gpu=40), _facts(load=3, memory=50, gpu=20)))
+    measured = {name: METRICS[name].measure(given) for name in ("load_time", "peak_memory", "peak_device_memory")}
+    assert {name: (one.value, one.reference) for name, one in measured.items()} == {
+        "load_time": (3, 2),
+        "peak_memory": (50, 100),
+        "peak_device_memory": (20, 40),
+    }
+
+
+def test_memory_of_a_gpu_that_is_not_there_is_a_matter_of_the_machine() -> None:
+    with pytest.raises(CannotHereError, match="a machine with a GPU"):
+        _value("peak_device_memory", facts=(_facts(), _facts()))
+
+
+def test_latency_leaves_the_first_call_out_and_weighs_prompts_alike() -> None:
+    pairs = tuple(_pair(_noise(1), _noise(1), index=index) for index in (0, 0, 1, 1))
+    given = Given(pairs, facts=(_facts(90, 2, 3, 5), _facts(80, 1, 4, 6)))
+    measured = METRICS["latency"].measure(given)
+    assert (measured.value, measured.reference) == ((1 + (4 + 6) / 2) / 2, (2 + (3 + 5) / 2) / 2)
+    assert [one and (one.value, one.reference) for one in measured.readings] == [None, (1, 2), (4, 3), (6, 5)]
+
+
+def test_a_single_call_has_no_latency() -> None:
+    given = Given((_pair(_noise(1), _noise(1)),), facts=(_facts(1), _facts(1)))
+    assert METRICS["latency"].lacks(given) == "a second picture, for the first one warms up"
+
+
+@pytest.mark.parametrize("cost", ["load_time", "latency", "peak_memory", "peak_device_memory"])
+def test_costs_on_different_devices_are_not_compared(cost: str) -> None:
+    pairs = (_pair(_noise(1), _noise(1)),) * 2
+    assert METRICS[cost].lacks(Given(pairs)) == "what both sides measured of themselves"
+    unlike = Given(pairs, facts=(_facts(1, 1), _facts(1, 1, device="cuda H200")))
+    assert METRICS[cost].lacks(unlike) == "both sides on one device, not on cpu and cuda H200"
 
 
 @pytest.fixture(scope="module")
@@ -114,25 +248,136 @@ def test_clip_score_is_that_of_torchmetrics(clip_model: Path, prompt: str) -> No
             return super().__call__(*args, **kwargs, **cut)
 
     oracle = CLIPScore(lambda: (Tensors.from_pretrained(clip_model), Cutting.from_pretrained(clip_model)))
-    score, scores = clip_scorer(clip_model), []
+    scores = []
     for seed in range(6):
         pixels = torch.from_numpy(np.array(_noise(seed))).permute(2, 0, 1)
-        scores.append(score(prompt, _noise(seed)))
+        pair = Pair(0, prompt, None, 0, _noise(9), _noise(seed))
+        scores.append(_value("clip_score", pair, judges={"clip_score": clip_model}))
         oracle.reset()
         assert scores[-1] == pytest.approx(float(oracle(pixels, prompt).detach()), abs=1e-3), scores
     assert max(scores) > 0.1
 
 
 def test_clip_score_reads_both_sides(clip_model: Path) -> None:
-    pair = _pair(_noise(1), _noise(2))
-    measured = METRICS["clip_score"].measure(Given((pair,), clip_model=clip_model))
-    score = clip_scorer(clip_model)
-    assert (measured.reference, measured.value) == (score("a digit", _noise(1)), score("a digit", _noise(2)))
+    judges = {"clip_score": clip_model}
+    measured = METRICS["clip_score"].measure(Given((_pair(_noise(1), _noise(2)),), judges=judges))
+    own, other = (_value("clip_score", _pair(picture, picture), judges=judges) for picture in (_noise(1), _noise(2)))
+    assert (measured.reference, measured.value) == (own, other)
+    assert own != other
 
 
-def test_a_folder_without_a_clip_model_is_a_mistake_of_the_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"clip_score names cannot be loaded.*clip_score\.model"):
-        clip_scorer(tmp_path)
+def _cosine(one: Any, other: Any) -> float:
+    return float((one * other).sum() / one.norm() / other.norm())
+
+
+def test_clip_similarity_is_the_cosine_of_what_the_model_says(clip_model: Path) -> None:
+    from transformers import CLIPModel, CLIPProcessor
+
+    model, processor = CLIPModel.from_pretrained(clip_model).eval(), CLIPProcessor.from_pretrained(clip_model)
+    both = processor(images=[_noise(1), _noise(2)], return_tensors="pt")
+    expected = _cosine(*model.get_image_features(**both).pooler_output.detach())
+    measured = _value("clip_similarity", _pair(_noise(1), _noise(2)), judges={"clip_similarity": clip_model})
+    assert measured == pytest.approx(expected, abs=1e-6)
+    assert measured < 0.9999
+
+
+def test_clip_similarity_takes_the_model_of_clip_score_where_it_names_none(clip_model: Path, tmp_path: Path) -> None:
+    pairs = (_pair(_noise(1), _noise(2)),)
+    borrowed, own = ({name: clip_model} for name in ("clip_score", "clip_similarity"))
+    assert _value("clip_similarity", *pairs, judges=borrowed) == _value("clip_similarity", *pairs, judges=own)
+    with pytest.raises(RecipeError, match="There is no CLIP model"):
+        _value("clip_similarity", *pairs, judges=borrowed | {"clip_similarity": tmp_path})
+    assert METRICS["clip_similarity"].lacks(Given(pairs)) == "a CLIP model, named under clip_similarity.model"
+
+
+@pytest.fixture(scope="module")
+def dino_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    config = Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8)
+    folder = tmp_path_factory.mktemp("dino")
+    Dinov2Model(config).save_pretrained(folder)
+    shapes = BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    shapes.save_pretrained(folder)
+    return folder
+
+
+def test_dino_similarity_is_the_cosine_of_the_class_tokens(dino_model: Path) -> None:
+    from transformers import BitImageProcessor, Dinov2Model
+
+    model, processor = Dinov2Model.from_pretrained(dino_model).eval(), BitImageProcessor.from_pretrained(dino_model)
+    both = processor([_noise(1), _noise(2)], return_tensors="pt")
+    expected = _cosine(*model(**both).pooler_output.detach())
+    judges = {"dino_similarity": dino_model}
+    measured = _value("dino_similarity", _pair(_noise(1), _noise(2)), judges=judges)
+    assert measured == pytest.approx(expected, abs=1e-6)
+    assert measured < 0.9999
+    assert METRICS["dino_similarity"].lacks(Given(())) == "a DINOv2 model, named under dino_similarity.model"
+
+
+def test_the_same_picture_is_found_the_same_whatever_it_stands_beside(clip_model: Path, dino_model: Path) -> None:
+    judges = {"clip_score": clip_model, "dino_similarity": dino_model}
+    given = Given(tuple(_pair(_noise(seed), _noise(seed)) for seed in range(5)), judges=judges)
+    for name in ("clip_similarity", "dino_similarity"):
+        assert [one.value for one in METRICS[name].measure(given).readings if one] == pytest.approx(
+            [1.0] * 5, abs=1e-12
+        )
+    scores = METRICS["clip_score"].measure(given)
+    assert all(one and one.value == one.reference for one in scores.readings)
+
+
+def test_a_model_is_opened_once_for_all_that_it_judges(clip_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_model, tmp_path / "clip")
+    pair, judges = _pair(_noise(1), _noise(2)), {"clip_score": folder}
+    first = _value("clip_score", pair, judges=judges)
+    shutil.rmtree(folder)
+    assert _value("clip_score", pair, judges=judges) == first
+    assert _value("clip_similarity", _pair(_noise(3), _noise(4)), judges=judges) < 1
+
+
+def _folder(tmp_path: Path, model: Path, kind: str) -> Path:
+    """Return a copy of a model with something wrong with it."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(model, tmp_path / kind)
+    weights = folder / "model.safetensors"
+    if kind == "pickle":
+        weights.rename(folder / "pytorch_model.bin")
+    if kind == "cut":
+        weights.write_bytes(weights.read_bytes()[:100])
+    if kind == "incomplete":
+        tensors = load_file(weights)
+        del tensors["visual_projection.weight"]
+        save_file(tensors, weights, {"format": "pt"})
+    if kind == "unprocessed":
+        (folder / "processor_config.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("pickle", "model.safetensors"),
+        ("cut", "deserializing header"),
+        ("incomplete", r"its weights lack visual_projection\.weight"),
+        ("unprocessed", "image processor"),
+    ],
+)
+def test_a_model_that_is_not_whole_judges_nothing(tmp_path: Path, clip_model: Path, kind: str, says: str) -> None:
+    folder = _folder(tmp_path, clip_model, kind)
+    with pytest.raises(RecipeError, match=rf"(?s){kind}: There is no CLIP model.*{says}.*under validation\.require"):
+        eyes.open_clip(folder)
+
+
+def test_a_model_of_another_kind_judges_nothing(tmp_path: Path, clip_model: Path, dino_model: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no CLIP model .* its config\.json says that it is a dinov2 model"):
+        eyes.open_clip(dino_model)
+    with pytest.raises(RecipeError, match=r"no DINOv2 model .* its config\.json says that it is a clip model"):
+        eyes.open_dino(clip_model)
+    with pytest.raises(RecipeError, match="There is no CLIP model"):
+        eyes.open_clip(tmp_path)
 
 
 def _painted(scan: Any, ink: tuple[int, int, int]) -> Image.Image:
