@@ -22,6 +22,7 @@ from pipeline.shown import (
     show_defect,
     show_error,
     show_outcomes,
+    show_pages,
     show_plan,
     show_quantized,
     show_remarks,
@@ -183,6 +184,31 @@ def quantize(
     session.console.result({"result": made}, "")
     if session.console.mode != "json":
         show_quantized(session.console, made)
+
+
+@app.command()
+def report(
+    recipe: RecipePath,
+    target: Targets = None,
+    hub: HubName = "",
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", help="The folder for the pages, or the file of one target's.")
+    ] = Path(),
+) -> None:
+    """Write a page on every verdict that was given: one HTML file with pictures, numbers and all that was used."""
+    from pipeline.plan import chosen
+    from pipeline.reporting import Page, Reporting
+
+    with session.engine(recipe, hub) as engine:
+        names = chosen(engine.loaded.recipe, tuple(target or ()))
+        engine.prepare(names)
+        ended = list(Reporting(engine.planner, engine.store).pages(names, out))
+    failures = [error for error in ended if isinstance(error, PublishError)]
+    for error in failures:
+        show_error(session.console, error, tracebacks=session.tracebacks)
+    show_pages(session.console, [page for page in ended if isinstance(page, Page)])
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
 
 
 def source_at(source: str, revision: str) -> Folder | Repository:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.fleet import Standing
     from pipeline.machine import Remark
     from pipeline.plan import TargetPlan
+    from pipeline.reporting import Page
     from pipeline.verification import Verified
 
 
@@ -89,6 +90,12 @@ def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[Publ
     ]
     if rows and console.mode != "json":
         console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
+
+
+def show_pages(console: Console, pages: Sequence[Page]) -> None:
+    """Show which pages were written where, a line for each."""
+    lines = [f"{page.verdict:12} {page.path}" for page in pages]
+    console.result({"result": [page.model_dump(mode="json") for page in pages]}, "\n".join(lines))
 
 
 def show_standings(console: Console, found: Sequence[Standing]) -> None:

@@ -1,0 +1,191 @@
+"""Writes the pages of a recipe's targets from what was judged before: what ``publish report`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import CannotHereError, PublishError, RecipeError
+from pipeline.files import human_size, write_atomically
+from pipeline.plan import PlannedComponent, Planner, TargetPlan
+from pipeline.planned import PlannedLora, PlannedValidation
+from pipeline.quality import Report
+from pipeline.quality.page import Subject, render
+from pipeline.stages.validate import REPORT, Judged, reference_answers
+from pipeline.store import Store
+
+
+class Page(BaseModel):
+    """A page that was written.
+
+    Attributes:
+        target: The target's name in the recipe.
+        verdict: What it says.
+        path: Its file.
+        size: The file's bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str
+    verdict: str
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A target's plan and what was judged by it."""
+
+    plan: TargetPlan
+    judged: Judged
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What pages are made from.
+
+    Attributes:
+        planner: Makes the plans of the recipe's targets.
+        store: Where their reports and pictures are kept.
+    """
+
+    planner: Planner
+    store: Store
+
+    def pages(self, targets: Iterable[str], out: Path) -> Iterator[Page | PublishError]:
+        """Write a page for each target; yield what became of each.
+
+        Args:
+            targets: The targets.
+            out: The folder for ``report-<target>.html``, or the one page itself.
+
+        Raises:
+            RecipeError: Several pages cannot be one file.
+        """
+        paths = places(out, list(targets))
+        found = {name: self.find(name) for name in self.planner.loaded.recipe.targets}
+        reports = {name: one.judged.report if isinstance(one, Found) else None for name, one in found.items()}
+        for target, path in paths.items():
+            one = found[target]
+            others = {name: report for name, report in reports.items() if name != target}
+            yield self.write(one, others, path) if isinstance(one, Found) else one
+
+    def find(self, target: str) -> Found | PublishError:
+        """Return what was judged of a target, PASS or not, or why there is nothing; nothing is judged anew."""
+        try:
+            plan = self.planner.plan(target)
+        except PublishError as error:
+            return error
+        report, reference = self.store.look("report", plan.verdict_key), reference_answers(plan, self.store)
+        if report is None or reference is None:
+            return CannotHereError(
+                "This target was not judged here by the plan that the recipe has now.",
+                where=target,
+                remedy=f"Run `publish run {self.planner.loaded.path} --target {target} --stop-after validate`.",
+            )
+        return Found(plan, Judged(Report.model_validate_json((report / REPORT).read_bytes()), reference, report))
+
+    def write(self, found: Found, others: Mapping[str, Report | None], path: Path) -> Page:
+        """Write one page."""
+        plan, judged = found.plan, found.judged
+        subject = Subject(
+            target=plan.target,
+            repository=plan.repository,
+            report=judged.report,
+            reference=judged.reference,
+            candidate=judged.candidate,
+            others=others,
+            used=self.used(plan),
+        )
+        content = render(subject).encode()
+        write_atomically(path, content)
+        return Page(target=plan.target, verdict=judged.report.verdict, path=str(path), size=len(content))
+
+    def used(self, plan: TargetPlan) -> dict[str, dict[str, str]]:
+        """Return what the plan pins, as facts under headings."""
+        return {
+            "What was made": made(plan),
+            "What was asked": asked(plan.validation, str(self.planner.loaded.recipe.validation.prompts)),
+            "What the plan pins of versions": plan.versions,
+        }
+
+
+def places(out: Path, targets: Sequence[str]) -> dict[str, Path]:
+    """Return where each target's page is written.
+
+    Raises:
+        RecipeError: Several pages cannot be one file.
+    """
+    if out.suffix != ".html" or out.is_dir():
+        return {target: out / f"report-{target}.html" for target in targets}
+    if len(targets) > 1:
+        raise RecipeError(
+            f"{len(targets)} pages cannot be one file.",
+            where=str(out),
+            remedy="Name a folder with --out, or one target with --target.",
+        )
+    return dict.fromkeys(targets, out)
+
+
+def made(plan: TargetPlan) -> dict[str, str]:
+    """Return what was made of what."""
+    source = plan.source
+    where = f"{source.repo} at {source.revision}" if source.repo else f"the folder {source.path}"
+    return {
+        "Repository": plan.repository,
+        "Source": where + (f", variant {source.variant}" if source.variant else ""),
+        "Pipeline": f"{plan.pipeline}, {plan.task}",
+        **{name: component(part) for name, part in plan.components.items()},
+        **{f"LoRA {lora.name}": adapter(lora) for lora in plan.loras},
+        "Digest of the plan": plan.digest,
+    }
+
+
+def component(part: PlannedComponent) -> str:
+    """Return what was done to a component, in words."""
+    asked = part.quantization
+    options = ", ".join(f"{name}: {value}" for name, value in asked.options.items())
+    kept = f" {len(part.kept)} Linear modules are kept: {', '.join(part.kept)}." if part.kept else ""
+    return (
+        f"{asked.backend} {asked.scheme}{f' ({options})' if options else ''}, the rest in {asked.dtype}. "
+        f"{part.tensors} tensors of {part.parameters / 1e6:.1f} M parameters are quantized, "
+        f"{part.parameters_left / 1e6:.1f} M are not; {human_size(part.source_bytes)} become "
+        f"{human_size(part.result_bytes)}.{kept}"
+    )
+
+
+def adapter(lora: PlannedLora) -> str:
+    """Return what was done with a LoRA, in words."""
+    how = "fused into the source" if lora.how == "fused" else "loaded onto source and result"
+    return f"{how}, scale {lora.scale}: {lora.file} at {lora.revision}" if lora.repo else f"{how}, scale {lora.scale}"
+
+
+def asked(validation: PlannedValidation, written: str) -> dict[str, str]:
+    """Return what both sides were asked, and who judged.
+
+    Args:
+        validation: The questions, as the plan has them.
+        written: The file that the recipe takes its prompts from, where that is no dataset.
+    """
+    dataset = validation.dataset
+    origin = (
+        f"the recipe's {written}"
+        if dataset is None
+        else f"{dataset.where}, of {dataset.rows} rows, seed {dataset.seed}"
+    )
+    judges = {
+        f"Judge of {metric}": f"{validation.require.get(metric, {}).get('model', '')} at {pin}".strip()
+        for metric, pin in validation.judges.items()
+    }
+    compiled = validation.compile
+    return {
+        "Prompts": f"{len(validation.prompts)} from {origin}",
+        "Seeds": ", ".join(map(str, validation.seeds)),
+        **{f"Call: {name}": str(value) for name, value in validation.call.items()},
+        **judges,
+        **({"Compiled": f"{', '.join(compiled.components)}, mode {compiled.mode}"} if compiled else {}),
+    }
