@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pipeline.backends import BACKENDS
 from pipeline.checkpoint.layout import Folder, read_source
 from pipeline.errors import HubUnavailableError, PublishError
 from pipeline.files import human_size
@@ -17,7 +18,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.questions import bearer, exists, reach, writable
 from pipeline.machine import Remark, disk, graphics, libraries, memory, processor
 from pipeline.plan import PIPELINE_MEMORY, scheme_of
-from pipeline.recipe import HubSource, Loaded
+from pipeline.recipe import HubSource, Loaded, Recipe
 
 AT_ONCE: Final = 8  # repositories that are asked for at the same time
 SLOW: Final = 2.0  # seconds for the cheapest question
@@ -48,8 +49,7 @@ class Examination:
 
     def remarks(self) -> list[Remark]:
         """Look at everything; what is slow is done at the same time, and told in a fixed order."""
-        targets = [target for loaded in self.recipes for target in loaded.recipe.targets.values()]
-        backends = [None, *sorted({part.backend for target in targets for part in target.values()})]
+        backends = [None, *sorted({name for loaded in self.recipes for name in backends_of(loaded.recipe)})]
         with ThreadPoolExecutor(2) as pool:
             imported = pool.map(libraries, backends)
             return [*self.of_hub(), *imported, processor(), graphics(self.without_gpu()), *self.of_room()]
@@ -119,8 +119,8 @@ class Examination:
         return [
             loaded.recipe.repositories[name]
             for loaded in self.recipes
-            for name, target in loaded.recipe.targets.items()
-            if any(scheme_of(part).makes_on == "cuda" for part in target.values())
+            for name in loaded.recipe.targets
+            if any(scheme_of(part).makes_on == "cuda" for part in loaded.recipe.named(name).values())
         ]
 
     def of_room(self) -> Iterator[Remark]:
@@ -150,6 +150,17 @@ class Examination:
             return sum(folder.files[name].size for name in read_source(folder, source.variant).wanted)
         except PublishError as error:
             return problem("source", error)
+
+
+def backends_of(recipe: Recipe) -> set[str]:
+    """Return the libraries that a recipe's targets name, and those that its budgets may choose from."""
+    found: set[str] = set()
+    for target in recipe.targets:
+        budget = recipe.budget(target)
+        found |= (
+            set(budget.backends or BACKENDS) if budget else {part.backend for part in recipe.named(target).values()}
+        )
+    return found
 
 
 def fine(topic: str, text: str) -> Remark:

@@ -22,8 +22,9 @@ from pipeline.files import digest_of, manifest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
-from pipeline.plan import Asked, Planner, TargetPlan
+from pipeline.plan import Asked, TargetPlan
 from pipeline.planned import PlannedPrompts
+from pipeline.planner import Planner
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.names import is_path
 from pipeline.signing import Signer
@@ -148,6 +149,17 @@ class Engine:
         """What pins each model that judges: a commit, or the digest of its files."""
         return {metric: pin_of(place) for metric, place in self.judging.items()}
 
+    def judge_folders(self) -> dict[str, Path]:
+        """Return the folders of the models that judge, fetched where they are on a Hub."""
+        return {metric: self.judge_folder(place) for metric, place in self.judging.items()}
+
+    def judge_folder(self, place: Repository | Path) -> Path:
+        """Return the folder of one model that judges."""
+        if not isinstance(place, Repository):
+            return place
+        wanted = {name: file for name, file in place.files.items() if "/" not in name and name.endswith(JUDGE_FILES)}
+        return fetch(place, wanted, self.store, self.listen)
+
     def repository(self, repo: str, revision: str | None, kind: Kind = "model") -> Repository:
         """Return a repository on the Hub that has it: the one that is published to, else the other."""
         hub, fallback = self.hub.of(kind), self.fallback.of(kind)
@@ -245,7 +257,7 @@ class Engine:
 
     def asked(self, plan: TargetPlan) -> Mapping[str, Asked]:
         """Return what is known of each component that a target quantizes."""
-        return {name: self.planner.consult(plan.target, name) for name in plan.components}
+        return {name: self.planner.consult(name, part.quantization) for name, part in plan.components.items()}
 
     def require_able(self, plan: TargetPlan, stop_after: str) -> None:
         """Refuse what this machine or this token cannot bring to its end, before hours are spent on it.
@@ -296,7 +308,7 @@ class Run:
         if self.stop_after == "quantize":
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
-            source, judges = self.reference(origin), self.judges()
+            source, judges = self.reference(origin), engine.judge_folders()
             judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen)
             if judged.report.verdict != "PASS":
                 raise refuse(plan, judged, engine.store)
@@ -343,17 +355,6 @@ class Run:
             return origin.folder
         files = {name: file.model_dump(mode="json") for name, file in origin.files.items()}
         return store.make("plain", digest_of(files), lambda folder: origin.put({}, folder))
-
-    def judges(self) -> dict[str, Path]:
-        """Return the folders of the models that judge, fetched where they are on a Hub."""
-        return {metric: self.judge(place) for metric, place in self.engine.judging.items()}
-
-    def judge(self, place: Repository | Path) -> Path:
-        """Return the folder of one model that judges."""
-        if not isinstance(place, Repository):
-            return place
-        wanted = {name: file for name, file in place.files.items() if "/" not in name and name.endswith(JUDGE_FILES)}
-        return fetch(place, wanted, self.engine.store, self.engine.listen)
 
 
 def pin_of(place: Repository | Path) -> str:

@@ -1,30 +1,29 @@
 """The plan: the recipe with everything resolved, from tensor headers alone, so that it can be hashed and compared.
 
-Nothing in a plan depends on the machine that made it. Two plans with one digest are the same checkpoint, judged by the
-same questions and described by the same card.
+Nothing in a plan depends on the machine that made it, but for what a budget found there. Two plans with one digest are
+the same checkpoint, judged by the same questions and described by the same card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
-from pipeline.checkpoint.layout import Component, Layout, Place, read_json, read_layout, read_slots
-from pipeline.checkpoint.linears import Answer, Question, SkipRule, ask, ask_ahead, installed_versions
+from pipeline.checkpoint.layout import Component, Place, read_json
+from pipeline.checkpoint.linears import Answer, Question, SkipRule, installed_versions
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import Weights, lay_out
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
-from pipeline.planned import PlannedLora, PlannedPrompts, PlannedSource, PlannedValidation, Value
-from pipeline.recipe import Loaded, Quantization, Recipe
+from pipeline.planned import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
+from pipeline.recipe import Quantization, Recipe
 
 STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
 LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
@@ -73,6 +72,7 @@ class TargetPlan(Value):
         repository: ``namespace/name`` of what is published.
         files: The source's files that go into it, as their place lists them.
         components: What is quantized.
+        budget: What the recipe asks for instead of naming schemes, and what was found for it.
         loras: What is fused into the source before that, in this order, and what the validation loads onto the result.
         source_bytes: Bytes of those source files.
         result_bytes: Bytes of the published weights and small files, cards and pictures left out.
@@ -87,6 +87,7 @@ class TargetPlan(Value):
     source: PlannedSource
     files: dict[str, ListedFile]
     components: dict[str, PlannedComponent]
+    budget: PlannedBudget | None = Field(default=None, exclude_if=lambda value: value is None)
     loras: tuple[PlannedLora, ...] = Field(default=(), exclude_if=lambda value: not value)
     validation: PlannedValidation
     template: str
@@ -112,6 +113,11 @@ class TargetPlan(Value):
         """The digest of what the report depends on."""
         loaded = [lora.model_dump(mode="json") for lora in self.loaded]
         return digest_of([self.build_key, self.validation.model_dump(mode="json"), *loaded])
+
+    @property
+    def named(self) -> dict[str, Quantization]:
+        """What the recipe itself says of each component: nothing where it gives a budget."""
+        return {} if self.budget else {name: part.quantization for name, part in self.components.items()}
 
     @property
     def fused(self) -> tuple[PlannedLora, ...]:
@@ -258,8 +264,8 @@ def scheme_of(quantization: Quantization) -> Scheme:
     return BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
 
 
-def chosen(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Mapping[str, Quantization]]:
-    """Return the targets that were asked for, all of them by default.
+def chosen(recipe: Recipe, names: tuple[str, ...]) -> list[str]:
+    """Return the names of the targets that were asked for, all of them by default.
 
     Raises:
         RecipeError: The recipe has no such target.
@@ -268,119 +274,7 @@ def chosen(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Mapping[str, Qua
         if name not in recipe.targets:
             known = ", ".join(recipe.targets)
             raise RecipeError(f"The recipe has no target {name!r}.", remedy=f"It has {known}.")
-    return {name: components for name, components in recipe.targets.items() if not names or name in names}
-
-
-@dataclass(frozen=True)
-class Planner:
-    """Makes the plans of a recipe's targets.
-
-    Attributes:
-        loaded: The recipe.
-        place: Where its source lies.
-        judges: The commit, or the digest of the files, of each model that judges, by metric.
-        answers: The folder that keeps what libraries said.
-        templates: The digest of each card template.
-        prompts: The questions that the recipe asks.
-        loras: The LoRAs of the recipe, each pinned to its file.
-        slots: The tensors of each component, once they were read.
-        questions: What is asked by target and component, once it was put together: a config is a request to the Hub.
-    """
-
-    loaded: Loaded
-    place: Place
-    judges: Mapping[str, str]
-    answers: Path
-    templates: Mapping[str, str]
-    prompts: PlannedPrompts
-    loras: tuple[PlannedLora, ...] = ()
-    slots: dict[str, Slots] = field(default_factory=dict)
-    questions: dict[tuple[str, str], Question] = field(default_factory=dict)
-
-    @cached_property
-    def layout(self) -> Layout:
-        """The source's components and files."""
-        return read_layout(self.place, self.loaded.recipe.source.variant)
-
-    def plan(self, target: str) -> TargetPlan:
-        """Resolve one target.
-
-        Raises:
-            RecipeError: The target does not fit the source.
-            SourceError: The source is not what it should be.
-        """
-        recipe, layout = self.loaded.recipe, self.layout
-        asked = {name: self.consult(target, name) for name in recipe.targets[target]}
-        components = {name: part.planned() for name, part in asked.items()}
-        files = {name: self.place.files[name] for name in layout.wanted}
-        source_bytes = sum(file.size for file in files.values())
-        change = sum(part.result_bytes - part.source_bytes for part in components.values())
-        backends = {part.quantization.backend for part in components.values()}
-        return TargetPlan(
-            target=target,
-            task=recipe.task,
-            repository=recipe.repositories[target],
-            private=recipe.destination.private,
-            pipeline=layout.class_name,
-            source=PlannedSource(**recipe.source.model_dump()),
-            files=files,
-            components=components,
-            loras=self.loras,
-            validation=self.validation,
-            template=recipe.card.template,
-            template_digest=self.templates[recipe.card.template],
-            source_bytes=source_bytes,
-            result_bytes=source_bytes + change,
-            versions=deciding_versions(backends, adapted=bool(self.loras)),
-        )
-
-    def ask_ahead(self, targets: Iterable[str]) -> None:
-        """Ask the libraries about all components of these targets at once."""
-        pairs = [(target, name) for target in targets for name in self.loaded.recipe.targets[target]]
-        ask_ahead([self.question(*pair) for pair in pairs if pair[1] in self.layout.components], self.answers)
-
-    def question(self, target: str, name: str) -> Question:
-        """Return what is asked about one component of a target.
-
-        Raises:
-            RecipeError: The source has no such component, or it cannot be quantized.
-        """
-        if name not in self.layout.components:
-            known = ", ".join(self.layout.components)
-            reason = f"The source has no component {name!r}."
-            raise RecipeError(reason, where=self.place.where, remedy=f"It has {known}.")
-        component = self.layout.components[name]
-        if name not in self.slots:
-            self.slots[name] = read_slots(self.place, component)
-        if (target, name) not in self.questions:
-            quantization = self.loaded.recipe.targets[target][name]
-            self.questions[target, name] = question_of(self.place, component, quantization, self.slots[name])
-        return self.questions[target, name]
-
-    def consult(self, target: str, name: str) -> Asked:
-        """Ask about one component of a target and lay out what it becomes.
-
-        Raises:
-            RecipeError: The component or its ``keep`` does not fit.
-            SourceError: Its tensors are not those of its class.
-        """
-        answer = ask(self.question(target, name), self.answers, f"{self.place.where}, {name}")
-        quantization = self.loaded.recipe.targets[target][name]
-        return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer)
-
-    @cached_property
-    def validation(self) -> PlannedValidation:
-        """The validation with its prompts read and its judges pinned."""
-        written = self.loaded.recipe.validation
-        return PlannedValidation(
-            prompts=self.prompts.prompts,
-            dataset=self.prompts.dataset,
-            seeds=written.seeds,
-            call=dict(written.call),
-            require=written.require.model_dump(mode="json", exclude_none=True),
-            judges=dict(self.judges),
-            compile=written.compile,
-        )
+    return [name for name in recipe.targets if not names or name in names]
 
 
 def deciding_versions(backends: set[str], *, adapted: bool) -> dict[str, str]:

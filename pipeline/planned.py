@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.files import ListedFile
-from pipeline.recipe import Compile, DatasetPrompts, Prompt
+from pipeline.recipe import Budget, Compile, DatasetPrompts, Prompt
 
 
 class Value(BaseModel):
@@ -57,6 +57,30 @@ class PlannedLora(Value):
     def where(self) -> str:
         """How its file is named in messages."""
         return f"{self.repo}@{(self.revision or '')[:12]}/{self.file}" if self.repo else f"{self.path}, {self.file}"
+
+
+class PlannedChoice(Value):
+    """Schemes that a budget may choose.
+
+    Attributes:
+        components: Backend and scheme of each component that is quantized.
+        size_ratio: Bytes of the target over bytes of the source.
+        memory_bytes: Bytes of all weights when they are loaded.
+        sqnr: Decibels of signal over noise that are expected of all weights that may be quantized.
+    """
+
+    components: dict[str, str]
+    size_ratio: float
+    memory_bytes: int
+    sqnr: float
+
+
+class PlannedBudget(Value):
+    """A budget with what was found for it, and what would have been next."""
+
+    asked: Budget
+    found: PlannedChoice
+    runner_up: PlannedChoice | None = None
 
 
 class PlannedDataset(DatasetPrompts):

@@ -64,5 +64,7 @@ class Workshop:
         require = Require(size_ratio=RatioAtMost(max=1.0))
         validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
         path = self.local.path if self.local else self.home / "recipe.yaml"
+        made = {plan.target: {name: part.quantization for name, part in plan.components.items()}}
         loras = tuple(lora for lora in recipe.loras if lora.how == "fused")
-        return Loaded(recipe.model_copy(update={"validation": validation, "loras": loras}), path, b"")
+        changed = {"targets": made, "validation": validation, "loras": loras}
+        return Loaded(recipe.model_copy(update=changed), path, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import Console
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline.fleet import Standing
     from pipeline.machine import Remark
     from pipeline.plan import TargetPlan
+    from pipeline.planned import PlannedChoice
+    from pipeline.quality import Report
     from pipeline.reporting import Page
     from pipeline.verification import Verified
 
@@ -61,6 +64,13 @@ def show_plan(console: Console, made: TargetPlan, tag: str | None) -> None:
     columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
     console.table(title, columns, rows)
     say = console.say
+    if made.budget:
+        say(f"  the budget found {choice_words(made.budget.found)}")
+        say(
+            f"  the next best is {choice_words(made.budget.runner_up)}"
+            if made.budget.runner_up
+            else "  nothing else fits"
+        )
     for name, part in made.components.items():
         for reason in sorted(set(part.kept.values())):
             modules = [module for module, why in part.kept.items() if why == reason]
@@ -71,6 +81,13 @@ def show_plan(console: Console, made: TargetPlan, tag: str | None) -> None:
         "with --stream)"
     )
     say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not published yet'}\n")
+
+
+def choice_words(found: PlannedChoice) -> str:
+    """Return schemes that a budget may choose, with what they come to."""
+    parts = ", ".join(f"{name} {words}" for name, words in found.components.items())
+    memory = human_size(found.memory_bytes)
+    return f"{parts}: {found.size_ratio:.3g} of the size, {memory} in memory, about {found.sqnr:.1f} dB of the signal"
 
 
 def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[PublishError]) -> None:
@@ -90,6 +107,13 @@ def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[Publ
     ]
     if rows and console.mode != "json":
         console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
+
+
+def show_judged(console: Console, report: Report, out: Path) -> None:
+    """Show a verdict, why, and where its pictures are."""
+    said = report.model_dump(mode="json", include={"verdict", "reasons"})
+    lines = [f"{report.verdict}: {out}", *(f"  {reason.verdict:12} {reason.text}" for reason in report.reasons)]
+    console.result({"result": {**said, "out": str(out)}}, "\n".join(lines))
 
 
 def show_pages(console: Console, pages: Sequence[Page]) -> None:

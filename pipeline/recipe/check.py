@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe import names, prompts
+from pipeline.recipe.budget import KEY
 from pipeline.recipe.nodes import Mapping, Node, Page, Scalar, Sequence, find, place_of, text_at
 from pipeline.recipe.problems import listed, nearest, unknown
 from pipeline.recipe.quantization import words_at
@@ -37,6 +38,7 @@ class Check:
         self.template()
         self.names()
         self.components()
+        self.budgets()
         self.loras()
         self.compiled()
         self.prompts()
@@ -66,13 +68,26 @@ class Check:
         libraries = self.libraries()
         targets = find(self.root, "targets")
         for _, target in targets.entries if isinstance(targets, Mapping) else ():
-            for key, node in target.entries if isinstance(target, Mapping) else ():
+            for key, node in target.entries if isinstance(target, Mapping) and KEY not in target.keys else ():
                 if libraries and key.text not in libraries:
                     self.unknown_component(key, libraries)
                 elif key.text.startswith(WEIGHTLESS):
                     self.page.report(key.place, f"'{key.text}' has no weights to quantize")
                 else:
                     self.refusal(key.text, node, libraries.get(key.text) or library_of(key.text))
+
+    def budgets(self) -> None:
+        """Report libraries and components of a budget that are not there."""
+        libraries, targets = self.libraries(), find(self.root, "targets")
+        for _, target in targets.entries if isinstance(targets, Mapping) else ():
+            for word in words_of(target, KEY, "backends"):
+                if word.text not in self.vocabulary.schemes:
+                    self.page.report(word.place, *unknown("backend", word.text, self.vocabulary.schemes))
+            for word in words_of(target, KEY, "components"):
+                if libraries and word.text not in libraries:
+                    self.unknown_component(word, libraries)
+                elif word.text.startswith(WEIGHTLESS):
+                    self.page.report(word.place, f"'{word.text}' has no weights to quantize")
 
     def loras(self) -> None:
         """Report LoRAs of this disk that are not there."""
@@ -85,9 +100,9 @@ class Check:
 
     def compiled(self) -> None:
         """Report components to compile that the source does not have."""
-        libraries, names = self.libraries(), find(self.root, "validation", "compile", "components")
-        for name in names.items if isinstance(names, Sequence) and libraries else ():
-            if isinstance(name, Scalar) and name.text not in libraries:
+        libraries = self.libraries()
+        for name in words_of(self.root, "validation", "compile", "components") if libraries else ():
+            if name.text not in libraries:
                 self.unknown_component(name, libraries)
 
     def refusal(self, component: str, node: Node, library: str) -> None:
@@ -136,6 +151,13 @@ class Check:
             self.page.report(node.place, f"{node.text}: {fault}")
         if len(faults) > MOST_LINES:
             self.page.report(node.place, f"{node.text}: and {len(faults) - MOST_LINES} more lines")
+
+
+def words_of(node: Node, *path: str) -> list[Scalar]:
+    """Return the words of the list that stands under a path of keys; what is no word has been reported as such."""
+    found = find(node, *path)
+    items = found.items if isinstance(found, Sequence) else ()
+    return [item for item in items if isinstance(item, Scalar) and not item.is_null and item.text]
 
 
 def library_of(component: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pipeline.recipe import names
 
@@ -29,3 +29,5 @@ def written(pattern: str) -> WithJsonSchema:
 
 
 Commit = Annotated[str, written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
+Component = Annotated[str, AfterValidator(names.component), written(f"^{names.COMPONENT}$")]
+Text = Annotated[str, Field(min_length=1)]

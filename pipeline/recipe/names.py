@@ -15,6 +15,7 @@ TARGET = r"[a-z0-9][a-z0-9._-]*"
 COMPONENT = r"[A-Za-z_][A-Za-z0-9_]*"
 VARIANT = r"[A-Za-z0-9_-]+"
 SPLIT = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
+SIZE = r"[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B"
 REPOSITORY_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 PLACEHOLDERS = ("source", "target")
 
@@ -95,6 +96,20 @@ def variant(text: str) -> str:
     if re.fullmatch(VARIANT, text):
         return text
     raise UnfitError(f"{text!r} is no variant; write what stands before '.safetensors', such as 'fp16'")
+
+
+def size(text: str) -> str:
+    """Return a number of bytes with its unit, or raise `UnfitError`."""
+    if re.fullmatch(SIZE, text) and bytes_of(text):
+        return text
+    raise UnfitError(f"{text!r} is no size; write a number and its unit, such as '12GB' or '800MiB'")
+
+
+def bytes_of(text: str) -> int:
+    """Return what a size amounts to; a GB has 10^9 bytes, a GiB 2^30."""
+    number, unit = re.fullmatch(r"([0-9.]+) ?(.*)B", text, re.ASCII).groups()  # type: ignore[union-attr]
+    step = 1024 if unit.endswith("i") else 1000
+    return int(float(number) * step ** " KMGT".index(unit[:1] or " "))
 
 
 def split(text: str) -> str:

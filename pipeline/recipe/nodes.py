@@ -139,7 +139,10 @@ def text_at(node: Node | None, *path: str) -> str:
 
 
 def place_of(node: Node, path: Series[str | int]) -> Place:
-    """Return the place of what stands under a path of keys and positions, as near to it as there is something."""
+    """Return the place of what stands under a path of keys and positions, as near to it as there is something.
+
+    Steps that lead nowhere are passed over: pydantic names the kind of an alternative between its key and its content.
+    """
     for step, following in zip(path, (*path, None)[1:], strict=True):
         if following == "[key]" and isinstance(node, Mapping) and (key := node.key(str(step))) is not None:
             return key.place  # so pydantic marks a key that is wrong itself
@@ -147,8 +150,6 @@ def place_of(node: Node, path: Series[str | int]) -> Place:
             node = node.items[step]
         elif isinstance(node, Mapping) and (child := node.get(str(step))) is not None:
             node = child
-        else:
-            break
     return node.place
 
 

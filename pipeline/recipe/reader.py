@@ -160,6 +160,9 @@ class Reader:
 
     def _read_union(self, node: Node, kinds: tuple[Any, ...]) -> Any:
         models = tuple(kind for kind in map(_bare, kinds) if isinstance(kind, type) and issubclass(kind, BaseModel))
+        table = next((kind for kind in kinds if get_origin(_bare(kind)) is dict), None)
+        if table is not None and models:
+            return self.read(node, models[0] if _means(node, models[0]) else table)
         if models:
             return self._read_one_of(node, models, or_text=any(_bare(kind) is str for kind in kinds))
         if (
@@ -259,6 +262,12 @@ class Reader:
         if isinstance(Scalar(node.place, node.text, plain=True).value, fitting) and not node.plain:
             return self.expected(node, f"{what} without quotes")
         return self.expected(node, what, _MEANT.get(node.text, "") if kind is bool else "")
+
+
+def _means(node: Node, model: type[BaseModel]) -> bool:
+    """Tell whether a mapping with free keys is not meant: one of the model's own is there, or nearly."""
+    keys = [name for name, info in model.model_fields.items() if info.is_required()]
+    return isinstance(node, Mapping) and any(word in keys or nearest(word, keys) for word in node.keys)
 
 
 def _bare(kind: Any) -> Any:

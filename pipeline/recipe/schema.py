@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -16,18 +17,17 @@ from pydantic import (
 )
 
 from pipeline.recipe import names
-from pipeline.recipe.clause import Clause, Commit, optional, written
+from pipeline.recipe.budget import KEY, Budget, Budgeted
+from pipeline.recipe.clause import Clause, Commit, Component, Text, optional, written
 from pipeline.recipe.require import Require
 
 Argument = str | bool | int | float | None
-Component = Annotated[str, AfterValidator(names.component), written(f"^{names.COMPONENT}$")]
 Target = Annotated[str, AfterValidator(names.target), written(f"^{names.TARGET}$")]
 Keyword = Annotated[str, AfterValidator(names.argument), written(f"^{names.COMPONENT}$")]
 Namespace = Annotated[str, AfterValidator(names.namespace), written(f"^{names.REPOSITORY_NAME}$")]
 _NAME = names.REPOSITORY_NAME
 Repository = Annotated[str, AfterValidator(names.repository), written(f"^{_NAME}/{_NAME}$")]
 RecipePath = Annotated[str, AfterValidator(names.path), written(".")]
-Text = Annotated[str, Field(min_length=1)]
 Variant = Annotated[str, AfterValidator(names.variant), written(f"^{names.VARIANT}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Split = Annotated[str, AfterValidator(names.split), written(f"^{names.SPLIT}$")]
@@ -212,6 +212,18 @@ class Validation(Clause):
         return seeds
 
 
+def _kind_of_target(written: object) -> str:
+    """Return which of the two ways to say what is made of a source this is."""
+    asks = KEY in written if isinstance(written, dict) else isinstance(written, Budgeted)
+    return "budget" if asks else "components"
+
+
+Components = Annotated[dict[Component, Quantization], Field(min_length=1)]
+Made = Annotated[
+    Annotated[Components, Tag("components")] | Annotated[Budgeted, Tag("budget")], Discriminator(_kind_of_target)
+]
+
+
 class Card(Clause):
     """How the repositories' README is written."""
 
@@ -224,8 +236,8 @@ class Recipe(Clause):
     source: HubSource | FolderSource = Field(description="The model that is quantized.")
     task: Literal["text-to-image"] = Field(description="What the model does.")
     destination: Destination = Field(description="Where the targets are published.")
-    targets: dict[Target, Annotated[dict[Component, Quantization], Field(min_length=1)]] = Field(
-        min_length=1, description="The repositories to make, each component of each with its quantization."
+    targets: dict[Target, Made] = Field(
+        min_length=1, description="The repositories to make, each component of each with its quantization, or a budget."
     )
     loras: tuple[HubLora | FolderLora, ...] = Field(
         default=(),
@@ -250,3 +262,13 @@ class Recipe(Clause):
             target: f"{where.namespace}/{names.render(where.name, names.name_of_source(self.source.origin), target)}"
             for target in self.targets
         }
+
+    def named(self, target: str) -> Mapping[str, Quantization]:
+        """Return what the recipe itself says of a target's components: nothing where it gives a budget."""
+        made = self.targets[target]
+        return {} if isinstance(made, Budgeted) else made
+
+    def budget(self, target: str) -> Budget | None:
+        """Return the budget of a target, where it has one."""
+        made = self.targets[target]
+        return made.budget if isinstance(made, Budgeted) else None
