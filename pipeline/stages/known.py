@@ -1,33 +1,69 @@
-"""Known: what a card may say, gathered from report and plan by other ways than those by which templates are filled.
+"""Known: the book of what a card may say, kept by other ways than those by which templates are filled.
 
-A number counts as known in three ways. It stands in a text of report or plan that is repeated word for word, such as a
-version behind its package. It counts something that they count, and the noun right behind it says what. Or it is a
-rounded measurement, and has a decimal point, so that no count passes for one. A long list enters by its ends and its
-middle: among hundreds of numbers a wrong one would find its like.
+Every number in it is of something that has a name: a metric, a component, a prompt whose pictures are shown. The
+rest is of the whole. A word says which number is meant: the drop, the floor, the source's own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from statistics import median
 from typing import Any, Final
 
 from pipeline.files import human_size
 
 OURS: Final = ("95 %", "SHA-256")  # words of ours with a digit
-LONG: Final = frozenset({"pairs", "layers", "seconds_per_call", "files"})
-UNMEASURED: Final = frozenset({"judgements", "require", "versions", "prompts", "prompt", "seeds", "seed", "call"})
-NUMBER: Final = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?")
-BARE: Final = re.compile(r"[-+]?[\d.,]+(?:e[-+]?\d+)?", re.IGNORECASE)
 UNCHANGED: Final = 100.0  # decibels of an answer that is exactly the source's
-SCALES: Final = {"ms": 1e3, "thousand": 1e-3, "million": 1e-6, "billion": 1e-9}
+ROLES: Final = ("source", "floor", "drop", "times", "within", "median", "least")  # words that say which number is meant
 SIZES: Final = frozenset({"B", "kB", "MB", "GB"})
+LARGE: Final = {"thousand": 1e-3, "million": 1e-6, "billion": 1e-9}
+NUMBER: Final = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.(\d+))?")
+BARE: Final = re.compile(r"[-+]?[\d.,]+(?:e[-+]?\d+)?", re.IGNORECASE)
 
 JSON = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of one thing.
+
+    Attributes:
+        measured: Measurements by their unit, empty for those without one; bytes have the unit ``B``.
+        counted: Counts by their noun, in the singular.
+        named: Numbers that are names, by the word before them, such as ``seed``.
+    """
+
+    measured: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    counted: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
+    named: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def has(self, shown: str, before: str, after: str, unit: str) -> bool:
+        """Return whether a number is one of these, at the digits that are shown.
+
+        A whole number is a count and its noun stands right behind it; a measurement has a decimal point, so that no
+        count passes for one.
+
+        Args:
+            shown: The number as a card has it.
+            before: The word before it.
+            after: The word right behind it.
+            unit: That word, if it is a unit.
+        """
+        found = NUMBER.fullmatch(shown)
+        if not found:
+            return False
+        number = float(shown.replace(",", ""))
+        if after in SIZES:
+            return any(human_size(value) == f"{shown} {after}" for value in self.measured.get("B", ()))
+        if after in LARGE:
+            counts = [count or 0 for counts in self.counted.values() for count in counts]
+            return any(round(count * LARGE[after], len(found[1] or "")) == number for count in counts)
+        if found[1]:
+            return any(round(value, len(found[1])) == number for value in self.measured.get(unit, ()))
+        return number in self.named.get(before, self.counted.get(after.removesuffix("s"), ()))
 
 
 @dataclass(frozen=True)
@@ -44,105 +80,139 @@ class Known:
     report: JSON
     words: Sequence[str] = ()
 
-    def has(self, shown: str, before: str = "", after: str = "") -> bool:
-        """Return whether a number is known.
+    def has(self, name: str, role: str, number: tuple[str, str, str]) -> bool:
+        """Return whether a number is one of what was named last, or of the whole.
 
         Args:
-            shown: The number as the card has it.
-            before: The word before it.
-            after: The word right behind it.
+            name: What was named last; empty for nothing.
+            role: Which of its numbers is meant.
+            number: The number as a card has it, with the words before and behind it.
         """
-        found = NUMBER.fullmatch(shown)
-        if not found:
-            return False
-        number = float(shown.replace(",", ""))
-        if after in SIZES:
-            return any(human_size(value) == f"{shown} {after}" for value in self.measured)
-        if found[1]:
-            scale, places = SCALES.get(after, 1), len(found[1])
-            return any(round(value * scale, places) == number for value in self.measured)
-        return number in (self.seeds if before == "seed" else self.counts.get(after.removesuffix("s"), ()))
+        unit = number[2] if number[2] in self.units else ""
+        known = [self.book.get((one, role)) or self.book[one, ""] for one in (name, "")]
+        return any(numbers.has(*number, unit) for numbers in known)
+
+    @cached_property
+    def book(self) -> Mapping[tuple[str, str], Numbers]:
+        """All numbers, by what they are of and which they are."""
+        whole = {("", ""): self.of_all("candidate"), ("", "source"): self.of_all("reference")}
+        return whole | dict((*self.of_metrics(), *self.of_components(), *self.of_pictures()))
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        """The units of measurements."""
+        return frozenset(unit for numbers in self.book.values() for unit in numbers.measured)
+
+    def of_all(self, side: str) -> Numbers:
+        """Return what is of no part: sizes, how one side answered, and how many questions there were."""
+        plan, report, again = self.plan, self.report, self.report["floor"] or {}
+        asked, told = plan["validation"], report[side]
+        dataset = asked.get("dataset") or {}
+        sizes = (plan["source_bytes"], plan["result_bytes"], told["peak_memory_bytes"], told["peak_device_bytes"])
+        return Numbers(
+            {
+                "s": [told["load_seconds"], median(told["seconds_per_call"])],
+                "B": [size for size in sizes if size is not None],
+                "": [lora["scale"] for lora in plan.get("loras", ())],
+            },
+            {
+                "prompt": [len(asked["prompts"])],
+                "seed": [len(asked["seeds"])],
+                "picture": [len(report["pairs"])],
+                "pair": [report["identical"]],
+                "repetition": [again.get("pairs")],
+                "time": [again.get("identical")],
+                "row": [dataset.get("rows")],
+            },
+            {"seed": [dataset["seed"]] if dataset else []},
+        )
+
+    def of_metrics(self) -> Iterator[tuple[tuple[str, str], Numbers]]:
+        """Return the numbers of every metric."""
+        for name, found in self.report["metrics"].items():
+            unit, sure = found["unit"], found["drop"] or found["interval"]
+            roles = {
+                "": [found["value"], *ends(found["interval"])],
+                "source": [found["reference"]],
+                "floor": [found["floor"]],
+                "drop": ends(found["drop"]),
+                "times": ends(found["ratio"]),
+                "within": [(sure["high"] - sure["low"]) / 2] if sure else [],
+            }
+            for role, values in roles.items():
+                known = [value for value in values if value is not None]
+                yield (name, role), Numbers({unit: known, "": known})
+
+    def of_components(self) -> Iterator[tuple[tuple[str, str], Numbers]]:
+        """Return the numbers of every component that is quantized."""
+        for name, part in self.plan["components"].items():
+            layers = [layer for layer in self.report["layers"] if layer["component"] == name]
+            quantized = [layer["sqnr"] for layer in layers if layer["quantized"] and layer["sqnr"] is not None]
+            others = [layer["sqnr"] for layer in layers if not layer["quantized"]]
+            reasons = list(part["kept"].values())
+            counts = {
+                "layer": [len(quantized)],
+                "other": [others.count(UNCHANGED)],
+                "tensor": [part["tensors"]],
+                "parameter": [part["parameters"], part["parameters_left"]],
+                "module": [reasons.count(reason) for reason in reasons],
+            }
+            sizes = {"B": [part["source_bytes"], part["result_bytes"]]}
+            yield (name, ""), Numbers(sizes, counts)
+            if quantized:
+                yield (name, "median"), Numbers({**sizes, "dB": [median(quantized)]}, counts)
+                yield (name, "least"), Numbers({**sizes, "dB": [min(quantized)]}, counts)
+
+    def of_pictures(self) -> Iterator[tuple[tuple[str, str], Numbers]]:
+        """Return the numbers of the prompts, in quotes, that have the worst or the middle pictures of a metric."""
+        found: dict[str, tuple[dict[str, list[float]], list[int]]] = {}
+        for metric, finding in self.report["metrics"].items():
+            read = [pair for pair in self.report["pairs"] if metric in pair["values"]]
+            read.sort(key=lambda pair: pair["values"][metric] - pair["reference_values"].get(metric, 0.0))
+            last = len(read) - 1
+            for pair in [read[at] for at in {0, last // 2, (last + 1) // 2, last}] if read else ():
+                values, seeds = found.setdefault(in_quotes(pair["text"]), ({}, []))
+                values.setdefault(finding["unit"], []).append(pair["values"][metric])
+                seeds.append(pair["seed"])
+        for text, (values, seeds) in found.items():
+            yield (text, ""), Numbers(values, {}, {"seed": seeds})
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What the numbers are of."""
+        return frozenset(name for name, _ in self.book if name)
 
     @cached_property
     def texts(self) -> re.Pattern[str]:
-        """Finds, as whole words, every text with a digit that may be repeated; a bare number only in quotes."""
-        found = [*strings(self.plan), *strings(self.report), *self.words, *OURS]
-        found += [
-            f"{name} {version}" for side in (self.plan, *self.sides) for name, version in side["versions"].items()
-        ]
+        """Finds names and roles, and every text with a digit that may be repeated; a bare number only in quotes."""
+        report = {key: value for key, value in self.report.items() if key not in {"layers", "pairs"}}
+        found = [*strings(self.plan), *strings(report), *self.words, *OURS, *self.weakest]
+        for side in (self.plan, report["reference"], report["candidate"]):
+            found += [f"{name} {version}" for name, version in side["versions"].items()]
         found += [text.rpartition("/")[2] for text in found]
         flat = {" ".join(text.split()) for text in found if any(char.isdigit() for char in text)}
-        ranked = sorted((f"“{text}”" if BARE.fullmatch(text) else text for text in flat), key=len, reverse=True)
+        known = {in_quotes(text) if BARE.fullmatch(text) else text for text in flat} | self.names | set(ROLES)
+        ranked = sorted(known, key=lambda text: (-len(text), text))
         either = "|".join(re.escape(text).replace(r"\ ", r"\s+") for text in ranked)
-        return re.compile(rf"(?<![\w.-])(?:{either})(?![\w-]|\.\w)")
-
-    @cached_property
-    def measured(self) -> frozenset[float]:
-        """The measurements."""
-        lists = [side["seconds_per_call"] for side in self.sides]
-        lists += [[layer["sqnr"] for layer in part if layer["quantized"]] for part in self.components]
-        known = [[value for value in found if value is not None] for found in lists]
-        return frozenset(
-            chain(
-                numbers(self.plan),
-                numbers(self.report),
-                *((min(found), median(found), max(found)) for found in known if found),
-                (pair["values"][name] for name, pair in self.shown),
-            )
-        )
-
-    @cached_property
-    def counts(self) -> Mapping[str, frozenset[int]]:
-        """How many there are of what a card counts, by the noun."""
-        asked, report, again = self.plan["validation"], self.report, self.report["floor"] or {}
-        parts, dataset = self.plan["components"].values(), asked.get("dataset") or {}
-        reasons = [list(part["kept"].values()) for part in parts]
-        found = {
-            "prompt": [len(asked["prompts"])],
-            "seed": [len(asked["seeds"])],
-            "picture": [len(report["pairs"]), report["identical"], again.get("pairs"), again.get("identical")],
-            "layer": [count for part in self.components for count in counted(part)],
-            "tensor": [part["tensors"] for part in parts],
-            "parameter": [part[kind] for part in parts for kind in ("parameters", "parameters_left")],
-            "module": [part.count(reason) for part in reasons for reason in part],
-            "row": [dataset.get("rows"), dataset.get("repeated")],
-        }
-        return {noun: frozenset(count for count in counts if count is not None) for noun, counts in found.items()}
-
-    @cached_property
-    def seeds(self) -> frozenset[int]:
-        """The seeds that are named: of the snippet, of a dataset's sample and of the pictures that are shown."""
-        asked = self.plan["validation"]
-        sample = asked["dataset"]["seed"] if asked.get("dataset") else asked["seeds"][0]
-        return frozenset({asked["seeds"][0], sample, *(pair["seed"] for _, pair in self.shown)})
+        return re.compile(rf"(?<![\w.-])({either})(?![\w-]|\.\w)")
 
     @property
-    def sides(self) -> tuple[JSON, JSON]:
-        """How the source answered, and how the candidate did."""
-        return self.report["reference"], self.report["candidate"]
-
-    @property
-    def components(self) -> list[list[JSON]]:
-        """The layers by component."""
-        layers = self.report["layers"]
-        names = dict.fromkeys(layer["component"] for layer in layers)
-        return [[layer for layer in layers if layer["component"] == name] for name in names]
-
-    @property
-    def shown(self) -> Iterator[tuple[str, JSON]]:
-        """The pairs at the ends and in the middle of what a metric says."""
-        for name in self.report["metrics"]:
-            read = [pair for pair in self.report["pairs"] if name in pair["values"]]
-            read.sort(key=lambda pair: pair["values"][name] - pair["reference_values"].get(name, 0.0))
-            last = len(read) - 1
-            for at in {0, last // 2, (last + 1) // 2, last} if read else ():
-                yield name, read[at]
+    def weakest(self) -> Iterator[str]:
+        """The layer of each component that keeps least of its signal."""
+        layers = [layer for layer in self.report["layers"] if layer["quantized"] and layer["sqnr"] is not None]
+        for name in self.plan["components"]:
+            part = [layer for layer in layers if layer["component"] == name]
+            yield from [min(part, key=lambda layer: float(layer["sqnr"]))["name"]] if part else []
 
 
-def counted(layers: Sequence[JSON]) -> tuple[int, int]:
-    """Return how many layers are quantized, and how many of the others are exactly the source's."""
-    taken = [layer["sqnr"] for layer in layers if layer["quantized"]]
-    return len(taken), sum(layer["sqnr"] == UNCHANGED for layer in layers if not layer["quantized"])
+def in_quotes(text: str) -> str:
+    """Return a text of others in the quotes of a card."""
+    return f"“{' '.join(text.split())}”"
+
+
+def ends(within: JSON | None) -> list[float]:
+    """Return a number and the ends of its interval."""
+    return [within["number"], within["low"], within["high"]] if within else []
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -156,17 +226,3 @@ def strings(value: Any) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for inner in value:
             yield from strings(inner)
-
-
-def numbers(value: Any) -> Iterator[float]:
-    """Return the measurements of a JSON value, without those of long lists; of an interval also half its width."""
-    if isinstance(value, Mapping):
-        if {"low", "high"} <= value.keys():
-            yield (value["high"] - value["low"]) / 2
-        for key, inner in value.items():
-            yield from numbers(inner) if key not in LONG | UNMEASURED else ()
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from numbers(inner)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value

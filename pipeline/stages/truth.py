@@ -1,29 +1,38 @@
-"""Truth: what readers see of a card is read again, and each number in it must be known from report or plan."""
+"""Truth: what readers see of a card is read again, and each number in it must be one that report and plan know."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import CardError
-from pipeline.stages.known import Known
+from pipeline.stages.known import ROLES, Known
 
 RULE: Final = "---\n"  # above and below the metadata
 AROUND: Final = "()[]{}<>\"'“”,;:.!?*|/="
-GONE: Final = "\N{OBJECT REPLACEMENT CHARACTER}"  # stands where a known text stood
+
+Cells = Sequence[tuple[str, str]]
+"""A paragraph or a row: its texts, each with what stands above it in its column. What is named holds to its end."""
 
 
-@dataclass(frozen=True)
-class Untrue:
+class Untrue(NamedTuple):
     """A number of a card that nothing supports, and the line that has it."""
 
     line: int
     shown: str
+
+
+class Token(NamedTuple):
+    """A word of a text, or a known text as a whole, and how many lines are above it."""
+
+    line: int
+    text: str
+    known: bool
 
 
 def require_true(card: str, known: Known) -> None:
@@ -37,8 +46,8 @@ def require_true(card: str, known: Known) -> None:
         raise CardError(
             f"The card says {found[0].shown!r}, which is no number of its report or plan{others}.",
             where=f"README.md:{found[0].line}",
-            remedy="A template shows what was measured: a measurement with a decimal point, a count with its noun "
-            "right behind it.",
+            remedy="A template shows what was measured, behind the name of what it is of: a measurement with a decimal "
+            "point, a count with its noun right behind it.",
         )
 
 
@@ -50,11 +59,15 @@ def untrue(card: str, known: Known) -> list[Untrue]:
         known: What it may say.
     """
     head, body = split(card)
-    above = head.count("\n") + (2 if head else 0)
-    found = [Untrue(line, word) for line, text in metadata_texts(head) for _, word in unknown(text, known)]
-    for line, text in visible(body):
-        found += [Untrue(above + line + at, word) for at, word in unknown(text, known)]
-    return found
+    lines = head.splitlines()
+    found = []
+    for cells in mappings(head):
+        told = [word for _, word in unknown(cells, known)]
+        found += [Untrue(next(at for at, line in enumerate([*lines, word], 2) if word in line), word) for word in told]
+    above = len(lines) + (2 if head else 0)
+    for line, cells in pieces(body):
+        found += [Untrue(above + line + below, word) for below, word in unknown(cells, known)]
+    return sorted(found)
 
 
 def split(card: str) -> tuple[str, str]:
@@ -62,58 +75,84 @@ def split(card: str) -> tuple[str, str]:
     if not card.startswith(RULE):
         return "", card
     head, _, body = card.removeprefix(RULE).partition(f"\n{RULE}")
-    return f"{head}\n", body
+    return head, body
 
 
-def unknown(text: str, known: Known) -> Iterator[tuple[int, str]]:
-    """Return the words of a text that have digits and are not known, each with how many lines are above it."""
-    left = known.texts.sub(lambda found: GONE + "\n" * found[0].count("\n"), text)
-    words = [(at, word) for at, line in enumerate(left.split("\n")) for word in line.split()]
-    bare = ["", *(word.strip(AROUND) for _, word in words), ""]
-    for (at, word), before, shown, after in zip(words, bare, bare[1:], bare[2:], strict=False):
-        unit = after if word.endswith(shown) else ""  # behind a comma begins something else
-        if any(char.isdigit() for char in shown) and not known.has(shown, before, unit):
-            yield at, shown
+def unknown(cells: Cells, known: Known) -> Iterator[Untrue]:
+    """Return the words of a piece that have digits and are not known; their lines are counted from 0."""
+    name = ""
+    for above, text in cells:
+        role = next((word for word in ROLES if word in above.split()), "")
+        read = tokens(text, known)
+        words = ["", *(token.text.strip(AROUND) for token in read), ""]
+        for token, before, shown, after in zip(read, words, words[1:], words[2:], strict=False):
+            if token.known:
+                name, role = (token.text, "") if token.text in known.names else (name, role)
+                role = token.text if token.text in ROLES else role
+            elif any(char.isdigit() for char in shown):
+                behind = after if token.text.endswith(shown) else ""  # behind a comma begins something else
+                if not known.has(name, role, (shown, before, behind)):
+                    yield Untrue(token.line, shown)
 
 
-def visible(body: str) -> Iterator[tuple[int, str]]:
-    """Return the texts that readers see, each with its first line; addresses behind links are not seen."""
-    line = 1
-    for token in MarkdownIt("commonmark", {"html": False}).enable("table").parse(body):
-        line = token.map[0] + 1 if token.map else line
-        if token.type == "fence":
-            yield line + 1, token.content
-        elif token.type == "inline":
-            yield line, "".join(map(seen, token.children or ()))
-        elif token.content:
-            yield line, token.content
+def tokens(text: str, known: Known) -> list[Token]:
+    """Split a text into what is known of it and the words between."""
+    found, line = [], 0
+    for at, part in enumerate(known.texts.split(text)):
+        if at % 2:
+            found.append(Token(line, " ".join(part.split()), known=True))
+        else:
+            rows = enumerate(part.split("\n"), line)
+            found += [Token(row, word, known=False) for row, words in rows for word in words.split()]
+        line += part.count("\n")
+    return found
 
 
-def seen(token: Any) -> str:
-    """Return what is seen of a part of a paragraph; of a picture what stands in for it."""
-    if token.type in {"softbreak", "hardbreak"}:
+def pieces(body: str) -> Iterator[tuple[int, Cells]]:
+    """Return what readers see of a card, each piece with its line; addresses behind links are not seen."""
+    tree = SyntaxTreeNode(MarkdownIt("commonmark", {"html": False}).enable("table").parse(body))
+    for node in tree.walk():
+        if node.type == "tr":
+            yield line_of(node), list(zip(heads_of(node), map(seen, node.children), strict=False))
+        elif node.type in {"fence", "code_block"}:
+            yield line_of(node) + (node.type == "fence"), [("", node.content)]
+        elif node.type == "inline" and node.parent and node.parent.type not in {"th", "td"}:
+            yield line_of(node), [("", seen(node))]
+
+
+def line_of(node: SyntaxTreeNode) -> int:
+    """Return the first line of a part of a card, from 1."""
+    return node.map[0] + 1 if node.map else 1
+
+
+def heads_of(row: SyntaxTreeNode) -> list[str]:
+    """Return what stands above the cells of a row."""
+    table = row.parent.parent if row.parent else None
+    return [seen(cell) for cell in table.children[0].children[0].children] if table else []
+
+
+def seen(node: SyntaxTreeNode) -> str:
+    """Return what is seen of a part of a card; of a picture what stands in for it."""
+    if node.type in {"softbreak", "hardbreak"}:
         return "\n"
-    return f" {token.content} " if token.type == "image" else str(token.content)
+    return (
+        "".join(map(seen, node.children))
+        if node.children
+        else f"{node.content} "
+        if node.type == "image"
+        else node.content
+    )
 
 
-def metadata_texts(block: str) -> Iterator[tuple[int, str]]:
-    """Return the values of a card's metadata, each with the first line that has it."""
-    lines = block.splitlines()
+def mappings(block: str) -> Iterator[Cells]:
+    """Return the values of every mapping in a card's metadata, and of every list."""
     try:
         found = YAML(typ="safe", pure=True).load(block)
     except YAMLError:
-        found = lines
-    for value in map(str, scalars(found)):
-        yield next((at for at, line in enumerate(lines, 2) if value in line), 1), value
-
-
-def scalars(value: Any) -> Iterator[Any]:
-    """Return the values of a tree that have no others in them."""
-    if isinstance(value, Mapping):
-        for inner in value.values():
-            yield from scalars(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from scalars(inner)
-    elif value is not None:
-        yield value
+        found = block.splitlines()
+    left = [found]
+    while left:
+        value = left.pop()
+        inner = list(value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value])
+        yield [("", str(one)) for one in inner if not isinstance(one, Mapping | list)]
+        left += [one for one in inner if isinstance(one, Mapping | list)]
