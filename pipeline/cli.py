@@ -15,12 +15,13 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
-from pipeline.errors import CannotHereError, PublishError, RecipeError
+from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError
 from pipeline.session import Session, checkout_of
 from pipeline.shown import (
     plan_json,
     show_defect,
     show_error,
+    show_judged,
     show_outcomes,
     show_pages,
     show_plan,
@@ -57,6 +58,7 @@ Recipes = Annotated[
     list[Path] | None, typer.Argument(metavar="RECIPE", help="Recipes; all under recipes/ where none is named.")
 ]
 Device = Literal["cpu", "cuda"]
+Dtype = Literal["bfloat16", "float16", "float32"]
 Streamed = Annotated[
     bool, typer.Option("--stream", help="Quantize a source on a Hub as it comes; its weights are never stored.")
 ]
@@ -184,6 +186,27 @@ def quantize(
     session.console.result({"result": made}, "")
     if session.console.mode != "json":
         show_quantized(session.console, made)
+
+
+@app.command()
+def validate(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A folder or a repository: what is judged.")],
+    *,
+    reference: Annotated[str, typer.Option("--reference", help="A folder or a repository: what it is judged against.")],
+    recipe: Annotated[Path, typer.Option("--recipe", help="The recipe whose questions and limits are used.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the report and the pictures.")],
+    dtype: Annotated[Dtype, typer.Option("--dtype", help="The type of what is not quantized.")] = "bfloat16",
+    hub: HubName = "",
+) -> None:
+    """Judge one folder or repository against another; nothing is made and nothing published."""
+    from pipeline.judging import Court
+
+    with session.engine(recipe, hub) as engine:
+        court = Court(engine, source_at(reference, "main"), dtype)
+        report = court.judge(source_at(checkpoint, "main"), out.absolute())
+    show_judged(session.console, report, out)
+    if report.verdict != "PASS":
+        raise typer.Exit(VerdictError.exit_code)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from pipeline.errors import PublishError
 
+Dtype = Literal["bfloat16", "float16", "float32"]
 OURS = frozenset({"prompt", "generator", "output_type", "return_dict"})  # arguments of a call that the generation sets
 
 
@@ -33,7 +34,7 @@ class Request(BaseModel):
     prompts: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     call: Mapping[str, JsonValue] = {}
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    dtype: Dtype = "bfloat16"
 
     @field_validator("call")
     @classmethod

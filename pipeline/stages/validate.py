@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SourceError, VerdictError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of, files_under, pretty_json, write_atomically
+from pipeline.files import ListedFile, digest_of, files_under, pretty_json, write_atomically
 from pipeline.plan import TargetPlan
+from pipeline.planned import PlannedPrompts
+from pipeline.published import REPORT as PUBLISHED
 from pipeline.quality import Answers, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.generate import ANSWERS
 from pipeline.stages.quantize import MEASURED, measured
@@ -18,6 +21,7 @@ from pipeline.store import Store
 
 REPORT = "report.json"
 REFERENCE = "reference"
+DECIDING = ("quantpress", "torch", "diffusers", "transformers")  # distributions that decide over a source's answers
 AGAIN_ONE_IN = 16  # pictures of the source that are drawn a second time, to know its own noise
 AGAIN_LEAST = 2  # prompts of them
 
@@ -51,25 +55,34 @@ def validate(
         SourceError: The source itself does not answer, or its pictures are degenerate.
     """
     request = request_of(plan)
-
-    def ask_source(out: Path) -> None:
-        try:
-            answer(source, request, out, plan.target, listen, asked_again(request))
-        except GenerationError as error:
-            raise SourceError(f"The source itself did not answer. {error.what}", where=error.where) from error
-
-    folder = store.make(REFERENCE, reference_key(plan, request), ask_source)
+    folder = ask_source(source, request, reference_key(plan, request), plan.target, store, listen)
 
     def build(out: Path) -> None:
         answer(checkpoint, request, out, plan.target, listen)
-        requirements = resolved_requirements(plan, judges)
-        prompts = [Prompt(text=prompt.prompt, label=prompt.label) for prompt in plan.validation.prompts]
+        requirements = resolved_requirements(plan.validation.require, judges)
+        prompts = prompts_of(plan.validation)
         sizes = Sizes(source=plan.source_bytes, result=sum(file.stat().st_size for file in files_under(checkpoint)))
         report = judge(side(folder), side(out), prompts, requirements, sizes, made=made_layers(checkpoint))
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 
     judged = store.make("report", plan.verdict_key, build)
     return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), folder, judged)
+
+
+def ask_source(source: Path, request: Request, key: str, subject: str, store: Store, listen: Listener) -> Path:
+    """Return the folder of the source's answers, with some given twice; it is asked once.
+
+    Raises:
+        SourceError: The source itself does not answer.
+    """
+
+    def ask(out: Path) -> None:
+        try:
+            answer(source, request, out, subject, listen, asked_again(request))
+        except GenerationError as error:
+            raise SourceError(f"The source itself did not answer. {error.what}", where=error.where) from error
+
+    return store.make(REFERENCE, key, ask)
 
 
 def reference_answers(plan: TargetPlan, store: Store) -> Path | None:
@@ -139,13 +152,14 @@ def pipeline_dtype(plan: TargetPlan) -> Any:
 
 def reference_key(plan: TargetPlan, request: Request) -> str:
     """Return the digest of what the source's answers depend on."""
-    files = {name: file.model_dump(mode="json") for name, file in plan.files.items()}
-    versions = {
-        name: plan.versions[name]
-        for name in ("quantpress", "torch", "diffusers", "transformers")
-        if name in plan.versions
-    }
-    return digest_of([files, versions, request.model_dump(mode="json")])
+    return source_key(plan.files, plan.versions, request)
+
+
+def source_key(files: Mapping[str, ListedFile], versions: Mapping[str, str], request: Request) -> str:
+    """Return the digest of what the answers of a source with these files depend on."""
+    listed = {name: file.model_dump(mode="json") for name, file in files.items()}
+    deciding = {name: versions[name] for name in DECIDING if name in versions}
+    return digest_of([listed, deciding, request.model_dump(mode="json")])
 
 
 def asked_again(request: Request) -> tuple[tuple[int, int], ...]:
@@ -156,8 +170,10 @@ def asked_again(request: Request) -> tuple[tuple[int, int], ...]:
 
 
 def made_layers(checkpoint: Path) -> dict[str, float | None]:
-    """Return the SQNR that quantization measured, in decibels by ``component/layer``."""
+    """Return the SQNR that quantization measured, in decibels by ``component/layer``; a release's report repeats it."""
     found = measured(checkpoint) if (checkpoint / MEASURED).exists() else {}
+    if (checkpoint / PUBLISHED).exists():
+        found = json.loads((checkpoint / PUBLISHED).read_bytes())["weights"]
     return {
         f"{component}/{tensor.removesuffix('.weight')}": decibels
         for component, part in found.items()
@@ -186,10 +202,15 @@ def side(folder: Path) -> Side:
     return Side(Answers.model_validate_json((folder / ANSWERS).read_bytes()), folder)
 
 
-def resolved_requirements(plan: TargetPlan, judges: dict[str, Path]) -> dict[str, Any]:
+def prompts_of(asked: PlannedPrompts) -> list[Prompt]:
+    """Return the prompts with their labels, as they are judged."""
+    return [Prompt(text=prompt.prompt, label=prompt.label) for prompt in asked.prompts]
+
+
+def resolved_requirements(require: Mapping[str, Any], judges: Mapping[str, Path]) -> dict[str, Any]:
     """Return the recipe's requirements with judging models as folders."""
-    require = {name: dict(limits) for name, limits in plan.validation.require.items()}
+    found = {name: dict(limits) for name, limits in require.items()}
     for name, folder in judges.items():
-        require[name] = {**require[name], "model": str(folder)}
-        require[name].pop("revision", None)
-    return require
+        found[name] = {**found[name], "model": str(folder)}
+        found[name].pop("revision", None)
+    return found

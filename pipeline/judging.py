@@ -1,0 +1,85 @@
+"""Judges one folder against another by a recipe's questions, without making or publishing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.checkpoint.layout import Folder, read_layout
+from pipeline.checkpoint.linears import installed_versions
+from pipeline.engine import Engine
+from pipeline.files import pretty_json, write_atomically
+from pipeline.hub.source import Repository
+from pipeline.published import REPORT
+from pipeline.quality import Report, Request, Sizes, judge
+from pipeline.quality.answers import Dtype
+from pipeline.stages.fetch import fetch
+from pipeline.stages.validate import (
+    DECIDING,
+    answer,
+    ask_source,
+    made_layers,
+    prompts_of,
+    resolved_requirements,
+    side,
+    source_key,
+)
+from pipeline.stages.validate import REPORT as JUDGED
+
+
+@dataclass(frozen=True)
+class Court:
+    """A recipe's questions and bar, for pipelines that need not come from it.
+
+    Attributes:
+        engine: The recipe with its home and its Hubs.
+        source: Where the reference lies.
+        dtype: The dtype of everything that is not quantized.
+    """
+
+    engine: Engine
+    source: Folder | Repository
+    dtype: Dtype = "bfloat16"
+
+    @property
+    def request(self) -> Request:
+        """What both sides answer."""
+        written = self.engine.loaded.recipe.validation
+        return Request(
+            prompts=tuple(prompt.prompt for prompt in self.engine.prompts.prompts),
+            seeds=written.seeds,
+            call=written.call,
+            dtype=self.dtype,
+        )
+
+    def judge(self, checkpoint: Folder | Repository, out: Path) -> Report:
+        """Have both sides answer in processes of their own, and put the report and the pictures into a folder.
+
+        Raises:
+            GenerationError: The checkpoint does not load or does not run.
+            SourceError: The reference does not.
+            RecipeError: What is required cannot be measured, or the reference is degenerate.
+        """
+        engine, request = self.engine, self.request
+        key = source_key(self.source.files, installed_versions(DECIDING), request)
+        reference = ask_source(self.here(self.source), request, key, "reference", engine.store, engine.listen)
+        folder = self.here(checkpoint)
+        answer(folder, request, out, "checkpoint", engine.listen)
+        written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
+        required = resolved_requirements(written, engine.judge_folders())
+        sizes = Sizes(source=weight_of(self.source), result=weight_of(checkpoint))
+        report = judge(
+            side(reference), side(out), prompts_of(engine.prompts), required, sizes, made=made_layers(folder)
+        )
+        write_atomically(out / JUDGED, pretty_json(report.model_dump(mode="json")))
+        return report
+
+    def here(self, place: Folder | Repository) -> Path:
+        """Return the folder of a pipeline, fetched where it is on a Hub."""
+        wanted = {name: place.files[name] for name in (*read_layout(place).wanted, REPORT) if name in place.files}
+        return fetch(place, wanted, self.engine.store, self.engine.listen)
+
+
+def weight_of(place: Folder | Repository) -> int:
+    """Return the bytes of the files that loading a pipeline reads."""
+    return sum(place.files[name].size for name in read_layout(place).wanted)

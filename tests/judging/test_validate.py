@@ -1,0 +1,73 @@
+"""``publish validate`` judges one folder against another; nothing is made and nothing published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.desk import Desk, Shelf
+
+REQUIRE = {"psnr": {"min": 40}}
+PROMPTS = ["seven", "a thin two", "zero", "a red one"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """A desk without a Hub: no folder needs one."""
+    return Desk(tmp_path, Shelf("http://127.0.0.1:9", tmp_path / "hub", "0" * 40), tmp_path / "home")
+
+
+@pytest.fixture
+def recipe(desk: Desk) -> Path:
+    written = desk.recipe(require=REQUIRE)
+    (desk.folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in PROMPTS))
+    return written
+
+
+def test_the_source_against_itself_passes(desk: Desk, recipe: Path, source: Path) -> None:
+    out = desk.folder / "out"
+    done = desk.publish("--json", "validate", source, "--reference", source, "--recipe", recipe, "--out", out)
+    assert done.code == 0, done.err
+    assert done.lines[-1]["result"]["verdict"] == "PASS"
+    report = json.loads((out / "report.json").read_bytes())
+    assert report["identical"] == len(report["pairs"]) == len(PROMPTS)
+    assert report["floor"]["pairs"] == 2
+    assert all((out / pair["candidate"]).exists() for pair in report["pairs"])
+
+
+def test_another_model_fails_and_the_reason_names_the_layer(desk: Desk, recipe: Path, source: Path) -> None:
+    import torch
+    from diffusers import FluxTransformer2DModel
+
+    spoilt, out = desk.folder / "spoilt", desk.folder / "out"
+    shutil.copytree(source, spoilt)
+    model = FluxTransformer2DModel.from_pretrained(spoilt / "transformer", dtype=torch.bfloat16)
+    with torch.no_grad():
+        model.proj_out.weight.mul_(-1)
+    model.save_pretrained(spoilt / "transformer")
+    done = desk.publish("validate", spoilt, "--reference", source, "--recipe", recipe, "--out", out)
+    assert done.code == 6
+    assert done.out.splitlines()[0].startswith("FAIL")
+    assert "transformer: proj_out was not quantized and yet keeps only -6.0 dB of its signal" in done.out
+    assert json.loads((out / "report.json").read_bytes())["reasons"][0]["about"] == "layer"
+
+
+def test_the_reference_is_asked_once(desk: Desk, recipe: Path, source: Path) -> None:
+    command = ("validate", source, "--reference", source, "--recipe", recipe, "--out")
+    assert desk.publish(*command, desk.folder / "one").code == 0
+    kept = {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")}
+    assert desk.publish(*command, desk.folder / "two").code == 0
+    assert {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")} == kept
+    assert kept
+
+
+def test_what_is_no_pipeline_is_refused(desk: Desk, recipe: Path, source: Path) -> None:
+    out = desk.folder / "out"
+    command = ("--recipe", recipe, "--out", out)
+    done = desk.publish("validate", source / "transformer", "--reference", source, *command)
+    assert done.code == 4
+    assert "model_index.json" in done.error
+    assert desk.publish("validate", source, "--reference", desk.folder / "nowhere", *command).code == 4
