@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import CannotHereError, PublishError, RecipeError
 from pipeline.files import human_size, write_atomically
-from pipeline.plan import PlannedComponent, Planner, TargetPlan
+from pipeline.plan import PlannedComponent, TargetPlan
 from pipeline.planned import PlannedLora, PlannedValidation
+from pipeline.planner import Planner
 from pipeline.quality import Report
 from pipeline.quality.page import Subject, render
-from pipeline.stages.validate import REPORT, Judged, reference_answers
+from pipeline.stages.validate import Judged, judged_before
 from pipeline.store import Store
 
 
@@ -80,14 +81,14 @@ class Reporting:
             plan = self.planner.plan(target)
         except PublishError as error:
             return error
-        report, reference = self.store.look("report", plan.verdict_key), reference_answers(plan, self.store)
-        if report is None or reference is None:
+        judged = judged_before(plan, self.store)
+        if judged is None:
             return CannotHereError(
                 "This target was not judged here by the plan that the recipe has now.",
                 where=target,
                 remedy=f"Run `publish run {self.planner.loaded.path} --target {target} --stop-after validate`.",
             )
-        return Found(plan, Judged(Report.model_validate_json((report / REPORT).read_bytes()), reference, report))
+        return Found(plan, judged)
 
     def write(self, found: Found, others: Mapping[str, Report | None], path: Path) -> Page:
         """Write one page."""

@@ -20,7 +20,12 @@ from pipeline.stages.quantize import MEASURED, measured
 from pipeline.store import Store
 
 REPORT = "report.json"
-REFERENCE = "reference"
+REFERENCE = "reference"  # the source's answers
+CANDIDATE = "answers"  # a checkpoint's
+NEXT = {
+    "FAIL": "choose another scheme, keep more modules or correct the requirement",
+    "INCONCLUSIVE": "give more prompts, choose another scheme or correct the requirement",
+}
 DECIDING = ("quantpress", "torch", "diffusers", "transformers")  # distributions that decide over a source's answers
 AGAIN_ONE_IN = 16  # pictures of the source that are drawn a second time, to know its own noise
 AGAIN_LEAST = 2  # prompts of them
@@ -40,7 +45,8 @@ def validate(
 ) -> Judged:
     """Judge a checkpoint against its source, or return what was judged before.
 
-    The source's answers are shared by all targets that ask it the same.
+    The source's answers are shared by all targets that ask it the same, and a checkpoint's by all limits: whoever
+    corrects a requirement draws nothing again.
 
     Args:
         plan: The target's plan, with the questions and the bar.
@@ -55,18 +61,34 @@ def validate(
         SourceError: The source itself does not answer, or its pictures are degenerate.
     """
     request = request_of(plan)
-    folder = ask_source(source, request, reference_key(plan, request), plan.target, store, listen)
+    own = ask_source(source, request, reference_key(plan, request), plan.target, store, listen)
+    drawn = store.make(
+        CANDIDATE, candidate_key(plan), lambda out: answer(checkpoint, request, out, plan.target, listen)
+    )
 
     def build(out: Path) -> None:
-        answer(checkpoint, request, out, plan.target, listen)
         requirements = resolved_requirements(plan.validation.require, judges)
+        sizes = Sizes(source=plan.source_bytes, result=weight_of(checkpoint))
         prompts = prompts_of(plan.validation)
-        sizes = Sizes(source=plan.source_bytes, result=sum(file.stat().st_size for file in files_under(checkpoint)))
-        report = judge(side(folder), side(out), prompts, requirements, sizes, made=made_layers(checkpoint))
+        report = judge(side(own), side(drawn), prompts, requirements, sizes, made=made_layers(checkpoint))
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 
     judged = store.make("report", plan.verdict_key, build)
-    return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), folder, judged)
+    return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), own, drawn)
+
+
+def judged_before(plan: TargetPlan, store: Store) -> Judged | None:
+    """Return what was judged before, with the pictures; nothing where any of it is missing."""
+    judged, own = store.look("report", plan.verdict_key), reference_answers(plan, store)
+    drawn = store.look(CANDIDATE, candidate_key(plan))
+    if judged is None or own is None or drawn is None:
+        return None
+    return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), own, drawn)
+
+
+def weight_of(checkpoint: Path) -> int:
+    """Return the bytes of a checkpoint, without what was measured when it was made."""
+    return sum(path.stat().st_size for path in files_under(checkpoint) if path != checkpoint / MEASURED)
 
 
 def ask_source(source: Path, request: Request, key: str, subject: str, store: Store, listen: Listener) -> Path:
@@ -95,21 +117,18 @@ def earlier_failure(plan: TargetPlan, store: Store) -> VerdictError | None:
 
     A run that was killed between verdict and setting aside left the checkpoint in its place; it is moved now.
     """
-    judged = store.look("report", plan.verdict_key)
-    if judged is None:
-        return None
-    report = Report.model_validate_json((judged / REPORT).read_bytes())
-    if report.verdict == "PASS":
+    judged = judged_before(plan, store)
+    if judged is None or judged.report.verdict == "PASS":
         return None
     if not (store.root / "failed" / failed_name(plan)).exists() and store.look("checkpoint", plan.build_key):
-        set_aside(plan, report, store)
-    return failure(plan, report, store, judged)
+        set_aside(plan, judged.report, store)
+    return failure(plan, judged, store)
 
 
 def refuse(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
     """Move a checkpoint that failed to where no later stage looks, and return the error to raise."""
     set_aside(plan, judged.report, store)
-    return failure(plan, judged.report, store, judged.candidate)
+    return failure(plan, judged, store)
 
 
 def set_aside(plan: TargetPlan, report: Report, store: Store) -> None:
@@ -119,14 +138,15 @@ def set_aside(plan: TargetPlan, report: Report, store: Store) -> None:
     write_atomically(failed / REPORT, pretty_json(report.model_dump(mode="json")))
 
 
-def failure(plan: TargetPlan, report: Report, store: Store, judged: Path) -> VerdictError:
+def failure(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
     """Return the error for a verdict that is not PASS."""
     aside = store.root / "failed" / failed_name(plan)
+    next_step = NEXT[judged.report.verdict]
     return VerdictError(
-        f"The verdict is {report.verdict}: {report.why} Nothing was published.",
+        f"The verdict is {judged.report.verdict}: {judged.report.why} Nothing was published.",
         where=plan.target,
-        remedy=f"Look at the build in {aside} and its pictures in {judged}, then choose another scheme, keep more "
-        "modules or correct the requirement; without the pictures' folder it is judged anew.",
+        remedy=f"Look at it with `publish report RECIPE --target {plan.target}` (the build is in {aside}, its pictures "
+        f"are in {judged.candidate}), then {next_step}; without the pictures' folder it is judged anew.",
     )
 
 
@@ -153,6 +173,11 @@ def pipeline_dtype(plan: TargetPlan) -> Any:
 def reference_key(plan: TargetPlan, request: Request) -> str:
     """Return the digest of what the source's answers depend on."""
     return source_key(plan.files, plan.versions, request)
+
+
+def candidate_key(plan: TargetPlan) -> str:
+    """Return the digest of what a checkpoint's answers depend on."""
+    return digest_of([plan.build_key, request_of(plan).model_dump(mode="json")])
 
 
 def source_key(files: Mapping[str, ListedFile], versions: Mapping[str, str], request: Request) -> str:

@@ -102,7 +102,7 @@ def remaining(desk: Desk) -> list[str]:
 
 def seals(home: Path) -> dict[Path, tuple[int, int]]:
     """Return inode and time of every file of a sealed result."""
-    stages = ("fetch", "checkpoint", "reference", "report", "release")
+    stages = ("fetch", "checkpoint", "reference", "answers", "report", "release")
     files = [path for stage in stages for path in (home / "store" / stage).rglob("*") if path.is_file()]
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
