@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: venv lint test test-without-xet soak demo bench schema digits changed releases clean
+.PHONY: venv browser lint test test-without-xet soak demo bench schema digits changed releases clean
 
 venv: $(READY)
 
@@ -16,6 +16,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
+
+# What the tests of the report page drive: Debian's chromium, unless a browser is here. Without one they are skipped,
+# and fail where CI is set.
+browser:
+	command -v chromium || command -v chromium-browser || command -v google-chrome || { apt-get update --quiet \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium; }
 
 lint: $(READY)
 	$(BIN)/ruff check
