@@ -226,8 +226,14 @@ class Planner:
 
     @cached_property
     def validation(self) -> PlannedValidation:
-        """The validation with its prompts read and its judges pinned."""
+        """The validation with its prompts read and its judges pinned.
+
+        Raises:
+            RecipeError: It compiles a component that the source does not have.
+        """
         written = self.loaded.recipe.validation
+        for name in written.compile.components if written.compile else ():
+            self.require_component(name)
         return PlannedValidation(
             prompts=self.prompts.prompts,
             dataset=self.prompts.dataset,

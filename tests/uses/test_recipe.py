@@ -137,3 +137,12 @@ def test_of_several_files_one_must_be_named(desk: Desk, source: Path, lora: Path
     named = {"repo": LORA, "revision": commit, "file": "b.safetensors", "how": "loaded"}
     plan, _ = desk.engine(recipe(desk, named, source=source)).plan("one")
     assert plan.loras[0].file == "b.safetensors"
+
+
+def test_a_component_to_compile_must_be_one_of_the_source(desk: Desk) -> None:
+    path = recipe(desk)
+    written = json.loads(path.read_text())
+    written["validation"]["compile"] = {"components": ["unet"]}
+    path.write_text(json.dumps(written))
+    with pytest.raises(RecipeError, match="The source has no component 'unet'"):
+        desk.engine(path).plan("one")

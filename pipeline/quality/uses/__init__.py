@@ -11,11 +11,11 @@ from pathlib import Path
 from pipeline.events import Listener, silent
 from pipeline.quality.answers import Request
 from pipeline.quality.report import Use
-from pipeline.quality.uses.asking import Compilation, Lora, Uses, ask_with_lora, try_compiling
+from pipeline.quality.uses.asking import Compilation, Lora, Uses, ask_with_lora, few, try_compiling
 from pipeline.quality.uses.compiled import judge_compiled
 from pipeline.quality.uses.lora import judge_lora
 
-__all__ = ["Compilation", "Lora", "Use", "Uses", "ask_with_lora", "try_uses"]
+__all__ = ["Compilation", "Lora", "Use", "Uses", "ask_with_lora", "few", "try_uses"]
 
 
 def try_uses(

@@ -25,9 +25,9 @@ def judge_compiled(wanted: Compilation, found: Tried) -> Use:
 
 def said_of(wanted: Compilation, found: Tried) -> tuple[Verdict, str]:
     """Return the verdict and its sentence."""
-    how = f"{wanted.component} compiled with mode {wanted.mode}{' as one graph' if wanted.fullgraph else ''}"
+    how = f"Compiled with mode {wanted.mode}{' as one graph' if wanted.fullgraph else ''} it"
     if found.missing:
-        return "INCONCLUSIVE", f"{how}: this machine cannot ({found.missing}); {REMEDY}."
+        return "INCONCLUSIVE", f"{how} cannot be tried on this machine ({found.missing}); {REMEDY}."
     if found.failure:
         return "FAIL", f"{how} raises {found.failure}"
     numbers = found.numbers
@@ -36,7 +36,7 @@ def said_of(wanted: Compilation, found: Tried) -> tuple[Verdict, str]:
     if numbers["psnr"] < LEAST_PSNR:
         far = f"{numbers['psnr']:.1f} dB to those without, less than {LEAST_PSNR:g} dB"
         return "FAIL", f"{how} draws other pictures: {far}."
-    return "PASS", f"{how}: {told(found)}"
+    return "PASS", f"{how} is {told(found)}"
 
 
 def told(found: Tried) -> str:

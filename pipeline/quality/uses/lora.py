@@ -36,7 +36,7 @@ def judge_lora(lora: Lora, source: Path, candidate: Path) -> Use:
     if failure := tried(source).failure:
         raise refuse_source(lora, failure)
     if failure := tried(candidate).failure:
-        text = f"Loading it onto the checkpoint, or drawing with it, raises {failure}"
+        text = f"Loading the LoRA onto the checkpoint, or drawing with it, raises {failure}"
         return Use(kind="lora", name=lora.name, verdict="FAIL", text=text, numbers={})
     numbers = measure(source, candidate)
     verdict, text = said_of(lora, numbers)
@@ -90,12 +90,18 @@ def said_of(lora: Lora, numbers: dict[str, float]) -> tuple[Verdict, str]:
     """Return the verdict and its sentence."""
     at = f" at scale {lora.scale:g}" if lora.scale != 1 else ""
     if "not_numbers" in numbers:
-        return "FAIL", f"With it{at} the checkpoint answers {numbers['not_numbers']:.0f} values that are no numbers."
+        return (
+            "FAIL",
+            f"With the LoRA{at} the checkpoint answers {numbers['not_numbers']:.0f} values that are no numbers.",
+        )
     if "cosine" not in numbers or numbers["effect"] < SEEN or numbers["noise"] * ABOVE_NOISE > 1:
         seen = f"{numbers['effect'] * 255:.2f} levels of 255"
-        return "INCONCLUSIVE", f"Its effect{at} on the source itself is within noise ({seen}); nothing can be compared."
+        return (
+            "INCONCLUSIVE",
+            f"The LoRA's effect{at} on the source itself is within noise ({seen}); nothing can be compared.",
+        )
     found = (
-        f"Its effect{at} has a cosine of {numbers['cosine']:.2f} to that on the source, "
+        f"The LoRA's effect{at} has a cosine of {numbers['cosine']:.2f} to that on the source, "
         f"and is {numbers['ratio']:.2f} times as strong"
     )
     fits = numbers["cosine"] >= LEAST_COSINE and RATIOS[0] <= numbers["ratio"] <= RATIOS[1]
