@@ -71,6 +71,9 @@ def show_plan(console: Console, made: TargetPlan, tag: str | None) -> None:
             if made.budget.runner_up
             else "  nothing else fits"
         )
+    for lora in made.loras:
+        onto = "fused into the source" if lora.how == "fused" else "loaded onto source and result"
+        say(f"  the LoRA {lora.where} is {onto} at scale {lora.scale:g}")
     for name, part in made.components.items():
         for reason in sorted(set(part.kept.values())):
             modules = [module for module, why in part.kept.items() if why == reason]
