@@ -71,20 +71,23 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     }
     looked = layers.compare(reference.folder, candidate.folder, made or {})
     faults = degenerate_candidate(candidate, pairs)
-    reasons = [
+    seen = [
         *(
             Reason(about="file", verdict="FAIL", text=text)
             for text in differences(reference.answers, candidate.answers)
         ),
         *_layer_reasons(looked),
         *_picture_reasons(pairs, faults),
+    ]
+    reasons = [
+        *(seen or _where_the_signal_went(findings, looked)),
         *_metric_reasons(findings, limits, pairs),
         *(Reason(about="use", verdict=use.verdict, text=use.text) for use in uses),
     ]
     verdict = next((word for word in ORDER if any(reason.verdict == word for reason in reasons)), "PASS")
     return Report(
         verdict=verdict,  # type: ignore[arg-type]
-        reasons=_told(verdict, reasons, looked) or (_nothing_required(pairs),),
+        reasons=_told(verdict, reasons) or (_nothing_required(pairs),),
         metrics=findings,
         unmeasured=unmeasured,
         pairs=_pair_reports(reference, candidate, pairs, measured, same, faults),
@@ -98,14 +101,10 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     )
 
 
-def _told(verdict: str, reasons: Iterable[Reason], looked: Sequence[LayerReport]) -> tuple[Reason, ...]:
-    """Return the reasons to tell: where something failed, what failed and what is open; what explains most is first."""
-    told = [
-        reason for word in ORDER[: max(ORDER.index(verdict), 1) + 1] for reason in reasons if reason.verdict == word
-    ]
-    unexplained = verdict == "FAIL" and all(reason.about == "metric" for reason in told if reason.verdict == "FAIL")
-    weakest = _weakest(looked) if unexplained else None
-    return tuple([weakest, *told] if weakest else told)
+def _told(verdict: str, reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Return the reasons to tell: where something failed, what failed and what is open."""
+    words = ORDER[: max(ORDER.index(verdict), 1) + 1]
+    return tuple(reason for word in words for reason in reasons if reason.verdict == word)
 
 
 def _nothing_required(pairs: Sequence[Pair]) -> Reason:
@@ -126,13 +125,15 @@ def _layer_reasons(looked: Sequence[LayerReport]) -> list[Reason]:
     return found
 
 
-def _weakest(looked: Sequence[LayerReport]) -> Reason | None:
-    """Return where the signal went, where pictures differ too much and no layer is at fault by itself."""
+def _where_the_signal_went(findings: Mapping[str, Finding], looked: Sequence[LayerReport]) -> list[Reason]:
+    """Return what lost most, where pictures differ too much and nothing is at fault by itself."""
+    limits = [(finding, one) for finding in findings.values() for one in finding.judgements if one.verdict == "FAIL"]
     quantized = [layer for layer in looked if layer.quantized and layer.sqnr is not None]
-    components = dict.fromkeys(layer.component for layer in quantized)
-    if not quantized:
-        return None
-    lost = {name: [layer for layer in quantized if layer.component == name] for name in components}
+    if not quantized or not any(finding.interval and one.of != "ratio" for finding, one in limits):
+        return []
+    lost: dict[str, list[LayerReport]] = {}
+    for layer in quantized:
+        lost.setdefault(layer.component, []).append(layer)
     middle = {name: median(layer.sqnr or 0.0 for layer in part) for name, part in lost.items()}
     name = min(middle, key=lambda part: middle[part])
     least = lost[name][0]
@@ -140,7 +141,7 @@ def _weakest(looked: Sequence[LayerReport]) -> Reason | None:
         f"{name} lost most: half of its {len(lost[name])} quantized layers keep less than {middle[name]:.1f} dB of "
         f"their signal, and {least.name} keeps {least.sqnr:.1f} dB."
     )
-    return Reason(about="layer", verdict="FAIL", text=text)
+    return [Reason(about="layer", verdict="FAIL", text=text)]
 
 
 def _picture_reasons(pairs: Sequence[Pair], faults: Sequence[str]) -> list[Reason]:

@@ -122,13 +122,13 @@ def test_a_release_that_was_killed_before_its_tag_is_told(desk: Desk, hub: Hub, 
 
 
 def test_a_build_that_was_refused_here_is_failing_until_its_recipe_changes(desk: Desk, look: Look) -> None:
-    recipe = desk.recipe(TWO, require={"psnr": {"min": 200}})
+    recipe = desk.recipe(TWO, require={"size_ratio": {"max": 0.1}})
     assert desk.publish("run", recipe, "--target", "one").code == 6
     found = look()["one"]
     assert found.state == "failing"
     assert "FAIL" in texts(found)
     assert str(desk.home / "store" / "failed") in texts(found)
-    desk.recipe(TWO, require={"psnr": {"min": 199}})
+    desk.recipe(TWO, require={"size_ratio": {"max": 0.2}})
     assert look()["one"].state == "changed"
     desk.recipe(TWO)
     assert look()["one"].state == "current"

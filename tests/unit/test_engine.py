@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from pipeline.backends import SCHEMES
-from pipeline.engine import Engine, Run, published_as
+from pipeline.engine import Engine, published_as
 from pipeline.errors import RecipeError
 from pipeline.events import silent
 from pipeline.hub.client import Hub, RemoteState
@@ -48,7 +48,7 @@ def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path
     made = engine(tmp_path, "acme/clip", endpoint)
     assert isinstance(made.judging["clip_score"], Repository)
     assert made.judges["clip_score"] == commit
-    folder = Run(made, None, {}, "fetch").judges()["clip_score"]  # type: ignore[arg-type]
+    folder = made.judge_folders()["clip_score"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in (DIGITS / "clip").iterdir()
     }
