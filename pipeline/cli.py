@@ -85,7 +85,7 @@ def options(
 @app.command()
 def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to check.")]) -> None:
     """Show every problem in recipes; offline, without torch."""
-    from pipeline.recipe import problems
+    from pipeline.stages.rehearsal import problems
 
     found = {str(path): problems(path, session.vocabulary) for path in recipes}
     told = [problem for group in found.values() for problem in group]

@@ -53,6 +53,17 @@ class Documents:
         """What it was made of."""
         return self.read(RECIPE, lambda: read_recipe(self.content(RECIPE), RECIPE, self.vocabulary))
 
+    @cached_property
+    def report(self) -> Report:
+        """What was measured."""
+        said = {key: value for key, value in self.measured.items() if key not in {"usage", "weights"}}
+        return self.read(REPORT, lambda: Report.model_validate_json(json.dumps(said)))
+
+    @cached_property
+    def measured(self) -> dict[str, Any]:
+        """What was measured, with the weights it was measured on."""
+        return self.read(REPORT, lambda: dict(self.json(REPORT)))
+
     def content(self, name: str) -> bytes:
         """Return the bytes of a document."""
         return (self.folder / name).read_bytes()
@@ -126,12 +137,10 @@ class Documents:
         Raises:
             VerificationError: It is not.
         """
-        content = self.read(REPORT, lambda: dict(self.json(REPORT)))
-        said = {key: value for key, value in content.items() if key not in {"usage", "weights"}}
-        report = self.read(REPORT, lambda: Report.model_validate_json(json.dumps(said)))
+        report = self.report
         if report.verdict != "PASS":
             raise self.differs(f"{REPORT} gives the verdict {report.verdict}.")
-        for name, file in self.read(REPORT, lambda: measured_files(content)).items():
+        for name, file in self.read(REPORT, lambda: measured_files(self.measured)).items():
             if self.manifest.files.get(name) != file:
                 raise self.differs(f"{REPORT} measured another {name} than {MANIFEST} lists.")
         return f"{report.verdict}, {len(report.metrics)} metrics on {len(report.pairs)} pairs of pictures"

@@ -21,22 +21,26 @@ from pipeline.backends.available import installed
 from pipeline.checkpoint.compare import Comparison, Weights, compare
 from pipeline.checkpoint.linears import installed_versions
 from pipeline.documents import Documents, printable
-from pipeline.errors import CannotHereError, SourceError, VerificationError
+from pipeline.errors import CannotHereError, CardError, SourceError, VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, safe_listing
 from pipeline.hub.client import Hub
 from pipeline.hub.proof import Proof
 from pipeline.hub.served import Served
 from pipeline.plan import TargetPlan
-from pipeline.published import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, YANKED
+from pipeline.published import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, USAGE, YANKED
 from pipeline.quality import GenerationError, generate
 from pipeline.recipe import Loaded, Recipe, Vocabulary
 from pipeline.signing import Expected
+from pipeline.stages.card import reread, templates
+from pipeline.stages.known import strings
+from pipeline.stages.truth import Untrue
 from pipeline.stages.validate import request_of
 
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
+LARGEST_CARD: Final = 1 << 18  # bytes; reading Markdown takes longer than reading JSON
 State = Literal["passed", "failed", "not checked", "note"]
 Found = tuple[State, str]
 
@@ -123,6 +127,7 @@ class Verification:
             "manifest": self.manifest,
             "recipe": self.recipe,
             "report": self.report,
+            "card": self.card,
             "provenance": self.provenance,
             "signature": self.signature,
             "versions": self.versions,
@@ -180,7 +185,8 @@ class Verification:
 
     def kept(self, name: str) -> Path | None:
         """Return where a file is kept while it is read: what is looked into, and what is loaded."""
-        return self.folder / name if name.startswith("publish/") or not self.why_not_loaded else None
+        kept = name == CARD or name.startswith("publish/") or not self.why_not_loaded
+        return self.folder / name if kept else None
 
     @property
     def released(self) -> dict[str, FileEntry]:
@@ -200,6 +206,36 @@ class Verification:
     def report(self) -> Found:
         """Check what was measured."""
         return "passed", self.documents.report_fits()
+
+    def card(self) -> Found:
+        """Check the numbers of the card against plan and report, where this version would have written the same."""
+        documents, plan = self.documents, self.documents.plan
+        made = plan.versions.get("quantpress")
+        if CARD not in self.served or USAGE not in self.served:
+            return "not checked", "it has none of ours"
+        if (
+            templates().get(plan.template) != plan.template_digest
+            or installed_versions(("quantpress",)).get("quantpress") != made
+        ):
+            return "not checked", f"it was written by quantpress {made}, in other words than those of this version"
+        if self.served[CARD].size > LARGEST_CARD:
+            raise documents.differs(
+                f"{CARD} has {human_size(self.served[CARD].size)}, more than any that was published."
+            )
+        wrong = documents.read(CARD, self.disbelieved)
+        if wrong:
+            raise documents.differs(f"{CARD} says {wrong[0].shown!r} in line {wrong[0].line}, and {REPORT} does not.")
+        return "passed", f"its numbers are those of {REPORT} and {PLAN}"
+
+    def disbelieved(self) -> list[Untrue]:
+        """Return the numbers of the card that nothing supports."""
+        documents = self.documents
+        repeated = [documents.content(USAGE).decode()]
+        repeated += strings(documents.json(YANKED)) if self.withdrawn else []
+        try:
+            return reread(documents.content(CARD).decode(), documents.plan, documents.report, repeated)
+        except (SourceError, CardError) as error:
+            raise ValueError(error.what) from error
 
     def provenance(self) -> Found:
         """Check where it comes from; releases of before version 0.2 do not state it."""

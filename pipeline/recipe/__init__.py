@@ -2,7 +2,7 @@
 
 from pipeline.recipe.budget import Budget, Budgeted
 from pipeline.recipe.editor import json_schema
-from pipeline.recipe.load import Loaded, load, problems, read_quantization, read_recipe
+from pipeline.recipe.load import Loaded, load, problem_at, problems, read_quantization, read_recipe
 from pipeline.recipe.problems import InvalidRecipe, Problem
 from pipeline.recipe.prompts import Prompt, read_prompts
 from pipeline.recipe.schema import (
@@ -36,6 +36,7 @@ __all__ = [
     "Vocabulary",
     "json_schema",
     "load",
+    "problem_at",
     "problems",
     "read_prompts",
     "read_quantization",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
 from pipeline.recipe.check import Check
-from pipeline.recipe.nodes import EnoughError, Mapping, Node, Page, Place, Scalar, describe
+from pipeline.recipe.nodes import EnoughError, Mapping, Node, Page, Place, Scalar, describe, place_of
 from pipeline.recipe.parse import parse
 from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
 from pipeline.recipe.reader import FAILED, Reader
@@ -110,6 +110,14 @@ def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
     except InvalidRecipe as error:
         return list(error.problems)
     return []
+
+
+def problem_at(loaded: Loaded, path: tuple[str, ...], text: str) -> Problem:
+    """Return what is wrong with a recipe that was read, where that is found out later, at the place of a key."""
+    page = _decode(loaded.path, loaded.text)
+    root = parse(page)
+    page.report(place_of(root, path) if root else Place(), text)
+    return page.problems[0]
 
 
 def _read(page: Page, folder: Path, vocabulary: Vocabulary) -> Any:

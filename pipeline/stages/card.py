@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,14 +31,14 @@ from pipeline.stages.known import Known
 from pipeline.stages.metadata import SourceCard, front_matter, metadata
 from pipeline.stages.quantize import MEASURED, measured
 from pipeline.stages.template import PACKAGED, as_text, render, templates
-from pipeline.stages.truth import require_true
+from pipeline.stages.truth import Untrue, require_true, untrue
 from pipeline.stages.validate import Judged
 from pipeline.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
 
-__all__ = ["SourceCard", "as_text", "compose", "front_matter", "snippet_runs_here", "templates", "write_card"]
+__all__ = ["SourceCard", "as_text", "compose", "front_matter", "reread", "snippet_runs_here", "templates", "write_card"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,30 @@ def compose(
     usage = render(template.USAGE, values, loader)
     body = render(f"{plan.template}{template.CARD}", {**values, "usage": usage}, loader)
     text = f"---\n{metadata(plan, report, source)}---\n{body}"
-    require_true(text, Known(plan.model_dump(mode="json"), report.model_dump(mode="json"), [usage, *words(values)]))
+    require_true(text, known(plan, report, [usage, *words(values)]))
     return Card(text, usage)
+
+
+def reread(text: str, plan: TargetPlan, report: Report, repeated: Sequence[str]) -> list[Untrue]:
+    """Hold a card that was published against its plan and report, and return the numbers that nothing supports.
+
+    Args:
+        text: The README.
+        plan: The plan.
+        report: The report.
+        repeated: What it has from elsewhere: its snippet, and why a tag was withdrawn.
+
+    Raises:
+        SourceError: Its metadata cannot be read.
+        CardError: The report has no numbers for a card.
+    """
+    values = facts(plan, report, SourceCard(front_matter(text, CARD)), executed=True)
+    return untrue(text, known(plan, report, [*repeated, *words(values)]))
+
+
+def known(plan: TargetPlan, report: Report, repeated: Sequence[str]) -> Known:
+    """Return what the card of a plan and a report may say, and repeat."""
+    return Known(plan.model_dump(mode="json"), report.model_dump(mode="json"), repeated)
 
 
 def write_card(
@@ -114,7 +137,8 @@ def draw(judged: Judged, folder: Path) -> None:
     """Draw the source's picture beside the candidate's, for the worst and for the median pair."""
     shown = pictures(judged.report)
     for pair, name in ((shown.worst, WORST), (shown.median, MEDIAN)):
-        beside(judged.reference / pair.reference, judged.candidate / pair.candidate, folder / name)
+        if pair is not None:
+            beside(judged.reference / pair.reference, judged.candidate / pair.candidate, folder / name)
 
 
 def snippet_runs_here(plan: TargetPlan) -> bool:

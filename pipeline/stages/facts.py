@@ -11,7 +11,7 @@ from pipeline.backends import BACKENDS
 from pipeline.errors import CardError
 from pipeline.plan import PlannedComponent, TargetPlan
 from pipeline.published import MEDIAN, WORST
-from pipeline.quality import PairReport, Report
+from pipeline.quality import METRICS, Finding, PairReport, Report
 from pipeline.quality.report import LayerReport
 from pipeline.stages.known import UNCHANGED
 from pipeline.stages.metadata import SourceCard
@@ -23,12 +23,19 @@ FIRST: Final = "psnr"  # of the metrics that read pictures, the one that ranks t
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pairs of pictures that a card shows, and the metric that chose them."""
+    """The pairs of pictures that a card shows.
+
+    Attributes:
+        metric: What chose them.
+        unit: Of its values.
+        worst: The pair that differs most.
+        median: The one in the middle, where that is another one.
+    """
 
     metric: str
     unit: str
     worst: PairReport
-    median: PairReport
+    median: PairReport | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
     return {
         "plan": plan,
         "report": report,
+        "metrics": ordered(report),
         "source": source,
         "dtype": pipeline_dtype(plan),
         "schemes": schemes,
@@ -90,6 +98,12 @@ def words(facts: Mapping[str, Any]) -> list[str]:
     return [*schemes, *(text[:1].upper() + text[1:] for text in schemes), *facts["source"].words]
 
 
+def ordered(report: Report) -> dict[str, Finding]:
+    """Return the metrics in their order, those first of which something is required."""
+    known = {name: report.metrics[name] for name in (*METRICS, *report.metrics) if name in report.metrics}
+    return dict(sorted(known.items(), key=lambda entry: not entry[1].judgements))
+
+
 def pictures(report: Report) -> Pictures:
     """Choose the worst and the median pair, by PSNR where it could be measured.
 
@@ -105,7 +119,8 @@ def pictures(report: Report) -> Pictures:
         (pair for pair in report.pairs if name in pair.values),
         key=lambda pair: sign * (pair.values[name] - pair.reference_values.get(name, 0.0)),
     )
-    return Pictures(name, found.unit, ranked[0], ranked[(len(ranked) - 1) // 2])
+    middle = (len(ranked) - 1) // 2
+    return Pictures(name, found.unit, ranked[0], ranked[middle] if middle else None)
 
 
 def layers_of(report: Report) -> list[Layers]:

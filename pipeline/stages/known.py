@@ -17,7 +17,7 @@ from pipeline.files import human_size
 
 OURS: Final = ("95 %", "SHA-256")  # words of ours with a digit
 UNCHANGED: Final = 100.0  # decibels of an answer that is exactly the source's
-ROLES: Final = ("source", "floor", "drop", "times", "within", "median", "least")  # words that say which number is meant
+ROLES: Final = ("source", "floor", "drop", "ratio", "within", "median", "least")  # words that say which number is meant
 SIZES: Final = frozenset({"B", "kB", "MB", "GB"})
 LARGE: Final = {"thousand": 1e-3, "million": 1e-6, "billion": 1e-9}
 NUMBER: Final = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.(\d+))?")
@@ -104,14 +104,13 @@ class Known:
         return frozenset(unit for numbers in self.book.values() for unit in numbers.measured)
 
     def of_all(self, side: str) -> Numbers:
-        """Return what is of no part: sizes, how one side answered, and how many questions there were."""
+        """Return what is of no part: sizes, the memory of one side, and how many questions there were."""
         plan, report, again = self.plan, self.report, self.report["floor"] or {}
         asked, told = plan["validation"], report[side]
         dataset = asked.get("dataset") or {}
         sizes = (plan["source_bytes"], plan["result_bytes"], told["peak_memory_bytes"], told["peak_device_bytes"])
         return Numbers(
             {
-                "s": [told["load_seconds"], median(told["seconds_per_call"])],
                 "B": [size for size in sizes if size is not None],
                 "": [lora["scale"] for lora in plan.get("loras", ())],
             },
@@ -130,13 +129,13 @@ class Known:
     def of_metrics(self) -> Iterator[tuple[tuple[str, str], Numbers]]:
         """Return the numbers of every metric."""
         for name, found in self.report["metrics"].items():
-            unit, sure = found["unit"], found["drop"] or found["interval"]
+            unit, sure = found["unit"].replace("bytes", "B"), found["drop"] or found["interval"]
             roles = {
                 "": [found["value"], *ends(found["interval"])],
                 "source": [found["reference"]],
                 "floor": [found["floor"]],
                 "drop": ends(found["drop"]),
-                "times": ends(found["ratio"]),
+                "ratio": ends(found["ratio"]),
                 "within": [(sure["high"] - sure["low"]) / 2] if sure else [],
             }
             for role, values in roles.items():

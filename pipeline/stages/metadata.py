@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 from pipeline.files import human_size
 from pipeline.plan import TargetPlan
 from pipeline.quality import Finding, Report
-from pipeline.stages.template import between, counted, rounded
+from pipeline.stages.template import counted, interval, rounded
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -123,12 +123,13 @@ def results(plan: TargetPlan, report: Report) -> list[EvalResult]:
             **where,
         )
         for name, found in report.metrics.items()
+        if found.interval and not found.ratio  # what pictures show; what a pipeline costs depends on the machine
     ]
 
 
 def in_words(name: str, found: Finding) -> str:
-    """Return what a metric's value is, such as ``psnr in dB, 95 % between 53.20 and 53.88``."""
-    unit = f" in {found.unit}" if found.unit else ""
-    own = f", the source's own {rounded(found.reference, found.interval)}" if found.reference is not None else ""
-    sure = f" (95 % confident: {between(found.interval)})" if found.interval else ""
-    return f"{name}{unit}{sure}{own}"
+    """Return what a metric's value is, such as ``psnr in dB, with 95 % confidence (53.20 to 53.88)``."""
+    unit, sure = f" in {found.unit}" if found.unit else "", interval(found.interval)
+    own = found.reference
+    source = f", the source's own {rounded(own, found.interval)}" if own is not None else ""
+    return f"{name}{unit}{f', with 95 % confidence{sure}' if sure else ''}{source}"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files as resources
 from math import floor, log10
-from statistics import median
 from traceback import extract_tb
 from typing import Any, Final
 
@@ -108,14 +107,18 @@ def rounded(number: float, within: Interval | None = None, unit: str = "") -> st
         within: The interval that holds it, of whose width two digits are shown; without one the number has three.
         unit: Its unit.
     """
+    if unit == "bytes":
+        return human_size(number)
     places = decimals(number, within)
     shown = f"{round(number, places) + 0.0:.{places}f}"  # adding 0 makes -0.0 plain
     return f"{shown} {unit}".rstrip()
 
 
-def between(within: Interval) -> str:
-    """Return an interval, such as ``53.20 to 53.88``."""
-    return f"{rounded(within.low, within)} to {rounded(within.high, within)}"
+def interval(within: Interval | None) -> str:
+    """Return what stands behind a number for its interval, such as `` (53.20 to 53.88)``; nothing without one."""
+    if within is None or within.low == within.high:
+        return ""
+    return f" ({rounded(within.low, within)} to {rounded(within.high, within)})"
 
 
 def decimals(number: float, within: Interval | None = None) -> int:
@@ -134,12 +137,11 @@ def large(count: int, noun: str) -> str:
 
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    "between": between,
     "code": as_code,
     "count": counted,
+    "interval": interval,
     "large": large,
     "literal": literal,
-    "median": median,
     "rounded": rounded,
     "size": human_size,
     "text": as_text,

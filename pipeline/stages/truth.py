@@ -67,7 +67,7 @@ def untrue(card: str, known: Known) -> list[Untrue]:
     above = len(lines) + (2 if head else 0)
     for line, cells in pieces(body):
         found += [Untrue(above + line + below, word) for below, word in unknown(cells, known)]
-    return sorted(found)
+    return sorted(found, key=lambda one: one.line)
 
 
 def split(card: str) -> tuple[str, str]:

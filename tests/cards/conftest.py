@@ -1,0 +1,59 @@
+"""A plan and a report as they were recorded, and ways to say other things with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.files import ListedFile
+from pipeline.plan import TargetPlan
+from pipeline.planned import PlannedLora
+from pipeline.quality import Report
+from pipeline.stages.card import SourceCard, compose
+from pipeline.stages.facts import facts, words
+from pipeline.stages.known import Known
+from pipeline.stages.template import render
+
+RECORDED = Path(__file__).parents[1] / "unit" / "recorded"
+SOURCE = SourceCard({"license": "apache-2.0"}, "https://hub.example/digits/digits-flux")
+LORA = PlannedLora(
+    repo="acme/style-lora-v2",
+    revision="5" * 40,
+    file="style-v2.safetensors",
+    listed=ListedFile(size=1),
+    scale=0.75,
+    how="loaded",
+)
+
+
+def recorded(target: str = "torchao-int8") -> tuple[TargetPlan, Report]:
+    folder = RECORDED / target
+    plan = TargetPlan.model_validate_json((folder / "plan.json").read_bytes())
+    return plan, Report.model_validate_json((folder / "report.json").read_bytes())
+
+
+def known(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> Known:
+    values = facts(plan, report, source, executed=True)
+    usage = render("usage.py.jinja", values)
+    return Known(plan.model_dump(mode="json"), report.model_dump(mode="json"), [usage, *words(values)])
+
+
+def card(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> str:
+    return compose(plan, report, source, executed=True).text
+
+
+def asking(plan: TargetPlan, **changes: Any) -> TargetPlan:
+    """Return a plan that asks otherwise."""
+    return plan.model_copy(update={"validation": plan.validation.model_copy(update=changes)})
+
+
+@pytest.fixture
+def plan() -> TargetPlan:
+    return recorded()[0]
+
+
+@pytest.fixture
+def report() -> Report:
+    return recorded()[1]
