@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
 from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError
+from pipeline.files import write_atomically
 from pipeline.session import Session, checkout_of
 from pipeline.shown import (
     plan_json,
@@ -277,6 +278,35 @@ def doctor(recipes: Recipes = None, hub: HubName = "") -> None:
     show_remarks(session.console, found)
     if any(remark.level == "problem" for remark in found):
         raise typer.Exit(CannotHereError.exit_code)
+
+
+@app.command()
+def tune(
+    recipe: RecipePath,
+    target: Targets = None,
+    *,
+    hub: HubName = "",
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How often a few prompts are drawn at most.")] = 32,
+    write: Annotated[
+        bool, typer.Option("--write", help="Change the recipe's file; a diff is shown otherwise.")
+    ] = False,
+) -> None:
+    """Propose what to keep or which scheme to raise so that targets that fail pass at the least size."""
+    from pipeline import tuning
+    from pipeline.plan import chosen
+
+    with session.engine(recipe, hub) as engine:
+        found = []
+        for name in chosen(engine.loaded.recipe, tuple(target or ())):
+            found.append(tuning.tune(engine, name, trials))
+            session.console.say(tuning.told(found[-1]))
+        after = tuning.propose(engine.loaded, found, session.vocabulary)
+    change = tuning.difference(engine.loaded, after)
+    session.console.result({"tuned": [each.model_dump(mode="json") for each in found], "diff": change}, change)
+    if write and change:
+        write_atomically(recipe, after.encode())
+    if any(each.verdict != "PASS" and each.proposal is None for each in found):
+        raise typer.Exit(VerdictError.exit_code)
 
 
 @app.command()

@@ -1,0 +1,197 @@
+"""The bench of a target: what its validation said as it is written, and what a change is expected to make of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.engine import Engine, Outcome, Run
+from pipeline.errors import PublishError, VerdictError
+from pipeline.plan import Asked, TargetPlan
+from pipeline.quality import Report, Request, Side, Sizes
+from pipeline.quality.answers import Picture
+from pipeline.quality.limits import judges_of
+from pipeline.quality.report import Interval, Judgement, Of
+from pipeline.quality.trials import numbers
+from pipeline.recipe import Loaded
+from pipeline.stages.quantize import Origin, quantize
+from pipeline.stages.validate import (
+    Judged,
+    failed_name,
+    judged_before,
+    prompts_of,
+    request_of,
+    resolved_requirements,
+    side,
+)
+from pipeline.store import Store
+from pipeline.tuning.values import Change
+
+Numbers = Mapping[tuple[str, Of], float]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A target whose validation was made.
+
+    Attributes:
+        engine: Its recipe.
+        plan: Its plan as written.
+        judged: Its report, with the pictures.
+        few: How many prompts a trial draws, with the first seed.
+    """
+
+    engine: Engine
+    plan: TargetPlan
+    judged: Judged
+    few: int
+
+    @property
+    def request(self) -> Request:
+        """What the validation asked."""
+        return request_of(self.plan)
+
+    @cached_property
+    def questions(self) -> tuple[tuple[int, int], ...]:
+        """What a trial draws: prompts spread over all of them."""
+        every, count = len(self.request.prompts), min(self.few, len(self.request.prompts))
+        return tuple((index * every // count, self.request.seeds[0]) for index in range(count))
+
+    @cached_property
+    def origin(self) -> Origin:
+        """The source, all of it on this disk."""
+        return self.engine.together([Run(self.engine, self.plan, {}, "fetch")], "fetch")
+
+    @cached_property
+    def parts(self) -> Mapping[str, Asked]:
+        """What is known of each component that is quantized."""
+        return self.engine.asked(self.plan)
+
+    @cached_property
+    def sides(self) -> tuple[Side, Side]:
+        """The source's answers to the questions of a trial, and all of the target's as written."""
+        return self.asked_of(side(self.judged.reference)), side(self.judged.candidate)
+
+    @property
+    def report(self) -> Report:
+        """What the validation said."""
+        return self.judged.report
+
+    @cached_property
+    def judges(self) -> dict[str, Path]:
+        """The folders of models that judge, by metric."""
+        return judges_of(resolved_requirements(self.plan.validation.require, self.engine.judges.folders(self.engine.store, self.engine.listen)))
+
+    @property
+    def store(self) -> Store:
+        """Where everything is kept."""
+        return self.engine.store
+
+    def checkpoint(self) -> Path:
+        """Return the folder of the checkpoint as written: where it is, where it was moved to, or made once more."""
+        failed = self.store.root / "failed" / failed_name(self.plan)
+        if failed.exists():
+            return failed
+        return quantize([self.plan], [self.parts], self.origin, self.store, self.engine.listen)[0]
+
+    def judgements(self) -> Iterator[tuple[str, Judgement]]:
+        """Return what is required, with the metric that it is required of."""
+        for name, finding in self.report.metrics.items():
+            yield from ((name, judgement) for judgement in finding.judgements)
+
+    def asked_of(self, whole: Side) -> Side:
+        """Return of a side's answers those that a trial asks for."""
+        pictures = tuple(one for one in whole.answers.pictures if (one.prompt, one.seed) in self.questions)
+        return Side(whole.answers.model_copy(update={"pictures": pictures}), whole.folder)
+
+    def measured(self, folder: Path, pictures: tuple[Picture, ...], size: int) -> Numbers:
+        """Return what the required metrics, and PSNR, say of the pictures of a trial.
+
+        Args:
+            folder: Where they are.
+            pictures: The pictures.
+            size: Bytes of the result that would draw them.
+        """
+        reference, written = self.sides
+        candidate = Side(written.answers.model_copy(update={"pictures": pictures}), folder)
+        wanted: dict[str, list[Of]] = {"psnr": ["value"]}
+        for name, judgement in self.judgements():
+            wanted.setdefault(name, []).append(judgement.of)
+        sizes = Sizes(source=self.plan.source_bytes, result=size)
+        return numbers(reference, candidate, prompts_of(self.plan.validation), sizes, wanted, self.judges)
+
+    def expected(self, base: Numbers, found: Numbers) -> dict[str, float]:
+        """Return what the whole validation is expected to find: what it found, and what changed on a few prompts."""
+        return {
+            words_of(name, judgement): judgement.found.number
+            + found.get((name, judgement.of), 0.0)
+            - base.get((name, judgement.of), 0.0)
+            for name, judgement in self.judgements()
+        }
+
+    def holds(self, expected: Mapping[str, float]) -> bool:
+        """Tell whether what is expected is within all limits, by as much as the validation was unsure of it."""
+        return all(within(judgement, expected[words_of(name, judgement)]) for name, judgement in self.judgements())
+
+    def may_be(self, size: int) -> bool:
+        """Tell whether a result may have so many bytes."""
+        more = (size - self.plan.result_bytes) / self.plan.source_bytes
+        limits = [judgement for name, judgement in self.judgements() if name == "size_ratio"]
+        return all(within(judgement, judgement.found.number + more) for judgement in limits)
+
+    def changed(self, change: Change) -> Engine:
+        """Return the engine of the recipe with a change of this target."""
+        loaded = self.engine.loaded
+        parts = {**loaded.recipe.named(self.plan.target), **change}
+        targets = {**loaded.recipe.targets, self.plan.target: {name: part for name, part in parts.items() if part}}
+        recipe = loaded.recipe.model_copy(update={"targets": targets})
+        return replace(self.engine, loaded=Loaded(recipe, loaded.path, loaded.text))
+
+
+def bench_of(engine: Engine, target: str, few: int) -> Bench:
+    """Validate a target as it is written, unless that was done before.
+
+    Raises:
+        PublishError: It cannot be made or validated.
+    """
+    judged = validated(engine, target)
+    if isinstance(judged, PublishError):
+        raise judged
+    return Bench(engine, *judged, few)
+
+
+def validated(engine: Engine, target: str) -> tuple[TargetPlan, Judged] | PublishError:
+    """Take a target as far as its verdict, by the ordinary stages, and return its plan and the report, or the error."""
+    (ended,) = engine.run([target], "validate")
+    if not isinstance(ended, (Outcome, VerdictError)):
+        return ended
+    plan, _ = engine.plan(target)
+    judged = judged_before(plan, engine.store)
+    if judged is None:
+        what = f"{target} is {getattr(ended, 'state', 'refused')}, and its report is not in this home."
+        return VerdictError(what, remedy="Tune it in the home in which it was validated.")
+    return plan, judged
+
+
+def within(judgement: Judgement, number: float) -> bool:
+    """Tell whether a number is within a limit with the margin by which the sample left it open."""
+    found, bounds = judgement.found, [judgement.bound, *([] if judgement.floor is None else [judgement.floor])]
+    if judgement.kind == "min":
+        return number - (found.number - found.low) >= min(bounds)
+    return number + (found.high - found.number) <= max(bounds)
+
+
+def words_of(name: str, judgement: Judgement) -> str:
+    """Return what a limit is on: a metric, its drop or its ratio."""
+    return name if judgement.of == "value" else f"{name} {judgement.of}"
+
+
+def found_of(report: Report) -> dict[str, Interval]:
+    """Return what a report found of everything that is required."""
+    return {
+        words_of(name, judgement): judgement.found
+        for name, finding in report.metrics.items()
+        for judgement in finding.judgements
+    }
