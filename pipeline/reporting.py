@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,13 +150,12 @@ def made(plan: TargetPlan) -> dict[str, str]:
 def component(part: PlannedComponent) -> str:
     """Return what was done to a component, in words."""
     asked = part.quantization
-    options = ", ".join(f"{name}: {value}" for name, value in asked.options.items())
+    options = ", ".join(f"{name}: {json.dumps(value)}" for name, value in asked.options.items())
     kept = f" {len(part.kept)} Linear modules are kept: {', '.join(part.kept)}." if part.kept else ""
     return (
         f"{asked.backend} {asked.scheme}{f' ({options})' if options else ''}, the rest in {asked.dtype}. "
-        f"{part.tensors} tensors of {part.parameters / 1e6:.1f} M parameters are quantized, "
-        f"{part.parameters_left / 1e6:.1f} M are not; {human_size(part.source_bytes)} become "
-        f"{human_size(part.result_bytes)}.{kept}"
+        f"{part.tensors} tensors of {part.parameters:,} parameters are quantized, {part.parameters_left:,} parameters "
+        f"are not; {human_size(part.source_bytes)} become {human_size(part.result_bytes)}.{kept}"
     )
 
 
@@ -186,7 +186,7 @@ def asked(validation: PlannedValidation, written: str) -> dict[str, str]:
     return {
         "Prompts": f"{len(validation.prompts)} from {origin}",
         "Seeds": ", ".join(map(str, validation.seeds)),
-        **{f"Call: {name}": str(value) for name, value in validation.call.items()},
+        **{name: json.dumps(value) for name, value in validation.call.items()},
         **judges,
         **({"Compiled": f"{', '.join(compiled.components)}, mode {compiled.mode}"} if compiled else {}),
     }

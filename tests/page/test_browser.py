@@ -106,6 +106,16 @@ def test_the_difference_shows_what_differs(visit: Open) -> None:
     assert page.locator("#pair-0 input").is_hidden()
 
 
+def test_pictures_can_be_looked_at_larger(visit: Open) -> None:
+    page = visit()
+    small = page.locator("#pair-0 .compare").bounding_box()
+    page.get_by_label("Larger").check()
+    large = page.locator("#pair-0 .compare").bounding_box()
+    assert small
+    assert large
+    assert large["width"] > 2 * small["width"]
+
+
 def column(page: Page, table: str, number: int) -> list[str]:
     cells = page.locator(f"{table} tbody tr > :nth-child({number})")
     return [text.split("\n")[0] for text in cells.all_inner_texts()]
@@ -248,18 +258,19 @@ def test_every_stop_of_the_tab_key_can_be_seen(visit: Open) -> None:
     unseen = page.evaluate(
         """async () => {
             const stops = [...document.querySelectorAll('a[href], button, select, input, summary, [tabindex="0"]')];
-            const plain = (one) => {
+            const look = (one) => {
                 const near = one.closest('.compare') ?? one;
-                const shape = near.querySelector('path') ?? near;
-                const style = getComputedStyle(near), drawn = getComputedStyle(shape);
-                return [style.outlineStyle, style.outlineWidth, drawn.stroke, drawn.strokeWidth, style.top].join();
+                const style = getComputedStyle(near), drawn = getComputedStyle(near.querySelector('path') ?? near);
+                const there = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+                const outline = there ? style.outlineWidth + style.outlineColor : '';
+                return { outline, rest: [drawn.stroke, drawn.strokeWidth, style.top].join() };
             };
             return stops.filter((one) => one.checkVisibility()).filter((one) => {
-                const before = plain(one);
+                const before = look(one);
                 one.focus({ focusVisible: true });
-                const same = plain(one) === before;
+                const after = look(one);
                 one.blur();
-                return same;
+                return before.rest === after.rest && (!after.outline || before.outline === after.outline);
             }).map((one) => one.outerHTML.slice(0, 90));
         }"""
     )

@@ -131,6 +131,11 @@ def test_a_metric_shows_value_interval_source_limit_floor_and_what_could_be_seen
     assert found["peak_memory"][1:5] == ["not required", "2.5 GB", "5.0 GB", "0.5 \N{MULTIPLICATION SIGN}"]
 
 
+def test_metrics_stand_in_the_order_that_the_program_knows_and_not_in_that_of_json(pages: dict[str, Path]) -> None:
+    found = rows(parsed(pages["PASS"].read_text()), "Metrics with limits and verdicts")
+    assert [row[0].split()[0] for row in found] == ["psnr", "clip_score", "size_ratio", "latency", "peak_memory"]
+
+
 def test_what_fails_is_the_first_row_and_what_is_not_required_the_last(pages: dict[str, Path]) -> None:
     found = rows(parsed(pages["FAIL"].read_text()), "Metrics with limits and verdicts")
     assert found[0][0].startswith("psnr")

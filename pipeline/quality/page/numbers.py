@@ -7,6 +7,7 @@ from typing import Literal
 
 from pipeline.files import human_size
 from pipeline.quality.limits import amount
+from pipeline.quality.metrics import METRICS
 from pipeline.quality.report import Finding, Interval, Judgement, Of, Report
 
 NOTHING = "\u2013"  # stands where there is no number
@@ -95,9 +96,16 @@ class Row:
         return strip(self.judgement) if self.judgement else None
 
 
+def in_order(report: Report) -> dict[str, Finding]:
+    """Return the metrics in the order in which the program knows them; JSON keeps none."""
+    known = list(METRICS)
+    place = {name: known.index(name) if name in known else len(known) for name in report.metrics}
+    return dict(sorted(report.metrics.items(), key=lambda item: place[item[0]]))
+
+
 def rows(report: Report) -> list[Row]:
     """Return the table's rows: what fails first, then what is open, then what holds, then what is not required."""
-    found = [row for name, finding in report.metrics.items() for row in _rows(name, finding)]
+    found = [row for name, finding in in_order(report).items() for row in _rows(name, finding)]
     order = ("FAIL", "INCONCLUSIVE", "PASS")
     return sorted(found, key=lambda row: order.index(row.judgement.verdict) if row.judgement else len(order))
 

@@ -11,7 +11,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean
 
-from pipeline.quality.page.numbers import is_cost, number
+from pipeline.quality.page.numbers import in_order, is_cost, number
 from pipeline.quality.report import PairReport, Report
 
 WHOLE_BYTES = 8 << 20  # of all pictures as drawn; more than that is compressed
@@ -137,7 +137,7 @@ def orders_of(report: Report) -> dict[str, list[int]]:
     The worst pair is one without a picture, else the one that has the worst places in the metrics' own orders.
     """
     pairs = report.pairs
-    bad = {name: _badness(report, name) for name, finding in report.metrics.items() if not is_cost(finding)}
+    bad = {name: _badness(report, name) for name, finding in in_order(report).items() if not is_cost(finding)}
     bad = {name: found for name, found in bad.items() if found}
     places = {name: _places(found) for name, found in bad.items()}
     place = [mean([found[index] for found in places.values() if index in found] or [0]) for index in range(len(pairs))]
@@ -175,7 +175,7 @@ def _measured(report: Report, pair: PairReport) -> tuple[Measured, ...]:
         Measured(name, number(value), number(own[name]))
         if name in own
         else Measured(name, number(value, report.metrics[name].unit), "")
-        for name, value in pair.values.items()
+        for name, value in ((name, pair.values[name]) for name in in_order(report) if name in pair.values)
         if not is_cost(report.metrics[name])
     )
 

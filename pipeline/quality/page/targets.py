@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.files import human_size
 from pipeline.quality.page.charts import Chart, Seen, chart
 from pipeline.quality.page.facts import memory_of, seconds_of
-from pipeline.quality.page.numbers import NOTHING, is_cost, number
+from pipeline.quality.page.numbers import NOTHING, in_order, is_cost, number
 from pipeline.quality.report import Finding, Interval, Report
 
 
@@ -90,7 +90,7 @@ def charts(target: str, judged: Mapping[str, Report]) -> dict[str, list[Chart]]:
 
 def telling(report: Report) -> dict[str, str]:
     """Return the metrics that tell quality by how they are called; the required ones first."""
-    found = [name for name, finding in report.metrics.items() if measures(finding)]
+    found = [name for name, finding in in_order(report).items() if measures(finding)]
     found.sort(key=lambda name: not report.metrics[name].judgements)
     return {f"{name}, drop" if report.metrics[name].drop else name: name for name in found}
 

@@ -95,6 +95,7 @@ for (const slider of all(".compare input")) slider.addEventListener("input", () 
 for (const plot of all("[data-roving]")) rove(plot);
 one("order").addEventListener("change", (event) => order(event.target.value));
 one("difference").addEventListener("change", (event) => one("pictures").classList.toggle("differing", event.target.checked));
+one("larger").addEventListener("change", (event) => one("pictures").classList.toggle("larger", event.target.checked));
 one("quality")?.addEventListener("change", (event) => {
   for (const charts of all(".charts")) charts.hidden = charts.dataset.quality !== event.target.value;
 });
