@@ -1,4 +1,4 @@
-"""The whole path on this machine: an embedded Hub, the source on it, every target published, loaded and read.
+"""The whole path on this machine: an embedded Hub, the source on it, every target published, loaded, read and reported.
 
 Usage: python demo.py [--home DIR]; the home holds the Hub and the results, ``.publish/demo`` of the checkout by default
 """
@@ -43,6 +43,7 @@ def main() -> int:
             return 1
         rows = [{**result, **load(result["repository"])} for result in results]
         show(rows)
+        report(home)
     print(f"\nDone in {time.monotonic() - began:.0f} s. `publish --home {short(home)} serve` shows the Hub again.")
     return 0
 
@@ -53,6 +54,14 @@ def publish(home: Path) -> list[dict[str, Any]] | None:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[-1]["result"] if done.returncode == 0 else None
+
+
+def report(home: Path) -> None:
+    """Write the page on each target's verdict and name them all."""
+    pages = home / "reports"
+    command = [sys.executable, "-m", "pipeline.cli", "--home", str(home), "report", str(HERE / "recipe.yaml")]
+    subprocess.run([*command, "--out", str(pages)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    print(f"How each was judged, with all pictures and numbers, in a browser: {short(pages)}/report-TARGET.html")
 
 
 def load(repository: str) -> dict[str, Any]:
