@@ -82,7 +82,8 @@ class Bench:
     @cached_property
     def judges(self) -> dict[str, Path]:
         """The folders of models that judge, by metric."""
-        return judges_of(resolved_requirements(self.plan.validation.require, self.engine.judges.folders(self.engine.store, self.engine.listen)))
+        folders = self.engine.judges.folders(self.store, self.engine.listen)
+        return judges_of(resolved_requirements(self.plan.validation.require, folders))
 
     @property
     def store(self) -> Store:
