@@ -21,7 +21,7 @@ ROLES: Final = ("source", "floor", "drop", "ratio", "within", "median", "least")
 SIZES: Final = frozenset({"B", "kB", "MB", "GB"})
 LARGE: Final = {"thousand": 1e-3, "million": 1e-6, "billion": 1e-9}
 NUMBER: Final = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.(\d+))?")
-BARE: Final = re.compile(r"[-+]?[\d.,]+(?:e[-+]?\d+)?", re.IGNORECASE)
+BARE: Final = re.compile(r"[-+]?[\d.,]{1,16}(?:e[-+]?\d+)?", re.IGNORECASE)  # a commit of digits alone is none
 
 JSON = Mapping[str, Any]
 

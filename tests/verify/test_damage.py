@@ -75,6 +75,27 @@ def test_a_change_that_the_manifest_follows_is_found_by_the_provenance(consumer:
     assert "publish/provenance.json states another files" in consumer.refusal()
 
 
+def test_a_card_that_claims_other_numbers_than_the_report_is_found(consumer: Consumer) -> None:
+    card = consumer.release["README.md"].decode()
+    row = next(line for line in card.splitlines() if line.startswith("| psnr |"))
+    better = row.replace(" dB", "9 dB", 1)
+    consumer.change(consumer.listed({"README.md": card.replace(row, better).encode()}))
+    line = card.splitlines().index(row) + 1
+    assert f"README.md says '{better.split()[3]}' in line {line}, and publish/report.json does" in consumer.refusal()
+
+
+def test_a_card_in_the_words_of_another_version_is_not_judged_by_those_of_this_one(consumer: Consumer) -> None:
+    plan = json.loads(consumer.release["publish/plan.json"])
+    plan["template_digest"] = "0" * 64
+    consumer.change(consumer.listed({"publish/plan.json": json.dumps(plan).encode()}))
+    found, _ = consumer.verify()
+    (check,) = [check for check in found.checks if check.name == "card"]
+    assert (check.state, check.text.split(",")[0]) == (
+        "not checked",
+        f"it was written by quantpress {plan['versions']['quantpress']}",
+    )
+
+
 def test_a_change_that_all_documents_follow_is_found_by_the_signature(consumer: Consumer) -> None:
     statement = json.loads(consumer.release["publish/provenance.json"])
     statement["predicate"]["runDetails"]["metadata"] = {}
