@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.checkpoint.layout import Folder, Place, read_small
-from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
+from pipeline.errors import CannotHereError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of, manifest_of
+from pipeline.files import digest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
@@ -26,11 +26,11 @@ from pipeline.plan import Asked, TargetPlan
 from pipeline.planned import PlannedPrompts
 from pipeline.planner import Planner
 from pipeline.recipe import HubSource, Loaded
-from pipeline.recipe.names import is_path
 from pipeline.signing import Signer
 from pipeline.stages.card import SourceCard, front_matter, templates, write_card
 from pipeline.stages.fetch import fetch
 from pipeline.stages.fuse import fused_source
+from pipeline.stages.judges import Judges
 from pipeline.stages.loras import FoundLora, find_loras
 from pipeline.stages.prompts import ask_prompts
 from pipeline.stages.quantize import Origin, quantize
@@ -38,11 +38,11 @@ from pipeline.stages.release import VERSION_TAG, Publication, Release, proofs_of
 from pipeline.stages.sign import sign
 from pipeline.stages.sourcing import Sourcing, gate_of
 from pipeline.stages.trial import CardTrial
+from pipeline.stages.uses import tried
 from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
 from pipeline.store import Store
 
 STAGES: Final = ("fetch", "quantize", "validate", "card", "release")
-JUDGE_FILES: Final = (".json", ".txt", ".safetensors", ".model")
 
 
 class Outcome(BaseModel):
@@ -112,7 +112,7 @@ class Engine:
     def planner(self) -> Planner:
         """What makes plans."""
         answers, pinned = self.home / "answers", tuple(lora.planned for lora in self.loras)
-        return Planner(self.loaded, self.place, self.judges, answers, templates(), self.prompts, pinned)
+        return Planner(self.loaded, self.place, self.judges.pins, answers, templates(), self.prompts, pinned)
 
     @cached_property
     def prompts(self) -> PlannedPrompts:
@@ -125,40 +125,9 @@ class Engine:
         return find_loras(self.loaded, self.repository)
 
     @cached_property
-    def judging(self) -> dict[str, Repository | Path]:
-        """Where each model lies that judges, by metric; on a Hub without a revision it is what ``main`` is now.
-
-        Raises:
-            RecipeError: The recipe names a folder that is not there.
-        """
-        named = self.loaded.recipe.validation.require.judged
-        return {metric: self.judge(metric, *model) for metric, model in named.items()}
-
-    def judge(self, metric: str, model: str, revision: str | None) -> Repository | Path:
-        """Return where one model lies that judges."""
-        if not is_path(model):
-            return self.repository(model, revision)
-        folder = self.loaded.resolve(model)
-        if not folder.is_dir():
-            remedy = f"Correct validation.require.{metric}.model."
-            raise RecipeError(f"There is no folder {model}.", where=str(self.loaded.path), remedy=remedy)
-        return folder
-
-    @cached_property
-    def judges(self) -> dict[str, str]:
-        """What pins each model that judges: a commit, or the digest of its files."""
-        return {metric: pin_of(place) for metric, place in self.judging.items()}
-
-    def judge_folders(self) -> dict[str, Path]:
-        """Return the folders of the models that judge, fetched where they are on a Hub."""
-        return {metric: self.judge_folder(place) for metric, place in self.judging.items()}
-
-    def judge_folder(self, place: Repository | Path) -> Path:
-        """Return the folder of one model that judges."""
-        if not isinstance(place, Repository):
-            return place
-        wanted = {name: file for name, file in place.files.items() if "/" not in name and name.endswith(JUDGE_FILES)}
-        return fetch(place, wanted, self.store, self.listen)
+    def judges(self) -> Judges:
+        """The models that judge."""
+        return Judges(self.loaded, self.repository)
 
     def repository(self, repo: str, revision: str | None, kind: Kind = "model") -> Repository:
         """Return a repository on the Hub that has it: the one that is published to, else the other."""
@@ -308,8 +277,9 @@ class Run:
         if self.stop_after == "quantize":
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
-            source, judges = self.reference(origin), engine.judge_folders()
-            judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen)
+            source, judges = self.reference(origin), engine.judges.folders(engine.store, engine.listen)
+            uses = tried(plan, partial(self.whole, origin), checkpoint, engine.loras, engine.store, engine.listen)
+            judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen, uses)
             if judged.report.verdict != "PASS":
                 raise refuse(plan, judged, engine.store)
         if self.stop_after == "validate":
@@ -346,20 +316,21 @@ class Run:
         Raises:
             CannotHereError: The disk has no room for it.
         """
+        return origin.folder if reference_answers(self.plan, self.engine.store) else self.whole(origin)
+
+    def whole(self, origin: Origin) -> Path:
+        """Return the folder of the whole source under plain names.
+
+        Raises:
+            CannotHereError: The disk has no room for it.
+        """
         store = self.engine.store
-        if reference_answers(self.plan, store):
-            return origin.folder
         if origin.remote is not None:
             origin = replace(origin, folder=fetch(self.engine.place, self.plan.files, store, self.engine.listen))
         if all(name == source for name, source in origin.layout.published.items()):
             return origin.folder
         files = {name: file.model_dump(mode="json") for name, file in origin.files.items()}
         return store.make("plain", digest_of(files), lambda folder: origin.put({}, folder))
-
-
-def pin_of(place: Repository | Path) -> str:
-    """Return what names the content of a place for good: its commit, or the digest of its files."""
-    return place.revision if isinstance(place, Repository) else digest_of(manifest_of(place).model_dump(mode="json"))
 
 
 def published_as(plan: TargetPlan, remote: RemoteState, withdrawn: Withdrawals) -> str | None:

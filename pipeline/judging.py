@@ -61,12 +61,13 @@ class Court:
             RecipeError: What is required cannot be measured, or the reference is degenerate.
         """
         engine, request = self.engine, self.request
-        key = source_key(self.source.files, installed_versions(DECIDING), request)
+        content = {name: file.model_dump(mode="json") for name, file in self.source.files.items()}
+        key = source_key(content, installed_versions(DECIDING), request)
         reference = ask_source(self.here(self.source), request, key, "reference", engine.store, engine.listen)
         folder = self.here(checkpoint)
         answer(folder, request, out, "checkpoint", engine.listen)
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
-        required = resolved_requirements(written, engine.judge_folders())
+        required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
         sizes = Sizes(source=weight_of(self.source), result=weight_of(checkpoint))
         report = judge(
             side(reference), side(out), prompts_of(engine.prompts), required, sizes, made=made_layers(folder)

@@ -10,12 +10,13 @@ from typing import Any
 
 from pipeline.errors import SourceError, VerdictError
 from pipeline.events import Event, Listener
-from pipeline.files import ListedFile, digest_of, files_under, pretty_json, write_atomically
+from pipeline.files import digest_of, files_under, pretty_json, write_atomically
 from pipeline.plan import TargetPlan
 from pipeline.planned import PlannedPrompts
 from pipeline.published import REPORT as PUBLISHED
 from pipeline.quality import Answers, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.generate import ANSWERS
+from pipeline.quality.report import Use
 from pipeline.stages.quantize import MEASURED, measured
 from pipeline.store import Store
 
@@ -40,8 +41,14 @@ class Judged:
     candidate: Path
 
 
-def validate(
-    plan: TargetPlan, source: Path, checkpoint: Path, judges: dict[str, Path], store: Store, listen: Listener
+def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it is kept
+    plan: TargetPlan,
+    source: Path,
+    checkpoint: Path,
+    judges: dict[str, Path],
+    store: Store,
+    listen: Listener,
+    uses: Sequence[Use] = (),
 ) -> Judged:
     """Judge a checkpoint against its source, or return what was judged before.
 
@@ -55,6 +62,7 @@ def validate(
         judges: The folders of judging models by metric.
         store: Where answers and reports are kept.
         listen: Hears one event a picture.
+        uses: What users do next, as it was tried.
 
     Raises:
         GenerationError: The checkpoint does not load or does not run.
@@ -70,7 +78,8 @@ def validate(
         requirements = resolved_requirements(plan.validation.require, judges)
         sizes = Sizes(source=plan.source_bytes, result=weight_of(checkpoint))
         prompts = prompts_of(plan.validation)
-        report = judge(side(own), side(drawn), prompts, requirements, sizes, made=made_layers(checkpoint))
+        made = made_layers(checkpoint)
+        report = judge(side(own), side(drawn), prompts, requirements, sizes, made=made, uses=uses)
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 
     judged = store.make("report", plan.verdict_key, build)
@@ -172,7 +181,7 @@ def pipeline_dtype(plan: TargetPlan) -> Any:
 
 def reference_key(plan: TargetPlan, request: Request) -> str:
     """Return the digest of what the source's answers depend on."""
-    return source_key(plan.files, plan.versions, request)
+    return source_key(plan.source_content, plan.versions, request)
 
 
 def candidate_key(plan: TargetPlan) -> str:
@@ -180,11 +189,10 @@ def candidate_key(plan: TargetPlan) -> str:
     return digest_of([plan.build_key, request_of(plan).model_dump(mode="json")])
 
 
-def source_key(files: Mapping[str, ListedFile], versions: Mapping[str, str], request: Request) -> str:
-    """Return the digest of what the answers of a source with these files depend on."""
-    listed = {name: file.model_dump(mode="json") for name, file in files.items()}
+def source_key(content: Mapping[str, Any], versions: Mapping[str, str], request: Request) -> str:
+    """Return the digest of what the answers of a source with this content depend on."""
     deciding = {name: versions[name] for name in DECIDING if name in versions}
-    return digest_of([listed, deciding, request.model_dump(mode="json")])
+    return digest_of([content, deciding, request.model_dump(mode="json")])
 
 
 def asked_again(request: Request) -> tuple[tuple[int, int], ...]:

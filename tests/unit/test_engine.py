@@ -46,9 +46,9 @@ def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path
     operations = [CommitOperationAdd(path.name, path) for path in sorted((DIGITS / "clip").iterdir())]
     commit = api.create_commit("acme/clip", operations, commit_message="CLIP").oid
     made = engine(tmp_path, "acme/clip", endpoint)
-    assert isinstance(made.judging["clip_score"], Repository)
-    assert made.judges["clip_score"] == commit
-    folder = made.judge_folders()["clip_score"]
+    assert isinstance(made.judges.places["clip_score"], Repository)
+    assert made.judges.pins["clip_score"] == commit
+    folder = made.judges.folders(made.store, made.listen)["clip_score"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in (DIGITS / "clip").iterdir()
     }
@@ -56,9 +56,9 @@ def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path
 
 def test_a_judge_in_a_folder_is_pinned_by_its_files(tmp_path: Path, endpoint: str) -> None:
     shutil.copytree(DIGITS / "clip", tmp_path / "judge")
-    first = engine(tmp_path, "./judge", endpoint).judges["clip_score"]
+    first = engine(tmp_path, "./judge", endpoint).judges.pins["clip_score"]
     (tmp_path / "judge" / "config.json").write_text("{}")
-    assert engine(tmp_path, "./judge", endpoint).judges["clip_score"] != first
+    assert engine(tmp_path, "./judge", endpoint).judges.pins["clip_score"] != first
 
 
 def test_published_is_this_plan_on_a_tagged_main_and_nothing_else() -> None:
@@ -89,4 +89,4 @@ def test_a_release_beneath_withdrawals_is_published_as_long_as_main_shows_its_pl
 
 def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
     with pytest.raises(RecipeError, match=r"no folder \./nowhere"):
-        _ = engine(tmp_path, "./nowhere", endpoint).judges
+        _ = engine(tmp_path, "./nowhere", endpoint).judges.pins
