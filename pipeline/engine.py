@@ -38,8 +38,8 @@ from pipeline.stages.release import VERSION_TAG, Publication, Release, proofs_of
 from pipeline.stages.sign import sign
 from pipeline.stages.sourcing import Sourcing, gate_of
 from pipeline.stages.trial import CardTrial
-from pipeline.stages.uses import tried
-from pipeline.stages.validate import earlier_failure, reference_answers, refuse, validate
+from pipeline.stages.uses import Next
+from pipeline.stages.validate import earlier_failure, reference_answers, refuse, request_of, validate
 from pipeline.store import Store
 
 STAGES: Final = ("fetch", "quantize", "validate", "card", "release")
@@ -277,8 +277,9 @@ class Run:
         if self.stop_after == "quantize":
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
-            source, judges = self.reference(origin), engine.judges.folders(engine.store, engine.listen)
-            uses = tried(plan, partial(self.whole, origin), checkpoint, engine.loras, engine.store, engine.listen)
+            following = Next(plan, engine.loras, request_of(plan), engine.store, engine.listen)
+            source, judges = self.reference(origin, following), engine.judges.folders(engine.store, engine.listen)
+            uses = following.try_all(source, checkpoint)
             judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen, uses)
             if judged.report.verdict != "PASS":
                 raise refuse(plan, judged, engine.store)
@@ -308,7 +309,7 @@ class Run:
         """Return what is known of each component to quantize."""
         return self.engine.asked(self.plan)
 
-    def reference(self, origin: Origin) -> Path:
+    def reference(self, origin: Origin, following: Next) -> Path:
         """Return the folder of the whole source under plain names, to be asked; one that was streamed comes now.
 
         Where its answers are known nobody looks into it.
@@ -316,15 +317,9 @@ class Run:
         Raises:
             CannotHereError: The disk has no room for it.
         """
-        return origin.folder if reference_answers(self.plan, self.engine.store) else self.whole(origin)
-
-    def whole(self, origin: Origin) -> Path:
-        """Return the folder of the whole source under plain names.
-
-        Raises:
-            CannotHereError: The disk has no room for it.
-        """
         store = self.engine.store
+        if reference_answers(self.plan, store) and following.source_is_known():
+            return origin.folder
         if origin.remote is not None:
             origin = replace(origin, folder=fetch(self.engine.place, self.plan.files, store, self.engine.listen))
         if all(name == source for name, source in origin.layout.published.items()):
