@@ -16,7 +16,6 @@ from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
 from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError
-from pipeline.files import write_atomically
 from pipeline.session import Session, checkout_of
 from pipeline.shown import (
     plan_json,
@@ -304,7 +303,7 @@ def tune(
     change = tuning.difference(engine.loaded, after)
     session.console.result({"tuned": [each.model_dump(mode="json") for each in found], "diff": change}, change)
     if write and change:
-        write_atomically(recipe, after.encode())
+        tuning.rewrite(engine.loaded, after)
     if any(each.verdict != "PASS" and each.proposal is None for each in found):
         raise typer.Exit(VerdictError.exit_code)
 

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from pipeline.backends import BACKENDS
-from pipeline.errors import PublishError
+from pipeline.errors import PublishError, RecipeError
+from pipeline.files import write_atomically
 from pipeline.quality import METRICS
 from pipeline.quality.limits import amount
 from pipeline.quality.report import Interval
@@ -32,6 +33,18 @@ def propose(loaded: Loaded, every: Iterable[Tuned], vocabulary: Vocabulary) -> s
         if dict(said) != {name: part for name, part in wanted.items() if part}:
             raise PublishError("The proposal cannot be written into the recipe.", where=str(loaded.path))
     return text
+
+
+def rewrite(loaded: Loaded, after: str) -> None:
+    """Write the changed text into the recipe's file.
+
+    Raises:
+        RecipeError: The file is no longer what was tuned.
+    """
+    if loaded.path.read_bytes() != loaded.text:
+        what = "The recipe was changed while it was tuned, and is left as it is."
+        raise RecipeError(what, where=str(loaded.path), remedy="Enter what is proposed by hand.")
+    write_atomically(loaded.path, after.encode())
 
 
 def difference(loaded: Loaded, after: str) -> str:

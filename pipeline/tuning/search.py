@@ -53,10 +53,9 @@ def tune(engine: Engine, target: str, most: int = MOST_TRIALS, few: int = FEW) -
         if bench.plan.budget:
             what = "This target fails, and its schemes are found for its budget."
             raise RecipeError(what, where=target, remedy="Give it a larger budget, or name the schemes of its plan.")
-        try:
-            search.run()
-        finally:
-            shutil.rmtree(search.out, ignore_errors=True)
+        shutil.rmtree(search.out, ignore_errors=True)
+        search.run()  # what fails leaves its log there
+        shutil.rmtree(search.out, ignore_errors=True)
     return search.told(time.monotonic() - began)
 
 
@@ -126,14 +125,14 @@ class Search:
         self.trials += 1
         subject = f"{self.bench.plan.target}, {what}"
         with self.bench.engine.timed("try", subject):
-            swaps = {swap.module: swap for group in groups for swap in group.swaps}
+            swaps = {(swap.component, swap.module): swap for group in groups for swap in group.swaps}
             return self.bench.measured(*trials.draw(list(swaps.values()), subject), size)
 
     def keeping(self, trials: Trials, base: Numbers) -> Iterator[Attempt]:
         """Give groups back to the source, first each alone, then the best together, as few as hold the limits."""
         ranked = self.ranked(trials, base)
         sets = [list(chosen) for chosen in accumulate(([group] for group in ranked), lambda one, more: one + more)]
-        sets = [chosen for chosen in sets if self.bench.may_be(self.size(chosen))]
+        sets = [chosen for chosen in sets if self.bench.may_be(self.size(chosen)) and self.quantizes(chosen)]
         low, high = 0, len(sets)  # the smallest set that holds is among these, if any is
         tried: dict[int, Attempt] = {}
 
@@ -210,6 +209,11 @@ class Search:
             found[name] = self.kept(own) if all(group.patterns for group in own) else None
         return found
 
+    def quantizes(self, groups: Sequence[Group]) -> bool:
+        """Tell whether anything is quantized where these groups are kept."""
+        left = [name for name, quantization in self.change(groups).items() if quantization is None]
+        return len(left) < len(self.bench.plan.components)
+
     def size(self, groups: Sequence[Group]) -> int:
         """Return the bytes of the result that keeps groups."""
         layers = {(layer.swap.component, layer.swap.module): layer.size for group in groups for layer in group.layers}
@@ -238,13 +242,17 @@ class Search:
         """Return a change with what is expected of it, or None where it cannot be, is too large, or failed before."""
         words = ", ".join(f"{name} {part.backend} {part.scheme}" for name, part in change.items() if part)
         engine, target = self.bench.changed(change), self.bench.plan.target
-        size = engine.planner.plan(target).result_bytes
+        plan = engine.planner.plan(target)
+        size, known = plan.result_bytes, engine.store.look("checkpoint", plan.build_key)
         folder = quantized(engine, target) if self.bench.may_be(size) else None
         if folder is None:
             return None
         with self.opened(folder, words.replace(" ", "-").replace(",", "")) as trials:
             found = self.numbers(trials, [], f"{words} instead", size)
-        return self.attempt(words, change, size, base, found)
+        attempt = self.attempt(words, change, size, base, found)
+        if not attempt.holds and not known:
+            shutil.rmtree(folder, ignore_errors=True)  # many gigabytes that nobody asked for by name
+        return attempt
 
     def better(self, part: Asked) -> list[Quantization]:
         """Return the better schemes of its backend that a component can be saved in, the smallest first.
