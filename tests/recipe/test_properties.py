@@ -135,6 +135,15 @@ datasets = st.fixed_dictionaries(
         "seed": st.integers(0, 2**63 - 1),
     },
 )
+rest_of_a_budget = {
+    "backends": st.lists(st.sampled_from(["bitsandbytes", "torchao", "quanto"]), max_size=3),
+    "components": st.lists(st.sampled_from(["transformer", "vae"]), max_size=2),
+}
+ratios, sizes = st.floats(0.01, 1), st.sampled_from(["12GB", "800 MiB", "1.5TB", "7B"])
+budgets = st.one_of(
+    st.fixed_dictionaries({"size_ratio": ratios}, optional={"memory": sizes, **rest_of_a_budget}),
+    st.fixed_dictionaries({"memory": sizes}, optional=rest_of_a_budget),
+).map(lambda budget: {"budget": budget})
 documents = st.fixed_dictionaries(
     {
         "source": st.one_of(
@@ -150,7 +159,8 @@ documents = st.fixed_dictionaries(
         ),
         "targets": st.dictionaries(
             names.map(str.lower),
-            st.dictionaries(st.sampled_from(["transformer", "vae", "text_encoder"]), quantizations, min_size=1),
+            st.dictionaries(st.sampled_from(["transformer", "vae", "text_encoder"]), quantizations, min_size=1)
+            | budgets,
             min_size=1,
             max_size=3,
         ),
@@ -186,7 +196,7 @@ def as_written(recipe: Recipe) -> dict[str, Any]:
     """The recipe's JSON with the options where an author writes them."""
     document = recipe.model_dump(mode="json")
     for target in document["targets"].values():
-        for quantization in target.values():
+        for quantization in () if "budget" in target else target.values():
             quantization.update(quantization.pop("options"))
     return document
 

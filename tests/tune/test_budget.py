@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.documents import planned as planned_words
+from pipeline.documents import wording
+from pipeline.fleet import changes
 from pipeline.plan import TargetPlan
 from pipeline.rebuild import Workshop
 from tests.desk import Desk, Done, Shelf, opened
+
+BACKENDS = ["torchao", "quanto"]  # each library that is asked takes seconds to be imported
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,7 @@ def desk(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def planned(desk: Desk, **budget: Any) -> Done:
-    return desk.publish("--json", "plan", desk.recipe({"small": {"budget": budget}}))
+    return desk.publish("--json", "plan", desk.recipe({"small": {"budget": {"backends": BACKENDS, **budget}}}))
 
 
 def plan_of(done: Done) -> TargetPlan:
@@ -54,8 +59,8 @@ def test_a_smaller_budget_costs_signal(desk: Desk) -> None:
 
 
 def test_only_the_named_backends_and_components_are_used(desk: Desk) -> None:
-    plan = plan_of(planned(desk, memory="2MB", backends=["bitsandbytes"], components=["transformer", "text_encoder_2"]))
-    assert {part.quantization.backend for part in plan.components.values()} == {"bitsandbytes"}
+    plan = plan_of(planned(desk, memory="2MB", backends=["torchao"], components=["transformer", "text_encoder_2"]))
+    assert {part.quantization.backend for part in plan.components.values()} == {"torchao"}
     assert set(plan.components) <= {"transformer", "text_encoder_2"}
 
 
@@ -67,15 +72,29 @@ def test_a_budget_that_nothing_fits_is_told_what_can_be_reached(desk: Desk) -> N
     assert plan_of(planned(desk, size_ratio=least + 0.0001)).budget is not None
 
 
+def test_what_is_published_is_held_against_the_budget_that_its_recipe_gives(desk: Desk) -> None:
+    written = {"small": {"budget": {"size_ratio": 0.85, "backends": ["quanto"]}}}
+    engine = desk.engine(desk.recipe(written))
+    plan, _ = engine.plan("small")
+    done = planned_words(plan)
+    assert {word: wording(engine.loaded.recipe, "small")[word] for word in done} == done
+    assert changes(engine.loaded, "small", plan) == []
+    written["small"]["budget"]["size_ratio"] = 0.8
+    smaller = desk.engine(desk.recipe(written))
+    assert wording(smaller.loaded.recipe, "small")["budget"] != done["budget"]
+    assert changes(smaller.loaded, "small", plan) == ["budget.size_ratio: 0.85 → 0.8"]
+
+
 def test_people_see_what_was_found(desk: Desk) -> None:
-    done = desk.publish("plan", desk.recipe({"small": {"budget": {"size_ratio": 0.85, "components": ["transformer"]}}}))
+    budget = {"size_ratio": 0.85, "components": ["transformer"], "backends": BACKENDS}
+    done = desk.publish("plan", desk.recipe({"small": {"budget": budget}}))
     assert done.code == 0, done.err
     assert "the budget found transformer" in done.err
     assert "the next best is transformer" in done.err
 
 
 def test_what_a_budget_found_is_rebuilt_whatever_would_be_found_elsewhere(desk: Desk) -> None:
-    recipe = desk.recipe({"small": {"budget": {"size_ratio": 0.85, "components": ["transformer"]}}})
+    recipe = desk.recipe({"small": {"budget": {"size_ratio": 0.85, "backends": ["quanto"]}}})
     plan, _ = desk.engine(recipe).plan("small")
     elsewhere = desk.recipe({"small": {"budget": {"size_ratio": 0.85, "backends": ["torchao"]}}}, name="else.yaml")
     engine = desk.engine(elsewhere)
