@@ -1,0 +1,195 @@
+"""Does the gate work: every planted defect must fail for the right reason, and nothing honest may fail.
+
+``python -m tests.gate.gate`` spoils the honest targets of the digits recipe one defect at a time and judges each as a
+run does; ``--weak`` makes every defect as weak as the honest scheme's own error; ``--honest N`` judges the honest nf4
+and int8 targets with N other seeds. One line of JSON each, and at the end a table for ``benchmarks/README.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pipeline.errors import PublishError
+from pipeline.quality import Report
+from tests.gate.damage import copied
+from tests.gate.defects import DEFECTS, Defect
+from tests.gate.honest import SOURCE, Bench
+from tests.gate.seeds import validations
+from tests.gate.table import table
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pictures are small, and threads would only wait for each other
+HONEST = ("bnb-nf4", "bnb-int8", "torchao-int8", "torchao-float8", "quanto-int8", "quanto-int4")
+MANY = ("bnb-nf4", "bnb-int8")
+HOME = Path("build") / "gate"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one candidate.
+
+    Attributes:
+        name: The defect, or the honest target.
+        of: The target that was spoiled.
+        strength: How far; 0 for nothing.
+        verdict: PASS, FAIL or INCONCLUSIVE.
+        about: Where the first reason was seen; ``load`` where nothing could be drawn, ``source`` where nothing could be
+            judged.
+        reason: The first reason.
+        right: Whether all is as it has to be.
+        pictures: The verdict of the pictures alone, without a look at files and layers.
+        psnr: In decibels.
+        least: The least SQNR of a layer, in decibels.
+        seen: Half of the interval of each metric that is required: what a sample of this size can show.
+    """
+
+    name: str
+    of: str
+    strength: float
+    verdict: str
+    about: str
+    reason: str
+    right: bool
+    pictures: str = ""
+    psnr: float | None = None
+    least: float | None = None
+    seen: dict[str, float] | None = None
+
+
+def spoiled(bench: Bench, name: str, strength: float) -> Row:
+    """Plant a defect, have the pipeline answer, judge, and remove the copy."""
+    defect = DEFECTS[name]
+    slug = f"{name.replace(' ', '-')}-{strength:.4g}"
+    folder = copied(honest_of(bench, defect), bench.folder / "spoiled" / slug)
+    try:
+        defect.spoil(folder, strength)
+        ask = bench.answers if defect.about == "load" else bench.answers_here
+        drawn = ask(slug, folder, again=defect.of == "source")
+        report = bench.verdict(drawn if defect.of == "source" else bench.reference, drawn, folder)
+    except PublishError as error:
+        about = "source" if "degenerate" in error.what else "load"
+        right = about == defect.about and defect.names in error.what
+        return Row(name, defect.of, strength, "FAIL", about, error.what, right)
+    finally:
+        shutil.rmtree(folder)
+        shutil.rmtree(bench.folder / "answers" / slug, ignore_errors=True)
+    first = report.reasons[0]
+    found = report.verdict == "FAIL" and first.about == defect.about and defect.names in first.text
+    return row(name, defect.of, strength, report, right=found or strength < 1)
+
+
+def honest(bench: Bench, target: str) -> Row:
+    """Judge a target as the pipeline makes it; ``source`` is the source against itself."""
+    checkpoint = SOURCE if target == "source" else bench.checkpoints[target]
+    report = bench.verdict(bench.reference, bench.answers(f"honest-{target}", checkpoint), checkpoint)
+    same = report.identical == len(report.pairs)
+    right = report.verdict == "PASS" and same if target == "source" else report.verdict != "FAIL"
+    return row(f"honest {target}", target, 0.0, report, right=right)
+
+
+def targets(names: Sequence[str], *, some: bool) -> list[str]:
+    """Return what has to be made: what defects are planted in, and every honest target unless some are enough."""
+    planted = [DEFECTS[name].of for name in names if DEFECTS[name].of != "source"]
+    return list(dict.fromkeys([*(HONEST[:1] if some else HONEST), *planted]))
+
+
+def honest_of(bench: Bench, defect: Defect) -> Path:
+    """Return what a defect is planted in."""
+    return SOURCE if defect.of == "source" else bench.checkpoints[defect.of]
+
+
+def row(name: str, of: str, strength: float, report: Report, *, right: bool) -> Row:
+    """Sum a report up."""
+    first = report.reasons[0]
+    drawn = {reason.verdict for reason in report.reasons if reason.about in {"metric", "picture"}}
+    return Row(
+        name,
+        of,
+        strength,
+        report.verdict,
+        first.about,
+        first.text,
+        right,
+        pictures=next(word for word in ("FAIL", "INCONCLUSIVE", "PASS") if word in drawn or word == "PASS"),
+        psnr=report.metrics["psnr"].value,
+        least=min((layer.sqnr for layer in report.layers if layer.sqnr is not None), default=None),
+        seen=seen(report),
+    )
+
+
+def seen(report: Report) -> dict[str, float]:
+    """Return half of the widths of the intervals that were held against limits."""
+    found = {name: finding.judgements[0].found for name, finding in report.metrics.items() if finding.judgements}
+    return {name: (found.high - found.low) / 2 for name, found in found.items() if found.high > found.low}
+
+
+def weak(bench: Bench, target: str) -> float:
+    """Return the strength whose relative error is that of the honest scheme: of its layers as they were made."""
+    checkpoint = bench.checkpoints[target]
+    report = bench.verdict(bench.reference, bench.answers(f"honest-{target}", checkpoint), checkpoint)
+    return 10 ** (-median(layer.sqnr or 0.0 for layer in report.layers if layer.quantized) / 20)
+
+
+def rows(bench: Bench, names: Sequence[str], *, weakly: bool) -> Iterator[Row]:
+    """Judge the source against itself, the honest targets that were made, and every defect."""
+    yield honest(bench, "source")
+    yield from (honest(bench, target) for target in HONEST if target in bench.checkpoints)
+    yield from (spoiled(bench, name, 1.0) for name in names)
+    if weakly:
+        fading = [name for name in names if DEFECTS[name].weakens and DEFECTS[name].of != "source"]
+        strengths = {target: weak(bench, target) for target in {DEFECTS[name].of for name in fading}}
+        yield from (spoiled(bench, name, strengths[DEFECTS[name].of]) for name in fading)
+
+
+def main() -> int:
+    """Run what was asked for; return 1 where something is not as it has to be."""
+    arguments = parsed()
+    bench = Bench(arguments.home, arguments.prompts, arguments.seeds and tuple(arguments.seeds))
+    if arguments.honest:
+        bench.make(MANY)
+        return max(tell_validations(bench, target, arguments.honest) for target in MANY)
+    names = arguments.only or list(DEFECTS)
+    bench.make(targets(names, some=bool(arguments.only)))
+    found = []
+    for one in rows(bench, names, weakly=arguments.weak):
+        tell(asdict(one))
+        found.append(one)
+    sys.stderr.write(table(found) + "\n")
+    return 0 if all(one.right for one in found) else 1
+
+
+def tell_validations(bench: Bench, target: str, count: int) -> int:
+    """Say what many validations of a target came to; return 1 where more than one in a hundred failed."""
+    verdicts = validations(bench, target, count)
+    tell({"honest": target, **verdicts})
+    return int(verdicts["FAIL"] > count // 100)
+
+
+def tell(line: Mapping[str, Any]) -> None:
+    """Write one line of JSON."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=DEFECTS, help="defects; all of them by default")
+    parser.add_argument("--weak", action="store_true", help="the same defects once more, as weak as the honest error")
+    parser.add_argument("--honest", type=int, default=0, metavar="N", help="validate nf4 and int8 with N other seeds")
+    parser.add_argument("--prompts", type=int, help="how many of the recipe's prompts to draw")
+    parser.add_argument("--seeds", type=int, nargs="+", help="with which seeds")
+    parser.add_argument("--home", type=Path, default=HOME, help="where to work")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""What the gate is tried on: the targets of the digits recipe as the pipeline makes them, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import pipeline
+from pipeline.backends import SCHEMES
+from pipeline.engine import Engine
+from pipeline.events import silent
+from pipeline.hub.client import Hub
+from pipeline.plan import TargetPlan
+from pipeline.quality import Report, Request, Side, Sizes, generate, judge
+from pipeline.quality.consumer import answer
+from pipeline.quality.generate import ANSWERS
+from pipeline.recipe import Vocabulary, load
+from pipeline.stages.card import templates
+from pipeline.stages.quantize import quantize
+from pipeline.stages.validate import (
+    asked_again,
+    made_layers,
+    prompts_of,
+    request_of,
+    resolved_requirements,
+    side,
+    weight_of,
+)
+
+DIGITS = Path(pipeline.__file__).parents[1] / "recipes" / "digits"
+SOURCE = DIGITS / "source"
+TWO_BITS = {"quanto-int2": {"transformer": {"backend": "quanto", "scheme": "int2"}}}
+NOWHERE = "http://127.0.0.1:9"  # no Hub is asked
+
+
+@dataclass
+class Bench:
+    """A folder to work in, with the recipe in it.
+
+    Attributes:
+        folder: Where everything lies: the sealed results, copies that are spoiled, answers.
+        prompts: How many of the recipe's prompts are drawn; all of them if none.
+        seeds: With which seeds; the recipe's if none.
+        plans: Of each target, once they are made.
+        checkpoints: Its folder.
+        require: The recipe's bar.
+    """
+
+    folder: Path
+    prompts: int | None = None
+    seeds: tuple[int, ...] | None = None
+    plans: dict[str, TargetPlan] = field(default_factory=dict)
+    checkpoints: dict[str, Path] = field(default_factory=dict)
+    require: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, targets: Sequence[str]) -> None:
+        """Plan and quantize targets in one pass over the source, as a run does it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "recipe.yaml"
+        YAML().dump(written(), path)
+        hub = Hub(NOWHERE)
+        loaded = load(path, Vocabulary(SCHEMES, frozenset(templates())))
+        engine = Engine(loaded, self.folder / "home", hub, hub, silent)
+        engine.prepare(targets)
+        self.plans = {target: engine.planner.plan(target) for target in targets}
+        plans = list(self.plans.values())
+        asked = [engine.asked(plan) for plan in plans]
+        origin = engine.sourcing.origin(plans, asked, quantized=True, judged=False)
+        made = quantize(plans, asked, origin, engine.store, silent)
+        self.checkpoints = dict(zip(self.plans, made, strict=True))
+        self.require = resolved_requirements(self.plan.validation.require, engine.judges.folders(engine.store, silent))
+
+    @property
+    def plan(self) -> TargetPlan:
+        """Any of the plans: what is asked is the same for all targets."""
+        return next(iter(self.plans.values()))
+
+    @property
+    def request(self) -> Request:
+        """What both sides draw."""
+        whole = request_of(self.plan)
+        texts = whole.prompts[: self.prompts]
+        return whole.model_copy(update={"prompts": texts, "seeds": self.seeds or whole.seeds})
+
+    @property
+    def repeats(self) -> Sequence[tuple[int, int]]:
+        """What a run asks the source a second time."""
+        return asked_again(self.request)
+
+    @cached_property
+    def reference(self) -> Side:
+        """The source's own answers, which all share."""
+        return self.answers("source", SOURCE, again=True)
+
+    def answers(self, name: str, model: Path, *, again: bool = False) -> Side:
+        """Have a pipeline answer in a fresh process, some of it a second time where that is asked for."""
+        out = self.folder / "answers" / name
+        if not (out / ANSWERS).exists():
+            generate(model, self.request, out, repeats=self.repeats if again else (), look=True)
+        return side(out)
+
+    def answers_here(self, name: str, model: Path, *, again: bool = False) -> Side:
+        """Have a pipeline answer by the same code in this process, which saves the libraries' imports."""
+        out = self.folder / "answers" / name
+        out.mkdir(parents=True, exist_ok=True)
+        return Side(answer(model, self.request, out, _unheard, self.repeats if again else (), look=True), out)
+
+    def verdict(self, reference: Side, answered: Side, checkpoint: Path) -> Report:
+        """Judge answers as a run does; the source itself need not be smaller than it is."""
+        sizes = Sizes(source=self.plan.source_bytes, result=weight_of(checkpoint))
+        kept = {name: limits for name, limits in self.require.items() if name != "size_ratio" or checkpoint != SOURCE}
+        prompts = prompts_of(self.plan.validation)[: self.prompts]
+        return judge(reference, answered, prompts, kept, sizes, made=made_layers(checkpoint))
+
+
+def written() -> dict[str, Any]:
+    """Return the digits recipe with its source beside it, and with one more target that must not pass."""
+    recipe: dict[str, Any] = YAML(typ="safe").load(DIGITS / "recipe.yaml")
+    recipe |= {"source": {"path": str(SOURCE)}, "targets": recipe["targets"] | TWO_BITS}
+    recipe["validation"]["prompts"] = str(DIGITS / "prompts.jsonl")
+    recipe["validation"]["require"]["clip_score"]["model"] = str(DIGITS / "clip")
+    return recipe
+
+
+def _unheard(_message: Mapping[str, Any]) -> None:
+    """What a consumer tells of its progress."""

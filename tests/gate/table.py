@@ -1,0 +1,35 @@
+"""The rows as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.gate.gate import Row
+
+HEAD = """\
+| what | of | verdict | first reason | right | pictures alone | PSNR | seen |
+| --- | --- | --- | --- | --- | --- | ---: | --- |"""
+LONGEST = 150
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return Markdown, in the order of the rows."""
+    return "\n".join([HEAD, *(line(one) for one in found)])
+
+
+def line(one: Row) -> str:
+    """Return one row; ``seen`` is half of the interval of each metric with a limit, where that is the question."""
+    name = one.name if one.strength in {0, 1} else f"{one.name}, {one.strength:.1%}"
+    psnr = "" if one.psnr is None else f"{one.psnr:.1f} dB"
+    seen = ", ".join(f"{metric} ± {half:.2g}" for metric, half in (one.seen or {}).items() if one.strength < 1)
+    reason = short(one.reason) if one.verdict != "PASS" else ""
+    right = "yes" if one.right else "**no**"
+    return f"| {name} | {one.of} | {one.verdict} | {reason} | {right} | {one.pictures} | {psnr} | {seen} |"
+
+
+def short(text: str) -> str:
+    """Return a sentence cut to what a cell holds, without what would end the cell."""
+    plain = text.replace("|", "/").replace("\n", " ")
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 3]}..."

@@ -1,0 +1,72 @@
+"""The gate works: what is spoiled fails for the right reason, and what is honest does not.
+
+A sample of ``python -m tests.gate.gate``, which tries everything.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gate.defects import DEFECTS
+
+CHOSEN = (
+    "absmax transposed",
+    "one block of NaN",
+    "bias dropped",
+    "tokenizer of another model",
+    "wrong shift",
+    "statistic missing",
+    "reference of one colour",
+)
+Lines = Mapping[str, Mapping[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
+    """What the gate says of each candidate, by its name."""
+    home = tmp_path_factory.mktemp("gate")
+    arguments = ["--home", str(home), "--prompts", "12", "--seeds", "0", "--only", *CHOSEN]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.gate.gate", *arguments],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert len(found) == len(CHOSEN) + 2, done.stderr[-4000:]
+    return found
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_planted_defect_fails_and_the_first_reason_names_it(name: str, lines: Lines) -> None:
+    found = lines[name]
+    assert found["verdict"] == "FAIL"
+    assert found["about"] == DEFECTS[name].about
+    assert DEFECTS[name].names in found["reason"]
+
+
+def test_an_honest_target_does_not_fail(lines: Lines) -> None:
+    assert lines["honest bnb-nf4"]["verdict"] != "FAIL"
+
+
+def test_the_source_passes_against_itself(lines: Lines) -> None:
+    found = lines["honest source"]
+    assert (found["verdict"], found["psnr"], found["least"]) == ("PASS", 100, 100)
+
+
+def test_layers_show_what_pictures_alone_do_not(lines: Lines) -> None:
+    assert any(lines[name]["pictures"] != "FAIL" for name in CHOSEN if DEFECTS[name].about == "layer")
+
+
+def test_a_report_says_how_much_its_sample_shows(lines: Lines) -> None:
+    seen = lines["honest bnb-nf4"]["seen"]
+    assert 0 < seen["psnr"] < 10
+    assert 0 < seen["label_accuracy"] < 1
