@@ -1,0 +1,133 @@
+"""A target that fails its verdict is tuned until it passes, on digits, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.hub.local import running
+from pipeline.plan import TargetPlan
+from pipeline.quality.answers import Request
+from pipeline.quality.swaps import Swap
+from pipeline.quality.trials import opened
+from tests.desk import Desk, Done, Shelf
+
+DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
+PROMPTS = [json.loads(line) for line in (DIGITS / "prompts.jsonl").read_text().splitlines()][::6]
+CALL = {"num_inference_steps": 2, "guidance_scale": 1.0, "height": 32, "width": 32, "max_sequence_length": 8}
+RECIPE = f"""\
+source: {{path: {DIGITS}/source}}
+task: text-to-image
+destination: {{namespace: digits}}
+targets:
+  small:  # for phones
+    transformer: {{backend: quanto, scheme: int4, keep: [x_embedder]}}
+validation:
+  prompts: prompts.jsonl
+  seeds: [0]
+  call: {json.dumps(CALL)}
+  require: {{psnr: {{min: 43}}, size_ratio: {{max: LARGEST}}}}
+card: {{template: text-to-image}}
+"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A desk with the recipe, before and after it was tuned."""
+
+    desk: Desk
+    recipe: Path
+    done: Done
+
+    @property
+    def tuned(self) -> dict[str, Any]:
+        return self.done.lines[-1]["tuned"][0]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("tune")
+    (folder / "prompts.jsonl").write_text("".join(f"{json.dumps(prompt)}\n" for prompt in PROMPTS))
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("LARGEST", "0.58"))  # int8 is larger
+    with running(folder / "hub") as endpoint:
+        desk = Desk(folder, Shelf(endpoint, folder / "hub", ""), folder / "home", token="local")
+        child = desk.start("--json", "tune", recipe, "--trials", "16", "--write")
+        out, err = child.communicate()
+        yield Bench(desk, recipe, Done(child.returncode, out, err))
+
+
+def test_what_was_proposed_is_the_smallest_that_passed_a_whole_validation(bench: Bench) -> None:
+    assert bench.done.code == 0, bench.done.err
+    tuned = bench.tuned
+    assert tuned["verdict"] in {"FAIL", "INCONCLUSIVE"}  # whichever four prompts allow to say
+    proposal = tuned["proposal"]
+    assert proposal["verdict"] == "PASS"
+    assert proposal["found"]["psnr"]["low"] >= 43
+    assert tuned["size_ratio"] < proposal["size_ratio"] <= 0.58
+    assert [one["verdict"] for one in tuned["attempts"] if one["size_ratio"] < proposal["size_ratio"]].count(
+        "PASS"
+    ) == 0
+    assert tuned["trials"] <= 16
+
+
+def test_the_recipe_says_so_with_the_measurements_and_keeps_its_words(bench: Bench) -> None:
+    text = bench.recipe.read_text()
+    assert "  small:  # for phones\n" in text
+    psnr = bench.tuned["proposal"]["found"]["psnr"]["number"]
+    assert f"# tuned: psnr {psnr:.4g} dB" in text
+    assert bench.done.lines[-1]["diff"].count("\n+") == 3  # the file's name, the remark, the component
+    assert "keep: [x_embedder, " in text
+
+
+def test_the_groups_say_what_each_brought_for_its_bytes(bench: Bench) -> None:
+    groups = bench.tuned["groups"]
+    assert len(groups) > 3
+    assert all(group["size"] > 0 and group["layers"] > 0 for group in groups)
+    worth = [group["gain"] / group["size"] for group in groups]
+    assert worth == sorted(worth, reverse=True)
+    assert worth[0] > 0
+
+
+def test_a_target_that_passes_is_left_alone(bench: Bench) -> None:
+    before = bench.recipe.read_bytes()
+    again = bench.desk.publish("--json", "tune", bench.recipe, "--write")
+    assert again.code == 0, again.err
+    assert again.lines[-1]["tuned"][0]["verdict"] == "PASS"
+    assert again.lines[-1]["tuned"][0]["trials"] == 0
+    assert again.lines[-1]["diff"] == ""
+    assert bench.recipe.read_bytes() == before
+
+
+def test_a_layer_of_the_source_answers_while_it_is_in_place_and_not_after(bench: Bench, tmp_path: Path) -> None:
+    (built,) = (bench.desk.home / "store" / "failed").glob("small-*")
+    plan = TargetPlan.model_validate_json((built / "plan.json").read_bytes())
+    (part,) = (part for part in bench.desk.engine(bench.recipe).asked(plan).values())
+    source = DIGITS / "source" / "transformer" / "diffusion_pytorch_model.safetensors"
+    swaps = [
+        Swap(
+            component="transformer",
+            module=name.removesuffix(".weight"),
+            file=str(source),
+            tensor=name,
+            dtype="bfloat16",
+        )
+        for name, conversion in part.answer.conversions.items()
+        if conversion.quantized
+    ]
+    request = Request(prompts=tuple(prompt["prompt"] for prompt in PROMPTS), seeds=(0,), call=CALL)
+    (reference,) = (bench.desk.home / "store" / "reference").iterdir()
+    with opened(built, request, [(0, 0)], tmp_path, lambda _: None) as trials:
+        before, all_swapped, after = (trials.draw(one, "test")[1][0].sha256 for one in ([], swaps, []))
+    (drawn,) = [
+        picture["sha256"]
+        for picture in json.loads((reference / "answers.json").read_bytes())["pictures"]
+        if (picture["prompt"], picture["seed"]) == (0, 0)
+    ]
+    assert all_swapped == drawn
+    assert before == after != drawn
