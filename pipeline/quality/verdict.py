@@ -82,7 +82,7 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     reasons = [
         *(seen or _where_the_signal_went(findings, looked)),
         *_metric_reasons(findings, limits, pairs),
-        *(Reason(about="use", verdict=use.verdict, text=use.text) for use in uses),
+        *(Reason(about="use", verdict=use.verdict, text=f"{use.name}: {use.text}") for use in uses),
     ]
     verdict = next((word for word in ORDER if any(reason.verdict == word for reason in reasons)), "PASS")
     return Report(

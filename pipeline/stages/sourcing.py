@@ -16,7 +16,8 @@ from pipeline.hub.source import Repository
 from pipeline.plan import Asked, TargetPlan
 from pipeline.stages.fetch import fetch
 from pipeline.stages.quantize import Origin
-from pipeline.stages.validate import reference_answers
+from pipeline.stages.uses import Next
+from pipeline.stages.validate import reference_answers, request_of
 from pipeline.store import Store
 
 
@@ -89,7 +90,7 @@ class Sourcing:
         Raises:
             CannotHereError: The source must be asked, and there is no room for all of it.
         """
-        if all(reference_answers(plan, self.store) is not None for plan in plans):
+        if all(self.was_asked(plan) for plan in plans):
             return
         size, left = plans[0].source_bytes, self.free() - sum(plan.result_bytes for plan in plans)
         if left < size:
@@ -100,6 +101,11 @@ class Sourcing:
                 remedy="End with --stop-after quantize; or put the answers of a machine that has room, its folder "
                 "store/reference, into this home.",
             )
+
+    def was_asked(self, plan: TargetPlan) -> bool:
+        """Return whether nothing of a plan needs the source's own answers any more."""
+        following = Next(plan, (), request_of(plan), self.store, self.listen)
+        return reference_answers(plan, self.store) is not None and following.source_is_known()
 
     def free(self) -> int:
         """Return the bytes that are left on the disk of the home."""
