@@ -36,7 +36,8 @@ test: $(READY)
 test-without-xet: $(READY)
 	HF_HUB_DISABLE_XET=1 $(BIN)/pytest tests/hub_client tests/hub_local tests/faults tests/verify
 
-# What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs.
+# What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs,
+# planted defects.
 # Two hours or more; each line of JSON that says what is wrong also says how to replay it.
 soak: $(READY)
 	$(BIN)/python -m tests.matrix.matrix --all
@@ -44,6 +45,8 @@ soak: $(READY)
 	$(BIN)/python -m tests.soak.kills --kills 200 --hubs 40
 	$(BIN)/python -m tests.soak.publishers --rounds 20
 	$(BIN)/python -m tests.soak.fuzz --inputs 10000
+	$(BIN)/python -m tests.gate.gate --weak
+	$(BIN)/python -m tests.gate.gate --honest 100
 
 demo: $(READY)
 	$(BIN)/python recipes/digits/demo.py

@@ -23,6 +23,7 @@ from typing import Any
 from recipe import write_pipeline
 from source import BLOCKS, make_source
 from table import write_readme
+from validating import Trial
 
 HERE = Path(__file__).parent
 WORK = HERE.parent / "build" / "bench"
@@ -178,6 +179,20 @@ def comparisons(size: str) -> Iterator[Comparison]:
         yield Comparison(f"{scheme}-4-library", what, ours, theirs, 1 / 6, memory_limit=0.1)
 
 
+def verdicts() -> Iterator[Comparison]:
+    """List what a verdict costs: on pictures of a tenth of a second each, and on such as take longer."""
+    for steps in (8, 80):
+        trial = Trial(WORK / "validate", steps)
+        trial.make(PUBLISH)
+        command, bare = trial.judged(PUBLISH, WORK / "out"), Run("both pipelines, bare", trial.bare())
+        first = Run("publish validate", command, trial.forget())
+        what = f"a verdict on 48 pictures of {steps} steps, digits"
+        yield Comparison(f"validate-{steps}", f"{what}, against the bare calls", first, bare, 1.1)
+        if steps == 8:
+            second = Run("publish validate", command)
+            yield Comparison("validate-second", f"{what}, for a second target", second, bare, 1.1)
+
+
 def peaks() -> dict[str, Any]:
     """Measure the memory of nf4 over the sizes that are there."""
     out = WORK / "out"
@@ -242,6 +257,10 @@ def main() -> None:
                 if not only or comparison.name in only:
                     results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
                     write(results)
+    for comparison in verdicts() if not only or any(name.startswith("validate") for name in only) else ():
+        if not only or comparison.name in only:
+            results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
+            write(results)
     if not only or "memory" in only:
         results["peak_bytes_by_gb"] = peaks()
     if not only or "compiling" in only:
