@@ -67,7 +67,7 @@ def test_a_larger_budget_never_finds_something_noisier() -> None:
 
 def test_one_library_is_chosen_over_two_that_are_hardly_better() -> None:
     candidates = {
-        "one": [stays(100), part("a", 50, 41.2), part("b", 51, 41.6)],
+        "one": [stays(100), part("a", 50, 41.6), part("b", 51, 41.2)],
         "two": [stays(100), part("b", 50, 41.6)],
     }
     assert words(within(choices(candidates), 101, None)[0]) == ["b int8", "b int8"]
