@@ -60,7 +60,9 @@ def report(home: Path) -> None:
     """Write the page on each target's verdict and name them all."""
     pages = home / "reports"
     command = [sys.executable, "-m", "pipeline.cli", "--home", str(home), "report", str(HERE / "recipe.yaml")]
-    subprocess.run([*command, "--out", str(pages)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    done = subprocess.run([*command, "--out", str(pages)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"The pages could not be written:\n{done.stderr}")
     print(f"How each was judged, with all pictures and numbers, in a browser: {short(pages)}/report-TARGET.html")
 
 
