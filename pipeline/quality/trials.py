@@ -134,8 +134,8 @@ def numbers(
     sizes: Sizes,
     wanted: Mapping[str, Sequence[Of]],
     judges: Mapping[str, Path],
-) -> dict[tuple[str, Of], float]:
-    """Return what metrics say of a few pictures: the value, the drop or the ratio, each as far as it can be told.
+) -> dict[tuple[str, Of], list[float]]:
+    """Return what metrics say of a few pictures: values or drops prompt by prompt, and what is one number as such.
 
     Args:
         reference: The source's answers to the same questions.
@@ -147,7 +147,7 @@ def numbers(
     """
     pairs = pair_up(reference, candidate, prompts)
     given = Given(pairs, sizes, (reference.answers, candidate.answers), judges)
-    found: dict[tuple[str, Of], float] = {}
+    found: dict[tuple[str, Of], list[float]] = {}
     for name, every in wanted.items():
         metric = METRICS[name]
         if metric.lacks(given):
@@ -156,5 +156,6 @@ def numbers(
         for of in every:
             number = sample.number(of)
             if number is not None:
-                found[name, of] = number.number
+                apart = sample.readings and of != "ratio"
+                found[name, of] = sample.numbers(of)[0] if apart else [number.number]
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
 
 from pipeline.engine import Engine, Outcome, Run
 from pipeline.errors import PublishError, VerdictError
@@ -29,7 +31,8 @@ from pipeline.stages.validate import (
 from pipeline.store import Store
 from pipeline.tuning.values import Change
 
-Numbers = Mapping[tuple[str, Of], float]
+Numbers = Mapping[tuple[str, Of], Sequence[float]]
+"""What required metrics say of the pictures of a trial, prompt by prompt."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +127,16 @@ class Bench:
         return numbers(reference, candidate, prompts_of(self.plan.validation), sizes, wanted, self.judges)
 
     def expected(self, base: Numbers, found: Numbers) -> dict[str, float]:
-        """Return what the whole validation is expected to find: what it found, and what changed on a few prompts."""
-        return {
-            words_of(name, judgement): judgement.found.number
-            + found.get((name, judgement.of), 0.0)
-            - base.get((name, judgement.of), 0.0)
-            for name, judgement in self.judgements()
-        }
+        """Return what the whole validation is expected to find: what it found, and what changed on a few prompts.
+
+        These are few, so that a standard error of the change is taken to be against it.
+        """
+        expected = {}
+        for name, judgement in self.judgements():
+            change, error = shift(base.get((name, judgement.of), []), found.get((name, judgement.of), []))
+            worse = -error if judgement.kind == "min" else error
+            expected[words_of(name, judgement)] = judgement.found.number + change + worse
+        return expected
 
     def holds(self, expected: Mapping[str, float]) -> bool:
         """Tell whether what is expected is within all limits, by as much as the validation was unsure of it."""
@@ -174,6 +180,14 @@ def validated(engine: Engine, target: str) -> tuple[TargetPlan, Judged] | Publis
         what = f"{target} is {getattr(ended, 'state', 'refused')}, and its report is not in this home."
         return VerdictError(what, remedy="Tune it in the home in which it was validated.")
     return plan, judged
+
+
+def shift(base: Sequence[float], found: Sequence[float]) -> tuple[float, float]:
+    """Return the mean change from one trial to another, prompt by prompt, and its standard error."""
+    if len(base) != len(found) or not base:  # a metric that had nothing to say of some picture
+        return (mean(found) - mean(base) if base and found else 0.0), 0.0
+    changes = [new - old for old, new in zip(base, found, strict=True)]
+    return mean(changes), stdev(changes) / sqrt(len(changes)) if len(changes) > 1 else 0.0
 
 
 def within(judgement: Judgement, number: float) -> bool:

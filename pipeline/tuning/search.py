@@ -22,7 +22,7 @@ from pipeline.plan import Asked, scheme_of
 from pipeline.quality.trials import Trials, opened
 from pipeline.recipe import Quantization
 from pipeline.stages.validate import failed_name
-from pipeline.tuning.bench import Bench, Numbers, bench_of, found_of, validated
+from pipeline.tuning.bench import Bench, Numbers, bench_of, found_of, shift, validated
 from pipeline.tuning.groups import Group, groups_of
 from pipeline.tuning.values import Attempt, Change, GroupTrial, Tuned
 
@@ -160,7 +160,7 @@ class Search:
             if self.trials + reserve >= self.most:
                 break
             found = self.numbers(trials, [group], f"{group.name} kept", self.size([group]))
-            gains.append((found["psnr", "value"] - base["psnr", "value"], group))
+            gains.append((shift(base["psnr", "value"], found["psnr", "value"])[0], group))
         gains.sort(key=lambda one: (-one[0] / max(one[1].size, 1), one[1].sqnr or 0.0, one[1].name))
         for gain, group in gains:
             told = GroupTrial(

@@ -14,6 +14,7 @@ from pipeline.quality import Report
 from pipeline.quality.answers import Facts
 from pipeline.quality.report import LayerReport
 from pipeline.recipe import Quantization
+from pipeline.tuning.bench import shift
 from pipeline.tuning.groups import Group, groups_of
 from pipeline.tuning.search import widened
 
@@ -103,3 +104,12 @@ def test_a_group_is_widened_to_all_names_that_end_alike(pattern: str, count: int
     wide = widened(next(group for group in groups if group.patterns == (pattern,)), groups)
     assert wide.patterns == (f"*{pattern}",)
     assert len(wide.layers) == count
+
+
+def test_a_change_on_few_prompts_is_as_sure_as_they_agree() -> None:
+    assert shift([1.0, 2.0, 3.0], [3.0, 4.0, 5.0]) == (2.0, 0.0)
+    gain, error = shift([1.0, 2.0], [2.0, 5.0])
+    assert gain == 2.0
+    assert error == pytest.approx(1.0)
+    assert shift([], []) == (0.0, 0.0)
+    assert shift([1.0], [4.0, 6.0]) == (4.0, 0.0)
