@@ -19,7 +19,7 @@ OURS: Final = ("95 %", "SHA-256")  # words of ours with a digit
 UNCHANGED: Final = 100.0  # decibels of an answer that is exactly the source's
 ROLES: Final = ("source", "floor", "drop", "ratio", "within", "median", "least")  # words that say which number is meant
 SIZES: Final = frozenset({"B", "kB", "MB", "GB"})
-LARGE: Final = {"thousand": 1e-3, "million": 1e-6, "billion": 1e-9}
+LARGE: Final = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
 NUMBER: Final = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.(\d+))?")
 BARE: Final = re.compile(r"[-+]?[\d.,]{1,16}(?:e[-+]?\d+)?", re.IGNORECASE)  # a commit of digits alone is none
 
@@ -60,7 +60,7 @@ class Numbers:
             return any(human_size(value) == f"{shown} {after}" for value in self.measured.get("B", ()))
         if after in LARGE:
             counts = [count or 0 for counts in self.counted.values() for count in counts]
-            return any(round(count * LARGE[after], len(found[1] or "")) == number for count in counts)
+            return any(round(count / LARGE[after], len(found[1] or "")) == number for count in counts)
         if found[1]:
             return any(round(value, len(found[1])) == number for value in self.measured.get(unit, ()))
         return number in self.named.get(before, self.counted.get(after.removesuffix("s"), ()))
@@ -167,9 +167,7 @@ class Known:
         found: dict[str, tuple[dict[str, list[float]], list[int]]] = {}
         for metric, finding in self.report["metrics"].items():
             read = [pair for pair in self.report["pairs"] if metric in pair["values"]]
-            read.sort(key=lambda pair: pair["values"][metric] - pair["reference_values"].get(metric, 0.0))
-            last = len(read) - 1
-            for pair in [read[at] for at in {0, last // 2, (last + 1) // 2, last}] if read else ():
+            for pair in shown_of(read, metric, 1 if finding["direction"] == "higher" else -1):
                 values, seeds = found.setdefault(in_quotes(pair["text"]), ({}, []))
                 values.setdefault(finding["unit"], []).append(pair["values"][metric])
                 seeds.append(pair["seed"])
@@ -202,6 +200,12 @@ class Known:
         for name in self.plan["components"]:
             part = [layer for layer in layers if layer["component"] == name]
             yield from [min(part, key=lambda layer: float(layer["sqnr"]))["name"]] if part else []
+
+
+def shown_of(pairs: Sequence[JSON], metric: str, sign: int) -> list[JSON]:
+    """Return the worst of some pairs by a metric, and the one in the middle."""
+    ranked = sorted(pairs, key=lambda pair: sign * (pair["values"][metric] - pair["reference_values"].get(metric, 0.0)))
+    return [ranked[0], ranked[(len(ranked) - 1) // 2]] if ranked else []
 
 
 def in_quotes(text: str) -> str:
