@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +19,8 @@ from pipeline.quality import Report
 from pipeline.quality.page import Subject, render
 from pipeline.stages.validate import Judged, judged_before
 from pipeline.store import Store
+
+KEPT: Final = 12  # modules that one component's line names
 
 
 class Page(BaseModel):
@@ -143,6 +146,7 @@ def made(plan: TargetPlan) -> dict[str, str]:
         "Pipeline": f"{plan.pipeline}, {plan.task}",
         **{name: component(part) for name, part in plan.components.items()},
         **{f"LoRA {lora.name}": adapter(lora) for lora in plan.loras},
+        **({"Found for a budget of": spelled(plan.budget.asked.model_dump(mode="json"))} if plan.budget else {}),
         "Digest of the plan": plan.digest,
     }
 
@@ -150,13 +154,20 @@ def made(plan: TargetPlan) -> dict[str, str]:
 def component(part: PlannedComponent) -> str:
     """Return what was done to a component, in words."""
     asked = part.quantization
-    options = ", ".join(f"{name}: {json.dumps(value)}" for name, value in asked.options.items())
-    kept = f" {len(part.kept)} Linear modules are kept: {', '.join(part.kept)}." if part.kept else ""
+    options = spelled(asked.options)
+    names, more = list(part.kept)[:KEPT], len(part.kept) - KEPT
+    kept = f" {len(part.kept)} Linear modules are kept: {', '.join(names)}" if names else ""
+    kept += f" and {more} more." if more > 0 else "." if kept else ""
     return (
         f"{asked.backend} {asked.scheme}{f' ({options})' if options else ''}, the rest in {asked.dtype}. "
         f"{part.tensors} tensors of {part.parameters:,} parameters are quantized, {part.parameters_left:,} parameters "
         f"are not; {human_size(part.source_bytes)} become {human_size(part.result_bytes)}.{kept}"
     )
+
+
+def spelled(options: Mapping[str, Any]) -> str:
+    """Return what a recipe says by keys, in one line; what it leaves out is left out."""
+    return ", ".join(f"{name}: {json.dumps(value)}" for name, value in options.items() if value not in (None, [], {}))
 
 
 def adapter(lora: PlannedLora) -> str:

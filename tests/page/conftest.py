@@ -175,6 +175,13 @@ def short(verdict: str) -> Report:
     return report(verdict, layers=[*found[:4], *found[-42:]], pairs=[pairs[2], pairs[6], pairs[15]])
 
 
+def least() -> Report:
+    """Return a report that has nothing but one pair of pictures."""
+    one = pair(0, 0) | {"values": {}, "reference_values": {}}
+    nothing = {"metrics": {}, "layers": [], "uses": [], "floor": None, "sizes": None, "unmeasured": {}}
+    return report(pairs=[one], identical=0, **nothing)
+
+
 def subject(found: Report, pictures: tuple[Path, Path], **changes: Any) -> Subject:
     larger = report(sizes={"source": 1_000_000, "result": 520_000})
     values = {
@@ -196,4 +203,5 @@ def pages(pictures: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     for verdict in ROOMS:
         (folder / f"{verdict}.html").write_text(render(subject(report(verdict), pictures)))
         (folder / f"{verdict}, short.html").write_text(render(subject(short(verdict), pictures)))
+    (folder / "least.html").write_text(render(subject(least(), pictures, others={}, used={})))
     return {path.stem: path for path in folder.iterdir()}

@@ -83,6 +83,13 @@ def test_the_slider_moves_what_is_shown_by_keyboard(visit: Open) -> None:
     assert slider.get_attribute("aria-valuetext") == "3 % source, 97 % candidate"
 
 
+def test_a_report_of_the_least_has_a_page_that_works(visit: Open) -> None:
+    page = visit("least")
+    page.locator("#pair-0 input").focus()
+    page.keyboard.press("End")
+    assert seen(page.locator("#pair-0 .compare"), 0.75) == [RED]
+
+
 def test_the_slider_moves_what_is_shown_where_it_is_dragged_to(visit: Open) -> None:
     page = visit()
     compare = page.locator("#pair-0 .compare")
