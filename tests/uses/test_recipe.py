@@ -146,3 +146,25 @@ def test_a_component_to_compile_must_be_one_of_the_source(desk: Desk) -> None:
     path.write_text(json.dumps(written))
     with pytest.raises(RecipeError, match="The source has no component 'unet'"):
         desk.engine(path).plan("one")
+
+
+def test_a_lora_that_is_loaded_is_a_line_of_the_report_and_is_tried_once(desk: Desk, lora: Path) -> None:
+    (desk.folder / "style").mkdir()
+    shutil.copy(lora, desk.folder / "style" / "style.safetensors")
+    path = recipe(desk, {"path": "style/style.safetensors", "how": "loaded"})
+    stop = ("--target", "one", "--stop-after", "validate")
+    assert desk.publish("run", path, *stop).code == 0
+    (report,) = (desk.home / "store" / "report").glob("*/report.json")
+    (use,) = json.loads(report.read_bytes())["uses"]
+    assert (use["kind"], use["name"], use["verdict"]) == ("lora", "style/style.safetensors", "PASS")
+
+    tried = {file: file.stat().st_mtime_ns for file in (desk.home / "store" / "uses").rglob("*") if file.is_file()}
+    written = json.loads(path.read_text())
+    written["validation"]["require"]["size_ratio"]["max"] = 0.1
+    path.write_text(json.dumps(written))
+    done = desk.publish("run", path, *stop)
+    assert done.code == 6
+    assert "size_ratio is" in done.error
+    assert {
+        file: file.stat().st_mtime_ns for file in (desk.home / "store" / "uses").rglob("*") if file.is_file()
+    } == tried
