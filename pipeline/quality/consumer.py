@@ -164,7 +164,7 @@ def _repeat(pipe: Any, request: Request, repeats: Sequence[Question], out: Path)
             found.append(picture.moved(REPEATED))
     torch.set_num_threads(threads)
     told = "attention computed step by step instead of by a fused kernel"
-    return tuple(found), f"{told}, on 1 thread instead of {threads}" if pipe.device.type == "cpu" else told
+    return tuple(found), f"{told}, on 1 thread instead of {threads}" if threads > 1 else told
 
 
 def _keep(drawn: Drawn, index: int, seed: int, out: Path) -> Picture:
