@@ -19,6 +19,7 @@ KEPT = 40.0  # decibels that a layer keeps at least if nobody quantized it; roun
 COMPUTED = 35.0  # decibels beyond which activations that are quantized as well, and rounding, hide what weights lost
 SLACK = 6.0  # decibels that an estimate from a few answers may be off
 MISSING = "is not in the pipeline"
+STEADY = 15.0  # decibels of a layer, beyond which none of its outputs is half noise by chance
 LOST = 3.0  # decibels below which half of what a layer says is noise, for a checkpoint of which nothing is known
 
 
@@ -40,9 +41,9 @@ def compare(reference: Path, candidate: Path, made: Mapping[str, float | None]) 
             quantized=key in quantized,
             sqnr=sqnr,
             made=made.get(key),
-            fault=broken or _fault(sqnr or 0.0, made.get(key), quantized=key in quantized, was_made=key in made),
+            fault=broken or _fault(sqnr or 0.0, made.get(key), lost, quantized=key in quantized, was_made=key in made),
         )
-        for key, sqnr, broken in _answered(reference / FILE, candidate / FILE)
+        for key, sqnr, broken, lost in _answered(reference / FILE, candidate / FILE)
         if key not in unread
     ]
     return tuple(
@@ -50,29 +51,39 @@ def compare(reference: Path, candidate: Path, made: Mapping[str, float | None]) 
     )
 
 
-def _answered(reference: Path, candidate: Path) -> Iterator[tuple[str, float | None, str]]:
-    """Return for each of the source's layers how much signal is left, or what makes the answers incomparable."""
+def _answered(reference: Path, candidate: Path) -> Iterator[tuple[str, float | None, str, int]]:
+    """Return for each of the source's layers how much signal is left, or what makes the answers incomparable.
+
+    Last comes how many of its outputs say more noise than signal, though what they should say is no small part of all.
+    """
     from safetensors import safe_open
 
     with safe_open(reference, "pt") as own, safe_open(candidate, "pt") as other:
         names = set(other.keys())
         for key in own.keys():  # noqa: SIM118 - no mapping
-            yield key, *(_compared(own.get_tensor(key), other.get_tensor(key)) if key in names else (None, MISSING))
+            yield key, *(_compared(own.get_tensor(key), other.get_tensor(key)) if key in names else (None, MISSING, 0))
 
 
-def _compared(own: Any, other: Any) -> tuple[float | None, str]:
+def _compared(own: Any, other: Any) -> tuple[float | None, str, int]:
     if own.shape != other.shape:
-        return None, "has another shape"
+        return None, "has another shape", 0
     own, other = own.double(), other.double()
     if not bool(other.isfinite().all()):
-        return None, "answers with values that are NaN or infinite"
+        return None, "answers with values that are NaN or infinite", 0
     noise, signal = float((own - other).square().sum()), float(own.square().sum())
     if noise == 0:
-        return IDENTICAL, ""
-    return (min(10 * log10(signal / noise), IDENTICAL) if signal else -IDENTICAL), ""
+        return IDENTICAL, "", 0
+    sqnr = min(10 * log10(signal / noise), IDENTICAL) if signal else -IDENTICAL
+    return sqnr, "", _lost(own, other) if own.ndim > 1 else 0
 
 
-def _fault(sqnr: float, made: float | None, *, quantized: bool, was_made: bool) -> str:
+def _lost(own: Any, other: Any) -> int:
+    """Return how many columns are half noise; those below the mean of all are measured by that mean."""
+    noise, signal = (own - other).square().sum(0), own.square().sum(0)
+    return int((noise > 0.5 * signal.clamp(min=float(signal.mean()))).sum())
+
+
+def _fault(sqnr: float, made: float | None, lost: int, *, quantized: bool, was_made: bool) -> str:
     """Return what is wrong with a layer, as the end of a sentence that begins with its name; empty if nothing is."""
     if was_made and not quantized:
         return "was quantized when the checkpoint was made and is not now"
@@ -82,4 +93,6 @@ def _fault(sqnr: float, made: float | None, *, quantized: bool, was_made: bool) 
         return f"keeps {sqnr:.1f} dB of its signal as loaded, of {made:.1f} dB when it was quantized"
     if not was_made and sqnr < LOST:
         return f"keeps {sqnr:.1f} dB of its signal"
+    if lost and (sqnr if made is None else made) >= STEADY:
+        return f"keeps {sqnr:.1f} dB of its signal and has lost {lost} of its outputs"
     return ""
