@@ -145,6 +145,13 @@ def _blocks_of_twice_the_size(held: Tensors) -> Tensors:
     return nf4_with_absmax(held, WIDE, absmax[:, ::2].repeat_interleave(2, dim=1))
 
 
+def _one_row_lost(held: Tensors) -> Tensors:
+    """One output of a layer that keeps its SQNR: its share of the signal is that of the honest error."""
+    absmax = nf4_absmax(held, WIDE)
+    absmax[absmax.mean(dim=1).argmax()] = 0
+    return nf4_with_absmax(held, WIDE, absmax)
+
+
 def _nibbles_swapped(codes: Any) -> Any:
     first, second = halves(codes)
     return bytes_of(second, first)
@@ -280,6 +287,7 @@ DEFECTS: Final[dict[str, Defect]] = {
     ),
     "offset of double quantization lost": layer("bnb-nf4", WIDE, _offset_lost),
     "block size read as 128": layer("bnb-nf4", WIDE, _blocks_of_twice_the_size),
+    "one output lost": layer("bnb-nf4", f"{WIDE} keeps", _one_row_lost),
     "nibbles swapped": layer("bnb-nf4", QUERY, one(f"{QUERY}.weight", _nibbles_swapped)),
     "codes off by one": layer("bnb-nf4", QUERY, one(f"{QUERY}.weight", _codes_off_by_one)),
     "nf4 codes read as fp4": Defect("bnb-nf4", _read_as_fp4, "layer", WIDE, weakens=False),

@@ -101,6 +101,16 @@ def targets(names: Sequence[str], *, some: bool) -> list[str]:
     return list(dict.fromkeys([*(HONEST[:1] if some else HONEST), *planted]))
 
 
+def varied(bench: Bench) -> Row:
+    """Judge the source against itself with another attention kernel: all of what the noise floor takes a sample of."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH):
+        drawn = bench.answers_here("varied", SOURCE)
+    report = bench.verdict(bench.reference, drawn, SOURCE)
+    return row("honest source, other attention", "source", 0.0, report, right=report.verdict == "PASS")
+
+
 def honest_of(bench: Bench, defect: Defect) -> Path:
     """Return what a defect is planted in."""
     return SOURCE if defect.of == "source" else bench.checkpoints[defect.of]
@@ -141,6 +151,7 @@ def weak(bench: Bench, target: str) -> float:
 def rows(bench: Bench, names: Sequence[str], *, weakly: bool) -> Iterator[Row]:
     """Judge the source against itself, the honest targets that were made, and every defect."""
     yield honest(bench, "source")
+    yield varied(bench)
     yield from (honest(bench, target) for target in HONEST if target in bench.checkpoints)
     yield from (spoiled(bench, name, 1.0) for name in names)
     if weakly:
@@ -152,6 +163,8 @@ def rows(bench: Bench, names: Sequence[str], *, weakly: bool) -> Iterator[Row]:
 def main() -> int:
     """Run what was asked for; return 1 where something is not as it has to be."""
     arguments = parsed()
+    for earlier in ("answers", "seeds", "spoiled"):
+        shutil.rmtree(arguments.home / earlier, ignore_errors=True)
     bench = Bench(arguments.home, arguments.prompts, arguments.seeds and tuple(arguments.seeds))
     if arguments.honest:
         bench.make(MANY)
