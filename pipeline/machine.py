@@ -23,7 +23,7 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices
 from pipeline.environment import without_secrets
 from pipeline.files import human_size
-from pipeline.quality.generate import last_words
+from pipeline.quality.child import last_words
 
 DISTRIBUTION: Final = "quantpress"
 IMPORT_SECONDS: Final = 300.0  # a cold disk reads a gigabyte of libraries

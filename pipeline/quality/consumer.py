@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import platform
 import resource
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,8 +18,8 @@ from pipeline.files import sha256_file
 from pipeline.quality import probes
 from pipeline.quality.answers import Answers, Picture, Request
 from pipeline.quality.loading import device_of, load, quantized_components
+from pipeline.quality.parent import Tell, only_job, private_stdout
 
-Tell = Callable[[dict[str, Any]], None]
 Question = tuple[int, int]  # the index of a prompt, and a seed
 REPEATED = "repeated"  # the folder of what was drawn twice
 CALLBACKS = frozenset({"callback_on_step_end", "callback_on_step_end_tensor_inputs"})
@@ -47,31 +45,11 @@ class Drawn:
 
 def main() -> None:
     """Answer the one job that stdin carries."""
-    tell = _private_stdout()
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    tell, job = private_stdout(), only_job()
     request = Request.model_validate(job["request"])
     repeats = [(index, seed) for index, seed in job["repeats"]]
     answers = answer(Path(job["model"]), request, Path(job["out"]), tell, repeats, look=job["look"])
     tell({"answers": answers.model_dump(mode="json")})
-
-
-def _private_stdout() -> Tell:
-    """Keep stdout for messages to the parent: what libraries print to it goes to stderr from here on."""
-    mouth = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def tell(message: dict[str, Any]) -> None:
-        mouth.write(json.dumps(message) + "\n")
-        mouth.flush()
-
-    return tell
-
-
-def _leave_with_the_parent() -> None:
-    """End this process when the parent is gone, even if it was killed: its end of our stdin closes then."""
-    sys.stdin.read()
-    os._exit(1)
 
 
 def answer(
@@ -99,7 +77,7 @@ def answer(
             started = time.perf_counter()
             drawn = draw(pipe, prompt, seed, request.call)
             seconds.append(time.perf_counter() - started)
-            pictures.append(_keep(drawn, index, seed, out))
+            pictures.append(keep(drawn, index, seed, out))
             tell({"drawn": len(pictures)})
     memory, device = peak_memory(), _peak_device()
     repeated, varied = _repeat(pipe, request, repeats, out)
@@ -160,14 +138,14 @@ def _repeat(pipe: Any, request: Request, repeats: Sequence[Question], out: Path)
     found = []
     with sdpa_kernel(SDPBackend.MATH):
         for index, seed in repeats:
-            picture = _keep(draw(pipe, request.prompts[index], seed, request.call), index, seed, folder)
+            picture = keep(draw(pipe, request.prompts[index], seed, request.call), index, seed, folder)
             found.append(picture.moved(REPEATED))
     torch.set_num_threads(threads)
     told = "attention computed step by step instead of by a fused kernel"
     return tuple(found), f"{told}, on 1 thread instead of {threads}" if threads > 1 else told
 
 
-def _keep(drawn: Drawn, index: int, seed: int, out: Path) -> Picture:
+def keep(drawn: Drawn, index: int, seed: int, out: Path) -> Picture:
     """Write one picture, rounded to 8 bits exactly as diffusers does it for its users, and its latents."""
     import numpy as np
     from diffusers import DiffusionPipeline

@@ -19,10 +19,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.quality.answers import Request
-from pipeline.quality.consumer import _keep as keep
-from pipeline.quality.consumer import _private_stdout as private_stdout
-from pipeline.quality.consumer import draw
+from pipeline.quality.consumer import draw, keep
 from pipeline.quality.loading import load
+from pipeline.quality.parent import private_stdout
 
 
 class Swap(BaseModel):

@@ -16,7 +16,7 @@ from pipeline.errors import CannotHereError
 from pipeline.events import Event
 from pipeline.files import sha256_file
 from pipeline.quality import Answers, GenerationError, Request, generate
-from pipeline.quality.generate import last_words
+from pipeline.quality.child import last_words
 
 
 def test_importing_quality_does_not_import_torch() -> None:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +11,8 @@ from pipeline.errors import RecipeError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors, empty, pretty_json, write_atomically
 from pipeline.quality.answers import Request
-from pipeline.quality.generate import LOG, _failure, _offline_environment
+from pipeline.quality.child import Child, child
+from pipeline.quality.generate import LOG
 
 QUESTIONS: Final = 4  # prompts, each with the first seed: with and without, on both sides, a few are a large part
 TRIED: Final = "tried.json"
@@ -131,54 +127,26 @@ def ask(model: Path, job: dict[str, Any], request: Request, out: Path, listener:
             "out": str(out.resolve()),
             "request": few(request).model_dump(mode="json"),
         }
-        with (out / LOG).open("wb") as log, process(log) as child:
-            said = converse(child, job, listener)
-        if child.returncode != 0 or said is None:
-            raise _failure(child.returncode, model, out / LOG)
+        with child(
+            "pipeline.quality.uses.consumer", model, out / LOG, TORCHINDUCTOR_FORCE_DISABLE_CACHES="1"
+        ) as process:
+            process.say(job)
+            said = listen(process, job["use"], listener)
+            if said is None or not process.ended_well():
+                raise process.failure()
         if not said.failure:
             (out / LOG).unlink()
         write_atomically(out / TRIED, pretty_json(said.model_dump(mode="json")))
     return said
 
 
-@contextmanager
-def process(log: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
-    """Start the process in a session of its own, and see it gone, however this block ends."""
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.quality.uses.consumer"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        env=_offline_environment() | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"},
-        text=True,
-        encoding="utf-8",
-        start_new_session=True,
-    )
-    try:
-        yield child
-        child.wait()
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):  # it left without reading the job; its exit code and log say why
-                    pipe.close()
-
-
-def converse(child: subprocess.Popen[str], job: dict[str, Any], listener: Listener) -> Tried | None:
-    """Hand the job over and listen until the end; nothing said means that the process failed."""
-    if child.stdin is None or child.stdout is None:
-        return None
-    with suppress(BrokenPipeError):
-        child.stdin.write(json.dumps(job) + "\n")
-        child.stdin.flush()
+def listen(process: Child, use: str, listener: Listener) -> Tried | None:
+    """Listen until the end; nothing said means that the process failed."""
     found = None
-    for line in child.stdout:
-        message = json.loads(line)
+    for message in process.heard():
         if "drawn" in message:
             done, total = message["drawn"]
-            listener(Event("progress", "validate", job["use"], "", done, total, "pictures"))
+            listener(Event("progress", "validate", use, "", done, total, "pictures"))
         else:
             found = Tried.model_validate(message["tried"])
     return found

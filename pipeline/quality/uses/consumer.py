@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.quality.answers import Request
-from pipeline.quality.consumer import Drawn, Tell, _leave_with_the_parent, _private_stdout, draw
+from pipeline.quality.consumer import Drawn, draw
 from pipeline.quality.loading import device_of, load
+from pipeline.quality.parent import Tell, only_job, private_stdout
 from pipeline.quality.uses.asking import Tried
 
 LONGEST = 400  # characters of what a library raised
@@ -60,9 +58,7 @@ def main() -> None:
     from pipeline.quality.uses.loading_lora import load_and_draw
 
     kinds: dict[str, Callable[[Trial], Tried]] = {"lora": load_and_draw, "compile": compile_and_draw}
-    tell = _private_stdout()
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    tell, job = private_stdout(), only_job()
     request = Request.model_validate(job["request"])
     pipe, how = load(Path(job["model"]), request.dtype)
     pipe.set_progress_bar_config(disable=True)
