@@ -11,7 +11,7 @@ from pipeline.engine import Engine
 from pipeline.files import pretty_json, write_atomically
 from pipeline.hub.source import Repository
 from pipeline.published import REPORT
-from pipeline.quality import Report, Request, Sizes, judge
+from pipeline.quality import Besides, Report, Request, Sizes, judge
 from pipeline.quality.answers import Dtype
 from pipeline.stages.fetch import fetch
 from pipeline.stages.validate import (
@@ -69,9 +69,8 @@ class Court:
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
         required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
         sizes = Sizes(source=weight_of(self.source), result=weight_of(checkpoint))
-        report = judge(
-            side(reference), side(out), prompts_of(engine.prompts), required, sizes, made=made_layers(folder)
-        )
+        besides = Besides(made_layers(folder))
+        report = judge(side(reference), side(out), prompts_of(engine.prompts), required, sizes, besides)
         write_atomically(out / JUDGED, pretty_json(report.model_dump(mode="json")))
         return report
 

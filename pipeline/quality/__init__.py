@@ -6,11 +6,12 @@ from pipeline.quality.metrics import METRICS, Sizes
 from pipeline.quality.pairs import Prompt, Side
 from pipeline.quality.report import Finding, PairReport, Report
 from pipeline.quality.sheet import grid
-from pipeline.quality.verdict import judge
+from pipeline.quality.verdict import Besides, judge
 
 __all__ = [
     "METRICS",
     "Answers",
+    "Besides",
     "Facts",
     "Finding",
     "GenerationError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -24,21 +25,33 @@ from pipeline.quality.report import (
     Reason,
     Report,
     Use,
+    Verdict,
 )
 
 NAMED = 2  # layers or pictures that are named; others are counted
-ORDER = ("FAIL", "INCONCLUSIVE", "PASS")
+ORDER: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
-def judge(  # noqa: PLR0913 - all that a verdict rests on
+@dataclass(frozen=True)
+class Besides:
+    """What is known of a candidate besides its answers.
+
+    Attributes:
+        made: SQNR in decibels that quantization measured, by ``component/layer``; none for a tensor without signal.
+        uses: What users do next, as it was tried.
+    """
+
+    made: Mapping[str, float | None] = field(default_factory=dict)
+    uses: tuple[Use, ...] = ()
+
+
+def judge(
     reference: Side,
     candidate: Side,
     prompts: Sequence[Prompt],
     requirements: Mapping[str, Any],
     sizes: Sizes | None = None,
-    *,
-    made: Mapping[str, float | None] | None = None,
-    uses: Sequence[Use] = (),
+    besides: Besides = Besides(),
 ) -> Report:
     """Measure every metric that has what it needs and decide by the recipe's requirements.
 
@@ -48,8 +61,7 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
         prompts: The request's prompts in its order, with their labels.
         requirements: The recipe's ``require``; every ``model`` is a local folder by now.
         sizes: Bytes of source and result, for ``size_ratio``.
-        made: SQNR in decibels that quantization measured, by ``component/layer``.
-        uses: What users do next, as it was tried.
+        besides: What is known besides.
 
     Raises:
         RecipeError: A requirement is malformed or cannot be measured on what was given, or the source's own answers are
@@ -61,7 +73,8 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     pairs = pair_up(reference, candidate, prompts)
     refuse_degenerate_source(reference, pairs)
     same = [identical(pair) for pair in pairs]
-    given = Given(pairs, sizes, (_facts(reference.answers), _facts(candidate.answers)), judges_of(requirements))
+    facts = _facts(reference.answers), _facts(candidate.answers)
+    given = Given(pairs, sizes, facts, judges_of(requirements))
     measured, unmeasured = measure(given, limits)
     again = repeated_pairs(reference, prompts)
     floors = noise_floors(Given(again, judges=given.judges), list(measured))
@@ -69,39 +82,29 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
         name: finding(name, Sample(METRICS[name], found, pairs, all(same)), limits.get(name, ()), floors.get(name))
         for name, found in measured.items()
     }
-    looked = layers.compare(reference.folder, candidate.folder, made or {})
+    looked = layers.compare(reference.folder, candidate.folder, besides.made)
     faults = degenerate_candidate(candidate, pairs)
-    seen = [
-        *(
-            Reason(about="file", verdict="FAIL", text=text)
-            for text in differences(reference.answers, candidate.answers)
-        ),
-        *_layer_reasons(looked),
-        *_picture_reasons(pairs, faults),
-    ]
-    reasons = [
-        *(seen or _where_the_signal_went(findings, looked)),
-        *_metric_reasons(findings, limits, pairs),
-        *(Reason(about="use", verdict=use.verdict, text=f"{use.name}: {use.text}") for use in uses),
-    ]
-    verdict = next((word for word in ORDER if any(reason.verdict == word for reason in reasons)), "PASS")
+    seen = _file_reasons(reference, candidate) + _layer_reasons(looked) + _picture_reasons(pairs, faults)
+    seen = seen or _where_the_signal_went(findings, looked)
+    reasons = seen + _metric_reasons(findings, limits, pairs) + _use_reasons(besides.uses)
+    verdict = next((word for word in ORDER if any(reason.verdict == word for reason in reasons)), ORDER[-1])
     return Report(
-        verdict=verdict,  # type: ignore[arg-type]
+        verdict=verdict,
         reasons=_told(verdict, reasons) or (_nothing_required(pairs),),
         metrics=findings,
         unmeasured=unmeasured,
         pairs=_pair_reports(reference, candidate, pairs, measured, same, faults),
         identical=sum(same),
         layers=looked,
-        uses=tuple(uses),
+        uses=besides.uses,
         floor=_floor(reference.answers, again),
-        reference=_facts(reference.answers),
-        candidate=_facts(candidate.answers),
+        reference=facts[0],
+        candidate=facts[1],
         sizes=sizes,
     )
 
 
-def _told(verdict: str, reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+def _told(verdict: Verdict, reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     """Return the reasons to tell: where something failed, what failed and what is open."""
     words = ORDER[: max(ORDER.index(verdict), 1) + 1]
     return tuple(reason for word in words for reason in reasons if reason.verdict == word)
@@ -110,6 +113,17 @@ def _told(verdict: str, reasons: Iterable[Reason]) -> tuple[Reason, ...]:
 def _nothing_required(pairs: Sequence[Pair]) -> Reason:
     text = f"All {len(pairs)} pictures were drawn; no number was required."
     return Reason(about="metric", verdict="PASS", text=text)
+
+
+def _file_reasons(reference: Side, candidate: Side) -> list[Reason]:
+    """Return a sentence for everything that was loaded and is not the source's."""
+    found = differences(reference.answers, candidate.answers)
+    return [Reason(about="file", verdict="FAIL", text=text) for text in found]
+
+
+def _use_reasons(uses: Sequence[Use]) -> list[Reason]:
+    """Return a sentence for everything that was tried."""
+    return [Reason(about="use", verdict=use.verdict, text=f"{use.name}: {use.text}") for use in uses]
 
 
 def _layer_reasons(looked: Sequence[LayerReport]) -> list[Reason]:

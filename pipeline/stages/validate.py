@@ -14,7 +14,7 @@ from pipeline.files import digest_of, files_under, pretty_json, write_atomically
 from pipeline.plan import TargetPlan
 from pipeline.planned import PlannedPrompts
 from pipeline.published import REPORT as PUBLISHED
-from pipeline.quality import Answers, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
+from pipeline.quality import Answers, Besides, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.generate import ANSWERS
 from pipeline.quality.report import Use
 from pipeline.stages.quantize import MEASURED, measured
@@ -78,8 +78,8 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
         requirements = resolved_requirements(plan.validation.require, judges)
         sizes = Sizes(source=plan.source_bytes, result=weight_of(checkpoint))
         prompts = prompts_of(plan.validation)
-        made = made_layers(checkpoint)
-        report = judge(side(own), side(drawn), prompts, requirements, sizes, made=made, uses=uses)
+        besides = Besides(made_layers(checkpoint), tuple(uses))
+        report = judge(side(own), side(drawn), prompts, requirements, sizes, besides)
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 
     judged = store.make("report", plan.verdict_key, build)

@@ -16,7 +16,7 @@ from pipeline.engine import Engine
 from pipeline.events import silent
 from pipeline.hub.client import Hub
 from pipeline.plan import TargetPlan
-from pipeline.quality import Report, Request, Side, Sizes, generate, judge
+from pipeline.quality import Besides, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.consumer import answer
 from pipeline.quality.generate import ANSWERS
 from pipeline.recipe import Vocabulary, load
@@ -115,7 +115,7 @@ class Bench:
         sizes = Sizes(source=self.plan.source_bytes, result=weight_of(checkpoint))
         kept = {name: limits for name, limits in self.require.items() if name != "size_ratio" or checkpoint != SOURCE}
         prompts = prompts_of(self.plan.validation)[: self.prompts]
-        return judge(reference, answered, prompts, kept, sizes, made=made_layers(checkpoint))
+        return judge(reference, answered, prompts, kept, sizes, Besides(made_layers(checkpoint)))
 
 
 def written() -> dict[str, Any]:
