@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Whole files beside each other: what a file's tests share is made once. More processes than that only take memory.
+TOGETHER := --numprocesses auto --maxprocesses 4 --dist loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: venv browser lint test test-without-xet soak demo bench schema digits changed releases clean
@@ -30,11 +32,11 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest $(TOGETHER)
 
 # The tests that move large files, once more over plain HTTP.
 test-without-xet: $(READY)
-	HF_HUB_DISABLE_XET=1 $(BIN)/pytest tests/hub_client tests/hub_local tests/faults tests/verify
+	HF_HUB_DISABLE_XET=1 $(BIN)/pytest $(TOGETHER) tests/hub_client tests/hub_local tests/faults tests/verify
 
 # What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs,
 # planted defects.
