@@ -52,8 +52,10 @@ def toward(old: Any, new: Any, strength: float) -> Any:
     """Return a value that has gone so much of the way; text, booleans and other shapes go all of it."""
     import torch
 
+    if strength == 1:
+        return new
     if isinstance(new, torch.Tensor):
-        if strength == 1 or old is None or old.shape != new.shape:
+        if old is None or old.shape != new.shape:
             return new
         if new.is_floating_point():
             return (old.float() + strength * (new.float() - old.float())).to(old.dtype)
