@@ -63,8 +63,8 @@ class Court:
         engine, request = self.engine, self.request
         content = {name: file.model_dump(mode="json") for name, file in self.source.files.items()}
         key = source_key(content, installed_versions(DECIDING), request)
+        folder = self.here(checkpoint)  # first: what is no pipeline is refused before anybody draws
         reference = ask_source(self.here(self.source), request, key, "reference", engine.store, engine.listen)
-        folder = self.here(checkpoint)
         answer(folder, request, out, "checkpoint", engine.listen)
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
         required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
