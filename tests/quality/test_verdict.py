@@ -58,7 +58,12 @@ def draw(tmp_path: Path) -> Draw:
         repeated = tuple(
             _picture(folder / "repeated", *one, _pixels(*one) + (again or 0)).moved("repeated") for one in twice
         )
-        answers = Answers(**{**FACTS, "seconds_per_call": (0.5,) * len(asked), **facts}, pictures=pictures, repeated=repeated, varied="threads")
+        answers = Answers(
+            **{**FACTS, "seconds_per_call": (0.5,) * len(asked), **facts},
+            pictures=pictures,
+            repeated=repeated,
+            varied="threads",
+        )
         return Side(answers, folder)
 
     return make

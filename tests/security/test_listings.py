@@ -86,6 +86,6 @@ def test_a_source_of_pickles_alone_is_refused(hostile: Hostile) -> None:
 def test_the_program_has_no_word_for_running_what_a_source_brings(word: str) -> None:
     files = list(Path(pipeline.__file__).parent.rglob("*.py"))
     assert len(files) > 50
-    texts = {file: file.read_text().replace("trust_remote_code=False", "") for file in files}  # said aloud: nobody is asked
+    texts = {file: file.read_text().replace("trust_remote_code=False", "") for file in files}
     found = [str(file) for file, text in texts.items() if re.search(rf"(?<![\w.]){re.escape(word)}", text)]
     assert found == []
