@@ -24,7 +24,7 @@ REPORT = "report.json"
 REFERENCE = "reference"  # the source's answers
 CANDIDATE = "answers"  # a checkpoint's
 NEXT = {
-    "FAIL": "choose another scheme, keep more modules or correct the requirement",
+    "FAIL": "let `publish tune` propose what to keep, choose another scheme or correct the requirement",
     "INCONCLUSIVE": "give more prompts, choose another scheme or correct the requirement",
 }
 DECIDING = ("quantpress", "torch", "diffusers", "transformers")  # distributions that decide over a source's answers
