@@ -16,6 +16,7 @@ from pipeline.planned import PlannedPrompts
 from pipeline.published import REPORT as PUBLISHED
 from pipeline.quality import Answers, Besides, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.quality.generate import ANSWERS
+from pipeline.quality.meanwhile import judges_imported
 from pipeline.quality.report import Use
 from pipeline.stages.quantize import MEASURED, measured
 from pipeline.store import Store
@@ -227,7 +228,8 @@ def answer(
     def named(event: Event) -> None:
         listen(Event("progress", "validate", target, event.text, event.done, event.total, event.unit))
 
-    generate(model, request, out, named, repeats=repeats, look=True)
+    with judges_imported():
+        generate(model, request, out, named, repeats=repeats, look=True)
 
 
 def side(folder: Path) -> Side:
