@@ -194,17 +194,17 @@ def validate(
     *,
     reference: Annotated[str, typer.Option("--reference", help="A folder or a repository: what it is judged against.")],
     recipe: Annotated[Path, typer.Option("--recipe", help="The recipe whose questions and limits are used.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder for the report and the pictures.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the report, its page and the pictures.")],
     dtype: Annotated[Dtype, typer.Option("--dtype", help="The type of what is not quantized.")] = "bfloat16",
     hub: HubName = "",
 ) -> None:
     """Judge one folder or repository against another; nothing is made and nothing published."""
-    from pipeline.judging import Court
+    from pipeline.judging import PAGE, Court
 
     with session.engine(recipe, hub) as engine:
         court = Court(engine, source_at(reference, "main"), dtype)
         report = court.judge(source_at(checkpoint, "main"), out.absolute())
-    show_judged(session.console, report, out)
+    show_judged(session.console, report, out / PAGE)
     if report.verdict != "PASS":
         raise typer.Exit(VerdictError.exit_code)
 

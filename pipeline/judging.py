@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pipeline.checkpoint.layout import Folder, read_layout
 from pipeline.checkpoint.linears import installed_versions
@@ -13,6 +14,8 @@ from pipeline.hub.source import Repository
 from pipeline.published import REPORT
 from pipeline.quality import Besides, Report, Request, Sizes, judge
 from pipeline.quality.answers import Dtype
+from pipeline.quality.page import Subject, render
+from pipeline.reporting import questions
 from pipeline.stages.fetch import fetch
 from pipeline.stages.validate import (
     DECIDING,
@@ -25,6 +28,8 @@ from pipeline.stages.validate import (
     source_key,
 )
 from pipeline.stages.validate import REPORT as JUDGED
+
+PAGE: Final = "report.html"
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Court:
         )
 
     def judge(self, checkpoint: Folder | Repository, out: Path) -> Report:
-        """Have both sides answer in processes of their own, and put the report and the pictures into a folder.
+        """Have both sides answer in processes of their own, and put report, page and pictures into a folder.
 
         Raises:
             GenerationError: The checkpoint does not load or does not run.
@@ -72,7 +77,32 @@ class Court:
         besides = Besides(made_layers(folder))
         report = judge(side(reference), side(out), prompts_of(engine.prompts), required, sizes, besides)
         write_atomically(out / JUDGED, pretty_json(report.model_dump(mode="json")))
+        subject = Subject(
+            target=checkpoint.where.rpartition("/")[2],
+            repository=checkpoint.where,
+            report=report,
+            reference=reference,
+            candidate=out,
+            others={},
+            used=self.used(checkpoint),
+        )
+        write_atomically(out / PAGE, render(subject).encode())
         return report
+
+    def used(self, checkpoint: Folder | Repository) -> dict[str, dict[str, str]]:
+        """Return what was judged and what was asked, as facts under headings."""
+        loaded = self.engine.loaded
+        written = loaded.recipe.validation
+        asked = questions(self.engine.prompts, written.seeds, written.call, str(written.prompts))
+        return {
+            "What was judged": {
+                "Checkpoint": checkpoint.where,
+                "Reference": self.source.where,
+                "Recipe": str(loaded.path),
+                "Type of what is not quantized": self.dtype,
+            },
+            "What was asked": asked,
+        }
 
     def here(self, place: Folder | Repository) -> Path:
         """Return the folder of a pipeline, fetched where it is on a Hub."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import CannotHereError, PublishError, RecipeError
 from pipeline.files import human_size, write_atomically
 from pipeline.plan import PlannedComponent, TargetPlan
-from pipeline.planned import PlannedLora, PlannedValidation
+from pipeline.planned import PlannedLora, PlannedPrompts, PlannedValidation
 from pipeline.planner import Planner
 from pipeline.quality import Report
 from pipeline.quality.page import Subject, render
@@ -183,21 +183,28 @@ def asked(validation: PlannedValidation, written: str) -> dict[str, str]:
         validation: The questions, as the plan has them.
         written: The file that the recipe takes its prompts from, where that is no dataset.
     """
-    dataset = validation.dataset
-    origin = (
-        f"the recipe's {written}"
-        if dataset is None
-        else f"{dataset.where}, of {dataset.rows} rows, seed {dataset.seed}"
-    )
     judges = {
         f"Judge of {metric}": f"{validation.require.get(metric, {}).get('model', '')} at {pin}".strip()
         for metric, pin in validation.judges.items()
     }
     compiled = validation.compile
     return {
-        "Prompts": f"{len(validation.prompts)} from {origin}",
-        "Seeds": ", ".join(map(str, validation.seeds)),
-        **{name: json.dumps(value) for name, value in validation.call.items()},
+        **questions(validation, validation.seeds, validation.call, written),
         **judges,
         **({"Compiled": f"{', '.join(compiled.components)}, mode {compiled.mode}"} if compiled else {}),
+    }
+
+
+def questions(prompts: PlannedPrompts, seeds: Sequence[int], call: Mapping[str, Any], written: str) -> dict[str, str]:
+    """Return what both sides were asked; for ``written`` see ``asked``."""
+    dataset = prompts.dataset
+    origin = (
+        f"the recipe's {written}"
+        if dataset is None
+        else f"{dataset.where}, of {dataset.rows} rows, seed {dataset.seed}"
+    )
+    return {
+        "Prompts": f"{len(prompts.prompts)} from {origin}",
+        "Seeds": ", ".join(map(str, seeds)),
+        **{name: json.dumps(value) for name, value in call.items()},
     }

@@ -112,11 +112,11 @@ def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[Publ
         console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
 
 
-def show_judged(console: Console, report: Report, out: Path) -> None:
-    """Show a verdict, why, and where its pictures are."""
+def show_judged(console: Console, report: Report, page: Path) -> None:
+    """Show a verdict, why, and where its page is."""
     said = report.model_dump(mode="json", include={"verdict", "reasons"})
-    lines = [f"{report.verdict}: {out}", *(f"  {reason.verdict:12} {reason.text}" for reason in report.reasons)]
-    console.result({"result": {**said, "out": str(out)}}, "\n".join(lines))
+    lines = [f"{report.verdict}: {page}", *(f"  {reason.verdict:12} {reason.text}" for reason in report.reasons)]
+    console.result({"result": {**said, "out": str(page.parent), "page": str(page)}}, "\n".join(lines))
 
 
 def show_pages(console: Console, pages: Sequence[Page]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Event, Thread
@@ -18,8 +18,11 @@ LIBRARIES = (
 
 
 @contextmanager
-def judges_imported() -> Iterator[None]:
-    """Import the libraries of the metrics beside a block; what is not there is missed where it is used."""
+def judges_imported() -> Iterator[Callable[[], None]]:
+    """Import the libraries of the metrics beside a block, until it says that it is enough.
+
+    What is not there is missed where it is used.
+    """
     over = Event()
 
     def run() -> None:
@@ -31,7 +34,7 @@ def judges_imported() -> Iterator[None]:
     thread = Thread(target=run)
     thread.start()
     try:
-        yield
+        yield over.set
     finally:
         over.set()
         thread.join()

@@ -224,11 +224,12 @@ def answer(
     repeats: Sequence[tuple[int, int]] = (),
 ) -> None:
     """Have a pipeline draw everything, in a process of its own."""
+    with judges_imported() as enough:
 
-    def named(event: Event) -> None:
-        listen(Event("progress", "validate", target, event.text, event.done, event.total, event.unit))
+        def named(event: Event) -> None:
+            enough()  # pictures are timed
+            listen(Event("progress", "validate", target, event.text, event.done, event.total, event.unit))
 
-    with judges_imported():
         generate(model, request, out, named, repeats=repeats, look=True)
 
 

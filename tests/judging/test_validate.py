@@ -38,6 +38,17 @@ def test_the_source_against_itself_passes(desk: Desk, recipe: Path, source: Path
     assert all((out / pair["candidate"]).exists() for pair in report["pairs"])
 
 
+def test_its_page_has_the_verdict_the_pictures_and_what_was_asked(desk: Desk, recipe: Path, source: Path) -> None:
+    out = desk.folder / "out"
+    done = desk.publish("validate", source, "--reference", source, "--recipe", recipe, "--out", out)
+    assert done.out.splitlines()[0] == f"PASS: {out / 'report.html'}"
+    page = (out / "report.html").read_text()
+    assert f"<title>PASS: {source.name}" in page
+    assert page.count("data:image/png;base64,") >= len(PROMPTS)
+    assert "4 from the recipe&#39;s prompts.jsonl" in page
+    assert "Beside the other targets" not in page
+
+
 def test_another_model_fails_and_the_reason_names_the_layer(desk: Desk, recipe: Path, source: Path) -> None:
     import torch
     from diffusers import FluxTransformer2DModel

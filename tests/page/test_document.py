@@ -183,12 +183,7 @@ def test_targets_without_a_report_are_named(pages: dict[str, Path]) -> None:
 
 def test_a_report_of_the_least_has_a_page(pages: dict[str, Path]) -> None:
     tree = parsed(pages["least"].read_text())
-    assert [text_of(title) for title in elements(tree, "h2")] == [
-        "Metrics",
-        "Pictures",
-        "Beside the other targets",
-        "What the run used",
-    ]
+    assert [text_of(title) for title in elements(tree, "h2")] == ["Metrics", "Pictures", "What the run used"]
 
 
 def test_small_pictures_are_the_files_that_were_measured(pages: dict[str, Path], pictures: tuple[Path, Path]) -> None:

@@ -21,10 +21,23 @@ with judges_imported():
 print("torch.nn" in sys.modules)
 """
 
+ENOUGH = """
+import sys
+from pipeline.quality.meanwhile import LIBRARIES, judges_imported
+with judges_imported() as enough:
+    enough()
+print(LIBRARIES[-1] in sys.modules)
+"""
+
 
 def test_libraries_are_imported_while_a_block_waits() -> None:
     done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_what_was_not_begun_when_it_is_enough_is_left() -> None:
+    done = subprocess.run([sys.executable, "-c", ENOUGH], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_an_error_in_the_block_is_that_error_and_nothing_goes_on_behind_it() -> None:
