@@ -26,7 +26,6 @@ from tests.gate.honest import SOURCE, Bench
 from tests.gate.seeds import validations
 from tests.gate.table import table
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # pictures are small, and threads would only wait for each other
 HONEST = ("bnb-nf4", "bnb-int8", "torchao-int8", "torchao-float8", "quanto-int8", "quanto-int4")
 MANY = ("bnb-nf4", "bnb-int8")
 HOME = Path("build") / "gate"
@@ -162,7 +161,11 @@ def rows(bench: Bench, names: Sequence[str], *, weakly: bool) -> Iterator[Row]:
 
 def main() -> int:
     """Run what was asked for; return 1 where something is not as it has to be."""
+    import torch
+
     arguments = parsed()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the children; pictures are small, and threads only wait for each other
+    torch.set_num_threads(1)
     for earlier in ("answers", "seeds", "spoiled"):
         shutil.rmtree(arguments.home / earlier, ignore_errors=True)
     bench = Bench(arguments.home, arguments.prompts, arguments.seeds and tuple(arguments.seeds))
