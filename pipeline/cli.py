@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from pipeline.console import Console, Mode
 from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError
+from pipeline.imports import leave_quickly
 from pipeline.session import Session, checkout_of
 from pipeline.shown import (
     plan_json,
@@ -444,6 +445,7 @@ def main() -> None:
     # Libraries warn about kernels and deprecations of their own; what a user can act on is told as an error.
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
+    leave_quickly()
     sys.exit(guarded(lambda: app(shared_first(sys.argv[1:]), standalone_mode=False)))
 
 

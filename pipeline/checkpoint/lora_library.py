@@ -8,7 +8,6 @@ Reads a `Job` from stdin and writes ``{"fused": ...}`` or ``{"error": ...}`` as 
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from pipeline.checkpoint.library_model import Refusal
 from pipeline.checkpoint.lora import Adapter, Home, Job
 from pipeline.checkpoint.lora_models import Hollow, hollow
 from pipeline.checkpoint.shards import TORCH_DTYPES
+from pipeline.imports import importing, leave_quickly
 
 if TYPE_CHECKING:
     import torch
@@ -320,11 +320,10 @@ def say(job: Job) -> dict[str, Any]:
 
 def main() -> None:
     """Do the job on stdin."""
-    gc.disable()
-    said = say(Job.model_validate_json(sys.stdin.read()))
+    leave_quickly()
+    with importing():
+        said = say(Job.model_validate_json(sys.stdin.read()))
     sys.stdout.write(f"\n{json.dumps(said)}\n")
-    sys.stdout.flush()
-    os._exit(0)
 
 
 if __name__ == "__main__":

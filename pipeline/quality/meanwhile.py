@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Event, Thread
 
+from pipeline.imports import importing
+
 LIBRARIES = (
     "torch",
     "torchmetrics.functional.image",
@@ -26,10 +28,11 @@ def judges_imported() -> Iterator[Callable[[], None]]:
     over = Event()
 
     def run() -> None:
-        for library in LIBRARIES:
-            if not over.is_set():
-                with suppress(ImportError):
-                    import_module(library)
+        with importing():
+            for library in LIBRARIES:
+                if not over.is_set():
+                    with suppress(ImportError):
+                        import_module(library)
 
     thread = Thread(target=run)
     thread.start()

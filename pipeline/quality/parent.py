@@ -9,11 +9,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.imports import leave_quickly
+
 Tell = Callable[[dict[str, Any]], None]
 
 
 def private_stdout() -> Tell:
-    """Keep stdout for messages to the parent: what libraries print to it goes to stderr from here on."""
+    """Keep stdout for messages to the parent: what libraries print to it goes to stderr from here on.
+
+    The parent waits for our end, so that comes quickly as well.
+    """
+    leave_quickly()
     mouth = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

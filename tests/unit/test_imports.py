@@ -1,0 +1,63 @@
+"""What a process spares that imports thousands of modules: no search for garbage, and not what it owes."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.imports import importing
+
+ENDING = """
+import atexit
+from pipeline.imports import leave_quickly
+
+class Loop:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        print("taken apart", flush=True)
+
+atexit.register(print, "handler")
+{leave}
+kept = Loop()
+print("said last", end=" ")
+"""
+
+
+@pytest.mark.parametrize(
+    ("leave", "said"), [("", "said last handler\ntaken apart\n"), ("leave_quickly()", "said last handler\n")]
+)
+def test_a_process_that_leaves_quickly_takes_no_loops_apart_and_still_runs_its_handlers(leave, said):
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING.format(leave=leave)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ended.stdout, ended.stderr) == (said, "")
+
+
+def test_nobody_looks_for_garbage_while_importing_and_everybody_does_afterwards():
+    with importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_an_import_that_fails_leaves_the_collector_on():
+    with pytest.raises(ImportError), importing():
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_who_wanted_no_collector_still_has_none():
+    gc.disable()
+    try:
+        with importing():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
