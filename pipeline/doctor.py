@@ -16,9 +16,9 @@ from pipeline.errors import HubUnavailableError, PublishError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.questions import bearer, exists, reach, writable
-from pipeline.machine import Remark, disk, graphics, libraries, memory, processor
+from pipeline.machine import JUDGED_BY, MODELS, Remark, disk, graphics, libraries, memory, processor
 from pipeline.plan import PIPELINE_MEMORY, scheme_of
-from pipeline.recipe import HubSource, Loaded, Recipe
+from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
 
 AT_ONCE: Final = 8  # repositories that are asked for at the same time
 SLOW: Final = 2.0  # seconds for the cheapest question
@@ -49,9 +49,9 @@ class Examination:
 
     def remarks(self) -> list[Remark]:
         """Look at everything; what is slow is done at the same time, and told in a fixed order."""
-        backends = [None, *sorted({name for loaded in self.recipes for name in backends_of(loaded.recipe)})]
+        needed = extras_of([loaded.recipe for loaded in self.recipes])
         with ThreadPoolExecutor(2) as pool:
-            imported = pool.map(libraries, backends)
+            imported = pool.map(libraries, needed.keys(), needed.values())
             return [*self.of_hub(), *imported, processor(), graphics(self.without_gpu()), *self.of_room()]
 
     def of_hub(self) -> Iterator[Remark]:
@@ -150,6 +150,16 @@ class Examination:
             return sum(folder.files[name].size for name in read_source(folder, source.variant).wanted)
         except PublishError as error:
             return problem("source", error)
+
+
+def extras_of(recipes: Sequence[Recipe]) -> dict[str, tuple[str, ...]]:
+    """Return the extras of this program that recipes need, each with what is imported of it."""
+    backends = sorted({name for recipe in recipes for name in backends_of(recipe)})
+    found: dict[str, tuple[str, ...]] = {MODELS: JUDGED_BY}
+    found |= {BACKENDS[name].EXTRA: (BACKENDS[name].PACKAGE,) for name in backends}
+    if any(isinstance(recipe.validation.prompts, DatasetPrompts) for recipe in recipes):
+        found["datasets"] = ("datasets",)
+    return found
 
 
 def backends_of(recipe: Recipe) -> set[str]:

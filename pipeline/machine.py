@@ -19,7 +19,6 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices
 from pipeline.environment import without_secrets
 from pipeline.files import human_size
@@ -27,6 +26,7 @@ from pipeline.quality.child import last_words
 
 DISTRIBUTION: Final = "quantpress"
 IMPORT_SECONDS: Final = 300.0  # a cold disk reads a gigabyte of libraries
+MODELS: Final = "models"  # the extra that every quantization and every validation needs
 JUDGED_BY: Final = ("torch", "diffusers", "transformers", "torchmetrics")
 SCARCE: Final = 1 << 30  # bytes of disk below which nothing can be done
 IMPORTING: Final = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
@@ -49,14 +49,13 @@ class Remark(BaseModel):
     remedy: str = NOTHING_TO_DO
 
 
-def libraries(backend: str | None) -> Remark:
-    """Say whether the libraries of a backend are here, as new as they must be, and can be imported.
+def libraries(extra: str, packages: Sequence[str]) -> Remark:
+    """Say whether the libraries of an extra are here, as new as they must be, and can be imported.
 
     Args:
-        backend: The backend; None for what every quantization and every validation needs.
+        extra: The extra of this program.
+        packages: What is imported of it.
     """
-    extra = BACKENDS[backend].EXTRA if backend else "models"
-    packages = (BACKENDS[backend].PACKAGE,) if backend else JUDGED_BY
     remedy = f"Install it with pip install 'quantpress[{extra}]'."
     if unmet := list(unmet_requirements(extra)):
         return Remark(level="problem", topic=extra, text="; ".join(unmet), remedy=remedy)

@@ -9,11 +9,21 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends import SCHEMES
-from pipeline.doctor import ON_GITHUB, Examination, on_github
+from pipeline.doctor import ON_GITHUB, Examination, extras_of, on_github
 from pipeline.hub.client import Hub
 from pipeline.hub.questions import scopes_of
-from pipeline.machine import NOTHING_TO_DO, Remark, disk, graphics, import_failure, memory, processor, requirements
-from pipeline.recipe import Vocabulary, load
+from pipeline.machine import (
+    NOTHING_TO_DO,
+    Remark,
+    disk,
+    graphics,
+    import_failure,
+    libraries,
+    memory,
+    processor,
+    requirements,
+)
+from pipeline.recipe import DatasetPrompts, Vocabulary, load
 from pipeline.stages.card import templates
 from tests.desk import REPO, Desk
 from tests.fleet.conftest import HASTY
@@ -124,6 +134,17 @@ def test_libraries_are_named_with_what_they_need_and_tried_by_a_child() -> None:
     assert {need.name for need in requirements("torchao")} == {"torchao"}
     assert import_failure(("json",)) == ""
     assert "no_such_library" in import_failure(("json", "no_such_library"))
+
+
+def test_datasets_are_needed_where_prompts_come_from_one(examination: Examination) -> None:
+    recipe = examination.recipes[0].recipe
+    asked = DatasetPrompts(dataset="acme/table", revision="0" * 40, split="test", column="Prompt")
+    from_dataset = recipe.model_copy(update={"validation": recipe.validation.model_copy(update={"prompts": asked})})
+    assert set(extras_of([recipe, from_dataset])) - set(extras_of([recipe])) == {"datasets"}
+    assert libraries("datasets", ("datasets",)).level == "ok"
+    absent = libraries("datasets", ("no_such_library",))
+    assert (absent.level, absent.topic) == ("problem", "datasets")
+    assert "'quantpress[datasets]'" in absent.remedy
 
 
 def test_every_line_ends_in_what_to_do(examination: Examination) -> None:

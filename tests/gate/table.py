@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,6 @@ def line(one: Row) -> str:
 
 
 def short(text: str) -> str:
-    """Return a sentence cut to what a cell holds, without what would end the cell."""
-    plain = text.replace("|", "/").replace("\n", " ")
+    """Return a sentence cut to what a cell holds, without what would end the cell or names folders of a machine."""
+    plain = re.sub(r"(?<!\S)/\S+/", "DIR/", text).replace("|", "/").replace("\n", " ")
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 3]}..."
