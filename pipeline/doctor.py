@@ -16,10 +16,11 @@ from pipeline.errors import HubUnavailableError, PublishError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.questions import bearer, exists, reach, writable
-from pipeline.machine import JUDGED_BY, MODELS, Remark, disk, graphics, libraries, memory, processor
+from pipeline.machine import Remark, disk, graphics, libraries, memory, processor
 from pipeline.plan import PIPELINE_MEMORY, scheme_of
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
 
+ALWAYS: Final = {"models": ("torch", "diffusers", "transformers", "torchmetrics")}  # for quantizing and validating
 AT_ONCE: Final = 8  # repositories that are asked for at the same time
 SLOW: Final = 2.0  # seconds for the cheapest question
 ISSUER: Final = "https://token.actions.githubusercontent.com"
@@ -155,8 +156,7 @@ class Examination:
 def extras_of(recipes: Sequence[Recipe]) -> dict[str, tuple[str, ...]]:
     """Return the extras of this program that recipes need, each with what is imported of it."""
     backends = sorted({name for recipe in recipes for name in backends_of(recipe)})
-    found: dict[str, tuple[str, ...]] = {MODELS: JUDGED_BY}
-    found |= {BACKENDS[name].EXTRA: (BACKENDS[name].PACKAGE,) for name in backends}
+    found: dict[str, tuple[str, ...]] = ALWAYS | {BACKENDS[name].EXTRA: (BACKENDS[name].PACKAGE,) for name in backends}
     if any(isinstance(recipe.validation.prompts, DatasetPrompts) for recipe in recipes):
         found["datasets"] = ("datasets",)
     return found

@@ -14,8 +14,8 @@ from pipeline.hub.source import Repository
 from pipeline.published import REPORT
 from pipeline.quality import Besides, Report, Request, Sizes, judge
 from pipeline.quality.answers import Dtype
-from pipeline.quality.page import Subject, render
-from pipeline.reporting import questions
+from pipeline.quality.page import Subject
+from pipeline.reporting import questions, write_page
 from pipeline.stages.fetch import fetch
 from pipeline.stages.validate import (
     DECIDING,
@@ -86,7 +86,7 @@ class Court:
             others={},
             used=self.used(checkpoint),
         )
-        write_atomically(out / PAGE, render(subject).encode())
+        write_page(subject, out / PAGE)
         return report
 
     def used(self, checkpoint: Folder | Repository) -> dict[str, dict[str, str]]:

@@ -26,8 +26,6 @@ from pipeline.quality.child import last_words
 
 DISTRIBUTION: Final = "quantpress"
 IMPORT_SECONDS: Final = 300.0  # a cold disk reads a gigabyte of libraries
-MODELS: Final = "models"  # the extra that every quantization and every validation needs
-JUDGED_BY: Final = ("torch", "diffusers", "transformers", "torchmetrics")
 SCARCE: Final = 1 << 30  # bytes of disk below which nothing can be done
 IMPORTING: Final = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
 NOTHING_TO_DO: Final = "Nothing to do."

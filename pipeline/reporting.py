@@ -106,9 +106,7 @@ class Reporting:
             others=others,
             used=self.used(plan),
         )
-        content = render(subject).encode()
-        write_atomically(path, content)
-        return Page(target=plan.target, verdict=judged.report.verdict, path=str(path), size=len(content))
+        return write_page(subject, path)
 
     def used(self, plan: TargetPlan) -> dict[str, dict[str, str]]:
         """Return what the plan pins, as facts under headings."""
@@ -117,6 +115,13 @@ class Reporting:
             "What was asked": asked(plan.validation, str(self.planner.loaded.recipe.validation.prompts)),
             "What the plan pins of versions": plan.versions,
         }
+
+
+def write_page(subject: Subject, path: Path) -> Page:
+    """Write the page on a verdict."""
+    content = render(subject).encode()
+    write_atomically(path, content)
+    return Page(target=subject.target, verdict=subject.report.verdict, path=str(path), size=len(content))
 
 
 def places(out: Path, targets: Sequence[str]) -> dict[str, Path]:

@@ -7,7 +7,6 @@ it, and writes an `Answer` each as the last lines of stdout. No weight is read a
 from __future__ import annotations
 
 import copy
-import json
 import sys
 from types import ModuleType
 from typing import Any
@@ -16,7 +15,7 @@ from pipeline.checkpoint import library_diffusers, library_transformers
 from pipeline.checkpoint.library_keep import agree, matching, spell
 from pipeline.checkpoint.library_model import FLOATS, Place, Prepared, Refusal
 from pipeline.checkpoint.linears import Answer, Conversion, Question
-from pipeline.imports import importing, leave_quickly
+from pipeline.imports import answer_and_leave, without_collector
 
 LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
 CASTABLE = {*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL"}
@@ -116,11 +115,10 @@ def first_line(error: Exception) -> str:
 
 def main() -> None:
     """Answer the questions on stdin, one a line, with one line each at the end of stdout."""
-    leave_quickly()
     questions = [Question.model_validate_json(line) for line in sys.stdin]
-    with importing():
+    with without_collector():
         answers = [say(question) for question in questions]
-    sys.stdout.write("".join(f"\n{json.dumps(said)}" for said in answers) + "\n")
+    answer_and_leave(answers)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Reads a `Job` from stdin and writes ``{"fused": ...}`` or ``{"error": ...}`` as 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -25,7 +24,7 @@ from pipeline.checkpoint.library_model import Refusal
 from pipeline.checkpoint.lora import Adapter, Home, Job
 from pipeline.checkpoint.lora_models import Hollow, hollow
 from pipeline.checkpoint.shards import TORCH_DTYPES
-from pipeline.imports import importing, leave_quickly
+from pipeline.imports import answer_and_leave, without_collector
 
 if TYPE_CHECKING:
     import torch
@@ -320,10 +319,9 @@ def say(job: Job) -> dict[str, Any]:
 
 def main() -> None:
     """Do the job on stdin."""
-    leave_quickly()
-    with importing():
+    with without_collector():
         said = say(Job.model_validate_json(sys.stdin.read()))
-    sys.stdout.write(f"\n{json.dumps(said)}\n")
+    answer_and_leave([said])
 
 
 if __name__ == "__main__":

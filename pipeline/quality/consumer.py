@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import sha256_file
-from pipeline.imports import importing
+from pipeline.imports import without_collector
 from pipeline.quality import probes
 from pipeline.quality.answers import Answers, Picture, Request
 from pipeline.quality.loading import device_of, load, quantized_components
@@ -66,7 +66,7 @@ def answer(
         repeats: What to draw once more with everything varied that ought not to matter.
         look: Whether to write down what every layer answers as well.
     """
-    with importing():
+    with without_collector():
         import diffusers  # noqa: F401 - its import is no part of the time that loading takes
 
     started = time.perf_counter()

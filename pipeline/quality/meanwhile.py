@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Event, Thread
 
-from pipeline.imports import importing
+from pipeline.imports import without_collector
 
 LIBRARIES = (
     "torch",
@@ -28,7 +28,7 @@ def judges_imported() -> Iterator[Callable[[], None]]:
     over = Event()
 
     def run() -> None:
-        with importing():
+        with without_collector():
             for library in LIBRARIES:
                 if not over.is_set():
                     with suppress(ImportError):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.gate.defects import DEFECTS
+from tests.gate.table import short
 
 CHOSEN = (
     "absmax transposed",
@@ -76,3 +77,15 @@ def test_a_report_says_how_much_its_sample_shows(lines: Lines) -> None:
     seen = lines["honest bnb-nf4"]["seen"]
     assert 0 < seen["psnr"] < 10
     assert 0 < seen["label_accuracy"] < 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "cell"),
+    [
+        ("no weights for /home/one/run/vae", "no weights for DIR/vae"),
+        ("tokenizer_2/tokenizer.json is not\nthe source's | 1", "tokenizer_2/tokenizer.json is not the source's / 1"),
+        ("a" * 151, "a" * 147 + "..."),
+    ],
+)
+def test_a_reason_fits_a_cell_and_names_no_folder_of_this_machine(reason: str, cell: str) -> None:
+    assert short(reason) == cell

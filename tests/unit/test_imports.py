@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pipeline.imports import importing
+from pipeline.imports import without_collector
 
 ENDING = """
 import atexit
@@ -31,7 +31,7 @@ print("said last", end=" ")
 @pytest.mark.parametrize(
     ("leave", "said"), [("", "said last handler\ntaken apart\n"), ("leave_quickly()", "said last handler\n")]
 )
-def test_a_process_that_leaves_quickly_takes_no_loops_apart_and_still_runs_its_handlers(leave, said):
+def test_a_process_that_leaves_quickly_takes_no_loops_apart_and_still_runs_its_handlers(leave: str, said: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", ENDING.format(leave=leave)],
         capture_output=True,
@@ -41,22 +41,37 @@ def test_a_process_that_leaves_quickly_takes_no_loops_apart_and_still_runs_its_h
     assert (ended.stdout, ended.stderr) == (said, "")
 
 
-def test_nobody_looks_for_garbage_while_importing_and_everybody_does_afterwards():
-    with importing():
+SAYING = """
+import atexit
+from pipeline.imports import answer_and_leave
+
+atexit.register(print, "a library's last word")
+print("a library's word", end="")
+answer_and_leave([{"one": 1}, {"two": 2}])
+"""
+
+
+def test_answers_are_the_last_lines_whatever_libraries_do_at_the_end() -> None:
+    ended = subprocess.run([sys.executable, "-c", SAYING], capture_output=True, text=True, check=True)
+    assert ended.stdout == 'a library\'s word\n{"one": 1}\n{"two": 2}\n'
+
+
+def test_nobody_looks_for_garbage_while_importing_and_everybody_does_afterwards() -> None:
+    with without_collector():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
-def test_an_import_that_fails_leaves_the_collector_on():
-    with pytest.raises(ImportError), importing():
+def test_an_import_that_fails_leaves_the_collector_on() -> None:
+    with pytest.raises(ImportError), without_collector():
         raise ImportError
     assert gc.isenabled()
 
 
-def test_who_wanted_no_collector_still_has_none():
+def test_who_wanted_no_collector_still_has_none() -> None:
     gc.disable()
     try:
-        with importing():
+        with without_collector():
             pass
         assert not gc.isenabled()
     finally:
