@@ -37,7 +37,7 @@ class Faulty:
         faults: What happens instead of an honest answer, by origin and number of the request there.
         always: What happens to every request of an origin that has no fault of its own.
         seen: The requests, in the order of their arrival.
-        sent: Bytes of bodies that were sent.
+        sent: Bytes of bodies that were sent, or are being sent.
     """
 
     content: bytes
@@ -112,10 +112,10 @@ class Talk(BaseHTTPRequestHandler):
         self.body(self.faulty.content)
 
     def body(self, content: bytes) -> None:
+        with self.faulty.lock:
+            self.faulty.sent += len(content)  # before the client has them: it may ask how many while this thread waits
         self.wfile.write(content)
         self.wfile.flush()
-        with self.faulty.lock:
-            self.faulty.sent += len(content)
 
     def reset(self) -> None:
         """Break the connection once what was sent has arrived."""
