@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
 
 
 @contextmanager
@@ -30,13 +26,3 @@ def leave_quickly() -> None:
     Handlers of ``atexit`` run and the standard streams are flushed as ever; a file that nobody closed may not be.
     """
     atexit.register(gc.freeze)
-
-
-def answer_and_leave(said: Sequence[Mapping[str, Any]]) -> NoReturn:
-    """Write what a child was asked for as the last lines of stdout, one each, and end at once.
-
-    No handler runs: what a library says or breaks at its end would come behind the answers.
-    """
-    sys.stdout.write("".join(f"\n{json.dumps(answer)}" for answer in said) + "\n")
-    sys.stdout.flush()
-    os._exit(0)

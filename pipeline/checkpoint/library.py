@@ -11,11 +11,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from pipeline import oneshot
 from pipeline.checkpoint import library_diffusers, library_transformers
 from pipeline.checkpoint.library_keep import agree, matching, spell
 from pipeline.checkpoint.library_model import FLOATS, Place, Prepared, Refusal
 from pipeline.checkpoint.linears import Answer, Conversion, Question
-from pipeline.imports import answer_and_leave, without_collector
+from pipeline.imports import without_collector
 
 LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
 CASTABLE = {*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL"}
@@ -118,7 +119,7 @@ def main() -> None:
     questions = [Question.model_validate_json(line) for line in sys.stdin]
     with without_collector():
         answers = [say(question) for question in questions]
-    answer_and_leave(answers)
+    oneshot.answer(answers)
 
 
 if __name__ == "__main__":

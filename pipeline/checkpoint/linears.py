@@ -6,22 +6,16 @@ answer is kept by the digest of the question and of the versions. Neither this m
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.environment import without_secrets
+from pipeline import oneshot
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
 
-# Nothing is fetched, computed on a device, or compiled while a library is asked; bitsandbytes would import torch's
-# compiler only to prepare functions that are never called.
-QUIETLY = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TORCHDYNAMO_DISABLE": "1"}
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "torchao", "optimum-quanto")
 
 
@@ -206,21 +200,10 @@ def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
     Raises:
         QuantizationError: The process ended without answers.
     """
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", "pipeline.checkpoint.library"],
-        input="".join(f"{question.model_dump_json()}\n" for question in questions),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**without_secrets(), **QUIETLY},
-    )
-    lines = child.stdout.splitlines()[-len(questions) :]
     try:
-        said = [json.loads(line) for line in lines]
-    except json.JSONDecodeError:
-        said = []
-    if child.returncode or len(said) != len(questions):
-        reason = child.stderr.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
+        lines = "".join(f"{question.model_dump_json()}\n" for question in questions)
+        return oneshot.ask("pipeline.checkpoint.library", lines, len(questions))
+    except oneshot.NoAnswerError as error:
         names = ", ".join(sorted({question.class_name for question in questions}))
-        raise QuantizationError(f"The libraries could not be asked about {names}: {reason[0]}.", where=where)
-    return said
+        what = f"The libraries could not be asked about {names}: {error}."
+        raise QuantizationError(what, where=where) from error

@@ -8,18 +8,15 @@ and all other bytes stay as they were. Neither this module nor its callers impor
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline import oneshot
 from pipeline.checkpoint.layout import Layout, Place, read_json, read_slots
-from pipeline.checkpoint.linears import ERRORS, QUIETLY
+from pipeline.checkpoint.linears import ERRORS
 from pipeline.checkpoint.safetensors import read_header
-from pipeline.environment import without_secrets
 from pipeline.errors import CannotHereError, QuantizationError, RecipeError, SourceError
 
 LIBRARIES = frozenset({"diffusers", "transformers"})
@@ -155,19 +152,11 @@ def ask(job: Job, where: str) -> dict[str, Any]:
         QuantizationError: It ended without an answer.
         CannotHereError: It ended for want of memory.
     """
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", "pipeline.checkpoint.lora_library"],
-        input=job.model_dump_json(),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**without_secrets(), **QUIETLY},
-    )
     try:
-        return dict(json.loads((child.stdout.splitlines() or [""])[-1]))
-    except (ValueError, TypeError) as error:
-        reason = (child.stderr.strip().splitlines() or [f"it ended with status {child.returncode}"])[-1]
-        if child.returncode < 0 or any(word in reason for word in MEMORY_WORDS):
+        (said,) = oneshot.ask("pipeline.checkpoint.lora_library", job.model_dump_json())
+    except oneshot.NoAnswerError as error:
+        if error.killed or any(word in str(error) for word in MEMORY_WORDS):
             remedy = "Free some memory and run again: the LoRA itself and its largest tensor must fit."
-            raise CannotHereError(f"Fusing was cut short: {reason}.", where=where, remedy=remedy) from error
-        raise QuantizationError(f"The LoRA could not be fused: {reason}.", where=where) from error
+            raise CannotHereError(f"Fusing was cut short: {error}.", where=where, remedy=remedy) from error
+        raise QuantizationError(f"The LoRA could not be fused: {error}.", where=where) from error
+    return said

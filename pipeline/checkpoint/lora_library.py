@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import oneshot
 from pipeline.checkpoint.library import first_line
 from pipeline.checkpoint.library_model import Refusal
 from pipeline.checkpoint.lora import Adapter, Home, Job
 from pipeline.checkpoint.lora_models import Hollow, hollow
 from pipeline.checkpoint.shards import TORCH_DTYPES
-from pipeline.imports import answer_and_leave, without_collector
+from pipeline.imports import without_collector
 
 if TYPE_CHECKING:
     import torch
@@ -321,7 +322,7 @@ def main() -> None:
     """Do the job on stdin."""
     with without_collector():
         said = say(Job.model_validate_json(sys.stdin.read()))
-    answer_and_leave([said])
+    oneshot.answer([said])
 
 
 if __name__ == "__main__":

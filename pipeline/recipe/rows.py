@@ -8,7 +8,6 @@ this process first says which of a folder's empty files it would read, and then 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from os.path import normpath
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.imports import leave_quickly
+from pipeline import oneshot
 from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.sample import Refusal, Texts, choose, refuse_unfit
 from pipeline.recipe.schema import DatasetPrompts
@@ -151,10 +150,8 @@ def first_line(error: Exception) -> str:
 
 def main() -> None:
     """Do the job on stdin; the answer is the last line of stdout."""
-    leave_quickly()
     job = Job.model_validate_json(sys.stdin.read())
-    said = say(job.model_copy(update={"folder": str(Path(job.folder).resolve())}))
-    sys.stdout.write(f"\n{json.dumps(said)}\n")
+    oneshot.answer([say(job.model_copy(update={"folder": str(Path(job.folder).resolve())}))])
 
 
 if __name__ == "__main__":

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline import oneshot
 from pipeline.backends.available import installed
-from pipeline.environment import without_secrets
 from pipeline.errors import CannotHereError, PublishError, RecipeError, SourceError
 from pipeline.events import Listener
 from pipeline.files import digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
@@ -32,16 +29,13 @@ ERRORS: Final[dict[str, type[PublishError]]] = {
     "source": SourceError,
     "environment": CannotHereError,
 }
-# Nothing is fetched and nothing drawn in colours while rows are read, and no tensor is made of them.
+# Nothing is fetched while rows are read, and no tensor is made of them.
 QUIETLY: Final = {
-    "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
     "USE_TORCH": "0",
     "USE_TF": "0",
     "USE_JAX": "0",
-    "PYTHONUTF8": "1",
 }
 Find = Callable[[str, str], Repository]
 
@@ -140,21 +134,11 @@ def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path) -> dict[str, A
     """
     job = rows.Job(step=step, folder=str(scratch / "dataset"), asked=asked)  # type: ignore[arg-type]
     caches = dict.fromkeys(("HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE"), str(scratch / "cache"))
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", "pipeline.recipe.rows"],
-        input=job.model_dump_json(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-        env={**without_secrets(), **QUIETLY, **caches},
-    )
-    if child.returncode:
-        reason = child.stderr.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
+    try:
+        (said,) = oneshot.ask("pipeline.recipe.rows", job.model_dump_json(), environment=QUIETLY | caches)
+    except oneshot.NoAnswerError as error:
         remedy = "Put its prompts into a file beside the recipe."
-        raise SourceError(f"datasets did not read it: {reason[0]}.", where=asked.where, remedy=remedy)
-    said: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+        raise SourceError(f"datasets did not read it: {error}.", where=asked.where, remedy=remedy) from error
     if "error" in said:
         raise ERRORS[said["error"]](said["what"], where=asked.where, remedy=said["remedy"])
     return said

@@ -41,21 +41,6 @@ def test_a_process_that_leaves_quickly_takes_no_loops_apart_and_still_runs_its_h
     assert (ended.stdout, ended.stderr) == (said, "")
 
 
-SAYING = """
-import atexit
-from pipeline.imports import answer_and_leave
-
-atexit.register(print, "a library's last word")
-print("a library's word", end="")
-answer_and_leave([{"one": 1}, {"two": 2}])
-"""
-
-
-def test_answers_are_the_last_lines_whatever_libraries_do_at_the_end() -> None:
-    ended = subprocess.run([sys.executable, "-c", SAYING], capture_output=True, text=True, check=True)
-    assert ended.stdout == 'a library\'s word\n{"one": 1}\n{"two": 2}\n'
-
-
 def test_nobody_looks_for_garbage_while_importing_and_everybody_does_afterwards() -> None:
     with without_collector():
         assert not gc.isenabled()

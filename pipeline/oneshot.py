@@ -1,0 +1,80 @@
+"""A process of its own that is asked once: questions on its stdin, JSON as the last lines of its stdout, no more.
+
+It runs libraries, so it has none of our secrets, reaches no Hub, sees no device and colours nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from pipeline.environment import without_secrets
+
+# bitsandbytes would import torch's compiler only to prepare functions that are never called.
+QUIETLY: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "TORCHDYNAMO_DISABLE": "1",
+    "PYTHONUTF8": "1",
+}
+
+
+class NoAnswerError(Exception):
+    """The process ended without its answers; the text is the last line that it said, or how it ended.
+
+    Attributes:
+        killed: Whether a signal ended it.
+    """
+
+    def __init__(self, reason: str, *, killed: bool) -> None:
+        super().__init__(reason)
+        self.killed = killed
+
+
+def ask(
+    module: str, questions: str, count: int = 1, environment: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Run a module that ends with `answer`, and return what it says.
+
+    Args:
+        module: What is run.
+        questions: Its stdin.
+        count: How many answers are due.
+        environment: Further variables.
+
+    Raises:
+        NoAnswerError: It ended without them.
+    """
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", module],
+        input=questions,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        env={**without_secrets(), **QUIETLY, **(environment or {})},
+    )
+    try:
+        said = [json.loads(line) for line in child.stdout.splitlines()[-count:]]
+    except json.JSONDecodeError:
+        said = []
+    if child.returncode or len(said) != count:
+        reason = child.stderr.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
+        raise NoAnswerError(reason[0], killed=child.returncode < 0)
+    return said
+
+
+def answer(said: Sequence[Mapping[str, Any]]) -> NoReturn:
+    """In the process: write what it was asked for as the last lines of stdout, one each, and end at once.
+
+    No handler runs: what a library says or breaks at its end would come behind the answers.
+    """
+    sys.stdout.write("".join(f"\n{json.dumps(one)}" for one in said) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
