@@ -83,6 +83,7 @@ def test_a_report_says_how_much_its_sample_shows(lines: Lines) -> None:
     ("reason", "cell"),
     [
         ("no weights for /home/one/run/vae", "no weights for DIR/vae"),
+        ("no file '/home/one/vae.bin' (\"/home/two/a\")", "no file 'DIR/vae.bin' (\"DIR/a\")"),
         ("tokenizer_2/tokenizer.json is not\nthe source's | 1", "tokenizer_2/tokenizer.json is not the source's / 1"),
         ("a" * 151, "a" * 147 + "..."),
     ],
