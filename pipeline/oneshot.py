@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from pipeline.environment import without_secrets
+from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 
 # bitsandbytes would import torch's compiler only to prepare functions that are never called.
 QUIETLY: Final = {
@@ -22,6 +23,45 @@ QUIETLY: Final = {
     "TORCHDYNAMO_DISABLE": "1",
     "PYTHONUTF8": "1",
 }
+ERRORS: Final[dict[str, type[PublishError]]] = {
+    "recipe": RecipeError,
+    "keep": RecipeError,
+    "lora": RecipeError,
+    "source": SourceError,
+    "environment": CannotHereError,
+    "library": QuantizationError,
+}
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """In the process: why a question has none but this.
+
+    Attributes:
+        kind: A key of ``ERRORS``.
+        what: What is wrong.
+        remedy: What to do next.
+        where: The place, if it is another than the one that was asked about.
+    """
+
+    def __init__(self, kind: str, what: str, remedy: str = "", where: str = "") -> None:
+        super().__init__(what)
+        self.kind, self.what, self.remedy, self.where = kind, what, remedy, where
+
+    @property
+    def said(self) -> dict[str, str]:
+        """The refusal as an answer."""
+        return {"error": self.kind, "what": self.what, "remedy": self.remedy, "where": self.where}
+
+
+def first_line(error: Exception) -> str:
+    """Return what a library says went wrong, as one sentence."""
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    return f"{lines[0].strip().rstrip('.:')}."
+
+
+def error_of(said: Mapping[str, str], where: str) -> PublishError:
+    """Return the error that a refusal is to whoever asked about this place."""
+    return ERRORS[said["error"]](said["what"], where=said["where"] or where, remedy=said["remedy"])
 
 
 class NoAnswerError(Exception):

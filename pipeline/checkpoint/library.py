@@ -14,9 +14,10 @@ from typing import Any
 from pipeline import oneshot
 from pipeline.checkpoint import library_diffusers, library_transformers
 from pipeline.checkpoint.library_keep import agree, matching, spell
-from pipeline.checkpoint.library_model import FLOATS, Place, Prepared, Refusal
+from pipeline.checkpoint.library_model import FLOATS, Place, Prepared
 from pipeline.checkpoint.linears import Answer, Conversion, Question
 from pipeline.imports import without_collector
+from pipeline.oneshot import Refusal, first_line
 
 LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
 CASTABLE = {*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL"}
@@ -98,20 +99,14 @@ def say(question: Question) -> dict[str, Any]:
     try:
         return answer(question).model_dump(mode="json")
     except Refusal as refusal:
-        return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
+        return refusal.said
     except ImportError as error:
         what = f"A library that {question.class_name} needs is missing or broken: {first_line(error)}"
         remedy = "Install it (pip install 'quantpress[all]' brings every backend), or leave this component out."
-        return {"error": "environment", "what": what, "remedy": remedy}
+        return Refusal("environment", what, remedy).said
     except Exception as error:  # the libraries' own code, of any class; other questions still want their answers
         what = f"{question.library} failed on {question.class_name}: {type(error).__name__}: {first_line(error)}"
-        return {"error": "library", "what": what, "remedy": "Leave this component out of the target."}
-
-
-def first_line(error: Exception) -> str:
-    """Return what a library says went wrong, as one sentence."""
-    lines = str(error).strip().splitlines() or ["no reason given"]
-    return f"{lines[0].strip().rstrip('.:')}."
+        return Refusal("library", what, "Leave this component out of the target.").said
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from pipeline.checkpoint.library_model import Prepared, Refusal
+from pipeline.checkpoint.library_model import Prepared
 from pipeline.checkpoint.linears import Question
+from pipeline.oneshot import Refusal
 
 
 def matching(patterns: Iterable[str], names: list[str]) -> set[str]:

@@ -10,16 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.checkpoint.linears import Question
+from pipeline.oneshot import Refusal
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
-
-
-class Refusal(Exception):  # noqa: N818  it travels to the asking process as data
-    """Why a question has no answer; ``kind`` is a key of `linears.ERRORS`."""
-
-    def __init__(self, kind: str, what: str, remedy: str = "") -> None:
-        super().__init__(what)
-        self.kind, self.what, self.remedy = kind, what, remedy
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from pipeline.checkpoint.library_model import (
     Followed,
     Place,
     Prepared,
-    Refusal,
     refuse_missing,
     refuse_shape,
     refuse_strangers,
 )
 from pipeline.checkpoint.linears import Question
+from pipeline.oneshot import Refusal
 
 UNFIT = "Such components cannot be streamed; leave this component out of the target."
 

@@ -11,9 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.checkpoint.library_model import Followed, Prepared, Refusal, known_class
+from pipeline.checkpoint.library_model import Followed, Prepared, known_class
 from pipeline.checkpoint.library_rehearsal import rehearse
 from pipeline.checkpoint.linears import Question
+from pipeline.oneshot import Refusal
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import oneshot
-from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
+from pipeline.errors import QuantizationError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "torchao", "optimum-quanto")
@@ -118,14 +118,6 @@ class Answer(BaseModel):
     config: str
 
 
-ERRORS: dict[str, type[PublishError]] = {
-    "keep": RecipeError,
-    "source": SourceError,
-    "environment": CannotHereError,
-    "library": QuantizationError,
-}
-
-
 def installed_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
     """Return the installed versions of the libraries that decide what a checkpoint looks like."""
     found = {}
@@ -157,7 +149,7 @@ def ask(question: Question, answers: Path, where: str) -> Answer:
     except (FileNotFoundError, ValidationError):
         said = ask_library([question], where)[0]
     if "error" in said:
-        raise ERRORS[said["error"]](said["what"], where=where, remedy=said["remedy"])
+        raise oneshot.error_of(said, where)
     return _keep(said, kept)
 
 
@@ -200,10 +192,9 @@ def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
     Raises:
         QuantizationError: The process ended without answers.
     """
+    lines = "".join(f"{question.model_dump_json()}\n" for question in questions)
     try:
-        lines = "".join(f"{question.model_dump_json()}\n" for question in questions)
         return oneshot.ask("pipeline.checkpoint.library", lines, len(questions))
     except oneshot.NoAnswerError as error:
         names = ", ".join(sorted({question.class_name for question in questions}))
-        what = f"The libraries could not be asked about {names}: {error}."
-        raise QuantizationError(what, where=where) from error
+        raise QuantizationError(f"The libraries could not be asked about {names}: {error}.", where=where) from error

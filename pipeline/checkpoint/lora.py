@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import oneshot
 from pipeline.checkpoint.layout import Layout, Place, read_json, read_slots
-from pipeline.checkpoint.linears import ERRORS
 from pipeline.checkpoint.safetensors import read_header
-from pipeline.errors import CannotHereError, QuantizationError, RecipeError, SourceError
+from pipeline.errors import CannotHereError, QuantizationError, SourceError
 
 LIBRARIES = frozenset({"diffusers", "transformers"})
 MEMORY_WORDS = ("MemoryError", "cannot allocate memory", "can't allocate memory")
@@ -110,8 +109,7 @@ def run(job: Job) -> dict[str, list[str]]:
     where = ", ".join(lora.where for lora in job.loras)
     said = ask(job, where)
     if "error" in said:
-        kind = {**ERRORS, "lora": RecipeError}[said["error"]]
-        raise kind(said["what"], where=said.get("where") or where, remedy=said["remedy"])
+        raise oneshot.error_of(said, where)
     return dict(said["fused"])
 
 

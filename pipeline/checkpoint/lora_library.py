@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import oneshot
-from pipeline.checkpoint.library import first_line
-from pipeline.checkpoint.library_model import Refusal
 from pipeline.checkpoint.lora import Adapter, Home, Job
 from pipeline.checkpoint.lora_models import Hollow, hollow
 from pipeline.checkpoint.shards import TORCH_DTYPES
 from pipeline.imports import without_collector
+from pipeline.oneshot import Refusal, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -34,14 +33,6 @@ ADAPTER = "fused"
 LOST = re.compile(r"[Uu]nsupported|dora_scale|(unexpected|missing) keys|not support|filter (them )?out")  # in its log
 END_OF_MODULE = re.compile(r"\.(lora_|lokr_|processor\.|alpha$|to_[a-z]+_lora)")
 OTHER = "Name another LoRA, or one that was trained for this model."
-
-
-class Misfit(Refusal):
-    """Why one LoRA of several is refused."""
-
-    def __init__(self, refusal: Refusal, where: str) -> None:
-        super().__init__(refusal.kind, refusal.what, refusal.remedy)
-        self.where = where
 
 
 def fuse(job: Job) -> dict[str, list[str]]:
@@ -59,7 +50,7 @@ def fuse(job: Job) -> dict[str, list[str]]:
                 for layer in layers_of(model) if job.folder else ():
                     fused[name].update(merge(layer, model, lora, Path(job.folder or "")))
         except Refusal as refusal:
-            raise Misfit(refusal, lora.where) from refusal
+            raise Refusal(refusal.kind, refusal.what, refusal.remedy, lora.where) from refusal
         pipe.unload_lora_weights()
     return {name: sorted(tensors) for name, tensors in fused.items() if tensors}
 
@@ -305,17 +296,12 @@ def say(job: Job) -> dict[str, Any]:
     try:
         return {"fused": fuse(job)}
     except Refusal as refusal:
-        where = refusal.where if isinstance(refusal, Misfit) else ""
-        return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy, "where": where}
+        return refusal.said
     except ImportError as error:
-        remedy = "Install it: pip install 'quantpress[models]'."
-        return {
-            "error": "environment",
-            "what": f"A library is missing or broken: {first_line(error)}",
-            "remedy": remedy,
-        }
+        what = f"A library is missing or broken: {first_line(error)}"
+        return Refusal("environment", what, "Install it: pip install 'quantpress[models]'.").said
     except OSError as error:
-        return {"error": "environment", "what": f"The disk: {first_line(error)}", "remedy": "Free some room."}
+        return Refusal("environment", f"The disk: {first_line(error)}", "Free some room.").said
 
 
 def main() -> None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import oneshot
+from pipeline.oneshot import Refusal, first_line
 from pipeline.recipe.problems import listed, nearest
-from pipeline.recipe.sample import Refusal, Texts, choose, refuse_unfit
+from pipeline.recipe.sample import Texts, choose, refuse_unfit
 from pipeline.recipe.schema import DatasetPrompts
 
 if TYPE_CHECKING:
@@ -134,18 +135,13 @@ def say(job: Job) -> dict[str, Any]:
     try:
         return STEPS[job.step](job)
     except Refusal as refusal:
-        return {"error": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
+        return refusal.said
     except ImportError as error:
-        what = f"datasets lacks a library to read it with: {first_line(error)}."
-        return {"error": "environment", "what": what, "remedy": f"Install that one. {ANOTHER}"}
+        what = f"datasets lacks a library to read it with: {first_line(error)}"
+        return Refusal("environment", what, f"Install that one. {ANOTHER}").said
     except Exception as error:  # the library's own, of any class
-        what = f"datasets cannot read it: {type(error).__name__}: {first_line(error)}."
-        return {"error": "source", "what": what, "remedy": ANOTHER}
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what the library says went wrong, without its full stop."""
-    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".:")
+        what = f"datasets cannot read it: {type(error).__name__}: {first_line(error)}"
+        return Refusal("source", what, ANOTHER).said
 
 
 def main() -> None:

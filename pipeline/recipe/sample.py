@@ -8,19 +8,12 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
+from pipeline.oneshot import Refusal
 from pipeline.recipe.prompts import LARGEST
 from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
 
 Row = tuple[int, str, str | None]
 """A row's number from 0, its text, and its label where one is asked for."""
-
-
-class Refusal(Exception):  # noqa: N818 - it is an answer
-    """Why there are no prompts: whose fault it is, what is wrong and what to do."""
-
-    def __init__(self, kind: str, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.kind, self.what, self.remedy = kind, what, remedy
 
 
 class Texts:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pipeline import oneshot
 from pipeline.backends.available import installed
-from pipeline.errors import CannotHereError, PublishError, RecipeError, SourceError
+from pipeline.errors import CannotHereError, RecipeError, SourceError
 from pipeline.events import Listener
 from pipeline.files import digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
 from pipeline.hub.source import Repository
@@ -24,11 +24,6 @@ DESCRIBING: Final = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # 
 # other files, so that what is a folder of pictures to it otherwise is the table of their captions here.
 TABLE: Final = re.compile(r"\.(parquet|arrow|jsonl|ndjson|json|csv|tsv|txt)(\.(gz|bz2|xz|zst|lz4))?$", re.IGNORECASE)
 LARGEST_SPLIT: Final = 2 << 30  # bytes; a million prompts take a tenth of it
-ERRORS: Final[dict[str, type[PublishError]]] = {
-    "recipe": RecipeError,
-    "source": SourceError,
-    "environment": CannotHereError,
-}
 # Nothing is fetched while rows are read, and no tensor is made of them.
 QUIETLY: Final = {
     "HF_DATASETS_OFFLINE": "1",
@@ -140,5 +135,5 @@ def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path) -> dict[str, A
         remedy = "Put its prompts into a file beside the recipe."
         raise SourceError(f"datasets did not read it: {error}.", where=asked.where, remedy=remedy) from error
     if "error" in said:
-        raise ERRORS[said["error"]](said["what"], where=asked.where, remedy=said["remedy"])
+        raise oneshot.error_of(said, asked.where)
     return said

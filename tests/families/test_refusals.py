@@ -12,8 +12,9 @@ from families.cases import Wanted
 from families.comparing import Case, Family
 
 from pipeline.checkpoint import linears
-from pipeline.checkpoint.linears import ERRORS, Answer, Question, TensorHeader, ask_library
+from pipeline.checkpoint.linears import Answer, Question, TensorHeader, ask_library
 from pipeline.errors import QuantizationError
+from pipeline.oneshot import ERRORS
 
 LLAMA = Wanted("LlamaForCausalLM", "nf4")
 UNET = Wanted("UNet2DConditionModel", "torchao")

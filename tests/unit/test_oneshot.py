@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.oneshot import NoAnswerError, ask
+from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
+from pipeline.oneshot import NoAnswerError, Refusal, ask, error_of, first_line
 
 HEAD = """
 import atexit, os, signal, sys
@@ -52,3 +53,28 @@ def test_the_process_gets_what_it_is_given_and_no_secret(written: Path, monkeypa
     written.write_text(f"{HEAD}\nanswer([dict(os.environ)])")
     (said,) = ask("child", "", environment={"WORD": "given"})
     assert (said["WORD"], said["CUDA_VISIBLE_DEVICES"], said.get("HF_TOKEN")) == ("given", "", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("recipe", RecipeError),
+        ("keep", RecipeError),
+        ("lora", RecipeError),
+        ("source", SourceError),
+        ("environment", CannotHereError),
+        ("library", QuantizationError),
+    ],
+)
+def test_a_refusal_is_the_error_of_its_kind_there_or_where_it_was_asked(kind: str, error: type[PublishError]) -> None:
+    told = error_of(Refusal(kind, "It is odd.", "Mend it.").said, "recipe.yaml:1:1")
+    assert (type(told), str(told)) == (error, "recipe.yaml:1:1: It is odd. Mend it.")
+    told = error_of(Refusal(kind, "It is odd.", where="the second").said, "recipe.yaml:1:1")
+    assert (type(told), str(told)) == (error, "the second: It is odd.")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"), [("It is odd:\nvery", "It is odd."), (" Odd. ", "Odd."), ("", "no reason given.")]
+)
+def test_what_a_library_says_becomes_one_sentence(said: str, sentence: str) -> None:
+    assert first_line(RuntimeError(said)) == sentence
