@@ -32,5 +32,5 @@ def line(one: Row) -> str:
 
 def short(text: str) -> str:
     """Return a sentence cut to what a cell holds, without what would end the cell or names folders of a machine."""
-    plain = re.sub(r"(?<![^\s'\"(])/\S+/", "DIR/", text).replace("|", "/").replace("\n", " ")
+    plain = re.sub(r"(?<![\w:/.])/\S+/", "DIR/", text).replace("|", "/").replace("\n", " ")
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 3]}..."
