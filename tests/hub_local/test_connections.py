@@ -48,7 +48,7 @@ def test_clients_that_neither_read_nor_write_on_hold_up_nobody_and_are_left_behi
             time.sleep(0.3)
             started = time.monotonic()
             assert HfApi(endpoint=endpoint, token=False).model_info("alice/model").id == "alice/model"
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 1
             started = time.monotonic()
         assert time.monotonic() - started < 4
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")], caplog.text

@@ -195,11 +195,9 @@ def test_old_leftovers_of_uploads_are_swept_away(root: Path) -> None:
         assert [path.name for path in leftovers.iterdir()] == ["new"]
 
 
-def test_calls_on_one_connection_do_not_wait_for_acknowledgements(endpoint: str) -> None:
-    took = []
+def test_sixty_calls_take_about_two_seconds(endpoint: str) -> None:
+    started = time.monotonic()
     with httpx2.Client() as client:
         for _ in range(60):
-            started = time.monotonic()
             client.get(f"{endpoint}/api/whoami-v2")
-            took.append(time.monotonic() - started)
-    assert sorted(took)[15] < 0.035, "with Nagle's algorithm nearly every call takes 40 ms, on the idlest machine"
+    assert time.monotonic() - started < 2, "40 ms a call is Nagle's algorithm waiting for an acknowledgement"

@@ -181,7 +181,7 @@ def test_a_hanging_request_is_not_worked_on_and_one_that_hangs_after_is(failing:
         started = time.monotonic()
         with pytest.raises(httpx2.RemoteProtocolError):
             create(failing, kind)
-        assert 0.3 <= seconds(started) < 5
+        assert 0.3 <= seconds(started) < 2
         assert exists(failing, kind) == (kind == "hang-after")
 
 
@@ -210,10 +210,10 @@ def test_a_slow_answer_and_a_slow_request_take_their_time(failing: str, faults: 
     faults.rules = [f"GET {FILE} slow=500", "PUT /uploads/ slow=2000000"]
     started = time.monotonic()
     assert httpx2.get(failing + FILE).content == SMALL
-    assert 0.45 <= seconds(started) < 5
+    assert 0.45 <= seconds(started) < 2
     started = time.monotonic()
     assert httpx2.put(address, content=LARGE + b"more").status_code == 200
-    assert 0.45 <= seconds(started) < 5
+    assert 0.45 <= seconds(started) < 2
 
 
 def test_others_are_served_while_some_hang_or_are_slow(failing: str, faults: Faults) -> None:
@@ -227,7 +227,7 @@ def test_others_are_served_while_some_hang_or_are_slow(failing: str, faults: Fau
     try:
         started = time.monotonic()
         assert exists(failing, "model")
-        assert seconds(started) < 5
+        assert seconds(started) < 1
     finally:
         for client in waiting:
             client.close()
@@ -248,7 +248,7 @@ def test_the_server_stops_while_a_fault_still_waits(root: Path, kind: str) -> No
             time.sleep(0.01)
         time.sleep(0.1)
         started = time.monotonic()
-    assert seconds(started) < 4  # seconds; after 5 the server would give up waiting
+    assert seconds(started) < 1.9  # seconds; after 5 the server would give up waiting
     thread.join(1)
     assert not thread.is_alive()
 

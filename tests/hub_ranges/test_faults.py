@@ -80,7 +80,7 @@ def test_a_byte_now_and_then_is_not_waited_for_for_ever(faulty: Faulty, opened: 
     began = time.monotonic()
     with pytest.raises(HubUnavailableError, match="For too long the Hub has sent fewer than 1000 bytes a second"):
         read_all(opened(patience=replace(HASTY, progress=0.5)))
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 5
     assert 0 < faulty.sent < len(faulty.content)
 
 
@@ -124,7 +124,7 @@ def test_a_pause_that_is_longer_than_anyone_waits_ends_at_once(faulty: Faulty, o
     began = time.monotonic()
     with pytest.raises(HubUnavailableError, match="asks to wait 3001 s") as caught:
         read_all(opened())
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 0.5
     assert str(caught.value).endswith("Run the same command later: it continues where it stopped.")
 
 
@@ -148,7 +148,7 @@ def test_a_hub_that_stays_broken_ends_in_an_error_that_says_when_to_go_on(
     began = time.monotonic()
     with pytest.raises(HubUnavailableError, match=reason) as caught:
         read_all(opened(in_flight=2, patience=GIVING_UP))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 3
     assert caught.value.exit_code == 9
     assert str(caught.value).startswith(f"acme/tiny@{'c' * 12}/{NAME}: The Hub sent no byte of it in ")
     assert str(caught.value).endswith("Run the same command later: it continues where it stopped.")

@@ -114,7 +114,7 @@ def test_closing_does_not_wait_for_a_hub_that_hangs(faulty: Faulty, opened: Open
     began = time.monotonic()
     file.close()
     file.close()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 1
     with pytest.raises(ValueError, match="closed"):
         file.read(10, memoryview(bytearray(10)))
 
@@ -133,7 +133,7 @@ def test_a_reader_that_waits_is_woken_when_another_thread_closes(faulty: Faulty,
     with pytest.raises(ValueError, match="closed"):
         file.read(0, memoryview(bytearray(10)))
     closing_soon.join()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 2
 
 
 def test_a_file_is_not_read_backwards(opened: Opener) -> None:
@@ -164,5 +164,5 @@ def test_ctrl_c_ends_a_reader_that_waits_and_forgets_to_close(faulty: Faulty) ->
     assert child.stdout.readline() == b"reading\n"
     time.sleep(0.1)
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=20)
+    _, said = child.communicate(timeout=5)
     assert said.decode().rstrip().endswith("KeyboardInterrupt")
