@@ -32,7 +32,7 @@ def begun(address: str, method: str = "GET", length: int = 0) -> socket.socket:
     """Send the beginning of a request and read nothing."""
     url = urlsplit(address)
     client = socket.create_connection((url.hostname or "", url.port or 0))
-    client.sendall(f"{method} {url.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+    client.sendall(f"{method} {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {length}\r\n\r\n".encode())
     return client
 
 

@@ -118,9 +118,10 @@ def test_bytes_with_another_hash_are_refused(endpoint: str, repo: str) -> None:
     assert "actions" not in batch(endpoint, repo, WEIGHTS)
 
 
-def test_the_right_bytes_under_a_wrong_size_are_refused(endpoint: str, repo: str) -> None:
-    address = batch(endpoint, repo, WEIGHTS, size=7)["actions"]["upload"]["href"]
-    assert httpx2.put(address, content=WEIGHTS).status_code == 400
+@pytest.mark.parametrize(("size", "status"), [(7, 413), (len(WEIGHTS) + 1, 400)])
+def test_the_right_bytes_under_a_wrong_size_are_refused(endpoint: str, repo: str, size: int, status: int) -> None:
+    address = batch(endpoint, repo, WEIGHTS, size=size)["actions"]["upload"]["href"]
+    assert httpx2.put(address, content=WEIGHTS).status_code == status
 
 
 def test_an_upload_needs_an_address_that_the_hub_gave(endpoint: str, repo: str) -> None:

@@ -12,6 +12,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,6 +25,7 @@ from pipeline.hub.local.commits import commit
 from pipeline.hub.local.download import resolve
 from pipeline.hub.local.exchange import exchange
 from pipeline.hub.local.refusals import RefusedError, repo_not_found
+from pipeline.hub.local.same_site import HOSTS, SameSite
 from pipeline.hub.local.web import Hub, answering, refused
 from pipeline.hub.local.xet import cas, connection
 
@@ -191,7 +193,9 @@ def _app(hub: Hub, routes: list[Route]) -> Starlette:
         PublishError: refused,
         ClientDisconnect: _gone,
     }
-    app = Starlette(routes=routes, middleware=[Middleware(_Wire)], exception_handlers=handlers)
+    named = Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+    middleware = [Middleware(_Wire), named, Middleware(SameSite)]
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.router.redirect_slashes = False
     app.state.hub = hub
     return app

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.files import PIECE, disk_errors
+from pipeline.files import PIECE, disk_errors, human_size
+from pipeline.hub.local.refusals import RefusedError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -50,10 +51,22 @@ def aside(folder: Path) -> Iterator[Arriving]:
         Path(name).unlink(missing_ok=True)
 
 
-async def receive(request: Request, write: Callable[[bytes], None]) -> None:
-    """Write a body piece by piece on a thread; hashing and the disk never hold up other calls."""
-    piece = bytearray()
+async def receive(request: Request, write: Callable[[bytes], None], most: int) -> None:
+    """Write a body piece by piece on a thread; hashing and the disk never hold up other calls.
+
+    Args:
+        request: The request.
+        write: Takes the next bytes.
+        most: Bytes that may come; the first one beyond ends it, and is written nowhere.
+
+    Raises:
+        RefusedError: 413 for a longer body.
+    """
+    received, piece = 0, bytearray()
     async for arrived in request.stream():
+        received += len(arrived)
+        if received > most:
+            raise RefusedError(413, "PayloadTooLarge", f"More than the {human_size(most)} came that belong here.")
         piece += arrived
         if len(piece) >= PIECE:
             await run_in_threadpool(write, bytes(piece))

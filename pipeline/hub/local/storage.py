@@ -50,7 +50,7 @@ async def put(request: Request) -> Response:
     hub = _checked(request, "uploads", *_OBJECT)
     sha256, size = request.path_params["sha256"], int(request.path_params["size"])
     with hub.store.objects.incoming() as arriving:
-        await receive(request, arriving.write)
+        await receive(request, arriving.write, size)
         await run_in_threadpool(arriving.keep, sha256, size)
     await run_in_threadpool(_claim, hub, request)
     return Response(headers={"ETag": f'"{sha256}"'})
@@ -59,7 +59,8 @@ async def put(request: Request) -> Response:
 async def put_part(request: Request) -> Response:
     """Take one part of an object; sending a part again replaces it."""
     hub = _checked(request, "uploads", *_OBJECT, "session", "part")
-    path = hub.store.objects.part(request.path_params["session"], int(request.path_params["part"]))
+    number, size, most = int(request.path_params["part"]), int(request.path_params["size"]), hub.limits.part_bytes
+    path = hub.store.objects.part(request.path_params["session"], number)
     digest = hashlib.sha256()
 
     def take(piece: bytes) -> None:
@@ -67,7 +68,7 @@ async def put_part(request: Request) -> Response:
         arriving.write(piece)
 
     with hub.store.objects.incoming() as arriving:
-        await receive(request, take)
+        await receive(request, take, min(most, size - (number - 1) * most))
         await run_in_threadpool(arriving.move_to, path)
     return Response(headers={"ETag": f'"{digest.hexdigest()}"'})
 

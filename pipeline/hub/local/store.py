@@ -112,6 +112,5 @@ def _key_of(path: Path) -> bytes:
     """Return the secret that signs storage addresses, made once for each store and readable by its owner alone."""
     with locked(path.with_suffix(".lock")):
         if not path.exists():
-            write_atomically(path, secrets.token_hex(32).encode())
-            path.chmod(0o600)
+            write_atomically(path, secrets.token_hex(32).encode(), mode=0o600)
         return path.read_bytes()

@@ -35,16 +35,9 @@ async def put_xorb(request: Request) -> Response:
     """Take a xorb; it is kept only if its chunks are those that its name stands for."""
     hub, name = hub_of(request), _name(request)
     right_of(hub, request, "write")
-    depot, received = hub.store.objects.xet, 0
-
-    def take(piece: bytes) -> None:
-        nonlocal received
-        received += len(piece)
-        _limit(received, XORB_BYTES)
-        arriving.write(piece)
-
+    depot = hub.store.objects.xet
     with hub.store.objects.aside() as arriving:
-        await receive(request, take)
+        await receive(request, arriving.write, XORB_BYTES)
         inserted = not depot.has_xorb(name)
         if inserted:
             await run_in_threadpool(depot.keep, arriving, name)
@@ -57,7 +50,8 @@ async def put_shard(request: Request) -> Response:
     right = right_of(hub, request, "write")
     async for piece in request.stream():
         shard += piece
-        _limit(len(shard), SHARD_BYTES)
+        if len(shard) > SHARD_BYTES:
+            raise RefusedError(413, "PayloadTooLarge", f"No more than {SHARD_BYTES} bytes are taken at once.")
 
     def register() -> None:
         files = list(read_shard(shard))
@@ -134,8 +128,3 @@ def _name(request: Request) -> str:
     if not is_name(name):
         raise bad_request("A hash has 64 hex digits.")
     return name
-
-
-def _limit(received: int, limit: int) -> None:
-    if received > limit:
-        raise RefusedError(413, "PayloadTooLarge", f"No more than {limit} bytes are taken at once.")
