@@ -79,6 +79,7 @@ class Engine:
         stream: Whether the weights of a source on a Hub are quantized as they come and never stored.
         listen: Hears of everything.
         signer: Who signs what is released, if anybody.
+        shared: The store, where it is not to be one of this engine's own.
     """
 
     loaded: Loaded
@@ -88,11 +89,12 @@ class Engine:
     listen: Listener
     stream: bool = False
     signer: Signer | None = None
+    shared: Store | None = None
 
     @cached_property
     def store(self) -> Store:
         """The sealed results."""
-        return Store(self.home / "store")
+        return self.shared or Store(self.home / "store", self.listen)
 
     @cached_property
     def place(self) -> Repository | Folder:

@@ -73,13 +73,13 @@ def quantize_source(
     require_device(order.device)
     warm([order.quantization])
     parts = consult(place, layout, order, home / "answers")
-    aside = Store(out.parent / f".{out.name}.making")
+    aside = Store(out.parent / f".{out.name}.making", listen)
 
     def build(folder: Path) -> None:
         origin = origin_of(place, layout, parts, order, home, listen)
         make([Result(folder, parts, order.device)], origin, place.where, listen)
 
-    sealed = aside.make("checkpoint", key_of(place, parts, order), build)
+    sealed = aside.make("checkpoint", key_of(place, parts, order), build, resume=True)
     require_absent(out)
     sealed.rename(out)
     shutil.rmtree(aside.root)
@@ -162,5 +162,5 @@ def origin_of(
         return Origin(place.path, place.files, layout, place.where)
     streamed = {file for part in parts.values() for file in part.slots} if order.stream else set()
     wanted = {name: place.files[name] for name in layout.wanted if name not in streamed}
-    folder = fetch(place, wanted, Store(home / "store"), listen)
+    folder = fetch(place, wanted, Store(home / "store", listen), listen)
     return Origin(folder, place.files, layout, place.where, place.open if streamed else None)

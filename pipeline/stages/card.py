@@ -13,7 +13,6 @@ from pipeline.files import (
     FileEntry,
     Manifest,
     digest_of,
-    empty,
     files_under,
     link_or_copy,
     manifest_of,
@@ -105,7 +104,6 @@ def write_card(
     key = digest_of([plan.digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
 
     def build(folder: Path) -> None:
-        empty(folder)
         for path in files_under(checkpoint):
             if path != checkpoint / MEASURED:
                 link_or_copy(path, folder / path.relative_to(checkpoint))

@@ -33,7 +33,7 @@ def fetch(place: Repository | Folder, files: Mapping[str, ListedFile], store: St
             raise SourceError(f"{changed[0]} changed while it was used.", where=place.where, remedy="Run again.")
         return place.path
     key = digest_of({name: file.model_dump(mode="json") for name, file in files.items()})
-    return store.make("fetch", key, lambda folder: download(place, files, folder, listen))
+    return store.make("fetch", key, lambda folder: download(place, files, folder, listen), resume=True)
 
 
 def download(place: Repository, files: Mapping[str, ListedFile], folder: Path, listen: Listener) -> None:

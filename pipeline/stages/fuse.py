@@ -10,7 +10,7 @@ from pipeline.checkpoint.layout import Folder
 from pipeline.checkpoint.linears import installed_versions
 from pipeline.checkpoint.lora import Adapter, fuse_into, try_on
 from pipeline.events import Event
-from pipeline.files import digest_of, empty, link_or_copy
+from pipeline.files import digest_of, link_or_copy
 from pipeline.plan import TargetPlan
 from pipeline.stages.fetch import fetch
 from pipeline.stages.loras import FoundLora
@@ -46,7 +46,6 @@ def fused_source(sourcing: Sourcing, plan: TargetPlan, loras: Sequence[FoundLora
     def build(folder: Path) -> None:
         whole = fetch(place, plan.files, store, listen)
         require_room(sum(file.size for file in plan.files.values()), folder)
-        empty(folder)
         for name in plan.files:
             link_or_copy(whole / name, folder / name)
         changed = fuse_into(folder, Folder(folder, hashed=False), layout, adapters)

@@ -186,7 +186,7 @@ def quantize(
         subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
         make(results, origin, subject, listen)
 
-    return store.make_all("checkpoint", list(known), build)
+    return store.make_all("checkpoint", list(known), build, resume=True)
 
 
 def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listener) -> None:

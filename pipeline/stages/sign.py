@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import signing
 from pipeline.events import Event, Listener
-from pipeline.files import Manifest, digest_of, empty, files_under, link_or_copy, sha256_file, write_atomically
+from pipeline.files import Manifest, digest_of, files_under, link_or_copy, sha256_file, write_atomically
 from pipeline.plan import TargetPlan
 from pipeline.published import MANIFEST, SIGNATURE
 from pipeline.signing import Signer
@@ -35,7 +35,6 @@ def sign(plan: TargetPlan, folder: Path, signer: Signer | None, store: Store, li
     digests = digests_of(folder)
 
     def build(out: Path) -> None:
-        empty(out)
         signature = signing.sign(digests, plan.repository, signer)
         for path in files_under(folder):
             link_or_copy(path, out / path.relative_to(folder))

@@ -130,7 +130,7 @@ def earlier_failure(plan: TargetPlan, store: Store) -> VerdictError | None:
     judged = judged_before(plan, store)
     if judged is None or judged.report.verdict == "PASS":
         return None
-    if not (store.root / "failed" / failed_name(plan)).exists() and store.look("checkpoint", plan.build_key):
+    if not (store.root / "failed" / failed_name(plan)).exists():
         set_aside(plan, judged.report, store)
     return failure(plan, judged, store)
 
@@ -143,9 +143,9 @@ def refuse(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
 
 def set_aside(plan: TargetPlan, report: Report, store: Store) -> None:
     """Move a checkpoint away, with the plan that made it and the report that says why."""
-    failed = store.set_aside("checkpoint", plan.build_key, failed_name(plan))
-    write_atomically(failed / "plan.json", pretty_json(plan.model_dump(mode="json")))
-    write_atomically(failed / REPORT, pretty_json(report.model_dump(mode="json")))
+    documents = {"plan.json": plan, REPORT: report}
+    written = {name: pretty_json(document.model_dump(mode="json")) for name, document in documents.items()}
+    store.set_aside("checkpoint", plan.build_key, failed_name(plan), written)
 
 
 def failure(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:

@@ -154,7 +154,7 @@ class Bench:
         parts = {**loaded.recipe.named(self.plan.target), **change}
         targets = {**loaded.recipe.targets, self.plan.target: {name: part for name, part in parts.items() if part}}
         recipe = loaded.recipe.model_copy(update={"targets": targets})
-        return replace(self.engine, loaded=Loaded(recipe, loaded.path, loaded.text))
+        return replace(self.engine, loaded=Loaded(recipe, loaded.path, loaded.text), shared=self.store)
 
 
 def bench_of(engine: Engine, target: str, few: int) -> Bench:

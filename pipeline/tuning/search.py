@@ -251,7 +251,7 @@ class Search:
             found = self.numbers(trials, [], f"{words} instead", size)
         attempt = self.attempt(words, change, size, base, found)
         if not attempt.holds and not known:
-            shutil.rmtree(folder, ignore_errors=True)  # many gigabytes that nobody asked for by name
+            engine.store.drop("checkpoint", plan.build_key)  # many gigabytes that nobody asked for by name
         return attempt
 
     def better(self, part: Asked) -> list[Quantization]:
@@ -282,7 +282,7 @@ class Search:
         plan, judged = ended
         report = judged.report
         if report.verdict != "PASS":
-            shutil.rmtree(engine.store.root / "failed" / failed_name(plan), ignore_errors=True)
+            engine.store.discard_failed(failed_name(plan))
         ratio = round(plan.result_bytes / plan.source_bytes, 4)
         changes = {"verdict": report.verdict, "found": found_of(report), "size_ratio": ratio}
         return attempt.model_copy(update=changes)
