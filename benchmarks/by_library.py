@@ -25,5 +25,5 @@ else:  # diffusers refuses bitsandbytes without a GPU, and only that check is li
     BnB4BitDiffusersQuantizer.validate_environment = lambda *_, **__: None
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     place = {"device_map": "cpu"}
-model = FluxTransformer2DModel.from_pretrained(source, quantization_config=config, torch_dtype=torch.bfloat16, **place)
+model = FluxTransformer2DModel.from_pretrained(source, quantization_config=config, dtype=torch.bfloat16, **place)
 model.save_pretrained(out)

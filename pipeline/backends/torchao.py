@@ -99,10 +99,9 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict
     from torchao.quantization import quantize_
 
-    device = "cuda" if SCHEMES[scheme].makes_on == "cuda" else "cpu"
     rows, columns = weight.shape
     linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
-    linear.weight = torch.nn.Parameter(weight.to(device), requires_grad=False)
+    linear.weight = torch.nn.Parameter(weight, requires_grad=False)
     quantize_(linear, config_from_dict(configuration(scheme, options)["quant_type"]["default"]))
     # torchao binds a method of the module to the module itself: a cycle that would keep each weight until a collection.
     vars(linear).pop("extra_repr", None)
@@ -110,7 +109,7 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     entry = json.loads(metadata[name])
     # torchao lists these in a random order, which no reader depends on; ours are reproducible.
     entry["_tensor_data_names"] = sorted(entry["_tensor_data_names"])
-    return Packed({key: value.cpu().contiguous() for key, value in tensors.items()}, json.dumps(entry))
+    return Packed({key: value.contiguous() for key, value in tensors.items()}, json.dumps(entry))
 
 
 def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:  # noqa: ARG001

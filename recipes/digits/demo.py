@@ -94,7 +94,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     print("\nWith HF_ENDPOINT set to the Hub's address, this loads any of them (bitsandbytes on a GPU only):\n")
     print("    import torch")
     print("    from diffusers import DiffusionPipeline")
-    print(f'    pipe = DiffusionPipeline.from_pretrained("{rows[-1]["repository"]}", torch_dtype=torch.bfloat16)')
+    print(f'    pipe = DiffusionPipeline.from_pretrained("{rows[-1]["repository"]}", dtype=torch.bfloat16)')
     print("\nThe card of each has a whole example, and publish/usage.py in its repository is that example as a file.")
 
 

@@ -44,7 +44,7 @@ def on_cpu(folder: Path, library: str, class_name: str) -> Any:
     package = {"diffusers": diffusers, "transformers": transformers}[library]
     for quantizer in (BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer):
         quantizer.validate_environment = lambda *_, **__: None
-    return getattr(package, class_name).from_pretrained(folder, torch_dtype=torch.bfloat16, device_map="cpu")
+    return getattr(package, class_name).from_pretrained(folder, dtype=torch.bfloat16, device_map="cpu")
 
 
 def main() -> None:

@@ -142,7 +142,7 @@ def by_library(case: Case, source: Path, answers: Path, out: Path) -> Path:
     if case.keep:
         said = json.loads(ask(question_of(case, source), answers, str(case)).config)["quantization_config"]
         settings[BACKENDS[case.backend].SKIP["key"]] = said[BACKENDS[case.backend].SKIP["key"]]
-    dtype = {"torch_dtype" if library == "diffusers" else "dtype": getattr(torch, case.dtype)}
+    dtype = {"dtype": getattr(torch, case.dtype)}
     place = {"device_map": "cpu"} if case.backend == "bitsandbytes" else {}
     config = library_config(library, settings)
     model = getattr(package, class_name).from_pretrained(source, quantization_config=config, **dtype, **place)

@@ -51,6 +51,13 @@ def test_library_and_kernel_hand_the_stream_the_same(backend: str, scheme: str) 
 
 
 @pytest.mark.parametrize(("backend", "scheme"), ON_CPU)
+def test_a_library_packs_on_the_device_that_the_weight_is_on(backend: str, scheme: str) -> None:
+    elsewhere = torch.empty(SHAPE, dtype=torch.bfloat16, device="meta")
+    packed = BACKENDS[backend].pack(scheme, packer(backend, scheme).options, NAME, elsewhere).tensors
+    assert max(packed.values(), key=torch.Tensor.numel).device.type == "meta"
+
+
+@pytest.mark.parametrize(("backend", "scheme"), ON_CPU)
 def test_the_cpu_takes_the_kernel_and_a_gpu_the_library(backend: str, scheme: str) -> None:
     assert not isinstance(packer(backend, scheme).packing(NAME, SHAPE, "bfloat16"), LibraryPacking)
     chosen = packer(backend, scheme, "cuda").packing(NAME, SHAPE, "bfloat16")

@@ -104,7 +104,7 @@ def test_a_weight_and_its_statistics_are_never_parted(
     cases.library_config("diffusers", BACKENDS["bitsandbytes"].configuration(scheme, case.filled))
     from diffusers import FluxTransformer2DModel
 
-    model = FluxTransformer2DModel.from_pretrained(ours.folder, torch_dtype=torch.bfloat16, device_map="cpu")
+    model = FluxTransformer2DModel.from_pretrained(ours.folder, dtype=torch.bfloat16, device_map="cpu")
     whole = read(
         cases.weights_of(cases.stream_case(case, components / "transformer", answers, tmp_path / "one").folder)
     )

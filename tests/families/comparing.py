@@ -157,7 +157,7 @@ def by_library(case: Case, answer: Answer | None, out: Path) -> Written:
     settings = case.configuration
     if case.keep and answer:
         settings[case.backend.SKIP["key"]] = asked_to_skip(case, answer)
-    dtype = {"torch_dtype" if case.family.library == "diffusers" else "dtype": getattr(torch, case.dtype)}
+    dtype = {"dtype": getattr(torch, case.dtype)}
     place = {"device_map": "cpu"} if SCHEMES[case.scheme][0] == "bitsandbytes" else {}
     config = library_config(case.family.library, settings)
     cls = getattr(__import__(case.family.library), case.family.name)

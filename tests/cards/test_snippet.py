@@ -1,0 +1,28 @@
+"""The snippet of a card is what readers run for years: with today's libraries nothing in it may be on its way out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.plan import TargetPlan
+from pipeline.quality import Report
+from pipeline.stages.card import SourceCard
+from pipeline.stages.facts import facts
+from pipeline.stages.template import USAGE, render
+from tests.cards.conftest import asking
+
+CALL = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}
+
+
+def test_the_snippet_runs_with_deprecations_as_errors(
+    source: Path, plan: TargetPlan, report: Report, tmp_path: Path
+) -> None:
+    shown = asking(plan, call=CALL).model_copy(update={"repository": str(source)})
+    snippet = tmp_path / "usage.py"
+    snippet.write_text(render(USAGE, facts(shown, report, SourceCard({}), executed=True)))
+    strictly = [part for kind in ("DeprecationWarning", "FutureWarning") for part in ("-W", f"error::{kind}")]
+    done = subprocess.run([sys.executable, *strictly, snippet], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "image.png").is_file()
