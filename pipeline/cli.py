@@ -246,7 +246,7 @@ def source_at(source: str, revision: str) -> Folder | Repository:
     from pipeline.recipe.names import is_path
 
     if Path(source).exists() or is_path(source):
-        return Folder(Path(source), hashed=False)
+        return Folder(Path(source))
     hub = Hub(listen=session.console.listen)
     return hub.source(source, hub.find(source, revision) or revision)
 

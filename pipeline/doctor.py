@@ -147,7 +147,7 @@ class Examination:
                 hub = self.hub if self.hub.find(source.repo, source.revision) else self.fallback
                 place = hub.source(source.repo, source.revision)
                 return sum(place.files[name].size for name in read_source(place, source.variant).wanted)
-            folder = Folder(loaded.resolve(source.path), hashed=False)
+            folder = Folder(loaded.resolve(source.path))
             return sum(folder.files[name].size for name in read_source(folder, source.variant).wanted)
         except PublishError as error:
             return problem("source", error)

@@ -23,6 +23,8 @@ PIECE = 1 << 20  # bytes read at a time where a file is hashed or copied
 RESERVED: Final = frozenset(
     {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 )
+# What git and huggingface_hub keep beside a model's own files.
+SKIPPED: Final = frozenset({".git", ".cache", ".gitattributes"})
 UNFIT: Final = re.compile(r'[<>"|?*\x00-\x1f\x7f-\x9f]')  # in names on Windows, or on a terminal
 
 
@@ -136,6 +138,51 @@ def files_under(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
+def files_of_model(folder: Path) -> dict[str, Path]:
+    """List the files of somebody's model folder by POSIX path, as a Hub would list them; links are followed.
+
+    The folder may be a git clone, or a snapshot in the cache of ``huggingface_hub``, whose files are links to blobs
+    beside it. What a link leads to is read and published under the link's name, so no link may lead out: its end is a
+    plain file of the folder itself, or a blob of the cache that the folder is a snapshot of.
+
+    Raises:
+        SourceError: It holds a link that leads elsewhere or nowhere, or something that is no file.
+    """
+    root = folder.resolve()
+    blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else root
+    found = {}
+    for here, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in SKIPPED]
+        links = [name for name in folders if (Path(here) / name).is_symlink()]
+        for name in sorted({*names, *links} - SKIPPED):
+            path = Path(here) / name
+            require_file_within(path, (root, blobs))
+            found[path.relative_to(root).as_posix()] = folder / path.relative_to(root)
+    return dict(sorted(found.items()))
+
+
+def require_file_within(path: Path, roots: tuple[Path, ...]) -> None:
+    """Refuse what is no plain file, and a link that ends outside of these folders.
+
+    Raises:
+        SourceError: It is one.
+    """
+    end = path.resolve()
+    inside = any(end.is_relative_to(root) and SKIPPED.isdisjoint(end.relative_to(root).parts) for root in roots)
+    if end.is_file() and inside:
+        return
+    if not path.is_symlink():
+        raise SourceError("This is neither a file nor a folder.", where=str(path), remedy="Remove it.")
+    if not end.exists():
+        remedy = "Download it again, or remove the link."
+        raise SourceError("This link leads nowhere.", where=str(path), remedy=remedy)
+    raise SourceError(
+        f"This link leads out of its folder, to {end}." if not inside else "This is a link to a folder.",
+        where=str(path),
+        remedy="Put a copy in its place: what a link leads to would be published under its name.",
+    )
+
+
 def safe_relative(name: str, where: str = "") -> PurePosixPath:
     """Return a name from elsewhere as a path that stays inside the folder it is joined to.
 
@@ -230,9 +277,19 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
                 os.fsync(file.fileno())
             Path(aside).chmod(mode)
             Path(aside).replace(path)
+            flush_folder(path.parent)
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
+
+
+def flush_folder(path: Path) -> None:
+    """See a folder's entries on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def empty(folder: Path) -> None:
@@ -249,7 +306,7 @@ def link_or_copy(origin: Path, to: Path) -> None:
     with disk_errors(to):
         to.parent.mkdir(parents=True, exist_ok=True)
         try:
-            to.hardlink_to(origin)
+            to.hardlink_to(origin.resolve())  # a hard link to a link would be a link, which leads nowhere from there
         except OSError as error:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
                 raise
@@ -270,8 +327,10 @@ def emptied(folder: Path) -> Iterator[Path]:
 
 def human_size(count: float) -> str:
     """Return a number of bytes for people, in powers of ten as the Hub counts."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB"):
         count /= 1000
-    return ""
+        if count < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} GB"

@@ -276,7 +276,7 @@ def moved_files(loaded: Loaded, plan: TargetPlan) -> list[str]:
     source = loaded.recipe.source
     if isinstance(source, HubSource) or plan.source.path != source.path:
         return []
-    sizes = {name: file.size for name, file in Folder(loaded.resolve(source.path), hashed=False).files.items()}
+    sizes = {name: file.size for name, file in Folder(loaded.resolve(source.path)).files.items()}
     gone = [name for name, file in plan.files.items() if sizes.get(name) != file.size]
     return [f"{gone[0]} of the source: another file"] if gone else []
 

@@ -66,7 +66,8 @@ class Court:
             RecipeError: What is required cannot be measured, or the reference is degenerate.
         """
         engine, request = self.engine, self.request
-        content = {name: file.model_dump(mode="json") for name, file in self.source.files.items()}
+        listed = self.source.listed(read_layout(self.source).wanted)
+        content = {name: file.model_dump(mode="json") for name, file in listed.items()}
         key = source_key(content, installed_versions(DECIDING), request)
         folder = self.here(checkpoint)  # first: what is no pipeline is refused before anybody draws
         reference = ask_source(self.here(self.source), request, key, "reference", engine.store, engine.listen)

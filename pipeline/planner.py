@@ -17,7 +17,7 @@ from pipeline.checkpoint.linears import Question, ask, ask_ahead
 from pipeline.checkpoint.making import FLOATS
 from pipeline.checkpoint.safetensors import DTYPE_SIZES
 from pipeline.errors import CannotHereError, QuantizationError, RecipeError
-from pipeline.files import human_size
+from pipeline.files import ListedFile, human_size
 from pipeline.plan import (
     Asked,
     PlannedComponent,
@@ -78,6 +78,11 @@ class Planner:
         """The source's components and files."""
         return read_layout(self.place, self.loaded.recipe.source.variant)
 
+    @cached_property
+    def files(self) -> dict[str, ListedFile]:
+        """The source's files that are published or quantized, with their digests."""
+        return self.place.listed(self.layout.wanted)
+
     def plan(self, target: str) -> TargetPlan:
         """Resolve one target.
 
@@ -88,7 +93,7 @@ class Planner:
         recipe, layout = self.loaded.recipe, self.layout
         budget, wanted = self.schemes(target)
         components = {name: self.consult(name, quantization).planned() for name, quantization in wanted.items()}
-        files, source_bytes = {name: self.place.files[name] for name in layout.wanted}, self.source_bytes
+        files, source_bytes = self.files, self.source_bytes
         change = sum(part.result_bytes - part.source_bytes for part in components.values())
         backends = {part.quantization.backend for part in components.values()}
         return TargetPlan(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,13 +16,17 @@ from pipeline.checkpoint.shards import WEIGHTS_NAME, read_index
 from pipeline.checkpoint.strict import parse, require_shallow
 from pipeline.checkpoint.variants import INDEX_FILE, index_files, plain_name, variants_among, weights_file
 from pipeline.errors import SourceError
-from pipeline.files import ListedFile, files_under, safe_relative
+from pipeline.files import ListedFile, files_of_model, safe_relative
 
 SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, tokenizers, schedulers, chat templates
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 INDEX: Final = ".safetensors.index.json"
 UNFIT: Final = "Ask its publisher for a whole repository, or pin a commit that is whole."
+POINTER: Final = (
+    b"version https://git-lfs.github.com/spec/"  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+)
+POINTER_LIMIT: Final = 1024  # bytes; git LFS makes none that is larger
 SMALL_LIMIT: Final = 64 << 20  # bytes; a tokenizer of 64 MiB is the largest small file read whole
 
 
@@ -39,30 +44,53 @@ class Place(Protocol):
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Read a range of a file; fewer bytes at its end."""
 
+    def listed(self, names: Iterable[str]) -> dict[str, ListedFile]:
+        """Return some of its files with the digests by which the place vouches for them."""
+
 
 class Folder:
-    """A source in a folder of this machine.
+    """A source in a folder of this machine: as ``save_pretrained`` wrote it, a git clone, or a snapshot in a cache.
+
+    Its files are known by their sizes; those that somebody is to be held to are hashed by `listed`.
 
     Args:
         path: The folder.
-        hashed: Whether every file is read for its digest; without it a file is known by its size alone, until somebody
-            who reads it anyway hashes it.
         memory: A file that remembers digests between runs.
 
     Raises:
-        SourceError: The folder is not there or holds links.
+        SourceError: The folder is not there, or holds a link that leads out of it.
     """
 
-    def __init__(self, path: Path, *, hashed: bool = True, memory: Path | None = None) -> None:
+    def __init__(self, path: Path, *, memory: Path | None = None) -> None:
         if not path.is_dir():
             raise SourceError("There is no such folder.", where=str(path), remedy="Correct the source of the recipe.")
         self.path = path
         self.where = str(path)
-        found = {file.relative_to(path).as_posix(): file for file in files_under(path)}
-        known = digests(found, memory) if hashed else {}
+        self.memory = memory
+        self._paths = files_of_model(path)
         self.files: Mapping[str, ListedFile] = {
-            name: ListedFile(size=file.stat().st_size, sha256=known.get(name)) for name, file in found.items()
+            name: ListedFile(size=file.stat().st_size) for name, file in self._paths.items()
         }
+
+    def listed(self, names: Iterable[str]) -> dict[str, ListedFile]:
+        """Return some of its files with their digests; each is read, unless it was before and did not change."""
+        paths = {name: self._paths[name] for name in names}
+        found = digests(paths, self.memory)
+        return {name: self.files[name].model_copy(update={"sha256": digest}) for name, digest in found.items()}
+
+    def require_pulled(self, names: Iterable[str]) -> None:
+        """Refuse files of which a git clone has no more than where git LFS would find them.
+
+        Raises:
+            SourceError: There is one.
+        """
+        for name in names:
+            if self.files[name].size < POINTER_LIMIT and self.read(name, 0, len(POINTER)) == POINTER:
+                raise SourceError(
+                    f"{name} is not here: git LFS left a pointer to it.",
+                    where=self.where,
+                    remedy=f"Run `git -C {shlex.quote(str(self.path))} lfs pull`, then the same command again.",
+                )
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Read a range of a file; fewer bytes at its end."""
@@ -161,7 +189,7 @@ def read_single(place: Place, variant: str | None = None) -> Layout:
     if not component.weights:
         raise SourceError("It has a config and no weights.", where=place.where, remedy=UNFIT)
     layout = Layout(class_name=class_name, components={"": component}, top=license_files(place))
-    return with_variant(layout, variant, place)
+    return whole(layout, variant, place)
 
 
 def read_layout(place: Place, variant: str | None = None) -> Layout:
@@ -186,7 +214,7 @@ def read_layout(place: Place, variant: str | None = None) -> Layout:
         raise SourceError("model_index.json names no components.", where=place.where, remedy=UNFIT)
     top = ("model_index.json", *license_files(place))
     layout = Layout(class_name=str(index.get("_class_name")), components=components, top=top)
-    return with_variant(layout, variant, place)
+    return whole(layout, variant, place)
 
 
 def require_safe_names(place: Place) -> None:
@@ -200,12 +228,14 @@ def license_files(place: Place) -> tuple[str, ...]:
     return tuple(name for name in place.files if any(fnmatchcase(name.upper(), form) for form in LICENSE_FILES))
 
 
-def with_variant(layout: Layout, variant: str | None, place: Place) -> Layout:
-    """Return a layout if some component of it is of the variant that was asked for.
+def whole(layout: Layout, variant: str | None, place: Place) -> Layout:
+    """Return a layout if its files are here, and some component of it is of the variant that was asked for.
 
     Raises:
-        SourceError: None is.
+        SourceError: A file is not here, or no component is of that variant.
     """
+    if isinstance(place, Folder):
+        place.require_pulled(layout.wanted)
     if variant is None or any(part.variant for part in layout.components.values()):
         return layout
     known = sorted({name for part in layout.components.values() for name in variants_of(place, part)})
@@ -349,6 +379,8 @@ def read_small(place: Place, name: str) -> bytes:
     if place.files[name].size > SMALL_LIMIT:
         reason = f"{name} has {place.files[name].size} bytes, too many for what it should be."
         raise SourceError(reason, where=place.where, remedy=UNFIT)
+    if isinstance(place, Folder):
+        place.require_pulled([name])
     return place.read(name, 0, place.files[name].size)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -40,6 +40,10 @@ class Repository:
             if name not in self._read:
                 self._read[name] = self.hub.file(self.repo, self.revision, name, size=self.files[name].size)
             return b"".join(self._read[name].pieces(offset, offset + length, whole=True))
+
+    def listed(self, names: Iterable[str]) -> dict[str, ListedFile]:
+        """Return some of its files as the Hub lists them, which is with their digests."""
+        return {name: self.files[name] for name in names}
 
     def open(self, name: str, begin: int = 0, **options: int) -> ReadAhead:
         """Open a file to be read forwards, several ranges at a time, without storing it.

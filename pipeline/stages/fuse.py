@@ -48,12 +48,12 @@ def fused_source(sourcing: Sourcing, plan: TargetPlan, loras: Sequence[FoundLora
         require_room(sum(file.size for file in plan.files.values()), folder)
         for name in plan.files:
             link_or_copy(whole / name, folder / name)
-        changed = fuse_into(folder, Folder(folder, hashed=False), layout, adapters)
+        changed = fuse_into(folder, Folder(folder), layout, adapters)
         tell(sourcing, plan, changed)
 
     folder = store.make("fused", key, build)
     memory = sourcing.home / "digests" / f"{key}.json"
-    return Origin(folder, Folder(folder, memory=memory).files, layout, f"{place.where} with LoRAs")
+    return Origin(folder, Folder(folder, memory=memory).listed(plan.files), layout, f"{place.where} with LoRAs")
 
 
 def adapter_of(lora: FoundLora, file: Path) -> Adapter:

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from pipeline.checkpoint.layout import Folder
 from pipeline.errors import RecipeError
 from pipeline.events import Listener
-from pipeline.files import digest_of, manifest_of
+from pipeline.files import FileEntry, Manifest, digest_of, sha256_file
 from pipeline.hub.source import Repository
 from pipeline.recipe import Loaded
 from pipeline.recipe.names import is_path
@@ -64,12 +65,22 @@ class Judges:
 
 def pin_of(place: Repository | Path) -> str:
     """Return what names the content of a place for good."""
-    return place.revision if isinstance(place, Repository) else digest_of(manifest_of(place).model_dump(mode="json"))
+    if isinstance(place, Repository):
+        return place.revision
+    folder = Folder(place)
+    names = read_by_judges(folder)
+    folder.require_pulled(names)
+    entries = {name: FileEntry(size=folder.files[name].size, sha256=sha256_file(place / name)) for name in names}
+    return digest_of(Manifest(files=entries).model_dump(mode="json"))
+
+
+def read_by_judges(place: Repository | Folder) -> list[str]:
+    """Return the files of a model that judging reads: those at its top, and no pickles."""
+    return [name for name in place.files if "/" not in name and name.endswith(FILES)]
 
 
 def folder_of(place: Repository | Path, store: Store, listen: Listener) -> Path:
     """Return the folder of a model; of a repository only what lies at its top is fetched."""
     if not isinstance(place, Repository):
         return place
-    wanted = {name: file for name, file in place.files.items() if "/" not in name and name.endswith(FILES)}
-    return fetch(place, wanted, store, listen)
+    return fetch(place, place.listed(read_by_judges(place)), store, listen)

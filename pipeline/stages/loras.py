@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pipeline.checkpoint.layout import Folder
 from pipeline.errors import RecipeError, SourceError
 from pipeline.events import Listener
-from pipeline.files import ListedFile, sha256_file
 from pipeline.hub.source import Repository
 from pipeline.planned import PlannedLora
 from pipeline.recipe import FolderLora, HubLora, Loaded
@@ -73,17 +73,16 @@ def on_hub(lora: HubLora, find: Find) -> FoundLora:
 
 def on_disk(lora: FolderLora, loaded: Loaded) -> FoundLora:
     """Return a LoRA in a folder, or one that is named itself."""
-    path = loaded.resolve(lora.path).resolve()
+    path = loaded.resolve(lora.path).absolute()  # what it is a link to has another name, such as a blob's
     if not path.exists():
         remedy = "Correct the path, which is relative to the recipe's own file."
         raise RecipeError(f"There is no LoRA {lora.path}.", where=str(loaded.path), remedy=remedy)
-    folder = path if path.is_dir() else path.parent
-    names = [file.name for file in path.glob(f"*{WEIGHTS}")] if path.is_dir() else [path.name]
-    if path.is_dir() and lora.file and (path / lora.file).is_file():
-        names.append(lora.file)
-    file = the_file(names, lora.file, lora.path)
-    listed = ListedFile(size=(folder / file).stat().st_size, sha256=sha256_file(folder / file))
-    return FoundLora(PlannedLora(path=lora.path, file=file, listed=listed, scale=lora.scale, how=lora.how), folder)
+    place = Folder(path if path.is_dir() else path.parent)
+    file = the_file(place.files if path.is_dir() else [path.name], lora.file, lora.path)
+    place.require_pulled([file])
+    listed = place.listed([file])[file]
+    pinned = PlannedLora(path=lora.path, file=file, listed=listed, scale=lora.scale, how=lora.how)
+    return FoundLora(pinned, place.path)
 
 
 def the_file(names: Iterable[str], wanted: str | None, where: str) -> str:

@@ -96,7 +96,7 @@ class Next:
         lora = Lora(name=pinned.name, file=file, scale=pinned.scale)
 
         def ask(out: Path) -> None:
-            place = Folder(source, hashed=False)
+            place = Folder(source)
             try_on(place, read_layout(place), (Adapter(file=str(file), scale=pinned.scale, where=pinned.where),))
             ask_with_lora(source, lora, self.request, out, self.hear)
 

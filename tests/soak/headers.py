@@ -133,7 +133,7 @@ def on_disk(files: Files, folder: Path, rng: Random) -> Folder:
     folder.mkdir(exist_ok=True)
     if rng.random() < 0.05:
         (folder / rng.choice(("x.json", "transformer/x"))).symlink_to(rng.choice(("/etc/passwd", ".", "../source")))
-    return Folder(folder, hashed=rng.random() < 0.5)
+    return Folder(folder)
 
 
 def read(place: Place, variant: str | None, folder: Path | None) -> str:

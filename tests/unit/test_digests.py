@@ -22,7 +22,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(folder: Path, memory: Path | None) -> dict[str, str | None]:
-    return {name: file.sha256 for name, file in Folder(folder, memory=memory).files.items()}
+    place = Folder(folder, memory=memory)
+    return {name: file.sha256 for name, file in place.listed(place.files).items()}
 
 
 def test_digests_are_those_of_the_files(folder: Path, tmp_path: Path) -> None:

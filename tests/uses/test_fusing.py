@@ -28,14 +28,14 @@ def fused(source: Path, out: Path, *loras: tuple[Path, float]) -> Path:
 
 
 def job(source: Path, folder: Path, *loras: tuple[Path, float]) -> Job:
-    place = Folder(source, hashed=False)
+    place = Folder(source)
     layout = read_layout(place)
     adapters = tuple(Adapter(file=str(file), scale=scale, where=file.name) for file, scale in loras)
     return Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=str(folder), loras=adapters)
 
 
 def fused_by_a_child(source: Path, out: Path, file: Path) -> Path:
-    place = Folder(source, hashed=False)
+    place = Folder(source)
     lora = Adapter(file=str(file), scale=1.0, where=file.name)
     fuse_into(linked(source, out), place, read_layout(place), (lora,))
     return out
