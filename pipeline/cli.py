@@ -124,6 +124,9 @@ def run(
     hub: HubName = "",
     stop_after: Annotated[str, typer.Option("--stop-after", metavar="STAGE", help="End after this stage.")] = "release",
     stream: Streamed = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make again what is published, and release it where its bytes differ.")
+    ] = False,
 ) -> None:
     """Fetch, quantize, validate, write the card and release."""
     from pipeline.engine import STAGES
@@ -133,7 +136,7 @@ def run(
         raise RecipeError(f"There is no stage {stop_after!r}.", remedy=f"The stages are {', '.join(STAGES)}.")
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
-    with session.engine(recipe, hub, stream=stream, signer=signer()) as engine:
+    with session.engine(recipe, hub, stream=stream, signer=signer(), rebuild=rebuild) as engine:
         names = chosen(engine.loaded.recipe, tuple(target or ()))
         engine.prepare(names)
         for ended in engine.run(names, stop_after):

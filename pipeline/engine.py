@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -16,13 +15,14 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.checkpoint.layout import Folder, Place, read_small
+from pipeline.earlier import Earlier, same_bytes, withdrawn_before
 from pipeline.errors import CannotHereError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
-from pipeline.plan import Asked, TargetPlan
+from pipeline.plan import Asked, TargetPlan, read_plan
 from pipeline.planned import PlannedPrompts
 from pipeline.planner import Planner
 from pipeline.recipe import HubSource, Loaded
@@ -80,6 +80,7 @@ class Engine:
         listen: Hears of everything.
         signer: Who signs what is released, if anybody.
         shared: The store, where it is not to be one of this engine's own.
+        rebuild: Whether what was released before is made again, and released where its bytes differ.
     """
 
     loaded: Loaded
@@ -90,6 +91,7 @@ class Engine:
     stream: bool = False
     signer: Signer | None = None
     shared: Store | None = None
+    rebuild: bool = False
 
     @cached_property
     def store(self) -> Store:
@@ -190,19 +192,27 @@ class Engine:
             PublishError: It cannot be planned, failed its verdict before, or cannot be brought to its end here.
         """
         plan, remote = self.plan(target)
-        withdrawn = self.withdrawn(plan.repository, remote)
-        if found := withdrawn.of_plan(plan.digest):
-            yanked, how = found
-            self.listen(Event("skipped", "run", target, f"was withdrawn as {yanked} of {plan.repository}: {how.why}"))
-            return outcome(plan, "yanked", Release(repository=plan.repository, commit=how.commit, tag=yanked))
-        if tag := published_as(plan, remote, withdrawn):
-            proofs_of(self.hub, plan.repository, plan.digest, self.store.aside).forget()  # of a run that was killed
-            self.listen(Event("skipped", "run", target, f"is published already as {tag} of {plan.repository}"))
-            return outcome(plan, "unchanged", Release(repository=plan.repository, commit=str(remote.head), tag=tag))
+        earlier = self.earlier(plan, remote)
+        if earlier and not self.rebuild:
+            return self.skip(plan, earlier[0])
         if failed := earlier_failure(plan, self.store):
             raise failed
         self.require_able(plan, stop_after)
-        return Run(self, plan, {}, stop_after)
+        return Run(self, plan, {}, stop_after, earlier)
+
+    def earlier(self, plan: TargetPlan, remote: RemoteState) -> tuple[Earlier, ...]:
+        """Return the releases of a plan that ``main`` shows or that were withdrawn, the deciding one first."""
+        withdrawn = self.withdrawn(plan.repository, remote)
+        published, tag = read_plan(remote.plan), published_as(plan, remote, withdrawn)
+        shown = [Earlier(published, tag, str(remote.head))] if published and tag and tag not in withdrawn.tags else []
+        return (*shown, *withdrawn_before(self.hub, plan, withdrawn))
+
+    def skip(self, plan: TargetPlan, earlier: Earlier) -> Outcome:
+        """Tell why nothing is done for a target, and return its outcome."""
+        proofs_of(self.hub, plan.repository, plan.digest, self.store.aside).forget()  # of a run that was killed
+        self.listen(Event("skipped", "run", plan.target, earlier.told))
+        release = Release(repository=plan.repository, commit=earlier.commit, tag=earlier.tag)
+        return outcome(plan, "yanked" if earlier.withdrawal else "unchanged", release)
 
     def together(self, runs: Sequence[Run], stop_after: str) -> Origin:
         """Do once what targets share: fetch their source, and quantize it for all of them in one reading.
@@ -258,12 +268,17 @@ class Engine:
 
 @dataclass(frozen=True)
 class Run:
-    """One target on its way through the stages."""
+    """One target on its way through the stages.
+
+    Attributes:
+        earlier: The releases of its plan that were made before, where it is made again.
+    """
 
     engine: Engine
     plan: TargetPlan
     seconds: dict[str, float]
     stop_after: str
+    earlier: tuple[Earlier, ...] = ()
 
     def all(self, origin: Origin) -> Outcome:
         """Run the stages after the fetching one after another.
@@ -292,6 +307,9 @@ class Run:
             folder = write_card(plan, checkpoint, judged, card, engine.loaded.text, engine.store)
         if self.stop_after == "card":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
+        if same := next((made for made in self.earlier if same_bytes(engine.hub, made, plan, folder)), None):
+            engine.listen(Event("note", "run", plan.target, f"rebuilt, same bytes as {same.tag}"))
+            return engine.skip(plan, same)
         with self.timed("release"):
             folder = sign(plan, folder, engine.signer, engine.store, engine.listen)
             done = release(
@@ -331,15 +349,12 @@ class Run:
 
 
 def published_as(plan: TargetPlan, remote: RemoteState, withdrawn: Withdrawals) -> str | None:
-    """Return the tag under which ``main`` shows exactly this plan, or None; withdrawals may lie above the tag."""
-    if remote.plan is None:
-        return None
-    try:
-        same = digest_of(json.loads(remote.plan)) == plan.digest
-    except ValueError:
+    """Return the tag under which ``main`` shows what this plan asks for, or None; withdrawals may lie above the tag."""
+    published = read_plan(remote.plan)
+    if published is None or not plan.asks_the_same(published):
         return None
     tags = [tag for tag, commit in remote.tags.items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
-    return (tags[0] if tags else withdrawn.tag_of(plan.digest)) if same else None
+    return tags[0] if tags else withdrawn.tag_of(published.content_digest)
 
 
 def publication(plan: TargetPlan, folder: Path, gated: Gate | None) -> Publication:

@@ -1,11 +1,11 @@
 """Status: every recipe and target beside what the Hub has of it, without any quantization library.
 
-The digest of a plan needs the source's headers and the libraries' answers. What can be said without them is said here,
-and it is decided by three comparisons. Everything that a plan repeats of its recipe (source, components with their
-options, prompts, bar, template) is compared with the published ``publish/plan.json``: a difference is *changed*. The
-versions in that plan are compared with those installed: other ones are *aged*, since a run here would build anew, and
-ones that promise nothing about loading are *doubtful*. The commit that the recipe pins is compared with the source's
-``main``: *behind*. Where nothing differs, a run here would make the same plan, and the target is *current*.
+Everything that a plan repeats of its recipe (source, components with their options, prompts, bar, template) is compared
+with the published ``publish/plan.json``: a difference is *changed*. The commit that the recipe pins is compared with
+the source's ``main``: *behind*. Where nothing differs, a run here does nothing, and the target is *current*.
+
+With which versions a checkpoint was made is told beside that, with what is known of loading it by those that are here.
+No version makes a target stale: what was published stays so until its recipe or its source changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.files import digest_of
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.questions import reach
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
-from pipeline.plan import TargetPlan, deciding_versions
+from pipeline.plan import TargetPlan, deciding_versions, read_plan
 from pipeline.planned import PlannedLora, PlannedSource
 from pipeline.quality import Report
 from pipeline.recipe import DatasetPrompts, FolderLora, HubLora, HubSource, Loaded, read_prompts
@@ -37,9 +37,7 @@ AT_ONCE: Final = 8  # repositories that are asked for at the same time
 SHOWN: Final = 3  # differences that are named
 BYSTANDERS: Final = frozenset({"quantpress", "torchmetrics"})  # decide over bytes and verdict, not over loading
 
-State = Literal[
-    "yanked", "failing", "unpublished", "untagged", "doubtful", "changed", "unreadable", "behind", "aged", "current"
-]
+State = Literal["yanked", "failing", "unpublished", "untagged", "changed", "unreadable", "behind", "current"]
 URGENCY: Final[tuple[State, ...]] = get_args(State)
 
 
@@ -61,6 +59,8 @@ class Standing(BaseModel):
         commit: What ``main`` of the repository is.
         pinned: The source's commit that the recipe names.
         source_head: What ``main`` of the source is; None for a folder.
+        versions: With which it was made.
+        notes: What is known of loading it, and of making it again, with the versions that are here.
         exit_code: Of the error where something could not be read, else 0.
     """
 
@@ -75,6 +75,8 @@ class Standing(BaseModel):
     commit: str | None = None
     pinned: str | None = None
     source_head: str | None = None
+    versions: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
     exit_code: int = 0
 
 
@@ -124,11 +126,11 @@ class Fleet:
         pinned = source.revision if isinstance(source, HubSource) else None
         head = heads[source.repo] if isinstance(source, HubSource) else None
         findings: list[Finding] = []
-        tag, commit, code = None, None, 0
+        plan, tag, commit, code = None, None, None, 0
         try:
             remote = self.hub.state(repo)
             withdrawn = read_withdrawals(self.hub, repo, remote.head) if remote.head and remote.plan else Withdrawals()
-            plan, tag, commit = published(remote), tag_of(remote, withdrawn), remote.head
+            plan, tag, commit = read_plan(remote.plan), tag_of(remote, withdrawn), remote.head
             findings += of_remote(remote, plan, tag, withdrawn)
             findings += of_recipe(loaded, target, plan) if plan else []
             findings += failures(loaded, target, self.home, plan)
@@ -149,23 +151,17 @@ class Fleet:
             commit=commit,
             pinned=pinned,
             source_head=head if isinstance(head, str) else None,
+            versions=plan.versions if plan else {},
+            notes=tuple(notes(plan)) if plan else (),
             exit_code=code,
         )
-
-
-def published(remote: RemoteState) -> TargetPlan | None:
-    """Return the plan on ``main``, or None where there is none that this version reads."""
-    try:
-        return TargetPlan.model_validate_json(remote.plan) if remote.plan else None
-    except ValidationError:
-        return None
 
 
 def tag_of(remote: RemoteState, withdrawn: Withdrawals) -> str | None:
     """Return the version that ``main`` shows."""
     tags = [tag for tag, commit in (remote.tags or {}).items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
-    plan = published(remote)
-    return tags[0] if tags else withdrawn.tag_of(plan.digest) if plan else None
+    plan = read_plan(remote.plan)
+    return tags[0] if tags else withdrawn.tag_of(plan.content_digest) if plan else None
 
 
 def of_remote(
@@ -182,12 +178,11 @@ def of_remote(
 
 
 def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[Finding]:
-    """Say how what is published differs from the recipe and from what is installed."""
+    """Say how what is published differs from the recipe."""
     if different := changes(loaded, target, plan):
         more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
         text = f"changed since it was published: {'; '.join(different[:SHOWN])}{more}"
         yield Finding(state="changed", text=text)
-    yield from ages(plan)
 
 
 def changes(loaded: Loaded, target: str, plan: TargetPlan) -> list[str]:
@@ -212,7 +207,7 @@ def said(loaded: Loaded, target: str) -> dict[str, Any]:
         "call": dict(recipe.validation.call),
         "require": recipe.validation.require.model_dump(mode="json", exclude_none=True),
         "compile": recipe.validation.compile and recipe.validation.compile.model_dump(mode="json"),
-        "card": {"template": recipe.card.template, "digest": templates().get(recipe.card.template)},
+        "card": {"template": recipe.card.template},
     }
 
 
@@ -230,7 +225,7 @@ def repeated(plan: TargetPlan) -> dict[str, Any]:
         "call": dict(plan.validation.call),
         "require": plan.validation.require,
         "compile": plan.validation.compile and plan.validation.compile.model_dump(mode="json"),
-        "card": {"template": plan.template, "digest": plan.template_digest},
+        "card": {"template": plan.template},
     }
 
 
@@ -281,19 +276,24 @@ def moved_files(loaded: Loaded, plan: TargetPlan) -> list[str]:
     return [f"{gone[0]} of the source: another file"] if gone else []
 
 
-def ages(plan: TargetPlan) -> Iterator[Finding]:
-    """Compare the versions that built a checkpoint with those that are here; nothing is loaded."""
+def other_versions(plan: TargetPlan) -> dict[str, tuple[str, str | None]]:
+    """Return what a checkpoint was made with and what is here, by library, where they differ; nothing is loaded."""
     backends = {part.quantization.backend for part in plan.components.values()} & BACKENDS.keys()
     here = deciding_versions(backends, adapted=bool(plan.loras))
-    other = {name: built for name, built in plan.versions.items() if here.get(name) != built}
-    loading = {name: built for name, built in other.items() if name not in BYSTANDERS}
-    doubts = {name: reason for name, built in loading.items() if (reason := doubt(built, here.get(name)))}
-    for name, reason in doubts.items():
-        text = f"built with {name} {other[name]}, {reason}; `publish verify` tries whether it loads"
-        yield Finding(state="doubtful" if name in here else "aged", text=text)
-    if other and not doubts:
-        shown = ", ".join(f"{name} {built} (here {here.get(name, 'none')})" for name, built in other.items())
-        yield Finding(state="aged", text=f"a run here would build it anew, since it was made with {shown}")
+    return {name: (built, here.get(name)) for name, built in plan.versions.items() if here.get(name) != built}
+
+
+def notes(plan: TargetPlan) -> Iterator[str]:
+    """Tell of a checkpoint what is no fault of it: by what else it was made than what is here."""
+    other = other_versions(plan)
+    for name, (built, here) in other.items():
+        if name not in BYSTANDERS and (reason := doubt(built, here)):
+            yield f"made with {name} {built}, {reason}; `publish verify` tries whether it loads"
+    if other:
+        shown = ", ".join(f"{name} {built} (here {here or 'none'})" for name, (built, here) in other.items())
+        yield f"made with {shown}; `publish run --rebuild` makes it again"
+    if templates().get(plan.template) != plan.template_digest:
+        yield "its card was written by another template; `publish run --rebuild` writes it anew"
 
 
 def doubt(built: str, here: str | None) -> str:
@@ -318,7 +318,7 @@ def failures(loaded: Loaded, target: str, home: Path, published_plan: TargetPlan
         except (OSError, ValidationError):  # what another version kept, or somebody took apart
             continue
         same = plan.repository == loaded.recipe.repositories[target] and not changes(loaded, target, plan)
-        if same and not list(ages(plan)) and plan != published_plan:
+        if same and not other_versions(plan) and plan != published_plan:
             yield Finding(
                 state="failing", text=f"the verdict was {report.verdict}: {report.why} The build is in {folder}"
             )

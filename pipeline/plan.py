@@ -1,7 +1,8 @@
 """The plan: the recipe with everything resolved, from tensor headers alone, so that it can be hashed and compared.
 
-Nothing in a plan depends on the machine that made it, but for what a budget found there. Two plans with one digest are
-the same checkpoint, judged by the same questions and described by the same card.
+A plan holds two things. Its identity is what was asked and of what source: whatever was published under it is not made
+again. The rest tells what follows from that here and now: how the installed libraries lay out a component, what a
+budget found, which versions and which template took part. An upgrade changes the rest, and republishes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Final
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
@@ -24,6 +25,7 @@ from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.planned import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
 from pipeline.recipe import Quantization, Recipe
+from pipeline.recipe.require import Require
 
 STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
 LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
@@ -64,6 +66,18 @@ class PlannedComponent(Value):
     largest_bytes: int
 
 
+RESOLVED: Final[Any] = {  # fields that are no part of a plan's identity: they follow from it and from what is installed
+    "pipeline": True,
+    "components": {"__all__": set(PlannedComponent.model_fields) - {"quantization"}},
+    "budget": {"found", "runner_up"},
+    "validation": {"dataset": {"rows", "repeated"}},
+    "template_digest": True,
+    "source_bytes": True,
+    "result_bytes": True,
+    "versions": True,
+}
+
+
 class TargetPlan(Value):
     """One published repository, fully resolved.
 
@@ -97,8 +111,30 @@ class TargetPlan(Value):
     versions: dict[str, str]
 
     @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What was asked, and of what source, as JSON: two plans that are equal in this are published once."""
+        asked = self.model_dump(mode="json", exclude=RESOLVED)
+        if self.source.repo:
+            del asked["files"]  # the commit names them all
+        if self.budget:
+            del asked["components"]  # what was found for it; the budget is what was asked
+        else:
+            asked["components"] = {name: asked_of(part.quantization) for name, part in self.components.items()}
+        asked["validation"]["require"] = required(self.validation.require)
+        return asked
+
+    @cached_property
     def digest(self) -> str:
-        """The plan's identity: the SHA-256 of its canonical JSON."""
+        """The SHA-256 of the plan's identity."""
+        return digest_of(self.identity)
+
+    def asks_the_same(self, published: TargetPlan) -> bool:
+        """Return whether what was published is what this plan asks for."""
+        return self.identity == published.identity
+
+    @cached_property
+    def content_digest(self) -> str:
+        """The SHA-256 of everything in the plan, which names one ``publish/plan.json`` in withdrawals."""
         return digest_of(self.model_dump(mode="json"))
 
     @cached_property
@@ -257,6 +293,31 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
     if reason := scheme.refuses.get(component.library, ""):
         remedy = "Choose another backend for this component."
         raise RecipeError(f"{quantization.backend} cannot be used here: {reason}.", where=where, remedy=remedy)
+
+
+def asked_of(quantization: Quantization) -> dict[str, Any]:
+    """Return what is asked for a component; options that an older version did not know have their defaults."""
+    backend = BACKENDS.get(quantization.backend)
+    scheme = backend.SCHEMES.get(quantization.scheme) if backend else None
+    usual = scheme.options().model_dump(mode="json") if scheme else {}
+    return quantization.model_dump(mode="json") | {"options": usual | quantization.options}
+
+
+def required(require: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is required beyond today's defaults, without the commits of judges, which a plan pins apart."""
+    try:
+        written = Require.model_validate(require).model_dump(mode="json", exclude_defaults=True)
+    except ValidationError:  # a requirement of another version
+        written = dict(require)
+    return {name: {key: found for key, found in each.items() if key != "revision"} for name, each in written.items()}
+
+
+def read_plan(text: bytes | None) -> TargetPlan | None:
+    """Return a published plan, or None where there is none that this version reads."""
+    try:
+        return TargetPlan.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
 
 
 def scheme_of(quantization: Quantization) -> Scheme:

@@ -67,7 +67,9 @@ class Session:
         return load(recipe, self.vocabulary)
 
     @contextmanager
-    def engine(self, recipe: Path, hub: str, *, stream: bool = False, signer: Signer | None = None) -> Iterator[Engine]:
+    def engine(
+        self, recipe: Path, hub: str, *, stream: bool = False, signer: Signer | None = None, rebuild: bool = False
+    ) -> Iterator[Engine]:
         """Return the engine for a recipe, with the embedded Hub running if it is the one to publish to."""
         from pipeline.engine import Engine
         from pipeline.hub.client import Hub
@@ -78,7 +80,7 @@ class Session:
             stack.enter_context(self.console)
             target = stack.enter_context(self.hub(home, hub))
             listen = self.console.listen
-            yield Engine(loaded, home, target, Hub(listen=listen), listen, stream, signer)
+            yield Engine(loaded, home, target, Hub(listen=listen), listen, stream, signer, rebuild=rebuild)
 
     @contextmanager
     def hub(self, home: Path, hub: str) -> Iterator[Hub]:

@@ -133,8 +133,10 @@ def show_standings(console: Console, found: Sequence[Standing]) -> None:
     rows = [[each.repository, each.state, each.tag or "", (each.commit or "")[:12]] for each in found]
     console.table("", ["repository", "state", "tag", "main"], rows)
     for standing in found:
-        for finding in standing.findings:
-            console.say(f"  {standing.repository}: {finding.text}")
+        made = ", ".join(f"{name} {version}" for name, version in standing.versions.items())
+        for text in (*(finding.text for finding in standing.findings), *standing.notes, made and f"made with {made}"):
+            if text:
+                console.say(f"  {standing.repository}: {text}")
 
 
 def show_remarks(console: Console, found: Sequence[Remark]) -> None:

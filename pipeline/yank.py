@@ -6,9 +6,10 @@ metadata also gets the ``new_version`` that the Hub's pages link to. ``publish/m
 two have now, so that ``main`` still is what its manifest says; the tag keeps the manifest that was built.
 
 Since the withdrawal names a plan and not only a tag, a run of that plan knows that it is withdrawn wherever ``main``
-has gone since, and publishes nothing: another recipe, source or version makes another plan, and that is released as
-ever. ``shown`` says which release lies beneath such commits, so that an unchanged target is still found unchanged
-although ``main`` is no longer the commit that was tagged. When it happened is in the commit, as for every change.
+has gone since, and publishes nothing: another recipe or source makes another plan, and that is released as ever; so is
+what ``publish run --rebuild`` makes of the same plan, if it is not the same bytes. ``shown`` says which release lies
+beneath such commits, so that an unchanged target is still found unchanged although ``main`` is no longer the commit
+that was tagged. When it happened is in the commit, as for every change.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def plan_at(hub: Hub, repo: str, revision: str) -> str:
     with hub_errors(repo):
         try:
             text = hub.read(repo, revision, PLAN, 0, LARGEST)
-            return TargetPlan.model_validate_json(text).digest
+            return TargetPlan.model_validate_json(text).content_digest
         except (EntryNotFoundError, ValidationError) as error:
             remedy = "Only what publish released can be yanked by it; write into that card by hand."
             raise RecipeError("It has no plan of ours.", where=f"{repo}@{revision[:12]}", remedy=remedy) from error

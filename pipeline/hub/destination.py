@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RemoteChangedError
-from pipeline.files import FileEntry, ListedFile, Manifest, files_under, git_blob_sha1, sha256_file
+from pipeline.files import FileEntry, ListedFile, Manifest, digest_of, files_under, git_blob_sha1, sha256_file
 from pipeline.hub.client import OWN_FILES, Gate, Hub, pointing, tagged
 from pipeline.hub.failures import hub_errors
 from pipeline.hub.uploads import Change, Heard, Uploader
@@ -61,6 +61,11 @@ class Build:
 
     folder: Path
     files: Mapping[str, FileEntry]
+
+    @cached_property
+    def digest(self) -> str:
+        """What names this build: the digest of its list of files."""
+        return digest_of({name: file.sha256 for name, file in self.files.items()})
 
     @classmethod
     def of(cls, folder: Path) -> Build:

@@ -25,7 +25,7 @@ class Withdrawal(BaseModel):
 
     Attributes:
         commit: What the tag points to, which stays so.
-        plan: The digest of the plan that is published there; a run of that plan publishes nothing.
+        plan: The digest of the ``publish/plan.json`` there; a run of a plan that asks the same publishes nothing.
         why: The reason as it was given, one line.
         new_version: The repository to use instead.
     """
@@ -60,10 +60,6 @@ class Withdrawals(BaseModel):
 
     tags: dict[str, Withdrawal] = {}
     shown: Shown | None = None
-
-    def of_plan(self, digest: str) -> tuple[str, Withdrawal] | None:
-        """Return the withdrawn tag under which a plan was published, or None."""
-        return next(((tag, found) for tag, found in self.tags.items() if found.plan == digest), None)
 
     def tag_of(self, digest: str) -> str | None:
         """Return the tag of the plan that ``main`` shows, where commits that withdrew something lie above it."""

@@ -101,7 +101,7 @@ def write_card(
     Raises:
         CardError: The card cannot be rendered truthfully.
     """
-    key = digest_of([plan.digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
+    key = digest_of([plan.content_digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
 
     def build(folder: Path) -> None:
         for path in files_under(checkpoint):

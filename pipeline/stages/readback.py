@@ -19,8 +19,7 @@ from pipeline.files import disk_errors
 from pipeline.hub.destination import Build, Destination
 from pipeline.hub.served import Served
 
-USED: Final = "used"
-PROVEN: Final = re.compile(rf"[0-9a-f]{{64}} .+|{USED}")
+PROVEN: Final = re.compile(r"[0-9a-f]{64} .+")
 READINGS: Final = 2  # a byte that was damaged on its way comes right the second time
 DAMAGED: Final = "Nothing of it is on main; run again, and if it stays so the Hub or what lies between is damaged."
 
@@ -41,7 +40,7 @@ class Proofs:
         return word in self._known
 
     def add(self, word: str) -> None:
-        """Note a file whose bytes were read, as digest and name, or that the release was ``used``."""
+        """Note what was proven: the digest and the name of a file, or of the release that was used."""
         with disk_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:

@@ -25,7 +25,7 @@ from pipeline.hub.client import Gate, Hub
 from pipeline.hub.destination import Build, Destination, Refs, Staged
 from pipeline.hub.failures import LATER
 from pipeline.hub.patience import Tries, asked_by, is_refusal
-from pipeline.stages.readback import USED, Proofs, read_back
+from pipeline.stages.readback import Proofs, read_back
 from pipeline.stages.trial import Trial
 
 VERSION_TAG: Final = re.compile(r"v([1-9][0-9]*)")
@@ -50,7 +50,7 @@ class Publication:
 
     Attributes:
         subject: How it is called in titles and progress: a target's name.
-        digest: The digest of its plan.
+        digest: The digest of its plan's identity.
         repository: Where it goes.
         folder: Everything that is uploaded.
         private: Whether the repository is made for its owners alone.
@@ -66,7 +66,7 @@ class Publication:
 
     @property
     def title(self) -> str:
-        """The title of its pull request and of its commit; the same for every run of one plan."""
+        """The title of its pull request and of its commit; the same for every run of one plan, by whatever versions."""
         return f"Publish {self.subject} ({self.digest[:12]})"
 
 
@@ -235,9 +235,9 @@ class Underway:
         target, where = self.publication.subject, f"{self.place.repo}@{commit[:12]}"
         read_back(self.place, commit, self.build, self.proofs, self.listen, target)
         self.listen(Event("note", "release", target, f"every byte of {where} is the one that was built"))
-        if USED not in self.proofs:
+        if (used := f"{self.build.digest} used") not in self.proofs:
             self.listen(Event("note", "release", target, self.trial(commit, self.publication.folder)))
-            self.proofs.add(USED)
+            self.proofs.add(used)
         self.proven.add(commit)
 
     def promote(self) -> str:

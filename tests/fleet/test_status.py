@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,7 @@ def test_what_is_on_the_hub_is_current_and_the_rest_was_never_published(desk: De
     assert " torch\n" not in done.err
     one, two = done.lines[-1]["targets"]
     assert (one["repository"], one["state"], one["tag"], one["findings"]) == (ONE, "current", "v1", [])
+    assert (one["versions"]["torchao"], one["notes"]) == (version("torchao"), [])
     assert one["pinned"] == one["source_head"] == desk.shelf.commit
     assert (two["state"], two["commit"]) == ("unpublished", None)
 
@@ -80,31 +83,44 @@ def test_prompts_that_changed_are_a_change_of_the_recipe(desk: Desk, look: Look)
 
 
 @pytest.mark.parametrize(
-    ("name", "built", "state"),
+    ("name", "built", "doubted"),
     [
-        ("torch", "1.13.1", "doubtful"),
-        ("torch", "99.0", "doubtful"),
-        ("quantpress", "0.1.0", "aged"),
-        ("torchmetrics", "0.1.0", "aged"),
-        ("diffusers", version("diffusers").rpartition(".")[0], "aged"),
-        ("a-library-of-others", "1.0", "aged"),
+        ("torch", "1.13.1", True),
+        ("torch", "99.0", True),
+        ("quantpress", "0.1.0", False),
+        ("torchmetrics", "0.1.0", False),
+        ("diffusers", version("diffusers").rpartition(".")[0], False),
+        ("a-library-of-others", "1.0", True),
     ],
 )
-def test_versions_are_judged_by_what_is_known_without_loading(
-    desk: Desk, look: Look, name: str, built: str, state: str
+def test_an_upgrade_makes_nothing_stale_and_is_told_with_what_is_known_of_loading(
+    desk: Desk, look: Look, name: str, built: str, doubted: bool
 ) -> None:
-    plan = plan_of(desk)
-    plan["versions"][name] = built
-    commit = desk.shelf.commit_files({PLAN: json.dumps(plan).encode()}, ONE)
-    desk.shelf.api.create_tag(ONE, tag="v2", revision=commit)
+    release_again(desk, "v2", lambda plan: plan["versions"].update({name: built}))
     found = look()["one"]
-    assert (found.state, found.tag) == (state, "v2")
-    assert f"{name} {built}" in texts(found)
+    assert (found.state, found.tag, found.findings, found.versions[name]) == ("current", "v2", (), built)
+    assert all(f"{name} {built}" in note for note in found.notes)
+    assert any("publish verify" in note for note in found.notes) == doubted
 
 
-def plan_of(desk: Desk) -> dict[str, dict[str, str]]:
+def test_another_template_is_told_and_makes_nothing_stale(desk: Desk, look: Look) -> None:
+    release_again(desk, "v2", lambda plan: plan.update(template_digest="0" * 64))
+    found = look()["one"]
+    assert (found.state, found.findings) == ("current", ())
+    assert "another template" in "".join(found.notes)
+
+
+def release_again(desk: Desk, tag: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Tag a ``main`` whose plan another version wrote."""
+    plan = plan_of(desk)
+    change(plan)
+    commit = desk.shelf.commit_files({PLAN: json.dumps(plan).encode()}, ONE)
+    desk.shelf.api.create_tag(ONE, tag=tag, revision=commit)
+
+
+def plan_of(desk: Desk) -> dict[str, Any]:
     hub = Hub(desk.shelf.endpoint, token=desk.token)
-    plan: dict[str, dict[str, str]] = json.loads(hub.read(ONE, "main", PLAN, 0, 1 << 24))
+    plan: dict[str, Any] = json.loads(hub.read(ONE, "main", PLAN, 0, 1 << 24))
     return plan
 
 

@@ -73,7 +73,7 @@ def test_published_is_this_plan_on_a_tagged_main_and_nothing_else() -> None:
         RemoteState("head", text, {"mine": "head"}),
         RemoteState("head", None, {"v1": "head"}),
         RemoteState("head", b"{", {"v1": "head"}),
-        RemoteState("head", text.replace(b'"template_digest": "', b'"template_digest": "0'), {"v1": "head"}),
+        RemoteState("head", text.replace(b'"private": false', b'"private": true'), {"v1": "head"}),
     ):
         assert published_as(plan, state, NEVER) is None
 
@@ -81,7 +81,7 @@ def test_published_is_this_plan_on_a_tagged_main_and_nothing_else() -> None:
 def test_a_release_beneath_withdrawals_is_published_as_long_as_main_shows_its_plan() -> None:
     recorded = Path(__file__).parent / "recorded" / "torchao-int8" / "plan.json"
     plan = TargetPlan.model_validate_json(recorded.read_bytes())
-    beneath = Withdrawals(shown=Shown(tag="v2", commit="older", plan=plan.digest))
+    beneath = Withdrawals(shown=Shown(tag="v2", commit="older", plan=plan.content_digest))
     tags = {"v1": "oldest", "v2": "older"}
     assert published_as(plan, RemoteState("head", recorded.read_bytes(), tags), beneath) == "v2"
     assert published_as(plan, RemoteState("head", b"{}", tags), beneath) is None

@@ -1,0 +1,82 @@
+"""Publishing again: an upgrade repeats nothing, and ``run --rebuild`` releases only what came out otherwise."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.hub.client import Hub
+from pipeline.yank import yank
+from tests.desk import WEIGHTS, Desk
+
+ONE = "alice/tiny-one"
+PLAN, MANIFEST, PROVENANCE = "publish/plan.json", "publish/manifest.json", "publish/provenance.json"
+
+
+def read(hub: Hub, name: str, revision: str = "main") -> Any:
+    return json.loads(hub.read(ONE, revision, name, 0, 1 << 24))
+
+
+@pytest.fixture
+def older(desk: Desk, hub: Hub) -> str:
+    """A release that older versions made: its plan has them, and its weights came out otherwise. Returns its commit."""
+    plan, manifest = read(hub, PLAN), read(hub, MANIFEST)
+    plan["versions"] |= {"quantpress": "0.1.0", "torch": "2.0.0"}
+    manifest["files"][WEIGHTS]["sha256"] = "0" * 64
+    files = {PLAN: plan, MANIFEST: manifest}
+    commit = desk.shelf.commit_files({name: json.dumps(text).encode() for name, text in files.items()}, ONE)
+    desk.shelf.api.create_tag(ONE, tag="v2", revision=commit)
+    return commit
+
+
+def run(desk: Desk, *arguments: str) -> tuple[dict[str, Any], str]:
+    done = desk.publish("--json", "run", "recipe.yaml", "--target", "one", *arguments)
+    assert done.code == 0, done.err
+    (outcome,) = done.lines[-1]["result"]
+    return outcome, done.err
+
+
+def test_what_other_versions_published_is_not_published_again(desk: Desk, hub: Hub, older: str) -> None:
+    outcome, told = run(desk)
+    assert (outcome["state"], outcome["tag"], outcome["commit"]) == ("unchanged", "v2", older)
+    assert "published already as v2" in told
+    assert hub.state(ONE).head == older
+
+
+def test_a_rebuild_that_gives_the_same_bytes_releases_nothing(desk: Desk, hub: Hub) -> None:
+    before = hub.state(ONE)
+    outcome, told = run(desk, "--rebuild")
+    assert (outcome["state"], outcome["tag"]) == ("unchanged", "v1")
+    assert "rebuilt, same bytes as v1" in told
+    assert hub.state(ONE) == before
+
+
+@pytest.mark.usefixtures("older")
+def test_a_rebuild_that_gives_other_bytes_is_the_next_release(desk: Desk, hub: Hub) -> None:
+    outcome, _ = run(desk, "--rebuild")
+    assert (outcome["state"], outcome["tag"], outcome["commit"]) == ("published", "v3", hub.state(ONE).head)
+    builder = read(hub, PROVENANCE)["predicate"]["runDetails"]["builder"]
+    assert builder["version"]["torch"] == read(hub, PLAN)["versions"]["torch"] != "2.0.0"
+
+
+@pytest.mark.usefixtures("older")
+def test_what_was_withdrawn_is_known_by_every_version_and_a_rebuild_replaces_it(desk: Desk, hub: Hub) -> None:
+    yank(hub, ONE, "v2", "It draws fours.")
+    outcome, told = run(desk)
+    assert (outcome["state"], outcome["tag"]) == ("yanked", "v2")
+    assert "--rebuild" in told
+    outcome, _ = run(desk, "--rebuild")
+    assert (outcome["state"], outcome["tag"]) == ("published", "v3")
+    outcome, _ = run(desk)
+    assert (outcome["state"], outcome["tag"]) == ("unchanged", "v3")
+
+
+@pytest.mark.usefixtures("older")
+def test_a_rebuild_never_releases_bytes_that_were_withdrawn(desk: Desk, hub: Hub) -> None:
+    yank(hub, ONE, "v1", "It draws fives.")
+    head = yank(hub, ONE, "v2", "It draws fours.").commit
+    outcome, _ = run(desk, "--rebuild")
+    assert (outcome["state"], outcome["tag"]) == ("yanked", "v1")
+    assert hub.state(ONE).head == head

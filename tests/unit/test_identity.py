@@ -1,0 +1,124 @@
+"""A plan's identity: what was asked and of what source decides what is published already, and no version does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.engine import published_as
+from pipeline.hub.client import RemoteState
+from pipeline.hub.withdrawn import Shown, Withdrawals
+from pipeline.plan import TargetPlan, read_plan
+
+RELEASED = (Path(__file__).parent / "released" / "plan-0.3.0.json").read_bytes()  # as version 0.3.0 published it
+RELEASED_DIGEST = "b38f1aae631adccf8b8beb9a185ab05a4ce5378c6e0d15ba093a02db9a7780de"  # that version's name for it
+Change = Callable[[dict[str, Any]], Any]
+
+
+def changed(change: Change) -> TargetPlan:
+    content = json.loads(RELEASED)
+    change(content)
+    return TargetPlan.model_validate_json(json.dumps(content))
+
+
+def transformer(plan: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = plan["components"]["transformer"]
+    return found
+
+
+def add_judge_commit(plan: dict[str, Any]) -> None:
+    plan["validation"]["require"]["clip_score"]["revision"] = plan["validation"]["judges"]["clip_score"]
+
+
+AN_UPGRADE: dict[str, Change] = {
+    "of this program": lambda plan: plan["versions"].update(quantpress="9.0"),
+    "of a library": lambda plan: plan["versions"].update(torchao="9.0", torch="9.0", diffusers="9.0"),
+    "that adds a library": lambda plan: plan["versions"].update(another="1.0"),
+    "of a card's template": lambda plan: plan.update(template_digest="0" * 64),
+    "that lays out a result otherwise": lambda plan: transformer(plan).update(result_bytes=1, tensors=1, parameters=1),
+    "that keeps a module more": lambda plan: transformer(plan)["kept"].update(proj_out="left alone by diffusers"),
+    "that reads one more file of a commit": lambda plan: plan["files"].update({"notes.txt": {"size": 1}}),
+    "that has a recipe name the commit of a judge": add_judge_commit,
+}
+ANOTHER: dict[str, Change] = {
+    "commit of the source": lambda plan: plan["source"].update(revision="0" * 40),
+    "variant of it": lambda plan: plan["source"].update(variant="fp16"),
+    "repository": lambda plan: plan.update(repository="acme/other"),
+    "visibility": lambda plan: plan.update(private=True),
+    "scheme": lambda plan: transformer(plan)["quantization"].update(scheme="float8-weight-only", options={}),
+    "option": lambda plan: transformer(plan)["quantization"].update(options={"group_size": 32}),
+    "module to keep": lambda plan: transformer(plan)["quantization"].update(keep=["proj_out"]),
+    "dtype": lambda plan: transformer(plan)["quantization"].update(dtype="float16"),
+    "component": lambda plan: plan["components"].update(vae=transformer(plan)),
+    "prompt": lambda plan: plan["validation"]["prompts"][0].update(prompt="another"),
+    "seed": lambda plan: plan["validation"].update(seeds=[7]),
+    "argument of the call": lambda plan: plan["validation"]["call"].update(num_inference_steps=1),
+    "limit": lambda plan: plan["validation"]["require"]["psnr"].update(min=31.0),
+    "requirement": lambda plan: plan["validation"]["require"].pop("psnr"),
+    "judge": lambda plan: plan["validation"]["judges"].update(clip_score="0" * 40),
+    "template": lambda plan: plan.update(template="another"),
+    "way to compile it": lambda plan: plan["validation"].update(compile={"components": ["transformer"]}),
+}
+
+
+@pytest.mark.parametrize("upgrade", AN_UPGRADE)
+def test_an_upgrade_republishes_nothing(upgrade: str) -> None:
+    plan = changed(AN_UPGRADE[upgrade])
+    assert published_as(plan, RemoteState("head", RELEASED, {"v3": "head"}), Withdrawals()) == "v3"
+    assert plan.digest == changed(lambda _: None).digest
+    assert plan.content_digest != RELEASED_DIGEST
+
+
+@pytest.mark.parametrize("what", ANOTHER)
+def test_whoever_asks_for_another_thing_publishes_it(what: str) -> None:
+    plan = changed(ANOTHER[what])
+    assert published_as(plan, RemoteState("head", RELEASED, {"v3": "head"}), Withdrawals()) is None
+
+
+def test_a_file_of_a_folder_is_part_of_the_source() -> None:
+    def folder(plan: dict[str, Any]) -> None:
+        plan["source"] = {"path": "source"}
+
+    def trained_again(plan: dict[str, Any]) -> None:
+        folder(plan)
+        plan["files"]["model_index.json"]["size"] += 1
+
+    assert changed(folder).asks_the_same(changed(folder))
+    assert not changed(folder).asks_the_same(changed(trained_again))
+
+
+def test_what_a_budget_finds_with_other_versions_is_what_was_asked() -> None:
+    asked = {"size_ratio": 0.5, "components": ["transformer"]}
+    found = {"components": {"transformer": "torchao int8"}, "size_ratio": 0.4, "memory_bytes": 1, "sqnr": 30.0}
+
+    def budget(plan: dict[str, Any]) -> None:
+        plan["budget"] = {"asked": asked, "found": found, "runner_up": None}
+
+    def found_otherwise(plan: dict[str, Any]) -> None:
+        plan["budget"] = {"asked": asked, "found": {**found, "sqnr": 31.0}, "runner_up": found}
+        transformer(plan)["quantization"].update(scheme="float8-weight-only", options={})
+
+    def smaller(plan: dict[str, Any]) -> None:
+        plan["budget"] = {"asked": {**asked, "size_ratio": 0.4}, "found": found, "runner_up": None}
+
+    assert changed(budget).asks_the_same(changed(found_otherwise))
+    assert not changed(budget).asks_the_same(changed(smaller))
+
+
+def test_an_older_release_keeps_the_name_that_withdrawals_know_it_by() -> None:
+    plan = read_plan(RELEASED)
+    assert plan is not None
+    assert plan.content_digest == RELEASED_DIGEST
+    beneath = Withdrawals(shown=Shown(tag="v2", commit="older", plan=RELEASED_DIGEST))
+    upgraded = changed(AN_UPGRADE["of a library"])
+    assert published_as(upgraded, RemoteState("head", RELEASED, {"v2": "older"}), beneath) == "v2"
+
+
+def test_a_scheme_that_is_no_more_is_still_read() -> None:
+    plan = changed(lambda plan: transformer(plan)["quantization"].update(scheme="of old", options={"x": 1}))
+    assert plan.asks_the_same(plan)
+    assert not plan.asks_the_same(changed(lambda _: None))
