@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.checkpoint.classes import families_of, loads_plainly
 from pipeline.checkpoint.digests import digests
 from pipeline.checkpoint.safetensors import Slot, parse_header
 from pipeline.checkpoint.shards import WEIGHTS_NAME, read_index
@@ -22,6 +23,7 @@ SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, token
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 INDEX: Final = ".safetensors.index.json"
+THEIRS: Final = "Name a source whose classes are all theirs: code of a repository is never run."
 UNFIT: Final = "Ask its publisher for a whole repository, or pin a commit that is whole."
 POINTER: Final = (
     b"version https://git-lfs.github.com/spec/"  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
@@ -208,12 +210,18 @@ def read_layout(place: Place, variant: str | None = None) -> Layout:
     components = {
         name: read_component(place, name, value[0], value[1], variant)
         for name, value in sorted(index.items())
-        if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+        if not name.startswith("_")
+        and isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(part, str) for part in value)
     }
     if not components:
         raise SourceError("model_index.json names no components.", where=place.where, remedy=UNFIT)
+    if not isinstance(pipeline := index.get("_class_name"), str):
+        reason = f"model_index.json names no pipeline of diffusers as its _class_name, but {pipeline!r}."
+        raise SourceError(reason, where=place.where, remedy=THEIRS)
     top = ("model_index.json", *license_files(place))
-    layout = Layout(class_name=str(index.get("_class_name")), components=components, top=top)
+    layout = Layout(class_name=pipeline, components=components, top=top)
     return whole(layout, variant, place)
 
 
@@ -245,15 +253,19 @@ def whole(layout: Layout, variant: str | None, place: Place) -> Layout:
 
 def variants_of(place: Place, component: Component) -> list[str]:
     """Return the variants that a component has."""
-    return variants_among(files_of(place, component.name), stem_of(component.library))
+    files, stems = files_of(place, component.name), map(WEIGHTS_NAME.__getitem__, families_of(component.library))
+    return sorted({name for stem in stems for name in variants_among(files, stem)})
 
 
 def read_component(place: Place, name: str, library: str, class_name: str, variant: str | None = None) -> Component:
     """Choose the files of one component as the libraries do: safetensors, and its variant where it has that.
 
     Raises:
-        SourceError: The component has no files, or weights in a form that is not read here.
+        SourceError: The component has no files, weights in a form that is not read here, or code of its own.
     """
+    if not loads_plainly(library):
+        reason = f"{name} is a {library}.{class_name}, which is a class neither of diffusers nor of transformers."
+        raise SourceError(reason, where=place.where, remedy=THEIRS)
     inside = files_of(place, name)
     small = [path for file, path in inside.items() if matches(file, SMALL_FILES) and not INDEX_FILE.fullmatch(file)]
     if not small:
@@ -275,23 +287,30 @@ def files_of(place: Place, name: str) -> dict[str, str]:
     return {path.removeprefix(folder): path for path in place.files if path.startswith(folder)}
 
 
-def stem_of(library: str) -> str:
-    """Return how the names of a library's weight files begin."""
-    return WEIGHTS_NAME.get(library, "model")
-
-
 def find_weights(place: Place, component: Component, variant: str | None) -> tuple[tuple[str, ...], str | None]:
     """Return the weight files of a component and their index, of one variant or the plain ones; none if it has none.
+
+    Raises:
+        SourceError: The index cannot be read, or names a file that is missing or unsafe.
+    """
+    found = (find_weights_as(family, place, component, variant) for family in families_of(component.library))
+    return next((each for each in found if each[0]), ((), None))
+
+
+def find_weights_as(
+    family: str, place: Place, component: Component, variant: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """Return the same of a component whose files are named as one of the libraries does.
 
     Where there are both shards and a single file, diffusers reads the shards and transformers the file.
 
     Raises:
         SourceError: The index cannot be read, or names a file that is missing or unsafe.
     """
-    inside, stem = files_of(place, component.name), stem_of(component.library)
+    inside, stem = files_of(place, component.name), WEIGHTS_NAME[family]
     single = inside.get(weights_file(stem, variant))
-    indexes = [inside[file] for file in index_files(component.library, stem, variant) if file in inside]
-    if not indexes or (single and component.library != "diffusers"):
+    indexes = [inside[file] for file in index_files(family, stem, variant) if file in inside]
+    if not indexes or (single and family != "diffusers"):
         return ((single,) if single else (), None)
     folder = f"{component.name}/" if component.name else ""
     weights = tuple(f"{folder}{file}" for file in sorted(set(weight_map(place, indexes[0]).values())))
