@@ -7,7 +7,13 @@ READY := $(VENV)/.ready
 TOGETHER := --numprocesses auto --maxprocesses 4 --dist loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: venv browser lint test test-without-xet soak demo bench schema digits changed releases clean
+# What the publishing job installs, and where its files wait for it.
+PUBLISHING := bitsandbytes torchao quanto datasets signing
+LOCK := requirements-publish.txt
+WHEELS := build/wheels
+ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
+
+.PHONY: venv browser lint test test-without-xet soak demo bench schema digits lock wheels publisher changed releases clean
 
 venv: $(READY)
 
@@ -64,6 +70,23 @@ schema: $(READY)
 # Trains the digits model anew, in about half an hour; the repository carries the result.
 digits: $(READY)
 	$(BIN)/python recipes/digits/train.py
+
+# Writes anew what the publishing job installs, from pyproject.toml and constraints.txt. Of torch it takes the build that
+# the configured index has: one for CUDA where the runner has a GPU.
+lock: $(READY)
+	$(BIN)/python .github/lock.py constraints.txt $(PUBLISHING) > $(LOCK).new
+	mv $(LOCK).new $(LOCK)
+
+# Fetches the locked wheels; every byte is held against its SHA-256, and nothing is built, so nothing of them runs.
+wheels:
+	$(PYTHON) -m pip download $(ONLY_LOCKED) --dest $(WHEELS)
+
+# An environment of these wheels and this checkout alone, without any index.
+publisher:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --no-index --find-links $(WHEELS) $(ONLY_LOCKED)
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	touch $(READY)
 
 # The workflows' two. BASE, RECIPE and TARGET may be anything, so they reach the shell as variables and never as text.
 # Runs VERB (check, plan) over each recipe that differs from the commit BASE; one failure fails the whole.

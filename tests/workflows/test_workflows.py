@@ -9,10 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +131,53 @@ def test_a_token_is_for_the_one_repository_that_is_published() -> None:
 def test_what_publishes_restores_no_cache() -> None:
     publishing = [step for at, _, step in STEPS if at.startswith("publish-") and "uses" in step]
     assert not [step for step in publishing if "cache" in step["uses"] or "cache" in step.get("with", {})]
+
+
+def test_what_publishes_was_fetched_by_a_job_that_may_not_and_is_installed_without_an_index() -> None:
+    steps = parsed("publish")["jobs"]["publish"]["steps"]
+    before = [step["run"] for step in steps if "run" in step and not step["run"].startswith(".venv/bin/publish")]
+    assert before == ["make publisher"]
+    uploads, downloads = (
+        [(at, step["with"]["name"], step["with"]["path"]) for at, _, step in STEPS if action in step.get("uses", "")]
+        for action in ("actions/upload-artifact@", "actions/download-artifact@")
+    )
+    assert [at.rpartition("-")[0] for at, *_ in uploads + downloads] == ["publish-releases", "publish-publish"]
+    assert [rest for _, *rest in uploads] == [rest for _, *rest in downloads] == [["wheels", "build/wheels"]]
+    assert "id-token" not in JOBS["publish", "releases"]["permissions"]
+    fetching = pip_commands("wheels")
+    packages, program = pip_commands("publisher")
+    assert all({"--require-hashes", "--no-deps"} <= {*command} for command in (*fetching, packages))
+    assert all("--only-binary :all:" in " ".join(command) for command in (*fetching, packages))
+    assert all("--no-index" in command for command in (packages, program))
+    assert {"--no-deps", "--no-build-isolation", "."} <= {*program}
+
+
+def pip_commands(target: str) -> list[list[str]]:
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [shlex.split(line) for line in done.stdout.splitlines() if " -m pip " in line]
+
+
+def test_what_publishes_is_locked_at_the_tested_versions_by_hash_whole_and_without_the_tools_of_tests() -> None:
+    lines = (ROOT / "requirements-publish.txt").read_text().splitlines()[1:]
+    locked = dict(line.partition(" ")[0].split("==") for line in lines)
+    assert all(re.fullmatch(r"[\w.-]+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    tested = {canonicalize_name(name): version for name, version in tested.items()}
+    assert {name: Version(version).public for name, version in locked.items()}.items() <= tested.items()
+    assert needed("quantpress[bitsandbytes,torchao,quanto,datasets,signing]") == {*locked, "quantpress"}
+
+
+def needed(text: str, known: frozenset[str] = frozenset()) -> set[str]:
+    """Return the name of a requirement and of everything that its installed version needs."""
+    requirement, found = Requirement(text), {canonicalize_name(Requirement(text).name)}
+    for each in requires(requirement.name) or []:
+        need = Requirement(each)
+        marked = any(
+            need.marker is None or need.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)
+        )
+        if marked and each not in known:
+            found |= needed(each, known | {each})
+    return found
 
 
 @each_run
