@@ -19,7 +19,7 @@ from pipeline.files import digest_of, files_under
 from pipeline.hub.source import Repository
 from pipeline.plan import Asked, lay_out_result, question_of
 from pipeline.recipe import Quantization
-from pipeline.stages.fetch import fetch
+from pipeline.stages.fetch import fetch, stored
 from pipeline.stages.quantize import Origin, Result, make, measured, warm
 from pipeline.store import Store
 
@@ -163,4 +163,4 @@ def origin_of(
     streamed = {file for part in parts.values() for file in part.slots} if order.stream else set()
     wanted = {name: place.files[name] for name in layout.wanted if name not in streamed}
     folder = fetch(place, wanted, Store(home / "store", listen), listen)
-    return Origin(folder, place.files, layout, place.where, place.open if streamed else None)
+    return Origin(folder, place.files, layout, place.where, place.open if streamed else None, stored(folder))

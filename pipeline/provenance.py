@@ -120,8 +120,8 @@ def resource(name: str, manifest: Manifest) -> Json:
 def dependencies(plan: Json, report: Json) -> tuple[Resource, ...]:
     """Return the source at its commit, every file of it that was used, and the LoRAs that were fused or tried.
 
-    A file has the digest by which its place vouches for it, and the SHA-256 of the bytes that were quantized, unless
-    LoRAs were fused into them before.
+    A file has the digest by which its place vouches for it, and that of the bytes that were quantized, unless LoRAs
+    were fused into them before.
     """
     source = plan["source"]
     name = str(source["repo"] or source["path"])
@@ -129,17 +129,22 @@ def dependencies(plan: Json, report: Json) -> tuple[Resource, ...]:
     loras = plan.get("loras", [])
     fused = any(lora["how"] == "fused" for lora in loras)
     parts = [] if fused else report["weights"].values()
-    read = {file: digest for part in parts for file, digest in part["source"].items()}
+    read = {file: kinds(digest) for part in parts for file, digest in part["source"].items()}
     files = []
     for file, listed in sorted(plan["files"].items()):
-        digest = digests_of(listed | {"sha256": read.get(file) or listed["sha256"]})
+        digest = digests_of(listed | read.get(file, {}))
         files.append(Resource(name=file, digest=digest, uri=uri_of(source, file)))
     return (whole, *files, *map(adapter, loras))
 
 
+def kinds(digest: str | Mapping[str, str]) -> Mapping[str, str]:
+    """Return the digest of a file that was read, by its kind; a report of 0.4 or older has a SHA-256 alone."""
+    return {"sha256": digest} if isinstance(digest, str) else digest
+
+
 def digests_of(listed: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests of a listed file by the names that in-toto gives them."""
-    found = {"sha256": listed["sha256"], "gitBlob": listed["git_sha1"]}
+    """Return the digests of a listed file by the names that in-toto gives them, where it has one."""
+    found = {"sha256": listed["sha256"], "gitBlob": listed["git_sha1"], "blake3": listed.get("blake3")}
     return {kind: value for kind, value in found.items() if value}
 
 

@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.checkpoint.disk import sha256_of
+from pipeline.checkpoint.disk import blake3_of
 from pipeline.files import pretty_json, write_atomically
 
 
 def digests(files: Mapping[str, Path], memory: Path | None) -> dict[str, str]:
-    """Return the SHA-256 of files by name.
+    """Return the BLAKE3 of files by name.
 
     Args:
         files: The files.
@@ -27,15 +27,15 @@ def digests(files: Mapping[str, Path], memory: Path | None) -> dict[str, str]:
         state = path.stat()
         stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         there = known.get(name)
-        found[name] = [*stamp, there[-1] if there and there[:-1] == stamp else sha256_of(path)]
+        found[name] = [*stamp, there[-1] if there and there[:-1] == stamp else blake3_of(path)]
     if memory is not None and found != known:
-        write_atomically(memory, pretty_json(found))
+        write_atomically(memory, pretty_json({"blake3": found}))
     return {name: str(entry[-1]) for name, entry in found.items()}
 
 
 def remembered(memory: Path | None) -> dict[str, list[int | str]]:
     """Return what was remembered; nothing where that cannot be read."""
     try:
-        return dict(json.loads(memory.read_bytes())) if memory else {}
-    except (OSError, ValueError):
+        return dict(json.loads(memory.read_bytes())["blake3"]) if memory else {}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -9,15 +9,16 @@ the cache is used.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import mmap
 import os
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from blake3 import blake3
+
 from pipeline.errors import SourceError
-from pipeline.files import FileEntry, disk_errors
+from pipeline.files import BuiltFile, disk_errors
 
 PAGE: Final = 4096  # bytes; direct access works in whole ones of these
 BLOCK: Final = 8 << 20  # bytes that are read or written at a time
@@ -161,9 +162,9 @@ class Forward:
         return block[start : start + length]
 
 
-def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 as 64 hex digits, read past the page cache."""
-    digest = hashlib.sha256()
+def blake3_of(path: Path) -> str:
+    """Return a file's BLAKE3 as 64 hex digits, read past the page cache."""
+    digest = blake3()
     file = LocalFile(path)
     try:
         size = path.stat().st_size
@@ -172,7 +173,7 @@ def sha256_of(path: Path) -> str:
             digest.update(forward.take(min(BLOCK, size - offset), block))
     finally:
         file.close()
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 class Appender:
@@ -187,7 +188,7 @@ class Appender:
         self.path = path
         self.size = 0
         self._writing = writing
-        self._digest = hashlib.sha256()
+        self._digest = blake3()
         self._blocks = [memory(BLOCK), memory(BLOCK)]
         self._pending: list[Future[Any] | None] = [None, None]
         self._current = 0
@@ -232,7 +233,7 @@ class Appender:
                 written = os.pwritev(file, [block], offset)
                 block, offset = block[written:], offset + written
 
-    def finish(self, head: bytes = b"") -> FileEntry:
+    def finish(self, head: bytes = b"") -> BuiltFile:
         """See everything on the disk.
 
         Args:
@@ -254,7 +255,7 @@ class Appender:
                 os.pwrite(self._file, head, 0)
             os.fsync(self._file)
         self.close()
-        return FileEntry(size=self.size, sha256=sha256_of(self.path) if head else self._digest.hexdigest())
+        return BuiltFile(size=self.size, blake3=blake3_of(self.path) if head else self._digest.hexdigest())
 
     def close(self) -> None:
         """Close the file, finished or not."""

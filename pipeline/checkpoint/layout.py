@@ -78,7 +78,7 @@ class Folder:
         """Return some of its files with their digests; each is read, unless it was before and did not change."""
         paths = {name: self._paths[name] for name in names}
         found = digests(paths, self.memory)
-        return {name: self.files[name].model_copy(update={"sha256": digest}) for name, digest in found.items()}
+        return {name: self.files[name].model_copy(update={"blake3": digest}) for name, digest in found.items()}
 
     def require_pulled(self, names: Iterable[str]) -> None:
         """Refuse files of which a git clone has no more than where git LFS would find them.

@@ -17,7 +17,7 @@ from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import STORED_DTYPES, Shard, Weights
 from pipeline.checkpoint.writer import METADATA_ROOM, Writer
 from pipeline.errors import QuantizationError
-from pipeline.files import FileEntry, pretty_json, write_atomically
+from pipeline.files import BuiltFile, pretty_json, write_atomically
 from pipeline.kernels.packing import Packing, Part
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ class Made(BaseModel):
         files: Size and digest of each.
         errors: For each quantized tensor of theirs, by its name in the source, the squared error that the scheme made
             and the squared values; none where a library packed it.
-        sources: The digest of each file of the source that was read to its end.
+        sources: The digest of each file of the source that was read to its end, with its kind as in `ListedFile`.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    files: dict[str, FileEntry] = {}
+    files: dict[str, BuiltFile] = {}
     errors: dict[str, tuple[float, float]] = {}
-    sources: dict[str, str] = {}
+    sources: dict[str, dict[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Making:
             self._ended.files[shard.name] = writer.finish(self._metadata())
             del self._writers[shard.name]
 
-    def record(self, sources: Mapping[str, str], proven: set[str]) -> None:
+    def record(self, sources: Mapping[str, dict[str, str]], proven: set[str]) -> None:
         """Remember the files that are done, once every tensor in them came from a file that was proven.
 
         Args:

@@ -32,6 +32,7 @@ class WeightFile:
         where: How it is named in messages.
         open: Opens it for one reading.
         stamp: Tells whether it is still the same.
+        stored: Its digest when a download proved it to be the listed one, if that is where it comes from.
     """
 
     name: str
@@ -40,16 +41,24 @@ class WeightFile:
     where: str
     open: Callable[[], Opened]
     stamp: Callable[[], Stamp]
+    stored: ListedFile | None = None
 
 
-def local_file(path: Path, name: str, slots: Mapping[str, Slot], listed: ListedFile, where: str = "") -> WeightFile:
+def local_file(
+    path: Path,
+    name: str,
+    slots: Mapping[str, Slot],
+    listed: ListedFile,
+    where: str = "",
+    stored: ListedFile | None = None,
+) -> WeightFile:
     """Return a file of this machine as the stream reads it."""
 
     def stamp() -> Stamp:
         now = path.stat()
         return now.st_size, now.st_mtime_ns, now.st_ino
 
-    return WeightFile(name, slots, listed, where or str(path), partial(LocalFile, path), stamp)
+    return WeightFile(name, slots, listed, where or str(path), partial(LocalFile, path), stamp, stored)
 
 
 @dataclass(frozen=True)

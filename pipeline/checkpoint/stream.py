@@ -115,35 +115,33 @@ class Twins:
                 )
 
 
-def read(file: WeightFile, makings: Sequence[Making], crew: Crew, twins: Twins, heard: Heard) -> str:
-    """Read one file to its end and give every result its part; return the file's digest.
+def read(file: WeightFile, makings: Sequence[Making], crew: Crew, twins: Twins, heard: Heard) -> dict[str, str]:
+    """Read one file to its end and give every result its part; return the file's digest with its kind.
 
     Raises:
         SourceError: It is not what its place lists, or it changed.
     """
     stamp = file.stamp()
-    digests: list[Any] = [hashlib.sha256()]
-    if file.listed.sha256 is None and file.listed.git_sha1 is not None:
-        digests.append(hashlib.sha1(b"blob %d\0" % file.listed.size, usedforsecurity=False))
+    proof = file.stored or file.listed
+    digest = proof.hashing()
     with closing(file.open()) as opened:
         forward = Forward(opened, file.listed.size, file.where)
         start = min((slot.begin for slot in file.slots.values()), default=file.listed.size)
-        crew.send(forward, partial(update, digests), start, partial(heard, ""))
+        crew.send(forward, partial(update, digest), start, partial(heard, ""))
         for span in spans_of(file, makings):
             size = span[-1].end - span[0].begin
-            hashing = partial(update, digests, twins=twins, span=span)
+            hashing = partial(update, digest, twins=twins, span=span)
             crew.send(forward, hashing, size, partial(heard, span[-1].name), span, file.where)
         crew.settle()
     twins.compare(file.where)
-    found = [digest.hexdigest() for digest in digests]
-    listed = [file.listed.sha256 or found[0], file.listed.git_sha1][: len(found)]
-    if file.stamp() != stamp or found != listed:
+    found = digest.hexdigest()
+    if file.stamp() != stamp or found != (proof.digest or found):
         raise SourceError(
             "It is not the file that its place lists, or it changed while it was read.",
             where=file.where,
             remedy="Nothing made of it was kept. Run again; if it says so again, download the source anew.",
         )
-    return str(found[0])
+    return {file.listed.kind: file.listed.digest or found}
 
 
 class Crew:
@@ -218,11 +216,8 @@ class Crew:
         return self._spare.pop() if self._spare else memory(Forward.room(BLOCK))
 
 
-def update(
-    digests: Sequence[Any], content: memoryview, twins: Twins | None = None, span: Sequence[Segment] = ()
-) -> None:
-    """Add a span to the digests of its file, and to those of the tensors in it that have twins."""
-    for digest in digests:
-        digest.update(content)
+def update(digest: Any, content: memoryview, twins: Twins | None = None, span: Sequence[Segment] = ()) -> None:
+    """Add a span to the digest of its file, and to those of the tensors in it that have twins."""
+    digest.update(content)
     if twins is not None:
         twins.update(span, content)

@@ -10,7 +10,7 @@ from typing import Final
 from pipeline.checkpoint.disk import BLOCK, Appender
 from pipeline.checkpoint.safetensors import LINE, Slot, Specs, head_of, header_of, place
 from pipeline.errors import QuantizationError
-from pipeline.files import FileEntry, disk_errors
+from pipeline.files import BuiltFile, disk_errors
 
 LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
 METADATA_ROOM: Final = 1024  # header bytes kept for metadata beside the entries
@@ -78,7 +78,7 @@ class Writer:
         else:
             raise QuantizationError(f"{name} came out of its order.", where=str(self.path))
 
-    def finish(self, metadata: dict[str, str]) -> FileEntry:
+    def finish(self, metadata: dict[str, str]) -> BuiltFile:
         """Write what waited, and see the file on the disk.
 
         Args:

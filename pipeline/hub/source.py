@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from blake3 import blake3
+
 from pipeline.errors import SourceError
-from pipeline.files import PIECE, ListedFile, disk_errors
+from pipeline.files import PIECE, ListedFile, disk_errors, hashed
 from pipeline.hub.failures import hub_errors
 from pipeline.hub.served import Served
 from pipeline.hub.transport import new_client
@@ -59,8 +61,8 @@ class Repository:
         file = self.hub.file(self.repo, self.revision, name, size=size, client=client)
         return ReadAhead(file, size, begin, **options)
 
-    def download(self, name: str, folder: Path, heard: Callable[[int], None] = lambda _: None) -> None:
-        """Put one file under a folder, proven against the Hub's digest; a whole one that is there is kept.
+    def download(self, name: str, folder: Path, heard: Callable[[int], None] = lambda _: None) -> str:
+        """Put one file under a folder, proven against the Hub's digest, and return its BLAKE3; a whole one is kept.
 
         Args:
             name: The file.
@@ -71,14 +73,16 @@ class Repository:
             SourceError: Twice the bytes were not what the Hub says they are.
         """
         path, part = folder / name, folder / PARTS / name
-        if path.is_file() and self.files[name].describes(path):
-            return
+        if path.is_file():
+            listed, own = hashed(path, self.files[name].hashing(), blake3())
+            if listed == self.files[name].digest:
+                return own
         begun = part.is_file()  # an earlier run's part may be damaged itself, which says nothing of the Hub
         for _ in range(READINGS + begun):
-            if self._continue(name, part, heard):
+            if digest := self._continue(name, part, heard):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part.replace(path)
-                return
+                return digest
         raise SourceError(
             f"The bytes of {name} are not those whose digest the Hub lists.",
             where=self.where,
@@ -89,22 +93,24 @@ class Repository:
     def _served(self) -> Served:
         return Served(self.hub, self.repo, self.revision, as_source=True)
 
-    def _continue(self, name: str, part: Path, heard: Callable[[int], None]) -> bool:
-        """Read what lacks of a part, and return whether it is the listed file; one that is not is removed."""
-        digest = self.files[name].hashing()
+    def _continue(self, name: str, part: Path, heard: Callable[[int], None]) -> str | None:
+        """Read what lacks of a part, and return its BLAKE3 if it is the listed file; one that is not is removed."""
+        listed, own = self.files[name].hashing(), blake3()
         with disk_errors(part):
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("a+b") as file:
                 file.seek(0)
                 while piece := file.read(PIECE):
-                    digest.update(piece)
+                    listed.update(piece)
+                    own.update(piece)
                 for piece in self._served.pieces(name, file.tell()):
-                    digest.update(piece)
+                    listed.update(piece)
+                    own.update(piece)
                     file.write(piece)
                     heard(file.tell())
                 file.flush()
                 os.fsync(file.fileno())
-            same = bool(digest.hexdigest() == self.files[name].digest)
-            if not same:
-                part.unlink()
-        return same
+            if listed.hexdigest() == self.files[name].digest:
+                return str(own.hexdigest())
+            part.unlink()
+        return None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blake3 import blake3
+
+from pipeline.errors import QuantizationError
 from pipeline.files import (
+    BuiltFile,
     FileEntry,
     Manifest,
     digest_of,
     files_under,
+    hashed,
     link_or_copy,
     manifest_of,
     pretty_json,
@@ -113,16 +118,46 @@ def write_card(
         write_atomically(folder / USAGE, card.usage.encode())
         write_atomically(folder / RECIPE, recipe)
         write_atomically(folder / PLAN, pretty_json(plan.model_dump(mode="json")))
-        report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan), "weights": measured(checkpoint)}
+        weights, known = proven(checkpoint)
+        report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan), "weights": weights}
         write_atomically(folder / REPORT, pretty_json(report))
-        describe(folder, report)
+        describe(folder, report, known)
 
     return store.make("release", key, build)
 
 
-def describe(folder: Path, report: dict[str, Any]) -> None:
+def proven(checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
+    """Return what was measured on a checkpoint, its files by the SHA-256 that consumers know them by, and those files.
+
+    What the writer hashed as it wrote (BLAKE3) is held against what the disk gives back, in the reading that a
+    release's SHA-256 takes: so a published digest is that of the bytes that were made.
+
+    Raises:
+        QuantizationError: A file is not what was written.
+    """
+    found = measured(checkpoint)
+    known: dict[str, FileEntry] = {}
+    for part, made in found.items():
+        for name, file in made["files"].items():
+            path = checkpoint / part / name
+            sha256, told = hashed(path, hashlib.sha256(), blake3())
+            if BuiltFile(size=path.stat().st_size, blake3=told) != BuiltFile(**file):
+                raise QuantizationError(
+                    "This file is not what was written when the checkpoint was made.",
+                    where=str(path),
+                    remedy=f"The disk may be failing, or somebody changed it: remove {checkpoint} and run again.",
+                )
+            known[(Path(part) / name).as_posix()] = FileEntry(size=file["size"], sha256=sha256)
+    listed = {
+        part: made | {"files": {name: known[(Path(part) / name).as_posix()].model_dump() for name in made["files"]}}
+        for part, made in found.items()
+    }
+    return listed, known
+
+
+def describe(folder: Path, report: dict[str, Any], known: Mapping[str, FileEntry] | None = None) -> None:
     """Write what a consumer verifies a release by: the statement of where it comes from, and the list of its files."""
-    built = manifest_of(folder)
+    built = manifest_of(folder, known)
     plan = json.loads((folder / PLAN).read_bytes())
     content = pretty_json(state(built, plan, report).model_dump(mode="json"))
     write_atomically(folder / PROVENANCE, content)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pipeline.checkpoint.layout import Folder
 from pipeline.errors import SourceError
 from pipeline.events import Event, Listener
-from pipeline.files import ListedFile, digest_of
+from pipeline.files import ListedFile, digest_of, pretty_json, write_atomically
 from pipeline.hub.source import PARTS, Repository
 from pipeline.store import Store
+
+DIGESTS: Final = ".blake3.json"
 
 
 def fetch(place: Repository | Folder, files: Mapping[str, ListedFile], store: Store, listen: Listener) -> Path:
@@ -38,13 +42,23 @@ def fetch(place: Repository | Folder, files: Mapping[str, ListedFile], store: St
 
 def download(place: Repository, files: Mapping[str, ListedFile], folder: Path, listen: Listener) -> None:
     """Fill a folder from the Hub; what an interrupted run left is kept."""
-    done, total = 0, sum(file.size for file in files.values())
+    done, total, digests = 0, sum(file.size for file in files.values()), {}
 
     def heard(read: int) -> None:
         listen(Event("progress", "fetch", place.repo, "", done + read, total, "B"))
 
     for name, file in files.items():
-        place.download(name, folder, heard)
+        digests[name] = place.download(name, folder, heard)
         done += file.size
         heard(0)
+    write_atomically(folder / DIGESTS, pretty_json(digests))
     shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def stored(folder: Path) -> dict[str, ListedFile]:
+    """Return the files of a fetched folder by the BLAKE3 that they had when their download was proven.
+
+    Whoever reads them again on this machine holds them against that, which is faster than what the Hub lists.
+    """
+    digests = json.loads((folder / DIGESTS).read_bytes()) if (folder / DIGESTS).is_file() else {}
+    return {name: ListedFile(size=(folder / name).stat().st_size, blake3=digest) for name, digest in digests.items()}

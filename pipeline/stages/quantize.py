@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import log10
 from pathlib import Path
@@ -96,6 +96,7 @@ class Origin:
         layout: Its components, and the names under which its files are published.
         where: How the source is named in messages.
         remote: Opens a file on the Hub; none where the folder has everything.
+        stored: Files in the folder by the digest that they had when their download was proven.
     """
 
     folder: Path
@@ -103,12 +104,13 @@ class Origin:
     layout: Layout
     where: str
     remote: Callable[[str], Opened] | None = None
+    stored: Mapping[str, ListedFile] = field(default_factory=dict)
 
     def weight_file(self, name: str, slots: Mapping[str, Slot]) -> WeightFile:
         """Return a weight file as the stream reads it."""
         where, listed = f"{self.where}/{name}", self.files[name]
         if self.remote is None or (self.folder / name).exists():
-            return local_file(self.folder / name, name, slots, listed, where)
+            return local_file(self.folder / name, name, slots, listed, where, self.stored.get(name))
         return WeightFile(name, slots, listed, where, partial(self.remote, name), tuple)
 
     def put(self, parts: Mapping[str, Asked], folder: Path) -> None:

@@ -14,7 +14,7 @@ from pipeline.files import disk_errors, human_size
 from pipeline.hub.client import Gate
 from pipeline.hub.source import Repository
 from pipeline.plan import Asked, TargetPlan
-from pipeline.stages.fetch import fetch
+from pipeline.stages.fetch import fetch, stored
 from pipeline.stages.quantize import Origin
 from pipeline.stages.uses import Next
 from pipeline.stages.validate import reference_answers, request_of
@@ -70,7 +70,8 @@ class Sourcing:
                 self.require_reference(plans)
         wanted = {name: file for name, file in files.items() if name not in used}
         folder = fetch(self.place, wanted, self.store, self.listen)
-        return Origin(folder, files, self.layout, self.place.where, opens)
+        known = stored(folder) if isinstance(self.place, Repository) else {}
+        return Origin(folder, files, self.layout, self.place.where, opens, known)
 
     def streams(self, plans: Sequence[TargetPlan]) -> bool:
         """Return whether weights come from the Hub as they are read: as asked, or because the disk is too small."""

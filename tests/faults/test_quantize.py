@@ -7,11 +7,14 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
+from pipeline.files import hashed
 from tests.desk import REPO, TWO, WEIGHTS, Desk, stop
 
 Same = Callable[[str, str], None]
@@ -28,9 +31,14 @@ def test_a_pipeline_becomes_what_a_recipe_would_make_of_it(ready_desk: Desk, sou
     assert made.code == 0, made.err
     (checkpoint,) = (ready_desk.home / "store" / "checkpoint").iterdir()
     ours, theirs = contents(ready_desk.folder / "made"), contents(checkpoint)
+    notes = [json.loads(files.pop("publish/quantization.json"))["transformer"] for files in (ours, theirs)]
     assert ours == theirs
     said = made.lines[-1]["result"]["components"]["transformer"]
-    assert said == json.loads(ours["publish/quantization.json"])["transformer"]
+    assert said == notes[0]
+    assert [note.pop("source") for note in notes] == [  # as each place knows it: a folder, and the Hub
+        {WEIGHTS: {kind: hashed(source / WEIGHTS, new())[0]}} for kind, new in (("blake3", blake3), ("sha256", sha256))
+    ]
+    assert notes[0] == notes[1]
     assert min(said["sqnr"].values()) > 30
     assert not list(ready_desk.folder.glob(".made*"))
 
@@ -79,6 +87,23 @@ def test_a_recipe_streamed_makes_the_checkpoint_of_one_that_was_fetched(ready_de
     assert contents(streamed) == want
     (source,) = (ready_desk.home / "store" / "fetch").iterdir()
     assert not (source / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize(("stage", "code"), [("checkpoint", 5), ("fetch", 4)])
+def test_what_a_disk_damages_between_two_stages_is_refused(ready_desk: Desk, stage: str, code: int) -> None:
+    store = ready_desk.home / "store"
+    (weights,) = (store / stage).glob(f"*/{WEIGHTS}")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(content)
+    shutil.rmtree(store / "release")
+    if stage == "fetch":
+        shutil.rmtree(store / "checkpoint")
+    done = ready_desk.publish("run", ready_desk.recipe(TWO), "--target", "one")
+    assert done.code == code, done.err
+    assert str(weights) in done.error or "not the file that its place lists" in done.error
+    assert not ready_desk.shelf.api.repo_exists("alice/tiny-one")
 
 
 def test_a_variant_is_judged_and_made_under_plain_names(ready_desk: Desk, source: Path) -> None:

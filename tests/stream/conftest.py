@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from pipeline.checkpoint.linears import Answer, Conversion
 from pipeline.checkpoint.making import Job
 from pipeline.checkpoint.safetensors import read_header
 from pipeline.checkpoint.shards import lay_out
 from pipeline.checkpoint.spans import WeightFile, local_file
-from pipeline.files import ListedFile, sha256_file
+from pipeline.files import ListedFile, hashed
 from pipeline.kernels.packing import Finished
 
 UNIT = 8
@@ -83,7 +84,7 @@ class Made:
 
     @property
     def files(self) -> list[WeightFile]:
-        listed = [ListedFile(size=path.stat().st_size, sha256=sha256_file(path)) for path in self.paths]
+        listed = [ListedFile(size=path.stat().st_size, blake3=hashed(path, blake3())[0]) for path in self.paths]
         return [
             local_file(path, path.name, read_header(path), one) for path, one in zip(self.paths, listed, strict=True)
         ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from safetensors import safe_open
 
 from pipeline.checkpoint.disk import LocalFile
@@ -17,7 +18,7 @@ from pipeline.checkpoint.shards import Weights
 from pipeline.checkpoint.spans import WeightFile
 from pipeline.checkpoint.stream import stream
 from pipeline.errors import QuantizationError, SourceError
-from pipeline.files import ListedFile, sha256_file
+from pipeline.files import ListedFile, git_blob_sha1, hashed, sha256_file
 
 
 def quiet(name: str, size: int) -> None:
@@ -57,8 +58,8 @@ def test_every_tensor_arrives_and_every_digest_is_the_files(three: Any, tmp_path
     assert same(read(tmp_path / "out"), expected(three))
     assert (len(made.files) > 1) == bool(limit)
     for name, entry in made.files.items():
-        assert entry.sha256 == sha256_file(tmp_path / "out" / name)
-    assert made.sources == {path.name: sha256_file(path) for path in three.paths}
+        assert entry.blake3 == hashed(tmp_path / "out" / name, blake3())[0]
+    assert made.sources == {path.name: {"blake3": hashed(path, blake3())[0]} for path in three.paths}
     assert set(made.errors) == {name for part in three.tensors for name in part if "weight" in name}
     assert sum(heard) == sum(path.stat().st_size for path in three.paths)
 
@@ -203,9 +204,32 @@ def test_a_file_other_than_its_place_lists_is_refused(three: Any, tmp_path: Path
     files[2] = replace(files[2], listed=ListedFile(size=files[2].listed.size, sha256="0" * 64))
     with pytest.raises(SourceError, match="not the file that its place lists"):
         stream(files, [three.job(tmp_path / "out")], quiet)
-    small = ListedFile(size=files[0].listed.size, git_sha1="0" * 40)
+    for digest in ({"git_sha1": "0" * 40}, {"blake3": "0" * 64}):
+        other = ListedFile(size=files[0].listed.size, **digest)
+        with pytest.raises(SourceError, match="not the file that its place lists"):
+            stream([replace(files[0], listed=other)], [three.job(tmp_path / "again")], quiet)
+
+
+def test_a_source_is_known_by_the_digest_that_its_place_lists(three: Any, tmp_path: Path) -> None:
+    files, first, second = three.files, *three.paths[:2]
+    sha256, sha1 = sha256_file(first), git_blob_sha1(second.read_bytes())
+    files[0] = replace(files[0], listed=ListedFile(size=first.stat().st_size, sha256=sha256))
+    files[1] = replace(files[1], listed=ListedFile(size=second.stat().st_size, git_sha1=sha1))
+    (made,) = stream(files, [three.job(tmp_path / "out")], quiet)
+    assert (made.sources[first.name], made.sources[second.name]) == ({"sha256": sha256}, {"git_sha1": sha1})
+
+
+def test_a_stored_download_is_held_against_its_own_digest_and_known_by_the_listed_one(
+    three: Any, tmp_path: Path
+) -> None:
+    files, path = three.files, three.paths[0]
+    listed = ListedFile(size=path.stat().st_size, sha256="1" * 64)
+    files[0] = replace(files[0], listed=listed, stored=files[0].listed)
+    (made,) = stream(files, [three.job(tmp_path / "out")], quiet)
+    assert made.sources[path.name] == {"sha256": "1" * 64}
+    files[0] = replace(files[0], stored=ListedFile(size=listed.size, blake3="0" * 64))
     with pytest.raises(SourceError, match="not the file that its place lists"):
-        stream([replace(files[0], listed=small)], [three.job(tmp_path / "again")], quiet)
+        stream(files, [three.job(tmp_path / "again")], quiet)
 
 
 def test_tied_tensors_are_written_once_and_must_be_the_same(three: Any, tmp_path: Path) -> None:

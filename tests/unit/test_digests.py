@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from pipeline.checkpoint.layout import Folder
 from pipeline.errors import SourceError
-from pipeline.files import sha256_file
+from pipeline.files import hashed, sha256_file
 
 
 @pytest.fixture
@@ -23,11 +25,11 @@ def folder(tmp_path: Path) -> Path:
 
 def found(folder: Path, memory: Path | None) -> dict[str, str | None]:
     place = Folder(folder, memory=memory)
-    return {name: file.sha256 for name, file in place.listed(place.files).items()}
+    return {name: file.blake3 for name, file in place.listed(place.files).items()}
 
 
 def test_digests_are_those_of_the_files(folder: Path, tmp_path: Path) -> None:
-    want = {name: sha256_file(folder / name) for name in ("b", "part/a")}
+    want = {name: hashed(folder / name, blake3())[0] for name in ("b", "part/a")}
     assert found(folder, None) == want
     assert [found(folder, tmp_path / "memory") for _ in range(2)] == [want, want]
 
@@ -40,12 +42,21 @@ def test_a_file_is_not_read_again_until_it_changes(folder: Path, tmp_path: Path)
     state = path.stat()
     path.write_bytes(b"b" * 10_000)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # same size, same time of change
-    assert found(folder, memory)["part/a"] == sha256_file(path)
+    assert found(folder, memory)["part/a"] == hashed(path, blake3())[0]
 
 
-def test_a_memory_that_cannot_be_read_is_made_anew(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "memory").write_bytes(b"{")
+@pytest.mark.parametrize("content", ["{", "[]", "null", '{"blake3": 1}'])
+def test_a_memory_that_cannot_be_read_is_made_anew(folder: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "memory").write_text(content)
     assert found(folder, tmp_path / "memory") == found(folder, None)
+
+
+def test_digests_of_another_kind_are_not_taken_for_these(folder: Path, tmp_path: Path) -> None:
+    memory, path = tmp_path / "memory", folder / "b"
+    state = path.stat()
+    stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+    memory.write_text(json.dumps({"b": [*stamp, sha256_file(path)]}))
+    assert found(folder, memory) == found(folder, None)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path
     assert isinstance(made.judges.places["clip_score"], Repository)
     assert made.judges.pins["clip_score"] == commit
     folder = made.judges.folders(made.store, made.listen)["clip_score"]
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+    assert {path.name: path.read_bytes() for path in folder.glob("[!.]*")} == {
         path.name: path.read_bytes() for path in (DIGITS / "clip").iterdir()
     }
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +129,7 @@ def test_a_listed_file_is_told_from_another_of_its_size(tmp_path: Path) -> None:
     for listed in (
         ListedFile(size=5, sha256=hashlib.sha256(b"right").hexdigest()),
         ListedFile(size=5, git_sha1=git_blob_sha1(b"right")),
+        ListedFile(size=5, blake3=blake3(b"right").hexdigest()),
     ):
         path.write_bytes(b"right")
         assert listed.describes(path)

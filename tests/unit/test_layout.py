@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from pipeline.checkpoint.layout import Folder, read_layout, read_slots, read_source
 from pipeline.errors import SourceError
-from pipeline.files import ListedFile, sha256_file
+from pipeline.files import ListedFile, hashed
 
 INDEX = {
     "_class_name": "FluxPipeline",
@@ -173,7 +174,7 @@ def test_a_folder_may_be_listed_without_reading_its_files(tmp_path: Path) -> Non
     path = tmp_path / "config.json"
     path.write_bytes(b"{}")
     place = Folder(tmp_path)
-    assert place.listed(["config.json"]) == {"config.json": ListedFile(size=2, sha256=sha256_file(path))}
+    assert place.listed(["config.json"]) == {"config.json": ListedFile(size=2, blake3=hashed(path, blake3())[0])}
     listed = place.files["config.json"]
     assert listed == ListedFile(size=2)
     assert listed.describes(path)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.files import FileEntry, Manifest, digest_of
-from pipeline.provenance import Statement, state
+from pipeline.provenance import Statement, dependencies, state
 from pipeline.published import PLAN, RECIPE, REPORT
 
 RECORDED = Path(__file__).parent / "recorded" / "bnb-nf4"
@@ -63,6 +63,16 @@ def test_it_names_the_source_its_commit_and_every_file_of_it(plan: dict[str, Any
     assert by_name["model_index.json"]["digest"] == {"gitBlob": plan["files"]["model_index.json"]["git_sha1"]}
     assert by_name[WEIGHTS]["digest"]["sha256"] == "f" * 64
     assert by_name[WEIGHTS]["uri"] == f"{whole['uri']}#{WEIGHTS}"
+
+
+def test_it_names_the_digest_of_what_was_read_whatever_kind_it_is(plan: dict[str, Any], report: dict[str, Any]) -> None:
+    plan["files"][WEIGHTS] = {"size": 1, "sha256": None, "git_sha1": None, "blake3": "a" * 64}
+    report["weights"]["transformer"]["source"] = {WEIGHTS: {"blake3": "a" * 64}}
+    files = {file.name: file for file in dependencies(plan, report)}
+    assert files[WEIGHTS].digest == {"blake3": "a" * 64}
+    plan["files"][WEIGHTS] = {"size": 1, "sha256": "b" * 64, "git_sha1": None}
+    files = {file.name: file for file in dependencies(plan, report)}
+    assert files[WEIGHTS].digest == {"sha256": "b" * 64, "blake3": "a" * 64}
 
 
 def test_it_carries_the_plan_and_its_digest(plan: dict[str, Any], statement: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -14,7 +15,7 @@ from safetensors import safe_open
 from pipeline.checkpoint.safetensors import LINE, read_header, size_of
 from pipeline.checkpoint.writer import Writer
 from pipeline.errors import QuantizationError
-from pipeline.files import sha256_file
+from pipeline.files import hashed
 
 NUMPY = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U8": "u1"}
 
@@ -48,7 +49,7 @@ def test_tensors_written_in_pieces_are_read_back(tmp_path_factory, tensors, rand
                 if planned[name][1] is not None or last:
                     writer.put(name, first, memoryview(content[name])[first:last])
         entry = writer.finish({"format": "pt"})
-    assert (entry.size, entry.sha256) == (path.stat().st_size, sha256_file(path))
+    assert (entry.size, entry.blake3) == (path.stat().st_size, hashed(path, blake3())[0])
     slots = read_header(path)
     for name, (dtype, _, _) in tensors.items():
         assert slots[name].begin % (LINE if name in whole else size_of(dtype, ())) == 0
@@ -67,7 +68,7 @@ def test_a_file_of_many_blocks_has_its_digest(tmp_path: Path) -> None:
             writer.put("a", first, memoryview(content)[first : first + 1_000_000])
         writer.put("late", 0, memoryview(b"{}"))
         entry = writer.finish({"format": "pt"})
-    assert entry.sha256 == sha256_file(tmp_path / "x")
+    assert entry.blake3 == hashed(tmp_path / "x", blake3())[0]
     with safe_open(tmp_path / "x", "numpy") as file:
         assert file.get_tensor("a").tobytes() == content
         assert file.get_tensor("late").tobytes() == b"{}"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from uses.conftest import loaded
 
 from pipeline.errors import PublishError, RecipeError
-from pipeline.files import sha256_file
+from pipeline.files import hashed, sha256_file
 from pipeline.plan import TargetPlan
 from pipeline.provenance import dependencies
 from tests.desk import ONE, Desk, Shelf, opened
@@ -89,7 +90,9 @@ def test_the_plan_names_the_lora_its_file_and_what_is_done_with_it(result: tuple
     assert "peft" in plan.versions
 
 
-def test_provenance_names_the_lora_and_not_the_fused_bytes_as_the_source(result: tuple[TargetPlan, Path]) -> None:
+def test_provenance_names_the_lora_and_not_the_fused_bytes_as_the_source(
+    result: tuple[TargetPlan, Path], source: Path
+) -> None:
     plan, folder = result
     weights = json.loads((folder / "publish" / "quantization.json").read_bytes())
     found = {entry.name: entry for entry in dependencies(plan.model_dump(mode="json"), {"weights": weights})}
@@ -99,7 +102,7 @@ def test_provenance_names_the_lora_and_not_the_fused_bytes_as_the_source(result:
     assert style.annotations == {"lora": LORA, "scale": 0.7, "how": "fused"}
     name = "transformer/diffusion_pytorch_model.safetensors"
     assert found[name].digest == {"sha256": plan.files[name].sha256}
-    assert weights["transformer"]["source"][name] != plan.files[name].sha256
+    assert weights["transformer"]["source"][name]["blake3"] != hashed(source / name, blake3())[0]
 
 
 def test_a_recipe_without_loras_keeps_its_plan_and_one_with_them_has_its_own(
