@@ -9,10 +9,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from pipeline.errors import VerificationError
+from pipeline.errors import RemoteChangedError, VerificationError
 from pipeline.files import FileEntry, Manifest
 from pipeline.hub.client import Hub
-from pipeline.hub.failures import hub_errors
 from pipeline.hub.withdrawn import Withdrawal, Withdrawals
 from pipeline.plan import TargetPlan, read_plan
 from pipeline.published import CARD, MANIFEST, MEDIAN, PLAN, WORST
@@ -63,13 +62,11 @@ def withdrawn_before(hub: Hub, plan: TargetPlan, withdrawn: Withdrawals) -> Iter
 
 def plan_at(hub: Hub, repo: str, commit: str) -> TargetPlan | None:
     """Return the plan that was published at a commit, or None where there is none that this version reads."""
-    from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
-
-    with hub_errors(repo):
-        try:
-            return read_plan(hub.read(repo, commit, PLAN, 0, LARGEST))
-        except (EntryNotFoundError, RevisionNotFoundError):
-            return None
+    try:
+        text = hub.content(repo, commit, PLAN, LARGEST)
+    except RemoteChangedError:  # the commit is gone
+        return None
+    return None if text is None else read_plan(text)
 
 
 def same_bytes(hub: Hub, earlier: Earlier, plan: TargetPlan, folder: Path) -> bool:
@@ -86,10 +83,9 @@ def same_bytes(hub: Hub, earlier: Earlier, plan: TargetPlan, folder: Path) -> bo
         HubUnavailableError: The Hub does not answer.
     """
     repo = plan.repository
-    with hub_errors(repo):
-        text = hub.read(repo, earlier.commit, MANIFEST, 0, LARGEST)
+    text = hub.content(repo, earlier.commit, MANIFEST, LARGEST)
     try:
-        there = Manifest.model_validate_json(text)
+        there = Manifest.model_validate_json(text or b"")
     except ValidationError as error:
         where, remedy = f"{repo}@{earlier.commit[:12]}/{MANIFEST}", "Look at who wrote it in its history."
         raise VerificationError("The manifest of the release cannot be read.", where=where, remedy=remedy) from error

@@ -80,3 +80,7 @@ class VerificationError(PublishError):
     """What the Hub serves is not what was published."""
 
     exit_code = 10
+
+
+class RequestRefusedError(PublishError):
+    """The Hub refuses a request for what it is, so that asking again changes nothing; a defect of this program."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -116,6 +117,20 @@ def embedded(home: Path) -> Iterator[Hub]:
     from pipeline.hub.client import Hub
     from pipeline.hub.local import running
 
-    with running(home / "hub") as endpoint:
+    with running(home / "hub") as endpoint, directly("127.0.0.1"):
         # No secret: the server is ours and on loopback. Its port is another one each time, its folder is not.
         yield Hub(endpoint, token="local", name=str(home / "hub"))  # noqa: S106
+
+
+@contextmanager
+def directly(host: str) -> Iterator[None]:
+    """Have this process and its children ask a server of this machine past the proxies that the environment names."""
+    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+    known = before["no_proxy"] or before["NO_PROXY"]
+    os.environ |= dict.fromkeys(before, f"{known},{host}" if known else host)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {} if value is None else {name: value}

@@ -358,7 +358,7 @@ def verify(
         raise SourceError(what, where=hub.endpoint, remedy=remedy)
     with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="verify-", dir=home) as folder:
+        with TemporaryDirectory(prefix="verify-", dir=home, ignore_cleanup_errors=True) as folder:
             return Verification(hub, repo, commit, Path(folder), wanted, vocabulary, listen).run()
 
 

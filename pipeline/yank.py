@@ -26,7 +26,6 @@ from ruamel.yaml.error import YAMLError
 from pipeline.errors import CardError, HubUnavailableError, RecipeError, RemoteChangedError
 from pipeline.files import FileEntry, Manifest, pretty_json
 from pipeline.hub.client import Hub
-from pipeline.hub.failures import hub_errors
 from pipeline.hub.withdrawn import Shown, Withdrawal, Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan
 from pipeline.published import CARD, MANIFEST, PLAN, YANKED
@@ -137,15 +136,11 @@ def plan_at(hub: Hub, repo: str, revision: str) -> str:
     Raises:
         RecipeError: This program did not publish it.
     """
-    from huggingface_hub.errors import EntryNotFoundError
-
-    with hub_errors(repo):
-        try:
-            text = hub.read(repo, revision, PLAN, 0, LARGEST)
-            return TargetPlan.model_validate_json(text).content_digest
-        except (EntryNotFoundError, ValidationError) as error:
-            remedy = "Only what publish released can be yanked by it; write into that card by hand."
-            raise RecipeError("It has no plan of ours.", where=f"{repo}@{revision[:12]}", remedy=remedy) from error
+    try:
+        return TargetPlan.model_validate_json(hub.content(repo, revision, PLAN, LARGEST) or b"").content_digest
+    except ValidationError as error:
+        remedy = "Only what publish released can be yanked by it; write into that card by hand."
+        raise RecipeError("It has no plan of ours.", where=f"{repo}@{revision[:12]}", remedy=remedy) from error
 
 
 def shown_by(hub: Hub, repo: str, head: str, tags: dict[str, str], known: Withdrawals) -> Shown | None:
@@ -162,17 +157,14 @@ def changed(hub: Hub, repo: str, head: str, tag: str, known: Withdrawals) -> dic
     Raises:
         CardError: The card's metadata cannot be read, so that it might be lost.
     """
-    from huggingface_hub.errors import EntryNotFoundError
-
     found = known.tags[tag]
     is_main = known.shown is not None and known.shown.tag == tag
-    with hub_errors(repo):
-        try:
-            card = hub.read(repo, head, CARD, 0, LARGEST).decode("utf-8")
-            manifest = Manifest.model_validate_json(hub.read(repo, head, MANIFEST, 0, LARGEST))
-        except (EntryNotFoundError, ValidationError, UnicodeDecodeError) as error:
-            remedy = "Look at its history: main is not what publish released."
-            raise RecipeError("It has no card or no manifest of ours.", where=repo, remedy=remedy) from error
+    try:
+        card = (hub.content(repo, head, CARD, LARGEST) or b"").decode("utf-8")
+        manifest = Manifest.model_validate_json(hub.content(repo, head, MANIFEST, LARGEST) or b"")
+    except (ValidationError, UnicodeDecodeError) as error:
+        remedy = "Look at its history: main is not what publish released."
+        raise RecipeError("It has no card or no manifest of ours.", where=repo, remedy=remedy) from error
     files = {
         CARD: with_banner(
             card, banner(tag, found, hub.endpoint), found.new_version if is_main else None, repo
@@ -196,7 +188,7 @@ def commit(hub: Hub, repo: str, head: str, tag: str, files: dict[str, bytes]) ->
     additions = [CommitOperationAdd(name, content) for name, content in files.items()]
     wanted = Withdrawals.model_validate_json(files[YANKED])
     try:
-        with hub_errors(repo):
+        with hub.asking(repo):
             hub.api.create_commit(repo, additions, commit_message=f"Yank {tag}", parent_commit=head)
     except (RemoteChangedError, HubUnavailableError):
         now, _ = heads(hub, repo)

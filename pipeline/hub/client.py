@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
+from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
+from pipeline.hub.answers import Bearer, ListedEntry, Reference
 from pipeline.hub.failures import hub_errors, no_right
 from pipeline.hub.patience import PATIENT, Patience
 from pipeline.published import PLAN
@@ -18,14 +20,13 @@ from pipeline.published import PLAN
 if TYPE_CHECKING:
     from httpx2 import Client
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import GitRefInfo, RepoFile
+    from huggingface_hub.hf_api import GitRefInfo
 
     from pipeline.hub.ranges import RemoteFile
     from pipeline.hub.source import Repository
 
 Gate = Literal["auto", "manual"]
 Kind = Literal["model", "dataset"]
-COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 OWN_FILES: Final = frozenset({".gitattributes"})  # made by the Hub itself in every repository
 
 
@@ -78,14 +79,33 @@ class Hub:
     @cached_property
     def api(self) -> HfApi:
         """The client, whose requests go the way that `pipeline.hub.transport` describes."""
-        from huggingface_hub import HfApi, set_client_factory
+        from huggingface_hub import HfApi
 
-        from pipeline.hub.transport import new_client, trust
+        from pipeline.hub.transport import share, trust
 
-        set_client_factory(partial(new_client, self.patience, self.listen))
+        share()
         made = HfApi(endpoint=self._given, token=self._token, library_name="quantpress")
         trust(made.endpoint)
         return made
+
+    @contextmanager
+    def asking(self, where: str, *, as_source: bool = False) -> Iterator[None]:
+        """Have what is asked here wait as this Hub is waited for, and translate what the client raises.
+
+        It holds for this thread. A generator must not yield in it; there `hub_errors` does for files.
+
+        Args:
+            where: The repository, for the message.
+            as_source: Whether a refusal is the source's fault rather than that of this environment.
+        """
+        from pipeline.hub.transport import Manner, manner
+
+        before = manner.set(Manner(self.patience, self.listen))
+        try:
+            with hub_errors(where, as_source=as_source):
+                yield
+        finally:
+            manner.reset(before)
 
     @property
     def endpoint(self) -> str:
@@ -119,13 +139,14 @@ class Hub:
         """List the files of a repository at a revision."""
         return {name: remote_file(file) for name, file in self.listing(repo, revision, as_source=as_source).items()}
 
-    def listing(self, repo: str, revision: str, *, as_source: bool = False) -> dict[str, RepoFile]:
-        """List the files of a repository at a revision with everything that the Hub says of them."""
+    def listing(self, repo: str, revision: str, *, as_source: bool = False) -> dict[str, ListedEntry]:
+        """List the files of a repository at a revision with what the Hub says of them."""
         from huggingface_hub.hf_api import RepoFile
 
-        with hub_errors(f"{repo}@{revision[:12]}", as_source=as_source):
+        with self.asking(f"{repo}@{revision[:12]}", as_source=as_source):
             entries = self.api.list_repo_tree(repo, recursive=True, revision=revision, repo_type=self.kind)
-            return {as_read(entry).path: entry for entry in entries if isinstance(entry, RepoFile)}
+            files = [ListedEntry.of(entry) for entry in entries if isinstance(entry, RepoFile)]
+        return {file.path: file for file in files}
 
     def state(self, repo: str) -> RemoteState:
         """Return what a repository looks like now.
@@ -134,24 +155,46 @@ class Hub:
             HubUnavailableError: The Hub does not answer.
             CannotHereError: The token may not read it.
         """
-        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+        from huggingface_hub.errors import RepositoryNotFoundError
 
-        with hub_errors(repo):
+        with self.asking(repo):
             try:
                 refs = self.api.list_repo_refs(repo)
             except RepositoryNotFoundError:
                 return RemoteState()
             head = pointing(refs.branches).get("refs/heads/main")
             tags = tagged(refs.tags)
-            try:
-                plan = self.read(repo, head, PLAN, 0, 64 << 20) if head else None
-            except EntryNotFoundError:
-                plan = None
-        return RemoteState(head, plan, tags)
+        return RemoteState(head, self.content(repo, head, PLAN, 64 << 20) if head else None, tags)
 
-    def read(self, repo: str, revision: str, name: str, offset: int, length: int) -> bytes:
-        """Read a range of a file; fewer bytes at its end."""
-        return b"".join(self.file(repo, revision, name).pieces(offset, offset + length, whole=True))
+    def content(self, repo: str, revision: str, name: str, most: int) -> bytes | None:
+        """Return a small file, proven against what the Hub lists of it; None where it lists no such file.
+
+        Args:
+            repo: The repository.
+            revision: The commit.
+            name: The file.
+            most: The bytes that it may have.
+
+        Raises:
+            VerificationError: It has more, or they are not those that the Hub lists.
+            HubUnavailableError: The Hub does not answer.
+        """
+        where = f"{repo}@{revision[:12]}/{name}"
+        with self.asking(where):
+            found = self.api.get_paths_info(repo, [name], revision=revision, repo_type=self.kind)
+            entry = next((ListedEntry.of(entry) for entry in found if entry.path == name), None)
+            if entry is None:
+                return None
+            if entry.size > most:
+                raise VerificationError(f"It has {entry.size} bytes, more than any such file.", where=where)
+            listed = remote_file(entry)
+            content = b"".join(self.file(repo, revision, name, size=entry.size).pieces(0, entry.size, whole=True))
+        digest = listed.hashing()
+        digest.update(content)
+        if digest.hexdigest() != listed.digest:
+            remedy = "The Hub, or what lies between, damages it: run again, and if it stays so from another network."
+            raise VerificationError("Its bytes are not those that the Hub lists.", where=where, remedy=remedy)
+        return content
 
     def file(
         self,
@@ -164,7 +207,7 @@ class Hub:
     ) -> RemoteFile:
         """Return a file whose ranges can be fetched; the arguments are those of `RemoteFile`."""
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils._headers import build_hf_headers
+        from huggingface_hub.utils import build_hf_headers
 
         from pipeline.hub.ranges import RemoteFile
 
@@ -175,34 +218,33 @@ class Hub:
         where = f"{repo}@{revision[:12]}/{name}"
         return RemoteFile(url, where, headers, size=size, patience=self.patience, client=client)
 
-    def require_writer(self, repo: str) -> None:
-        """Make sure that the token may write before hours are spent.
+    def require_writer(self, repo: str) -> bool:
+        """Make sure that the token may write before hours are spent; return whether the repository is there.
 
         Raises:
             CannotHereError: It may not.
         """
         from huggingface_hub.errors import RepositoryNotFoundError
 
-        with hub_errors(repo):
+        with self.asking(repo):
             try:
                 self.api.auth_check(repo, write=True)
             except RepositoryNotFoundError:
-                user = self.api.whoami()
-                spaces = {user["name"], *(org["name"] for org in user.get("orgs", []))}
-                role = user.get("auth", {}).get("accessToken", {}).get("role", "write")
-                if role != "admin" and (repo.partition("/")[0] not in spaces or role == "read"):
-                    raise no_right(repo, f"this token of {user['name']} may not create repositories there") from None
+                if why := Bearer.of(self.api.whoami()).why_not_create_in(repo.partition("/")[0]):
+                    raise no_right(repo, why) from None
+                return False
+        return True
 
     def gate(self, repo: str) -> Gate | None:
         """Return how a source asks for access, so that what is made of it asks the same."""
-        with hub_errors(repo, as_source=True):
+        with self.asking(repo, as_source=True):
             return self.api.model_info(repo).gated or None
 
     def find(self, repo: str, revision: str | None) -> str | None:
         """Return the commit that a revision of a repository is, ``main`` by default; None where it is not here."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-        with hub_errors(repo, as_source=True):
+        with self.asking(repo, as_source=True):
             try:
                 return self.api.repo_info(repo, revision=revision, repo_type=self.kind).sha
             except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -213,41 +255,21 @@ def pointing(refs: Iterable[GitRefInfo]) -> dict[str, str]:
     """Return where references point, by their whole name.
 
     Raises:
-        TypeError: A name or a commit is no text; the client takes them as they come.
-        ValueError: One points to something that is no commit.
+        UnreadableAnswerError: A name is no text, or one points to something that is no commit.
     """
-    found = {ref.ref: ref.target_commit for ref in refs}
-    if strange := [name for name, commit in found.items() if not (COMMIT.fullmatch(commit) and name.encode())]:
-        raise ValueError(f"the reference {strange[0]!r} points to no commit")
-    return found
+    return {found.ref: found.target_commit for found in map(Reference.of, refs)}
 
 
 def tagged(refs: Iterable[GitRefInfo]) -> dict[str, str]:
     """Return the commits of tags by their short names.
 
     Raises:
-        TypeError: See `pointing`.
-        ValueError: See `pointing`.
+        UnreadableAnswerError: See `pointing`.
     """
     return {name.removeprefix("refs/tags/"): commit for name, commit in pointing(refs).items()}
 
 
-def as_read(entry: RepoFile) -> RepoFile:
-    """Return a listed file whose fields are what they are read as; the client takes them as they come.
-
-    Raises:
-        TypeError: A field is of another type.
-        ValueError: The size is below zero, or the name no text.
-    """
-    texts = (entry.path, entry.blob_id, entry.lfs.sha256 if entry.lfs else "", entry.xet_hash or "")
-    if type(entry.size) is not int or not all(isinstance(text, str) for text in texts):
-        raise TypeError("a file is listed with something else than its name, size and digests")
-    if entry.size < 0 or not entry.path.encode():
-        raise ValueError("a file is listed without a name, or with a size below zero")
-    return entry
-
-
-def remote_file(entry: RepoFile) -> ListedFile:
+def remote_file(entry: ListedEntry) -> ListedFile:
     """Return a listed file in our terms."""
     if entry.lfs is not None:
         return ListedFile(size=entry.size, sha256=entry.lfs.sha256)

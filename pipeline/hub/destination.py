@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import RemoteChangedError
 from pipeline.files import FileEntry, ListedFile, Manifest, digest_of, files_under, git_blob_sha1, sha256_file
+from pipeline.hub.answers import Talk
 from pipeline.hub.client import OWN_FILES, Gate, Hub, pointing, tagged
-from pipeline.hub.failures import hub_errors
 from pipeline.hub.uploads import Change, Heard, Uploader
 from pipeline.published import MANIFEST, YANKED
 
 if TYPE_CHECKING:
-    from huggingface_hub import Discussion, HfApi
+    from huggingface_hub import HfApi
 
 PULL = re.compile(r"refs/pr/([0-9]{1,9})")
 NOT_OURS = OWN_FILES | {YANKED}  # what a release neither writes nor removes
@@ -122,7 +122,7 @@ class Destination:
         """Return where everything points; None where there is no such repository."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             try:
                 refs = self._api.list_repo_refs(self.repo, include_pull_requests=True)
             except RepositoryNotFoundError:
@@ -142,20 +142,20 @@ class Destination:
 
     def create(self, *, private: bool) -> None:
         """Create the repository unless it is there."""
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             self._api.create_repo(self.repo, private=private, exist_ok=True)
 
     def gate(self, gated: Gate) -> None:
         """Have the repository ask for access as the source does, unless it does so already."""
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             if self._api.repo_info(self.repo).gated != gated:
                 self._api.update_repo_settings(self.repo, gated=gated)
 
     def open_pulls(self, title: str) -> list[int]:
         """Return the open pull requests of a title, the oldest first."""
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             talks = self._api.get_repo_discussions(self.repo, discussion_type="pull_request", discussion_status="open")
-            return sorted(numbered(talk) for talk in talks if talk.title == title)
+            return sorted(talk.num for talk in map(Talk.of, talks) if talk.title == title)
 
     def stage(self, build: Build, parent: str, title: str, heard: Heard) -> Staged:
         """Commit a build as the whole content of a new pull request on ``parent``.
@@ -163,7 +163,7 @@ class Destination:
         Raises:
             HubUnavailableError: It did not answer, and may have done it all the same.
         """
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
             large = self._uploader.send(change, "main", heard)
             commit, number = self._uploader.commit(change, large, "main", parent, title, pull=True)
@@ -180,41 +180,30 @@ class Destination:
             RemoteChangedError: ``main`` is no longer ``parent``.
             HubUnavailableError: It did not answer, and may have done it all the same.
         """
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
             large = self._uploader.send(change, "main", heard)
             self._uploader.commit(change, large, "main", parent, title)
 
     def parent_of(self, commit: str) -> str | None:
         """Return the commit that a commit follows."""
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             history = self._api.list_repo_commits(self.repo, revision=commit)
         return history[1].commit_id if len(history) > 1 else None
 
     def described(self, commit: str) -> str:
         """Return who made a commit, when, and what they called it."""
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             newest = self._api.list_repo_commits(self.repo, revision=commit)[0]
             authors = ", ".join(newest.authors) or "somebody"
             return f"{newest.title!r} by {authors} on {newest.created_at:%Y-%m-%d %H:%M} UTC"
 
     def close(self, number: int, why: str) -> None:
         """Close a pull request that will not be merged."""
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             self._api.change_discussion_status(self.repo, number, "closed", comment=why)
 
     def tag(self, tag: str, commit: str) -> None:
         """Tag a commit; a tag that is there stays where it is."""
-        with hub_errors(self.repo):
+        with self.hub.asking(self.repo):
             self._api.create_tag(self.repo, tag=tag, revision=commit, exist_ok=True)
-
-
-def numbered(talk: Discussion) -> int:
-    """Return the number of a pull request.
-
-    Raises:
-        TypeError: It has none; the client takes whatever stands there.
-    """
-    if type(talk.num) is not int:
-        raise TypeError(f"the number of a pull request is {talk.num!r}")
-    return talk.num

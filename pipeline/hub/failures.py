@@ -1,22 +1,75 @@
-"""What the Hub's client means when it raises: its many exceptions become ours here and nowhere else."""
+"""The Hub's client's exceptions, translated into ours here and nowhere else; what is no answer of a Hub goes through.
+
+What a status becomes, by whether asking again can change it:
+
+    401, 403         `CannotHereError`       (3): another token; of a source `SourceError` (4) for a 403
+    404              `SourceError`           (4) of a source; of a destination `RemoteChangedError` (8): it was there
+    409, 412         `RemoteChangedError`    (8): what is asked for no longer follows what is there
+    400, 422         `CardError`             (7) where the Hub speaks of the card
+    any other 4xx    `RequestRefusedError`  (70): this program asked what no Hub grants; it is not repeated
+    408 425 429 5xx  `HubUnavailableError`   (9): a later run continues, as after a transfer that broke
+
+An answer that cannot be read is a `HubUnavailableError` too: where our own code reads it, it does so by
+`pipeline.hub.answers`, and where the client stumbles over one with whatever exception, its frames tell. Any other
+exception is a defect of ours, and is told as one, with its place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, RemoteChangedError, SourceError
+from pipeline.errors import (
+    CannotHereError,
+    CardError,
+    HubUnavailableError,
+    PublishError,
+    RemoteChangedError,
+    RequestRefusedError,
+    SourceError,
+)
 
+RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses of a server that may do better later
+ANOTHER_WRITER: Final = "Use a token with the write role for that namespace (HF_TOKEN, or hf auth login)."
 ANOTHER_READER: Final = "Use a token that may read it (HF_TOKEN, or hf auth login)."
-UNREADABLE: Final = (LookupError, TypeError, AttributeError, ArithmeticError)  # of an answer of another shape
 LATER: Final = "Run the same command later: it continues where it stopped."
+ANEW: Final = "Run again to look at it anew."
+CLIENTS: Final = frozenset({"huggingface_hub", "httpx2", "httpcore2"})  # whose frames are not ours
+OURS: Final = __name__.partition(".")[0]
+CARD: Final = "README.md"
+
+Kind = tuple[type[PublishError], str, str]
+MOVED: Final = (RemoteChangedError, "main moved while this release was staged", ANEW)
+LISTED: Final = "It was listed, so it is being deleted or the Hub is changing; pin a commit that has it."
+REFUSALS: Final[Mapping[object, Kind]] = {
+    401: (CannotHereError, "The Hub does not know this token", "Use a valid token (HF_TOKEN, or hf auth login)."),
+    403: (CannotHereError, "The Hub refuses to write", ANOTHER_WRITER),
+    (403, True): (SourceError, "The Hub refuses to show it", ANOTHER_READER),
+    404: (RemoteChangedError, "The Hub does not have it", ANEW),
+    (404, True): (SourceError, "The Hub does not have it", LISTED),
+    409: MOVED,  # a pull request that no longer merges
+    412: MOVED,  # a parent that is no longer the head
+}
+REFUSED_CARD: Final[Kind] = (
+    CardError,
+    "The Hub refuses the card",
+    "Correct what it is made of: the recipe's card, or what its source says of itself.",
+)
+OTHERWISE: Final[Kind] = (
+    RequestRefusedError,
+    "The Hub refuses the request",
+    "Asking again changes nothing. Please report it with this message.",
+)
+
+
+class UnreadableAnswerError(Exception):
+    """An answer of the Hub that is not shaped as its interface says."""
 
 
 def no_right(where: str, reason: str) -> CannotHereError:
     """Return the error for a token that may not do it."""
-    remedy = "Use a token with the write role for that namespace (HF_TOKEN, or hf auth login)."
-    return CannotHereError(f"The Hub refuses to write: {reason}.", where=where, remedy=remedy)
+    return CannotHereError(f"The Hub refuses to write: {reason}.", where=where, remedy=ANOTHER_WRITER)
 
 
 @contextmanager
@@ -37,55 +90,62 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
         raise SourceError("The source is gated, and this token has no access.", where=where, remedy=remedy) from error
     except errors.RevisionNotFoundError as error:
         remedy = "Pin one of the commits that its history on the Hub shows."
-        raise SourceError("The repository has no such commit.", where=where, remedy=remedy) from error
+        raise missing("The repository has no such commit.", where, remedy, as_source=as_source) from error
     except errors.RepositoryNotFoundError as error:
         remedy = "Correct its name in the recipe, or use another token (HF_TOKEN, or hf auth login)."
         what = "There is no such repository, or it is private and this token may not read it."
-        raise SourceError(what, where=where, remedy=remedy) from error
+        raise missing(what, where, remedy, as_source=as_source) from error
     except errors.LocalTokenNotFoundError as error:
         raise no_right(where, "there is no token") from error
     except errors.OIDCError as error:
         raise no_right(where, f"the trusted publisher's token was not issued ({error})") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise silent_hub(where, error) from error
     except errors.HfHubHTTPError as error:
         raise refused(error, where, as_source=as_source) from error
-    except RuntimeError as error:  # the client puts whatever ends an upload into one
-        raise (error.__cause__ if isinstance(error.__cause__, PublishError) else silent_hub(where, error)) from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, *UNREADABLE, ValueError) as error:
-        # The client lets these through: a broken transfer, and answers that are not shaped as it reads them.
-        if isinstance(error, OSError) and error.filename is not None:
-            raise  # a file of this machine
+    except (errors.LocalEntryNotFoundError, httpx2.HTTPError, httpx2.InvalidURL, UnreadableAnswerError) as error:
         raise silent_hub(where, error) from error
+    except (ConnectionError, TimeoutError) as error:  # what sockets raise, whoever asked
+        raise silent_hub(where, error) from error
+    except Exception as error:
+        if not raised_by_client(error) or (isinstance(error, OSError) and error.filename is not None):
+            raise  # a defect of ours, or a file of this machine
+        raise (error.__cause__ if isinstance(error.__cause__, PublishError) else silent_hub(where, error)) from error
 
 
-def refused(error: Exception, where: str, *, as_source: bool) -> Exception:
-    """Return our error for an answer that is not a success."""
-    answer = getattr(error, "response", None)
-    status = getattr(answer, "status_code", 0)
+def raised_by_client(error: BaseException) -> bool:
+    """Return whether the Hub's client raised it: of the frames that are its or ours, the innermost is its."""
+    last, trace = "", error.__traceback__
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        last = package if package in CLIENTS or package == OURS else last
+        trace = trace.tb_next
+    return last in CLIENTS
+
+
+def missing(what: str, where: str, remedy: str, *, as_source: bool) -> PublishError:
+    """Return our error for something that is not there: a destination was there when it was last looked at."""
+    if as_source:
+        return SourceError(what, where=where, remedy=remedy)
+    return RemoteChangedError(what, where=where, remedy=ANEW)
+
+
+def refused(error: Exception, where: str, *, as_source: bool) -> PublishError:
+    """Return our error for an answer that is not a success; see the module for which."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    if not 400 <= status < 500 or status in RETRIED:
+        return silent_hub(where, error)
     reason = str(getattr(error, "server_message", None) or f"status {status}").rstrip(".")
-    if status == 401:
-        remedy = "Use a valid token (HF_TOKEN, or hf auth login)."
-        return CannotHereError(f"The Hub does not know this token: {reason}.", where=where, remedy=remedy)
-    if status == 403:
-        return (
-            SourceError(f"The Hub refuses to show it: {reason}.", where=where, remedy=ANOTHER_READER)
-            if as_source
-            else no_right(where, reason)
-        )
-    if status == 404 and as_source:
-        remedy = "It was listed, so it is being deleted or the Hub is changing; pin a commit that has it."
-        return SourceError(f"The Hub does not have it: {reason}.", where=where, remedy=remedy)
-    if status in {409, 412}:  # a pull request that no longer merges, a parent that is no longer the head
-        return RemoteChangedError(
-            f"main moved while this release was staged: {reason}.", where=where, remedy="Run again to look at it anew."
-        )
-    return silent_hub(where, error)
+    kind, what, remedy = REFUSALS.get((status, as_source), REFUSALS.get(status, OTHERWISE))
+    if status in {400, 422} and CARD in reason:
+        kind, what, remedy = REFUSED_CARD
+    return kind(f"{what}: {reason}.", where=where, remedy=remedy)
 
 
 def silent_hub(where: str, error: Exception) -> HubUnavailableError:
     """Return the error for a Hub that does not answer as it should."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
     reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-    if isinstance(error, UNREADABLE):
+    if not isinstance(error, (httpx2.HTTPError, HfHubHTTPError, OSError, RuntimeError)):
         reason = f"its answer cannot be read: {type(error).__name__}: {reason}"
     return HubUnavailableError(f"The Hub does not answer as it should ({reason}).", where=where, remedy=LATER)

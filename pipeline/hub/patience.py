@@ -12,9 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from pipeline.errors import HubUnavailableError
-from pipeline.hub.failures import LATER
-
-RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses of a server that may do better later
+from pipeline.hub.failures import LATER, RETRIED
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class Tries:
 
 def asked_pause(headers: Mapping[str, str]) -> float:
     """Return the seconds that an answer asks to wait: by ``Retry-After`` in both its forms, or by ``RateLimit``."""
-    from huggingface_hub.utils._http import parse_ratelimit_headers
+    from huggingface_hub.utils import parse_ratelimit_headers
 
     text = headers.get("Retry-After", "").strip()
     if text.isdigit():

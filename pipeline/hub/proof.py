@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import BinaryIO, Final
 
 from pipeline.errors import SourceError, VerificationError
@@ -50,17 +52,35 @@ class Proof:
         """Read every file and return its size and digest by name.
 
         Raises:
-            VerificationError: With the first file, by name, that is not what the Hub lists.
+            VerificationError: With the first file that is found not to be what the Hub lists.
             HubUnavailableError: The Hub does not answer.
         """
         names = sorted(self.tree)
-        with ThreadPoolExecutor(AT_ONCE, "proof") as threads:
-            readings = [threads.submit(self.prove, name) for name in names]
-            try:
-                return {name: reading.result() for name, reading in zip(names, readings, strict=True)}
-            finally:
-                self._ended.set()  # after the first difference nobody waits for the rest
-                threads.shutdown(wait=False, cancel_futures=True)
+        waiting, ended = SimpleQueue[str](), SimpleQueue[tuple[str, FileEntry | BaseException]]()
+        for name in names:
+            waiting.put(name)
+        for _ in range(min(AT_ONCE, len(names))):
+            Thread(target=self._prove_all, args=(waiting, ended), name="proof", daemon=True).start()
+        found: dict[str, FileEntry] = {}
+        try:
+            while len(found) < len(names):
+                name, entry = ended.get()
+                if isinstance(entry, BaseException):
+                    raise entry
+                found[name] = entry
+        finally:
+            self._ended.set()  # after the first difference nobody waits for the rest, nor does the process
+        return {name: found[name] for name in names}
+
+    def _prove_all(self, waiting: SimpleQueue[str], ended: SimpleQueue[tuple[str, FileEntry | BaseException]]) -> None:
+        """Prove one file after the other until there is none, or it is over."""
+        with suppress(Empty):
+            while not self._ended.is_set():
+                name = waiting.get_nowait()
+                try:
+                    ended.put((name, self.prove(name)))
+                except BaseException as error:  # the reader raises it
+                    ended.put((name, error))
 
     def prove(self, name: str) -> FileEntry:
         """Read one file and compare it with the list.

@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from pipeline.errors import CannotHereError, HubUnavailableError
-from pipeline.hub.failures import LATER, hub_errors
+from pipeline.errors import CannotHereError
+from pipeline.hub.answers import Bearer
+from pipeline.hub.client import Hub
+from pipeline.hub.patience import Patience
 
-if TYPE_CHECKING:
-    from pipeline.hub.client import Hub
-
-REACH_SECONDS: Final = 20.0
-
-
-@dataclass(frozen=True)
-class Bearer:
-    """Who a token stands for; the token itself is never part of it.
-
-    Attributes:
-        name: The user.
-        role: ``read``, ``write``, ``fineGrained`` or what else the Hub calls it.
-        scopes: For a fine-grained token, what it may do where: ``alice/model: repo.write``.
-    """
-
-    name: str
-    role: str
-    scopes: tuple[str, ...] = ()
+ONCE: Final = Patience(answer=20.0, progress=0.0)
 
 
 def reach(hub: Hub) -> float:
     """Return the seconds in which the Hub answers the cheapest question, asked once and without a token.
 
+    It is asked the way that a run asks, by the proxy of this environment if there is one.
+
     Raises:
         HubUnavailableError: It does not.
+        CannotHereError: The proxy cannot be used.
     """
-    import httpx2
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-    with hub_errors(hub.endpoint):
+    once = Hub(hub.endpoint, patience=ONCE)
+    with once.asking(hub.endpoint):
         began = time.monotonic()
-        answer = httpx2.get(f"{hub.endpoint}/api/models", params={"limit": 1}, timeout=REACH_SECONDS)
-    if answer.status_code >= 500:
-        reason = f"The Hub does not answer as it should (status {answer.status_code})."
-        raise HubUnavailableError(reason, where=hub.endpoint, remedy=LATER)
+        answer = get_session().get(
+            f"{hub.endpoint}/api/models", params={"limit": 1}, headers=build_hf_headers(token=False)
+        )
+        if answer.status_code >= 500:
+            hf_raise_for_status(answer)
     return time.monotonic() - began
 
 
@@ -56,35 +44,21 @@ def bearer(hub: Hub) -> Bearer | None:
     """
     from huggingface_hub.errors import LocalTokenNotFoundError
 
-    with hub_errors(hub.endpoint):
+    with hub.asking(hub.endpoint):
         try:
-            said = hub.api.whoami()
+            return Bearer.of(hub.api.whoami())
         except LocalTokenNotFoundError:
             return None
-        token = said.get("auth", {}).get("accessToken", {})
-        scopes = scopes_of(token.get("fineGrained") or {})
-        return Bearer(str(said.get("name", "?")), str(token.get("role", "?")), scopes)
-
-
-def scopes_of(fine: dict[str, Any]) -> tuple[str, ...]:
-    """Return what a fine-grained token may do, as the Hub's ``whoami-v2`` tells it."""
-    everywhere = [f"everywhere: {', '.join(fine['global'])}"] if fine.get("global") else []
-    scoped = [
-        f"{scope.get('entity', {}).get('name', '?')}: {', '.join(scope.get('permissions', []))}"
-        for scope in fine.get("scoped", [])
-    ]
-    return (*everywhere, *scoped)
 
 
 def writable(hub: Hub, repo: str) -> str:
     """Return what this token may do to a destination, as words for people: ``write`` or ``create``.
 
     Raises:
-        CannotHereError: It may do neither.
+        CannotHereError: It may do neither; a run says the same.
         HubUnavailableError: The Hub does not answer.
     """
-    hub.require_writer(repo)
-    return "write" if exists(hub, repo) else "create"
+    return "write" if hub.require_writer(repo) else "create"
 
 
 def exists(hub: Hub, repo: str) -> bool:

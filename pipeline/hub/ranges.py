@@ -14,10 +14,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
-from huggingface_hub.utils._http import get_session, hf_raise_for_status
+from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from pipeline.errors import SourceError
-from pipeline.hub.patience import PATIENT, RETRIED, Patience, Tries, asked_pause
+from pipeline.hub.failures import RETRIED
+from pipeline.hub.patience import PATIENT, Patience, Tries, asked_pause
 from pipeline.hub.transport import require_safe
 from pipeline.hub.wires import Wires
 

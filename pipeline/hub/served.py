@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from pipeline.errors import HubUnavailableError
 from pipeline.files import ListedFile
 from pipeline.hub import xet
+from pipeline.hub.answers import ListedEntry
 from pipeline.hub.client import Hub, remote_file
 from pipeline.hub.failures import LATER, hub_errors
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoFile
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Served:
         return f"{self.repo}@{self.commit[:12]}"
 
     @cached_property
-    def listing(self) -> dict[str, RepoFile]:
+    def listing(self) -> dict[str, ListedEntry]:
         """The files, with everything that the Hub says of them."""
         return self.hub.listing(self.repo, self.commit, as_source=self.as_source)
 
@@ -69,7 +66,9 @@ class Served:
                 remote = self.hub.file(self.repo, self.commit, name, size=file.size)
                 yield from remote.pieces(begin, file.size, whole=True)
 
-    def _storage(self, file: RepoFile) -> xet.Storage | None:
+    def _storage(self, file: ListedEntry) -> xet.Storage | None:
         """Return the storage that has a file's chunks."""
-        offered = file.xet_hash and xet.available()
-        return xet.storage(self.hub.api, self.repo, self.commit, "read", self.hub.kind) if offered else None
+        if not (file.xet_hash and xet.available()):
+            return None
+        with self.hub.asking(f"{self.where}/{file.path}", as_source=self.as_source):
+            return xet.storage(self.hub.api, self.repo, self.commit, "read", self.hub.kind)

@@ -57,7 +57,7 @@ class Repository:
         """
         from pipeline.hub.ahead import ReadAhead
 
-        size, client = self.files[name].size, new_client(self.hub.patience)
+        size, client = self.files[name].size, new_client()
         file = self.hub.file(self.repo, self.revision, name, size=size, client=client)
         return ReadAhead(file, size, begin, **options)
 

@@ -3,31 +3,42 @@
 The client repeats some of its calls, never waits less than a second between them, and lets others wait for ever. Here
 every call to the Hub's API is repeated until its answer came whole, except those that do something anew each time: a
 commit or a pull request whose answer was lost may have been made, so their caller has to look before asking again.
+
+The real Hub answers a request for a small file with a redirect to ``/api/resolve-cache/``: that is a file's address, of
+which a range of its plain bytes is asked, and no call of the API.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
+import threading
 import time
 import zlib
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 import httpx2
 
-from pipeline.errors import SourceError
+from pipeline.errors import CannotHereError, SourceError
 from pipeline.events import Event, Listener, silent
-from pipeline.hub.patience import PATIENT, RETRIED, Patience, Tries, asked_pause
+from pipeline.hub.failures import RETRIED
+from pipeline.hub.patience import PATIENT, Patience, Tries, asked_pause
 
-API: Final = re.compile(r"/api/|\.git/info/lfs/|/oauth/token$")
+API: Final = re.compile(r"/api/(?!resolve-cache/)|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
 NOTICED_SECONDS: Final = 2.0
 ANSWER_BYTES: Final = 64 << 20  # far above any answer of the API; files come from elsewhere
+REFUSAL_BYTES: Final = 1 << 20
+REFUSAL_SECONDS: Final = 2.0
 GZIP: Final = 16 + zlib.MAX_WBITS
 FRAMING: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 BUSY: Final = b"another conflicting operation is in progress"  # the client asks again at once and for ever
 
+_sharing = threading.Lock()
+_shared = False
 _origins: set[Any] = set()  # those that may see a token
 _tokens: set[str] = set()  # what was sent to them as one
 
@@ -62,18 +73,32 @@ def require_safe(address: str, giver: str) -> None:
         )
 
 
-class PatientTransport(httpx2.BaseTransport):
-    """Sends requests and reads answers of the Hub's API whole; those for files pass through.
+@dataclass(frozen=True)
+class Manner:
+    """How somebody asks.
 
-    Args:
+    Attributes:
         patience: How long is waited.
         listen: Hears when it is waited.
     """
 
-    def __init__(self, patience: Patience = PATIENT, listen: Listener = silent) -> None:
-        self._patience = patience
-        self._listen = listen
-        self._wire = httpx2.HTTPTransport(verify=certificates())
+    patience: Patience = PATIENT
+    listen: Listener = silent
+
+
+USUAL: Final = Manner()
+manner: ContextVar[Manner] = ContextVar("manner", default=USUAL)  # one session is shared among all that ask
+
+
+class PatientTransport(httpx2.BaseTransport):
+    """Sends requests and reads answers of the Hub's API whole; those for files pass through.
+
+    Args:
+        way: Sends a request once: by the proxy that the environment names, if it names one for this address.
+    """
+
+    def __init__(self, way: httpx2.Client) -> None:
+        self._way = way
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Return the answer to a request.
@@ -84,53 +109,84 @@ class PatientTransport(httpx2.BaseTransport):
             SourceError: The token would go to where it does not belong.
         """
         guard(request)
-        path = request.url.path
+        path, asked = request.url.path, manner.get()
         if not API.search(path):
-            answer = self._wire.handle_request(request)
-            return self._whole(answer) if answer.status_code >= 400 else answer  # the bytes of a file are the asker's
+            answer = self._send(request)
+            return refusal(answer) if answer.status_code >= 400 else answer  # the bytes of a file are the asker's
         request.headers["Accept-Encoding"] = "gzip"
+        hasten(request, asked.patience)
         if request.method == "POST" and UNREPEATABLE.search(path):
-            return self._whole(self._wire.handle_request(request))
-        tries = Tries(self._patience, f"{request.method} {path}", "no whole answer")
+            return whole(self._send(request), asked.patience.answer)
+        tries = Tries(asked.patience, f"{request.method} {path}", "no whole answer")
         while True:
             try:
-                answer = self._whole(self._wire.handle_request(request))
+                answer = whole(self._send(request), asked.patience.answer)
             except httpx2.TransportError as error:
-                self._wait(tries, error, 0.0)
+                wait(tries, error, 0.0, asked.listen)
                 continue
             if not is_busy(answer):
                 return answer
-            self._wait(tries, BusyError(f"status {answer.status_code}"), asked_pause(answer.headers))
+            wait(tries, BusyError(f"status {answer.status_code}"), asked_pause(answer.headers), asked.listen)
 
     def close(self) -> None:
         """Close all connections."""
-        self._wire.close()
+        self._way.close()
 
-    def _wait(self, tries: Tries, error: Exception, asked: float) -> None:
-        """Wait until the next try, and say so where somebody would notice."""
-        pause = tries.pause(error, asked)
-        if pause >= NOTICED_SECONDS:
-            reason = str(error) or type(error).__name__
-            self._listen(
-                Event("note", "hub", text=f"The Hub gives no answer ({reason}); asking again in {pause:.0f} s")
-            )
-        time.sleep(pause)
+    def _send(self, request: httpx2.Request) -> httpx2.Response:
+        return self._way.send(request, stream=True)
 
-    def _whole(self, answer: httpx2.Response) -> httpx2.Response:
-        """Read an answer to its end, so that one that breaks can be asked for again."""
-        deadline = time.monotonic() + self._patience.answer
-        body = bytearray()
-        try:
-            for piece in answer.iter_raw():
-                body += piece
-                if time.monotonic() > deadline or len(body) > ANSWER_BYTES:
-                    raise httpx2.ReadTimeout("the answer does not end")
-        finally:
-            answer.close()
-        content = unpacked(bytes(body), encoding_of(answer))
-        headers = [(name, said) for name, said in answer.headers.raw if name.lower() not in FRAMING]
-        stream = httpx2.ByteStream(content)
-        return httpx2.Response(answer.status_code, headers=headers, stream=stream, extensions=answer.extensions)
+
+def wait(tries: Tries, error: Exception, asked: float, listen: Listener) -> None:
+    """Wait until the next try, and say so where somebody would notice."""
+    pause = tries.pause(error, asked)
+    if pause >= NOTICED_SECONDS:
+        reason = str(error) or type(error).__name__
+        listen(Event("note", "hub", text=f"The Hub gives no answer ({reason}); asking again in {pause:.0f} s"))
+    time.sleep(pause)
+
+
+def hasten(request: httpx2.Request, patience: Patience) -> None:
+    """Have a request wait no longer than it is asked to; what it says itself may be less."""
+    longest = httpx2.Timeout(patience.answer, connect=patience.connect).as_dict()
+    said = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {
+        name: most if said.get(name) is None else min(said[name], most) for name, most in longest.items()
+    }
+
+
+def refusal(answer: httpx2.Response) -> httpx2.Response:
+    """Return an answer that brings no file with what it says of it, or with nothing where that does not end soon."""
+    timeout = {**answer.request.extensions.get("timeout", {}), "read": REFUSAL_SECONDS}
+    answer.request.extensions["timeout"] = timeout  # looked at when reading begins
+    try:
+        return whole(answer, REFUSAL_SECONDS, REFUSAL_BYTES)
+    except httpx2.TransportError:
+        return remade(answer, b"")
+
+
+def whole(answer: httpx2.Response, seconds: float, most: int = ANSWER_BYTES) -> httpx2.Response:
+    """Read an answer to its end, so that one that breaks can be asked for again.
+
+    Raises:
+        TransportError: It breaks, or does not end in time.
+    """
+    deadline = time.monotonic() + seconds
+    body = bytearray()
+    try:
+        for piece in answer.iter_raw():
+            body += piece
+            if time.monotonic() > deadline or len(body) > most:
+                raise httpx2.ReadTimeout("the answer does not end")
+    finally:
+        answer.close()
+    return remade(answer, unpacked(bytes(body), encoding_of(answer)))
+
+
+def remade(answer: httpx2.Response, content: bytes) -> httpx2.Response:
+    """Return an answer with its content at hand."""
+    headers = [(name, said) for name, said in answer.headers.raw if name.lower() not in FRAMING]
+    stream = httpx2.ByteStream(content)
+    return httpx2.Response(answer.status_code, headers=headers, stream=stream, extensions=answer.extensions)
 
 
 def encoding_of(answer: httpx2.Response) -> str:
@@ -188,13 +244,42 @@ def certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def new_client(patience: Patience = PATIENT, listen: Listener = silent) -> httpx2.Client:
-    """Return a client as ``huggingface_hub`` makes its own, except that it does not wait for ever."""
-    from huggingface_hub.utils._http import hf_request_event_hook
+def new_client() -> httpx2.Client:
+    """Return a client as ``huggingface_hub`` makes its own, except that it does not wait for ever.
 
+    Raises:
+        CannotHereError: The environment names a proxy that nothing here can talk to.
+    """
+    from huggingface_hub.utils._http import hf_request_event_hook  # the one thing that is not public
+
+    timeout = httpx2.Timeout(PATIENT.answer, connect=PATIENT.connect)
     return httpx2.Client(
         event_hooks={"request": [hf_request_event_hook]},
         follow_redirects=True,
-        timeout=httpx2.Timeout(patience.answer, connect=patience.connect),
-        transport=PatientTransport(patience, listen),
+        timeout=timeout,
+        transport=PatientTransport(way(timeout)),
     )
+
+
+def way(timeout: httpx2.Timeout) -> httpx2.Client:
+    """Return a client that sends each request once, by ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``.
+
+    A client that is given a transport looks at none of these, and one without does not try again; so one sends for the
+    other.
+    """
+    try:
+        return httpx2.Client(verify=certificates(), timeout=timeout)
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        remedy = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; socks5:// takes pip install socksio."
+        raise CannotHereError(f"The proxy of this environment cannot be used: {error}", remedy=remedy) from error
+
+
+def share() -> None:
+    """Have the whole process ask by one such client; done again, it changes nothing and closes nobody's session."""
+    global _shared  # noqa: PLW0603  as what it sets belongs to the process
+    from huggingface_hub import set_client_factory
+
+    with _sharing:
+        if not _shared:
+            set_client_factory(new_client)
+            _shared = True

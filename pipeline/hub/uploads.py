@@ -17,6 +17,8 @@ from urllib.parse import quote
 from pipeline.events import Event, Listener
 from pipeline.files import FileEntry
 from pipeline.hub import xet
+from pipeline.hub.answers import Committed, Lacking, Sorted
+from pipeline.hub.failures import UnreadableAnswerError
 from pipeline.hub.patience import Patience
 from pipeline.hub.transport import require_safe
 
@@ -99,7 +101,7 @@ class Uploader:
             HfHubHTTPError: The Hub refuses; 412 where the branch is no longer at ``parent``.
             TransportError: It did not answer, and may have done it all the same.
         """
-        from huggingface_hub.utils._http import get_session, hf_raise_for_status
+        from huggingface_hub.utils import get_session, hf_raise_for_status
 
         lines = [json.dumps(line).encode() + b"\n" for line in commit_lines(change, large, parent, message)]
         answer = get_session().post(
@@ -109,12 +111,12 @@ class Uploader:
             params={"create_pr": "1"} if pull else {},
         )
         hf_raise_for_status(answer)
-        said = answer.json()
-        return str(said["commitOid"]), int(said["pullRequestUrl"].rsplit("/", 1)[1]) if pull else None
+        said = Committed.of(answer.json())
+        return said.commitOid, number_of(said.pullRequestUrl) if pull else None
 
     @property
     def _headers(self) -> dict[str, str]:
-        from huggingface_hub.utils._headers import build_hf_headers
+        from huggingface_hub.utils import build_hf_headers
 
         return dict(build_hf_headers(token=self._api.token, library_name="quantpress"))
 
@@ -127,14 +129,14 @@ class Uploader:
                 for name in names
             ]
             said = self._ask(f"{self._url}/preupload/{quote(revision, safe='')}", {"files": rows})
-            found |= {str(row["path"]) for row in said["files"] if row["uploadMode"] == "lfs"}
+            found |= {file.path for file in Sorted.of(said).files if file.uploadMode == "lfs"}
         return {name for name in found & change.files.keys() if change.files[name].size}
 
     def _lacking(self, files: Sequence[FileEntry], revision: str) -> dict[str, dict[str, Any]]:
         """Return what the Hub says of each file that has to be sent, by digest; one that is there gets no action.
 
         Raises:
-            RuntimeError: It does not want one of them.
+            UnreadableAnswerError: It does not want one of them.
         """
         wanted = {
             "operation": "upload",
@@ -144,10 +146,11 @@ class Uploader:
             "ref": {"name": revision},
         }
         said = self._ask(f"{self._api.endpoint}/{self._repo}.git/info/lfs/objects/batch", wanted)
-        for row in said["objects"]:
-            if row.get("error"):
-                raise RuntimeError(f"the Hub does not take {row['oid']}: {row['error'].get('message')}")
-        return {str(row["oid"]): row for row in said["objects"] if row.get("actions")}
+        rows = Lacking.of(said).objects
+        for row in rows:
+            if row.error:
+                raise UnreadableAnswerError(f"it does not take {row.oid}: {row.error.get('message')}")
+        return {row.oid: row.model_dump(exclude_none=True) for row in rows if row.actions}
 
     def _send_one(self, change: Change, name: str, revision: str, action: dict[str, Any], heard: Heard) -> None:
         """Send one large file: by Xet where the Hub has it and takes it, else to the address that it gave."""
@@ -176,21 +179,30 @@ class Uploader:
         from huggingface_hub.lfs import lfs_upload
 
         for step in action["actions"].values():
-            require_safe(str(step["href"]), str(self._api.endpoint))
+            require_safe(str(step.get("href")), str(self._api.endpoint))
         addition = CommitOperationAdd(path.name, path)
         addition.upload_info.sha256 = bytes.fromhex(file.sha256)
         lfs_upload(addition, action, headers=self._headers, endpoint=self._api.endpoint)
 
-    def _ask(self, url: str, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask and return the answer's JSON object."""
-        from huggingface_hub.utils._http import get_session, hf_raise_for_status
+    def _ask(self, url: str, question: Mapping[str, Any]) -> Any:
+        """Ask and return the answer's JSON."""
+        from huggingface_hub.utils import get_session, hf_raise_for_status
 
         answer = get_session().post(url, json=question, headers=self._headers)
         hf_raise_for_status(answer)
-        said = answer.json()
-        if not isinstance(said, dict):
-            raise TypeError(f"{url} answers with something else than a JSON object")
-        return said
+        return answer.json()
+
+
+def number_of(address: str | None) -> int:
+    """Return the number that the address of a pull request ends with.
+
+    Raises:
+        UnreadableAnswerError: It ends otherwise.
+    """
+    number = str(address).rpartition("/")[2]
+    if not (number.isascii() and number.isdecimal()):
+        raise UnreadableAnswerError(f"a pull request has the address {address!r}")
+    return int(number)
 
 
 def commit_lines(change: Change, large: frozenset[str], parent: str, message: str) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import VerificationError
-from pipeline.hub.failures import hub_errors
 from pipeline.published import YANKED
 
 if TYPE_CHECKING:
@@ -70,16 +69,12 @@ def read_withdrawals(hub: Hub, repo: str, commit: str) -> Withdrawals:
     """Return what a commit of ``main`` says was withdrawn; nothing where it has no such file.
 
     Raises:
-        VerificationError: The file is none of ours.
+        VerificationError: The file is none of ours, or not whole.
         HubUnavailableError: The Hub does not answer.
     """
-    from huggingface_hub.errors import EntryNotFoundError
-
-    with hub_errors(repo):
-        try:
-            text = hub.read(repo, commit, YANKED, 0, LARGEST)
-        except EntryNotFoundError:
-            return Withdrawals()
+    text = hub.content(repo, commit, YANKED, LARGEST)
+    if text is None:
+        return Withdrawals()
     try:
         return Withdrawals.model_validate_json(text)
     except ValidationError as error:

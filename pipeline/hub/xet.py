@@ -6,11 +6,14 @@ Transfers go through the Hub's own library ``hf_xet``; what it is told to connec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.hub.answers import ChunkStorage
+from pipeline.hub.failures import UnreadableAnswerError
 from pipeline.hub.patience import Patience
 from pipeline.hub.transport import require_safe
 
@@ -83,8 +86,7 @@ def storage(api: HfApi, repo: str, revision: str, right: str, kind: str = "model
     """
     from urllib.parse import quote
 
-    from huggingface_hub.utils._headers import build_hf_headers
-    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     url = f"{api.endpoint}/api/{kind}s/{repo}/xet-{right}-token/{quote(revision, safe='')}"
     headers = build_hf_headers(token=api.token, library_name="quantpress")
@@ -92,9 +94,9 @@ def storage(api: HfApi, repo: str, revision: str, right: str, kind: str = "model
     if answer.status_code == 404 and not answer.headers.get("X-Error-Code", "").startswith("Re"):
         return None  # neither the repository nor the revision is missing, so it is the route
     hf_raise_for_status(answer)
-    found = answer.json()
-    require_safe(str(found["casUrl"]), api.endpoint)
-    return Storage(str(found["casUrl"]), str(found["accessToken"]), int(found["exp"]), url, headers)
+    found = ChunkStorage.of(answer.json())
+    require_safe(found.casUrl, api.endpoint)
+    return Storage(found.casUrl, found.accessToken, found.exp, url, headers)
 
 
 def upload(place: Storage, path: Path, sha256: str, patience: Patience, heard: Heard) -> Sent:
@@ -113,9 +115,10 @@ def upload(place: Storage, path: Path, sha256: str, patience: Patience, heard: H
         heard(report.total_bytes_completed, report.total_transfer_bytes_completed)
 
     try:
-        commit = opened.new_upload_commit(**place.options(), progress_callback=tell)
-        commit.start_upload_file(str(path), sha256=sha256)
-        counted = commit.wait_to_finish().dedup_metrics
+        with library_errors():
+            commit = opened.new_upload_commit(**place.options(), progress_callback=tell)
+            commit.start_upload_file(str(path), sha256=sha256)
+            counted = commit.wait_to_finish().dedup_metrics
     except KeyboardInterrupt:
         opened.sigint_abort()
         session.cache_clear()
@@ -133,12 +136,33 @@ def pieces(place: Storage, xet_hash: str, begin: int, size: int, patience: Patie
 
     if begin >= size:
         return
-    group, read = session(patience).new_download_stream_group(**place.options()), begin
-    for piece in group.download_stream(XetFileInfo(xet_hash, size), begin, size):
+    with library_errors():
+        group, read = session(patience).new_download_stream_group(**place.options()), begin
+        stream = iter(group.download_stream(XetFileInfo(xet_hash, size), begin, size))
+    while piece := following(stream):
         read += len(piece)
         yield piece
     if read < size:
         raise ConnectionError(f"the stream ended after {read} of {size} bytes")
+
+
+def following(stream: Iterator[bytes]) -> bytes:
+    """Return a stream's next piece; none of its bytes at its end."""
+    with library_errors():
+        return next(stream, b"")
+
+
+@contextmanager
+def library_errors() -> Iterator[None]:
+    """Tell what ``hf_xet`` raises from what Python does: 1.8.0 has a built-in class for each of its own errors."""
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except RuntimeError as error:
+        raise ConnectionError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise UnreadableAnswerError(str(error)) from error
 
 
 @cache

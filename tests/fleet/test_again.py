@@ -16,7 +16,7 @@ PLAN, MANIFEST, PROVENANCE = "publish/plan.json", "publish/manifest.json", "publ
 
 
 def read(hub: Hub, name: str, revision: str = "main") -> Any:
-    return json.loads(hub.read(ONE, revision, name, 0, 1 << 24))
+    return json.loads(hub.content(ONE, revision, name, 1 << 24) or b"")
 
 
 @pytest.fixture

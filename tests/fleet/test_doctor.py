@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.backends import SCHEMES
 from pipeline.doctor import ON_GITHUB, Examination, extras_of, on_github
+from pipeline.hub.answers import FineGrained
 from pipeline.hub.client import Hub
-from pipeline.hub.questions import scopes_of
 from pipeline.machine import (
     NOTHING_TO_DO,
     Remark,
@@ -158,5 +158,5 @@ def test_scopes_of_a_fine_grained_token_are_told() -> None:
         "global": ["discussion.write"],
         "scoped": [{"entity": {"type": "org", "name": "acme"}, "permissions": ["repo.write", "repo.content.read"]}],
     }
-    assert scopes_of(fine) == ("everywhere: discussion.write", "acme: repo.write, repo.content.read")
-    assert scopes_of({}) == ()
+    assert FineGrained.of(fine).told() == ("everywhere: discussion.write", "acme: repo.write, repo.content.read")
+    assert FineGrained.of({}).told() == ()

@@ -120,7 +120,7 @@ def release_again(desk: Desk, tag: str, change: Callable[[dict[str, Any]], None]
 
 def plan_of(desk: Desk) -> dict[str, Any]:
     hub = Hub(desk.shelf.endpoint, token=desk.token)
-    plan: dict[str, Any] = json.loads(hub.read(ONE, "main", PLAN, 0, 1 << 24))
+    plan: dict[str, Any] = json.loads(hub.content(ONE, "main", PLAN, 1 << 24) or b"")
     return plan
 
 

@@ -27,7 +27,7 @@ Read = Callable[[str], bytes]
 @pytest.fixture
 def read(hub: Hub) -> Read:
     """Return a file of ``main``."""
-    return lambda name: hub.read(ONE, "main", name, 0, 1 << 24)
+    return lambda name: hub.content(ONE, "main", name, 1 << 24) or b""
 
 
 def front(card: str) -> Any:
@@ -50,7 +50,7 @@ def test_a_tag_is_withdrawn_by_one_commit_and_stays_where_it_is(desk: Desk, hub:
     assert WHY in told.splitlines()[0]
     assert now.endswith(card.split("---\n", 2)[2])
     assert front(now) == {**front(card), "new_version": REPO}
-    assert hub.read(ONE, "v1", "README.md", 0, 1 << 24).decode() == card
+    assert hub.content(ONE, "v1", "README.md", 1 << 24) == card.encode()
 
 
 def test_the_manifest_of_main_stays_true(desk: Desk, hub: Hub, read: Read) -> None:

@@ -59,6 +59,7 @@ FAULTS = (
     "stale",
 )
 ALLOWED = {3, 4, 8, 9, 10}  # never a defect, never a verdict, never a success that is none
+REFUSED = {"status=400": {70}}  # a request that no Hub grants is a defect of whoever makes it
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def meet(request: Request, fault: str, times: str, *, xet: bool) -> Cell:
     with world(faults, xet=xet) as (publish, hub, folder):
         code, told = publish()
         faults.rules = ()
-        wrong = "" if code == 0 or code in ALLOWED else f"exit {code}"
+        wrong = "" if code == 0 or code in ALLOWED | REFUSED.get(fault, set()) else f"exit {code}"
         wrong = wrong or look(hub, folder, done=code == 0)
         again, more = publish()
         wrong = wrong or (f"the plain run ends with {again}: {more}" if again else look(hub, folder, done=True))

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import HubUnavailableError
+from pipeline.errors import HubUnavailableError, SourceError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination
 from pipeline.hub.questions import bearer
-from pipeline.hub.transport import ANSWER_BYTES, unpacked
+from pipeline.hub.transport import ANSWER_BYTES, REFUSAL_BYTES, unpacked
 from tests.matrix.release import IMPATIENT, REPO
 from tests.soak.answers import Reading, world
 from tests.soak.between import Answer, Between
@@ -91,10 +91,12 @@ def test_a_file_that_is_to_be_waited_for_for_years_ends_the_run_at_once(source: 
     assert time.monotonic() - began < SOON
 
 
-def test_a_refusal_that_never_ends_is_not_read_to_its_end(source: Source, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "gzip, gzip"])
+def test_a_refusal_that_never_ends_is_not_read_to_its_end(source: Source, tmp_path: Path, encoding: str) -> None:
     place = source.hub.source(REPO, source.commit)
-    source.spoil("/resolve/", status="403 Forbidden", Content_Encoding="gzip, gzip", body=gzip.compress(HUGE))
-    with pytest.raises(HubUnavailableError, match="encoded as gzip, gzip"):
+    body = {"identity": bytes(2 * REFUSAL_BYTES), "gzip": HUGE, "gzip, gzip": gzip.compress(HUGE)}[encoding]
+    source.spoil("/resolve/", status="403 Forbidden", Content_Encoding=encoding, body=body)
+    with pytest.raises(SourceError, match="status 403"):
         place.download("LICENSE", tmp_path / "to", lambda _: None)
 
 
