@@ -31,6 +31,7 @@ RESULTS = HERE / "results.json"
 PUBLISH = [str(Path(sys.executable).with_name("publish"))]
 PAIRS = 5
 IDLE = 10.0  # seconds; long enough that the machine is as a user finds it who runs one command
+FEATURES = ("sha_ni", "avx2", "avx512f", "avx512_bf16", "amx_bf16")
 LIBRARIES = ("torch", "diffusers", "bitsandbytes", "torchao", "optimum-quanto", "numba", "huggingface-hub")
 SCHEMES = {
     "nf4": ("bitsandbytes", "nf4"),
@@ -129,6 +130,14 @@ def quantize(source: Path, out: Path, scheme: str, *, fresh: bool = False) -> Ru
     return Run(f"publish quantize {scheme}", [*PUBLISH, *arguments, "--home", str(home)], forget)
 
 
+def without_sha(run: Run) -> Run:
+    """Return a process for which OpenSSL finds no SHA instructions in the processor, as many servers have none.
+
+    Bit 29 of the second capability word: https://docs.openssl.org/3.0/man3/OPENSSL_ia32cap/
+    """
+    return Run(run.name, ["env", "OPENSSL_ia32cap=:~0x20000000", *run.command], run.before)
+
+
 def copy(source: Path, out: Path) -> Run:
     """Return the copy that we are compared with."""
     return Run("cp -r", ["cp", "-r", str(source), str(out)])
@@ -163,6 +172,8 @@ def comparisons(size: str) -> Iterator[Comparison]:
     first = quantize(source, out, "nf4", fresh=True)
     yield Comparison("nf4-4-first", "nf4, 4 GB, against cp -r, the first time", first, cp, 1.0, idle=IDLE)
     yield Comparison("nf4-4", f"nf4, 4 GB, against cp -r, {known}", nf4, cp, 0.6, idle=IDLE)
+    masked = f"nf4, 4 GB, against cp -r, {known}, the SHA instructions masked"
+    yield Comparison("nf4-4-without-sha", masked, without_sha(nf4), cp, 1.0, idle=IDLE)
     for scheme in ("bnb-int8", "torchao-int8", "quanto-int8"):
         what = f"{scheme}, 4 GB, against cp -r, {known}"
         yield Comparison(f"{scheme}-4", what, quantize(source, out, scheme), cp, 1.0, idle=IDLE)
@@ -228,10 +239,12 @@ def machine() -> dict[str, Any]:
     """Describe what was measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     versions = {library: version(library) for library in LIBRARIES}
     return {
         "processor": name,
+        "features": [feature for feature in FEATURES if feature in flags],
         "cores": os.cpu_count(),
         "memory_bytes": memory,
         "python": platform.python_version(),

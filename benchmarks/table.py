@@ -21,9 +21,10 @@ def tables(results: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {found}" for name, found in machine.items() if name not in ABOUT)
     lines = [
         f"\nMachine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB memory; "
-        f"Python {machine['python']}, {libraries}.\n",
-        "| what | ours, median | the other, median | ratio, median (all) | to reach | memory: ours, the other |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"Python {machine['python']}, {libraries}. Of what hashes and kernels use, the processor has "
+        f"{', '.join(machine['features']) or 'nothing'}.\n",
+        "| what | ours, median | the other, median | ratio, median (all) | to reach | met | memory: ours, the other |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
         *(row(one) for one in results["comparisons"].values()),
         "",
     ]
@@ -36,7 +37,7 @@ def tables(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-ABOUT = ("processor", "cores", "memory_bytes", "python")
+ABOUT = ("processor", "features", "cores", "memory_bytes", "python")
 
 
 def row(one: dict[str, Any]) -> str:
@@ -48,5 +49,11 @@ def row(one: dict[str, Any]) -> str:
     reached = f"{one['limit']:.2f}" + (f"; memory {one['memory_limit']}" if one["memory_limit"] else "")
     return (
         f"| {one['what']}{idle} | {ours['median_seconds']:.1f} s | {other['median_seconds']:.1f} s ({other['name']}) "
-        f"| **{one['ratio']:.2f}** ({ratios}) | {reached} | {memory} |"
+        f"| **{one['ratio']:.2f}** ({ratios}) | {reached} | {'yes' if met(one) else '**no**'} | {memory} |"
     )
+
+
+def met(one: dict[str, Any]) -> bool:
+    """Return whether a comparison reached what it is to reach, in time and in memory."""
+    lean = one["memory_limit"] is None or one["memory_ratio"] <= one["memory_limit"]
+    return bool(one["ratio"] <= one["limit"] and lean)
