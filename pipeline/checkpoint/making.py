@@ -73,6 +73,7 @@ class Made(BaseModel):
         errors: For each quantized tensor of theirs, by its name in the source, the squared error that the scheme made
             and the squared values; none where a library packed it.
         sources: The digest of each file of the source that was read to its end, with its kind as in `ListedFile`.
+        tied: The digest of each tensor in them that is tied to another one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -80,6 +81,7 @@ class Made(BaseModel):
     files: dict[str, BuiltFile] = {}
     errors: dict[str, tuple[float, float]] = {}
     sources: dict[str, dict[str, str]] = {}
+    tied: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -192,12 +194,13 @@ class Making:
             self._ended.files[shard.name] = writer.finish(self._metadata())
             del self._writers[shard.name]
 
-    def record(self, sources: Mapping[str, dict[str, str]], proven: set[str]) -> None:
+    def record(self, sources: Mapping[str, dict[str, str]], proven: set[str], tied: Mapping[str, str]) -> None:
         """Remember the files that are done, once every tensor in them came from a file that was proven.
 
         Args:
             sources: The digest of each file of the source that was read.
             proven: The tensors in them.
+            tied: The digests of tensors among them that are tied to others.
         """
         done = [shard for shard in self.job.weights.shards if shard.name in self._ended.files]
         for shard in done:
@@ -206,6 +209,7 @@ class Making:
                 errors = {name: self._ended.errors.pop(name) for name in shard.sources if name in self._ended.errors}
                 self.made.errors |= errors
         self.made.sources |= sources
+        self.made.tied |= tied
         write_atomically(self.job.journal, pretty_json(self.made.model_dump(mode="json")))
 
     def close(self) -> None:

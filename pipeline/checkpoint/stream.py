@@ -54,15 +54,17 @@ def stream(files: Sequence[WeightFile], jobs: Sequence[Job], heard: Heard) -> li
             stack.callback(making.close)
         stack.callback(crew.stop)
         proven: set[str] = set()
-        twins = Twins({repeated: other for job in jobs for repeated, other in job.answer.repeated.items()})
+        pairs = {repeated: other for job in jobs for repeated, other in job.answer.repeated.items()}
+        twins = Twins(pairs, {name: digest for making in makings for name, digest in making.made.tied.items()})
         for file in files:
-            if not any(making.wants(name) for making in makings for name in file.slots):
+            if not any(twins.lacks(name) or any(making.wants(name) for making in makings) for name in file.slots):
                 heard("", file.listed.size)
                 continue
             digest = read(file, makings, crew, twins, heard)
             proven.update(file.slots)
+            tied = {name: twins.known[name] for name in file.slots if name in twins.known}
             for making in makings:
-                making.record({file.name: digest}, proven)
+                making.record({file.name: digest}, proven, tied)
     return [making.made for making in makings]
 
 
@@ -84,12 +86,17 @@ class Twins:
 
     Args:
         pairs: The tensors that are not written, with those that are.
+        known: The digests of those that an interrupted run read.
     """
 
-    def __init__(self, pairs: Mapping[str, str]) -> None:
+    def __init__(self, pairs: Mapping[str, str], known: Mapping[str, str]) -> None:
         self._pairs = pairs
         self._digests: dict[str, Any] = {name: hashlib.sha256() for pair in pairs.items() for name in pair}
-        self._read: set[str] = set()
+        self.known = dict(known)
+
+    def lacks(self, name: str) -> bool:
+        """Return whether a tensor still has to be read to be compared."""
+        return name in self._digests and name not in self.known
 
     def update(self, span: Sequence[Segment], content: memoryview) -> None:
         """Add the tensors' bytes, in their order."""
@@ -97,7 +104,8 @@ class Twins:
             if segment.name in self._digests:
                 begin = segment.begin - span[0].begin
                 self._digests[segment.name].update(content[begin : begin + segment.end - segment.begin])
-                self._read |= {segment.name} if segment.last else set()
+                if segment.last:
+                    self.known[segment.name] = self._digests[segment.name].hexdigest()
 
     def compare(self, where: str) -> None:
         """Refuse tensors that were read and differ.
@@ -106,8 +114,7 @@ class Twins:
             SourceError: A tensor that would not be written is not the one that it is tied to.
         """
         for name, other in self._pairs.items():
-            same = self._digests[name].digest() == self._digests[other].digest()
-            if self._read >= {name, other} and not same:
+            if self.known.keys() >= {name, other} and self.known[name] != self.known[other]:
                 raise SourceError(
                     f"Tensor {name!r} is tied to {other!r} in this model, and the two differ.",
                     where=where,

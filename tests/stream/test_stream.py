@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from blake3 import blake3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 
 from pipeline.checkpoint.disk import LocalFile
@@ -104,13 +107,9 @@ def test_what_is_made_together_is_what_is_made_alone(three: Any, tmp_path: Path)
 
 
 def test_an_interrupted_run_goes_on_after_the_last_whole_file(three: Any, tmp_path: Path) -> None:
-    def interrupt(name: str, size: int) -> None:
-        if name.startswith("2."):
-            raise KeyboardInterrupt
-
     job = three.job(tmp_path / "out", 3_500_000)
     with pytest.raises(KeyboardInterrupt):
-        stream(three.files, [job], interrupt)
+        stream(three.files, [job], interrupt_at("2."))
     done = json.loads(job.journal.read_text())["files"]
     assert 0 < len(done) < len(job.weights.shards)
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in done}
@@ -232,23 +231,113 @@ def test_a_stored_download_is_held_against_its_own_digest_and_known_by_the_liste
         stream(files, [three.job(tmp_path / "again")], quiet)
 
 
-def test_tied_tensors_are_written_once_and_must_be_the_same(three: Any, tmp_path: Path) -> None:
-    def tied(job: Any) -> Any:
-        conversions = {name: part for name, part in job.answer.conversions.items() if name != "2.ids"}
-        answer = job.answer.model_copy(update={"conversions": conversions, "repeated": {"2.ids": "0.ids"}})
-        shard = job.weights.shards[0]
-        tensors = {name: spec for name, spec in shard.tensors.items() if name != "2.ids"}
-        sources = tuple(name for name in shard.sources if name != "2.ids")
-        return replace(job, answer=answer, weights=Weights([replace(shard, sources=sources, tensors=tensors)]))
+def tied(job: Any, repeated: str, other: str) -> Any:
+    """Return a job whose library ties a tensor to another one, so that it is not written."""
+    conversions = {name: part for name, part in job.answer.conversions.items() if name != repeated}
+    answer = job.answer.model_copy(update={"conversions": conversions, "repeated": {repeated: other}})
+    shards = [
+        replace(
+            shard,
+            sources=tuple(name for name in shard.sources if name != repeated),
+            tensors={name: spec for name, spec in shard.tensors.items() if name != repeated},
+        )
+        for shard in job.weights.shards
+    ]
+    return replace(job, answer=answer, weights=Weights([shard for shard in shards if shard.sources]))
 
-    stream(three.files, [tied(three.job(tmp_path / "out"))], quiet)
+
+def test_tied_tensors_are_written_once_and_must_be_the_same(three: Any, tmp_path: Path) -> None:
+    stream(three.files, [tied(three.job(tmp_path / "out"), "2.ids", "0.ids")], quiet)
     assert read(tmp_path / "out").keys() == expected(three).keys() - {"2.ids"}
+    differ(three)
+    with pytest.raises(SourceError, match=r"'2\.ids' is tied to '0\.ids' in this model, and the two differ"):
+        stream(three.files, [tied(three.job(tmp_path / "again"), "2.ids", "0.ids")], quiet)
+
+
+def differ(made: Any) -> None:
+    """Let the last file hold another value than the first one."""
     from stream.conftest import write_file
 
-    three.tensors[2]["2.ids"][0] = 7
-    write_file(three.paths[2], three.tensors[2])
-    with pytest.raises(SourceError, match=r"'2\.ids' is tied to '0\.ids' in this model, and the two differ"):
-        stream(three.files, [tied(three.job(tmp_path / "again"))], quiet)
+    made.tensors[2]["2.ids"][0] = 7
+    write_file(made.paths[2], made.tensors[2])
+
+
+@pytest.mark.parametrize("journal", ["whole", "without the digests of tied tensors"])
+def test_tied_tensors_are_compared_though_one_was_read_before_a_kill(three: Any, tmp_path: Path, journal: str) -> None:
+    differ(three)
+    job = tied(three.job(tmp_path / "out", 2_000_000), "2.ids", "0.ids")
+    with pytest.raises(KeyboardInterrupt):
+        stream(three.files, [job], interrupt_at("1."))
+    done = json.loads(job.journal.read_text())
+    assert done["sources"].keys() == {"part-0.safetensors"}
+    if journal != "whole":
+        job.journal.write_text(json.dumps({word: value for word, value in done.items() if word != "tied"}))
+    with pytest.raises(SourceError, match="the two differ"):
+        stream(three.files, [job], quiet)
+
+
+def test_a_tied_tensor_is_compared_where_nothing_else_of_its_file_is_wanted(
+    source: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = source([{"a": np.arange(5)}, {"b": np.arange(5) + 1}])
+    with pytest.raises(SourceError, match="the two differ"):
+        stream(made.files, [tied(made.job(tmp_path / "out"), "b", "a")], quiet)
+
+
+def interrupt_at(start: str) -> Callable[[str, int], None]:
+    """Return a listener that interrupts at a tensor."""
+
+    def heard(name: str, size: int) -> None:
+        if name.startswith(start):
+            raise KeyboardInterrupt
+
+    return heard
+
+
+@pytest.fixture
+def small(source: Callable[..., Any]) -> Any:
+    """Four files of a few kilobytes, in which a tied tensor may or may not be its twin."""
+    random = np.random.default_rng(0)
+    ids, parts = np.arange(9), []
+    for part in range(4):
+        weights = {f"{part}.{name}.weight": random.normal(size=(16, 8 + part)).astype("f4") for name in "ab"}
+        parts.append({**weights, f"{part}.ids": ids + (part == 3), f"{part}.bias": random.normal(size=7).astype("f4")})
+    return source(parts)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kills=st.lists(st.integers(1, 9), max_size=3),
+    limit=st.sampled_from([0, 400, 2_000]),
+    late=st.booleans(),
+    twins=st.sampled_from([None, ("2.ids", "0.ids"), ("3.ids", "0.ids"), ("0.ids", "3.ids")]),
+)
+def test_killed_and_resumed_is_uninterrupted(
+    small: Any, tmp_path_factory: Any, kills: list[int], limit: int, late: bool, twins: tuple[str, str] | None
+) -> None:
+    """Whenever it is interrupted, and however often, the result and the refusals are those of one run."""
+    folder = tmp_path_factory.mktemp("killed")
+
+    def run(out: Path, after: int) -> Any:
+        job = small.job(out, limit, late=late)
+        left = [after]
+
+        def heard(name: str, size: int) -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        try:
+            (made,) = stream(small.files, [tied(job, *twins) if twins else job], heard)
+        except SourceError as error:
+            return str(error)
+        return made, {path.name: path.read_bytes() for path in out.glob("*.safetensors")}
+
+    whole = run(folder / "whole", 0)
+    for after in kills:
+        with suppress(KeyboardInterrupt):
+            run(folder / "resumed", after)
+    assert run(folder / "resumed", 0) == whole
 
 
 def test_a_file_that_ends_early_is_refused(three: Any, tmp_path: Path) -> None:
