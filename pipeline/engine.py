@@ -341,7 +341,8 @@ class Run:
         if reference_answers(self.plan, store) and following.source_is_known():
             return origin.folder
         if origin.remote is not None:
-            origin = replace(origin, folder=fetch(self.engine.place, self.plan.files, store, self.engine.listen))
+            fetched = fetch(self.engine.place, self.plan.files, store, self.engine.listen, origin.folder)
+            origin = replace(origin, folder=fetched)
         if all(name == source for name, source in origin.layout.published.items()):
             return origin.folder
         files = {name: file.model_dump(mode="json") for name, file in origin.files.items()}

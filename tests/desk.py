@@ -171,11 +171,11 @@ class Desk:
         out, err = child.communicate(timeout=300)
         return Done(child.returncode, out, err)
 
-    def engine(self, recipe: Path, listen: Listener = silent) -> Engine:
+    def engine(self, recipe: Path, listen: Listener = silent, **options: Any) -> Engine:
         """Return what the command runs, inside this process."""
         vocabulary = Vocabulary(SCHEMES, frozenset(templates()))
         hub = Hub(self.shelf.endpoint, token=self.token)
-        return Engine(load(recipe, vocabulary), self.home, hub, hub, listen)
+        return Engine(load(recipe, vocabulary), self.home, hub, hub, listen, **options)
 
     def refused(self, recipe: Path, target: str = "one", listen: Listener = silent) -> PublishError:
         """Run a target that must not succeed and return the error."""

@@ -98,6 +98,17 @@ def try_on(place: Place, layout: Layout, loras: tuple[Adapter, ...]) -> None:
     run(Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=None, loras=loras))
 
 
+def changed_files(place: Place, layout: Layout, loras: tuple[Adapter, ...]) -> set[str]:
+    """Return the files whose bytes change when LoRAs are fused.
+
+    Raises:
+        PublishError: As `try_on`.
+    """
+    parts = parts_of(place, layout)
+    changed = run(Job(pipeline=layout.class_name, parts=parts, folder=None, loras=loras))
+    return {parts[name].tensors[tensor].file for name, tensors in changed.items() for tensor in tensors}
+
+
 def run(job: Job) -> dict[str, list[str]]:
     """Have the child do a job.
 

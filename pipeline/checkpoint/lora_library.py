@@ -36,7 +36,7 @@ OTHER = "Name another LoRA, or one that was trained for this model."
 
 
 def fuse(job: Job) -> dict[str, list[str]]:
-    """Fuse every LoRA of a job, and return the changed tensors by component.
+    """Fuse every LoRA of a job, or only see what that would change; return the changed tensors by component.
 
     Raises:
         Refusal: One does not fit.
@@ -47,8 +47,9 @@ def fuse(job: Job) -> dict[str, list[str]]:
         try:
             load(pipe, models, lora)
             for name, model in models.items():
-                for layer in layers_of(model) if job.folder else ():
-                    fused[name].update(merge(layer, model, lora, Path(job.folder or "")))
+                for layer in layers_of(model):
+                    changed = merge(layer, model, lora, Path(job.folder)) if job.folder else merged(layer, model)
+                    fused[name].update(changed)
         except Refusal as refusal:
             raise Refusal(refusal.kind, refusal.what, refusal.remedy, lora.where) from refusal
         pipe.unload_lora_weights()
@@ -202,6 +203,13 @@ def merge(layer: tuple[str, Any], model: Hollow, lora: Adapter, folder: Path) ->
         stored[kind].write(base._parameters[kind].data, name)
     base._parameters.update(empty)
     return [model.sources[f"{name}.{kind}"] for kind in changed]
+
+
+def merged(layer: tuple[str, Any], model: Hollow) -> list[str]:
+    """Return the tensors that merging a layer would change."""
+    name, tuner = layer
+    kinds = ["weight", *(["bias"] if any(tuner.lora_bias.values()) else [])]
+    return [model.sources[f"{name}.{kind}"] for kind in kinds if f"{name}.{kind}" in model.sources]
 
 
 def home_of(parameter: str, model: Hollow) -> Home:

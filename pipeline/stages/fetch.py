@@ -11,14 +11,21 @@ from typing import Final
 from pipeline.checkpoint.layout import Folder
 from pipeline.errors import SourceError
 from pipeline.events import Event, Listener
-from pipeline.files import ListedFile, digest_of, pretty_json, write_atomically
+from pipeline.files import ListedFile, digest_of, link_or_copy, pretty_json, write_atomically
 from pipeline.hub.source import PARTS, Repository
 from pipeline.store import Store
 
+FETCH: Final = "fetch"
 DIGESTS: Final = ".blake3.json"
 
 
-def fetch(place: Repository | Folder, files: Mapping[str, ListedFile], store: Store, listen: Listener) -> Path:
+def fetch(
+    place: Repository | Folder,
+    files: Mapping[str, ListedFile],
+    store: Store,
+    listen: Listener,
+    beside: Path | None = None,
+) -> Path:
     """Return a folder with these files of the source; those of a folder are used where they lie.
 
     Args:
@@ -26,6 +33,7 @@ def fetch(place: Repository | Folder, files: Mapping[str, ListedFile], store: St
         files: What is wanted of it.
         store: Where downloads are kept.
         listen: Hears of progress in bytes.
+        beside: Where other files of the same source were fetched; what is there does not come again.
 
     Raises:
         SourceError: A file is not what its place says.
@@ -36,8 +44,19 @@ def fetch(place: Repository | Folder, files: Mapping[str, ListedFile], store: St
         if changed:
             raise SourceError(f"{changed[0]} changed while it was used.", where=place.where, remedy="Run again.")
         return place.path
-    key = digest_of({name: file.model_dump(mode="json") for name, file in files.items()})
-    return store.make("fetch", key, lambda folder: download(place, files, folder, listen), resume=True)
+
+    def build(folder: Path) -> None:
+        for name in files:
+            if beside is not None and (beside / name).is_file() and not (folder / name).exists():
+                link_or_copy(beside / name, folder / name)
+        download(place, files, folder, listen)
+
+    return store.make(FETCH, fetch_key(files), build, resume=True)
+
+
+def fetch_key(files: Mapping[str, ListedFile]) -> str:
+    """Return the digest by which files that were fetched are known again."""
+    return digest_of({name: file.model_dump(mode="json") for name, file in files.items()})
 
 
 def download(place: Repository, files: Mapping[str, ListedFile], folder: Path, listen: Listener) -> None:

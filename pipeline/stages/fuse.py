@@ -8,13 +8,15 @@ from typing import Final
 
 from pipeline.checkpoint.layout import Folder
 from pipeline.checkpoint.linears import installed_versions
-from pipeline.checkpoint.lora import Adapter, fuse_into, try_on
+from pipeline.checkpoint.lora import Adapter, changed_files, fuse_into, try_on
 from pipeline.events import Event
 from pipeline.files import digest_of, link_or_copy
+from pipeline.hub.source import Repository
 from pipeline.plan import TargetPlan
 from pipeline.stages.fetch import fetch
 from pipeline.stages.loras import FoundLora
-from pipeline.stages.quantize import Origin, require_room
+from pipeline.stages.quantize import Origin
+from pipeline.stages.room import require_room, same_disk, source_to_come
 from pipeline.stages.sourcing import Sourcing
 
 DECIDING: Final = ("quantpress", "torch", "diffusers", "transformers", "peft")
@@ -44,8 +46,12 @@ def fused_source(sourcing: Sourcing, plan: TargetPlan, loras: Sequence[FoundLora
         try_on(place, layout, adapters)  # before all of it is fetched
 
     def build(folder: Path) -> None:
+        coming = source_to_come(place, plan.files, store, plan.files)
+        size = sum(file.size for file in plan.files.values())
+        if coming + size > store.room() and (isinstance(place, Repository) or same_disk(place.path, store)):
+            size = sum(plan.files[file].size for file in changed_files(place, layout, adapters))
+        require_room(coming + size, store)
         whole = fetch(place, plan.files, store, listen)
-        require_room(sum(file.size for file in plan.files.values()), folder)
         for name in plan.files:
             link_or_copy(whole / name, folder / name)
         changed = fuse_into(folder, Folder(folder), layout, adapters)

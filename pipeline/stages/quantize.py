@@ -24,11 +24,11 @@ from pipeline.checkpoint.shards import STORED_DTYPES, WEIGHTS_NAME
 from pipeline.checkpoint.spans import WeightFile, local_file
 from pipeline.checkpoint.stream import stream
 from pipeline.checkpoint.variants import plain_index
-from pipeline.errors import CannotHereError
 from pipeline.events import Event, Listener
-from pipeline.files import ListedFile, files_under, human_size, link_or_copy, pretty_json, write_atomically
+from pipeline.files import ListedFile, files_under, link_or_copy, pretty_json, write_atomically
 from pipeline.plan import Asked, TargetPlan
 from pipeline.recipe import Quantization
+from pipeline.stages.room import CHECKPOINT, require_room, results_to_come
 from pipeline.store import Store
 
 MEASURED: Final = "publish/quantization.json"
@@ -183,12 +183,12 @@ def quantize(
     known = {plan.build_key: (plan, parts) for plan, parts in zip(plans, asked, strict=True)}
 
     def build(folders: Mapping[str, Path]) -> None:
-        require_room(sum(known[key][0].result_bytes for key in folders), next(iter(folders.values())))
+        require_room(results_to_come([known[key][0] for key in folders], store, origin.folder), store)
         results = [Result(folder, known[key][1]) for key, folder in folders.items()]
         subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
         make(results, origin, subject, listen)
 
-    return store.make_all("checkpoint", list(known), build, resume=True)
+    return store.make_all(CHECKPOINT, list(known), build, resume=True)
 
 
 def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listener) -> None:
@@ -264,18 +264,3 @@ def measured(folder: Path) -> dict[str, Any]:
 def decibels(noise: float, signal: float) -> float | None:
     """Return the SQNR of a tensor."""
     return round(10 * log10(signal / noise), 3) if noise and signal else None
-
-
-def require_room(size: int, folder: Path) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Raises:
-        CannotHereError: There is less room than the result takes.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise CannotHereError(
-            f"The result takes {human_size(size)} and the disk has {human_size(free)} left.",
-            where=str(folder),
-            remedy="Free some room or give another folder with --home, then run the same command again: it continues.",
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 from pipeline.checkpoint.layout import Folder, Layout
 from pipeline.errors import CannotHereError
 from pipeline.events import Event, Listener
-from pipeline.files import disk_errors, human_size
+from pipeline.files import ListedFile, human_size
 from pipeline.hub.client import Gate
 from pipeline.hub.source import Repository
 from pipeline.plan import Asked, TargetPlan
-from pipeline.stages.fetch import fetch, stored
+from pipeline.stages.fetch import FETCH, fetch, fetch_key, stored
 from pipeline.stages.quantize import Origin
+from pipeline.stages.room import CHECKPOINT, result_to_come, source_to_come
 from pipeline.stages.uses import Next
 from pipeline.stages.validate import reference_answers, request_of
 from pipeline.store import Store
@@ -62,57 +62,59 @@ class Sourcing:
         """
         files = plans[0].files
         used = set.intersection(*({file for part in parts.values() for file in part.slots} for parts in asked))
-        opens = None
-        if isinstance(self.place, Repository):
-            opens = self.place.open if quantized and self.streams(plans) else None
-            used = used if opens else set()
-            if opens and judged:
-                self.require_reference(plans)
-        wanted = {name: file for name, file in files.items() if name not in used}
-        folder = fetch(self.place, wanted, self.store, self.listen)
-        known = stored(folder) if isinstance(self.place, Repository) else {}
-        return Origin(folder, files, self.layout, self.place.where, opens, known)
+        unused = {name: file for name, file in files.items() if name not in used}
+        if isinstance(self.place, Folder):
+            return Origin(fetch(self.place, unused, self.store, self.listen), files, self.layout, self.place.where)
+        asks = judged and not all(self.was_asked(plan) for plan in plans)
+        if quantized and not asks and all(self.store.look(CHECKPOINT, plan.build_key) for plan in plans):
+            nowhere = self.store.unfinished(FETCH, fetch_key(files))  # nobody looks into it
+            return Origin(nowhere, files, self.layout, self.place.where)
+        streams = quantized and self.streams(plans, unused, asks=asks)
+        beside = self.store.look(FETCH, fetch_key(unused))
+        folder = fetch(self.place, unused if streams else files, self.store, self.listen, beside)
+        opens = self.place.open if streams else None
+        return Origin(folder, files, self.layout, self.place.where, opens, stored(folder))
 
-    def streams(self, plans: Sequence[TargetPlan]) -> bool:
-        """Return whether weights come from the Hub as they are read: as asked, or because the disk is too small."""
-        if self.stream:
-            return True
-        free = self.free()
-        results = sum(plan.result_bytes for plan in plans)
-        missing = plans[0].source_bytes + results > free
-        if missing and results < free:
-            self.listen(Event("note", "fetch", "", f"streams the source: the disk has {human_size(free)} left"))
+    def streams(self, plans: Sequence[TargetPlan], unused: Mapping[str, ListedFile], *, asks: bool) -> bool:
+        """Return whether weights come from the Hub as they are read: as asked, or because the disk is too small.
+
+        Args:
+            plans: The targets.
+            unused: The files that are stored even so.
+            asks: Whether the source itself has to answer prompts after that.
+
+        Raises:
+            CannotHereError: It has, and there is no room for all of it beside a result.
+        """
+        files, free = plans[0].files, self.store.room()
+        source = source_to_come(self.place, files, self.store, unused)
+        results = [result_to_come(plan, self.store) for plan in plans]
+        if not source:
+            return False
+        if asks and source + min(results) > free:
+            raise self.too_small(source, free)
+        if self.stream or asks or source + sum(results) <= free:
+            return self.stream
+        left = source_to_come(self.place, unused, self.store, unused)
+        if left + min(results) <= free:
+            self.listen(Event("note", FETCH, "", f"streams the source: the disk has {human_size(free)} left"))
             return True
         return False
 
-    def require_reference(self, plans: Sequence[TargetPlan]) -> None:
-        """Refuse to stream for hours what could not be judged in the end.
-
-        Raises:
-            CannotHereError: The source must be asked, and there is no room for all of it.
-        """
-        if all(self.was_asked(plan) for plan in plans):
-            return
-        size, left = plans[0].source_bytes, self.free() - sum(plan.result_bytes for plan in plans)
-        if left < size:
-            raise CannotHereError(
-                f"The weights are streamed, but to judge the result the source itself must answer the prompts, and "
-                f"its {human_size(size)} do not fit beside the result: the disk has {human_size(self.free())} left.",
-                where=str(self.home),
-                remedy="End with --stop-after quantize; or put the answers of a machine that has room, its folder "
-                "store/reference, into this home.",
-            )
+    def too_small(self, source: int, free: int) -> CannotHereError:
+        """Return the error for a disk that would hold the result, and not what it is judged by."""
+        return CannotHereError(
+            f"To judge the result the source itself must answer the prompts, and its {human_size(source)} that are "
+            f"still to come do not fit beside the result: the disk has {human_size(free)} left.",
+            where=str(self.home),
+            remedy="Free some room, with `publish clean` or else; or end with --stop-after quantize, which streams the "
+            "source; or put the answers of a machine that has room, its folder store/reference, into this home.",
+        )
 
     def was_asked(self, plan: TargetPlan) -> bool:
         """Return whether nothing of a plan needs the source's own answers any more."""
         following = Next(plan, (), request_of(plan), self.store, self.listen)
         return reference_answers(plan, self.store) is not None and following.source_is_known()
-
-    def free(self) -> int:
-        """Return the bytes that are left on the disk of the home."""
-        with disk_errors(self.home):
-            self.home.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self.home).free
 
 
 def gate_of(place: Repository | Folder) -> Gate | None:
