@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
-from pipeline.checkpoint.layout import Folder, Place, read_small
+from pipeline.checkpoint.layout import Folder
 from pipeline.earlier import Earlier, same_bytes, withdrawn_before
 from pipeline.errors import CannotHereError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
@@ -27,7 +27,7 @@ from pipeline.planned import PlannedPrompts
 from pipeline.planner import Planner
 from pipeline.recipe import HubSource, Loaded
 from pipeline.signing import Signer
-from pipeline.stages.card import SourceCard, front_matter, templates, write_card
+from pipeline.stages.card import SourceCard, templates, write_card
 from pipeline.stages.fetch import fetch
 from pipeline.stages.fuse import fused_source
 from pipeline.stages.judges import Judges
@@ -303,7 +303,7 @@ class Run:
         if self.stop_after == "validate":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
         with self.timed("card"):
-            card = source_card(engine.place)
+            card = SourceCard(plan.source_card or {}, page_of(engine.place))
             folder = write_card(plan, checkpoint, judged, card, engine.loaded.text, engine.store)
         if self.stop_after == "card":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
@@ -384,8 +384,6 @@ def outcome(
     )
 
 
-def source_card(place: Place) -> SourceCard:
-    """Return what the source's README says in its metadata; a source may have none."""
-    url = f"{place.hub.endpoint}/{place.repo}" if isinstance(place, Repository) else ""
-    text = read_small(place, "README.md") if "README.md" in place.files else b""
-    return SourceCard(front_matter(text.decode(errors="replace"), place.where), url)
+def page_of(place: Repository | Folder) -> str:
+    """Return the page of a source on its Hub; empty for a folder."""
+    return f"{place.hub.endpoint}/{place.repo}" if isinstance(place, Repository) else ""

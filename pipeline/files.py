@@ -71,6 +71,12 @@ class ListedFile(BaseModel):
             return hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
         return hashlib.sha256() if self.kind == "sha256" else blake3()
 
+    def is_of(self, content: bytes) -> bool:
+        """Return whether a file with this content is the listed one, as far as the list tells."""
+        found = self.hashing()
+        found.update(content)
+        return len(content) == self.size and self.digest in {None, found.hexdigest()}
+
     def describes(self, path: Path) -> bool:
         """Return whether a file on disk is the listed one, as far as the list tells."""
         if path.stat().st_size != self.size:

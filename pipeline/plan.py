@@ -85,6 +85,8 @@ class TargetPlan(Value):
         target: The target's name in the recipe.
         repository: ``namespace/name`` of what is published.
         files: The source's files that go into it, as their place lists them.
+        source_card: What the card repeats of the source's, such as its license; None where an older version did not
+            write it down.
         components: What is quantized.
         budget: What the recipe asks for instead of naming schemes, and what was found for it.
         loras: What is fused into the source before that, in this order, and what the validation loads onto the result.
@@ -100,6 +102,7 @@ class TargetPlan(Value):
     pipeline: str
     source: PlannedSource
     files: dict[str, ListedFile]
+    source_card: dict[str, str | list[str]] | None = Field(default=None, exclude_if=lambda value: value is None)
     components: dict[str, PlannedComponent]
     budget: PlannedBudget | None = Field(default=None, exclude_if=lambda value: value is None)
     loras: tuple[PlannedLora, ...] = Field(default=(), exclude_if=lambda value: not value)
@@ -116,6 +119,7 @@ class TargetPlan(Value):
         asked = self.model_dump(mode="json", exclude=RESOLVED)
         if self.source.repo:
             del asked["files"]  # the commit names them all
+            asked.pop("source_card", None)
         if self.budget:
             del asked["components"]  # what was found for it; the budget is what was asked
         else:
@@ -129,8 +133,9 @@ class TargetPlan(Value):
         return digest_of(self.identity)
 
     def asks_the_same(self, published: TargetPlan) -> bool:
-        """Return whether what was published is what this plan asks for."""
-        return self.identity == published.identity
+        """Return whether what was published is what this plan asks for, as far as older versions wrote that down."""
+        known = [key for key in self.identity if key != "source_card" or published.source_card is not None]
+        return {key: self.identity[key] for key in known} == published.identity
 
     @cached_property
     def content_digest(self) -> str:

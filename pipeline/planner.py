@@ -15,6 +15,7 @@ from pipeline.budget import Candidate, Choice, choices, within
 from pipeline.checkpoint.layout import Component, Layout, Place, read_layout, read_slots
 from pipeline.checkpoint.linears import Question, ask, ask_ahead
 from pipeline.checkpoint.making import FLOATS
+from pipeline.checkpoint.model_card import repeated_fields
 from pipeline.checkpoint.safetensors import DTYPE_SIZES
 from pipeline.errors import CannotHereError, QuantizationError, RecipeError
 from pipeline.files import ListedFile, human_size
@@ -104,6 +105,7 @@ class Planner:
             pipeline=layout.class_name,
             source=PlannedSource(**recipe.source.model_dump()),
             files=files,
+            source_card=self.source_card,
             components=components,
             budget=budget,
             loras=self.loras,
@@ -228,6 +230,11 @@ class Planner:
         """
         answer = ask(self.question(name, quantization), self.answers, f"{self.place.where}, {name}")
         return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer)
+
+    @cached_property
+    def source_card(self) -> dict[str, str | list[str]]:
+        """What the cards of all targets repeat of the source's."""
+        return repeated_fields(self.place)
 
     @cached_property
     def validation(self) -> PlannedValidation:

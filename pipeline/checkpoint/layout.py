@@ -29,6 +29,7 @@ POINTER: Final = (
     b"version https://git-lfs.github.com/spec/"  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 )
 POINTER_LIMIT: Final = 1024  # bytes; git LFS makes none that is larger
+READINGS: Final = 2  # what a line damages comes right the second time
 SMALL_LIMIT: Final = 64 << 20  # bytes; a tokenizer of 64 MiB is the largest small file read whole
 
 
@@ -387,10 +388,10 @@ def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, Slo
 
 
 def read_small(place: Place, name: str) -> bytes:
-    """Read a small file whole.
+    """Read a small file whole, and hold it to the digest by which its place vouches for it, where it has one.
 
     Raises:
-        SourceError: It is missing or not small.
+        SourceError: It is missing, not small, or another one.
     """
     if name not in place.files:
         remedy = "A source is a whole diffusers pipeline with model_index.json, or correct its name in the recipe."
@@ -400,7 +401,12 @@ def read_small(place: Place, name: str) -> bytes:
         raise SourceError(reason, where=place.where, remedy=UNFIT)
     if isinstance(place, Folder):
         place.require_pulled([name])
-    return place.read(name, 0, place.files[name].size)
+    for _ in range(READINGS):
+        content = place.read(name, 0, place.files[name].size)
+        if place.files[name].is_of(content):
+            return content
+    remedy = "A proxy, a disk or the Hub damages them; run again, and if it stays so from another network."
+    raise SourceError(f"The bytes of {name} are not those that are listed.", where=place.where, remedy=remedy)
 
 
 def read_json(place: Place, name: str) -> dict[str, Any]:

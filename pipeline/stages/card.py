@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from pipeline.checkpoint.model_card import front_matter
 from pipeline.errors import QuantizationError
 from pipeline.files import (
     BuiltFile,
@@ -32,7 +33,7 @@ from pipeline.quality.sheet import beside
 from pipeline.stages import template
 from pipeline.stages.facts import facts, pictures, words
 from pipeline.stages.known import Known
-from pipeline.stages.metadata import SourceCard, front_matter, metadata
+from pipeline.stages.metadata import SourceCard, metadata
 from pipeline.stages.quantize import MEASURED, measured
 from pipeline.stages.template import PACKAGED, as_text, render, templates
 from pipeline.stages.truth import Untrue, require_true, untrue
@@ -42,7 +43,7 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
 
-__all__ = ["SourceCard", "as_text", "compose", "front_matter", "reread", "snippet_runs_here", "templates", "write_card"]
+__all__ = ["SourceCard", "as_text", "compose", "reread", "snippet_runs_here", "templates", "write_card"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def reread(text: str, plan: TargetPlan, report: Report, repeated: Sequence[str])
         SourceError: Its metadata cannot be read.
         CardError: The report has no numbers for a card.
     """
-    values = facts(plan, report, SourceCard(front_matter(text, CARD)), executed=True)
+    values = facts(plan, report, SourceCard(front_matter(text.encode(), CARD)), executed=True)
     return untrue(text, known(plan, report, [*repeated, *words(values)]))
 
 

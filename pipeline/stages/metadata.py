@@ -1,17 +1,12 @@
-"""Metadata: the YAML block at the head of a card, as the source has it and as the Hub reads it of ours."""
+"""Metadata: the YAML block at the head of a card, with what it repeats of the source's."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from pipeline.errors import SourceError
-from pipeline.files import human_size
+from pipeline.checkpoint.model_card import LICENSE_KEYS, REPEATED
 from pipeline.plan import TargetPlan
 from pipeline.quality import Finding, Report
 from pipeline.stages.template import counted, interval, rounded
@@ -19,17 +14,13 @@ from pipeline.stages.template import counted, interval, rounded
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-LICENSE_KEYS: Final = ("license", "license_name", "license_link")
-REPEATED: Final = (*LICENSE_KEYS, "language", "pipeline_tag")
-LARGEST_METADATA: Final = 256 << 10  # characters; a mapping of a megabyte takes YAML half a minute
-
 
 @dataclass(frozen=True)
 class SourceCard:
     """What the source's own card says that a derived card must repeat.
 
     Attributes:
-        metadata: The YAML block of its README.
+        metadata: What its metadata say, by key.
         url: Its page on the Hub; empty for a folder.
     """
 
@@ -45,36 +36,6 @@ class SourceCard:
     def words(self) -> list[str]:
         """The texts that are repeated of it."""
         return [text for key in REPEATED if key in self.metadata for text in texts_of(self.metadata[key])]
-
-
-def front_matter(text: str, where: str) -> dict[str, Any]:
-    """Return the YAML block at the head of a README, empty where there is none.
-
-    Raises:
-        SourceError: The block cannot be read, so that a license might be lost, or what a derived card repeats of it is
-            not text.
-    """
-    block = re.match(r"\A---[ \t]*\r?\n(.*?\n)---[ \t]*\r?$", text, re.DOTALL | re.MULTILINE)
-    if block and len(block[1]) > LARGEST_METADATA:
-        raise SourceError(f"The metadata of its README is over {human_size(LARGEST_METADATA)}.", where=where)
-    try:
-        found = YAML(typ="safe", pure=True).load(block[1]) if block else {}
-    except YAMLError as error:
-        raise SourceError("The metadata of its README is no YAML.", where=where) from error
-    if not isinstance(found, dict | None):
-        raise SourceError("The metadata of its README is no mapping.", where=where)
-    said = {key: value for key, value in (found or {}).items() if value is not None}
-    for key in REPEATED:
-        if key in said and not is_text(said[key]):  # aliases may unfold to more than any memory holds
-            raise SourceError(
-                f"In the metadata of its README {key} is neither a text nor a list of texts.", where=where
-            )
-    return said
-
-
-def is_text(value: object) -> bool:
-    """Return whether a value is a text or a list of texts; a number is as good."""
-    return all(isinstance(part, str | int | float) for part in (value if isinstance(value, list) else [value]))
 
 
 def texts_of(value: object) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.hub.client import Hub
 from pipeline.yank import yank
-from tests.desk import WEIGHTS, Desk
+from tests.desk import TWO, WEIGHTS, Desk
 
 ONE = "alice/tiny-one"
 PLAN, MANIFEST, PROVENANCE = "publish/plan.json", "publish/manifest.json", "publish/provenance.json"
@@ -29,6 +31,23 @@ def older(desk: Desk, hub: Hub) -> str:
     commit = desk.shelf.commit_files({name: json.dumps(text).encode() for name, text in files.items()}, ONE)
     desk.shelf.api.create_tag(ONE, tag="v2", revision=commit)
     return commit
+
+
+def test_a_license_that_changes_is_another_plan(desk: Desk, source: Path) -> None:
+    folder, recipe = desk.folder / "model", desk.recipe(TWO, source={"path": "model"})
+    shutil.copytree(source, folder)
+    plans = []
+    for said in ("license: apache-2.0", "license: other\nlicense_name: its-own"):
+        (folder / "README.md").write_text(f"\n---\n{said}\ntags: [tiny]\n---\n")
+        plans.append(desk.engine(recipe).planner.plan("one"))
+    assert [plan.source_card for plan in plans] == [
+        {"license": "apache-2.0"}, {"license": "other", "license_name": "its-own"},
+    ]  # fmt: skip
+    assert not plans[1].asks_the_same(plans[0])
+
+
+def test_what_a_card_repeats_of_its_source_stands_in_the_plan(hub: Hub) -> None:
+    assert read(hub, PLAN)["source_card"] == {"license": "apache-2.0", "pipeline_tag": "text-to-image"}
 
 
 def run(desk: Desk, *arguments: str) -> tuple[dict[str, Any], str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
+from pipeline.checkpoint import model_card
 from pipeline.errors import SourceError
 from pipeline.plan import TargetPlan
 from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, as_text, compose, front_matter
+from pipeline.stages.card import SourceCard, as_text, compose
 
 RECORDED = Path(__file__).parents[1] / "unit" / "recorded" / "torchao-int8"
 HOSTILE = [
@@ -23,6 +25,10 @@ HOSTILE = [
     "--- \nlicense: none\n---",
     "\u202eetil\u202c &#60;b&#62; \\",
 ]
+
+
+def front_matter(text: str, where: str) -> dict[str, Any]:
+    return model_card.front_matter(text.encode(), where)
 
 
 def card(source: SourceCard) -> str:

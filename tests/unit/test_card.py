@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CardError, SourceError
+from pipeline.errors import CardError
 from pipeline.plan import TargetPlan
 from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, as_text, compose, front_matter, templates
+from pipeline.stages.card import SourceCard, as_text, compose, templates
 from pipeline.stages.facts import facts
 from pipeline.stages.metadata import metadata
 from pipeline.stages.template import render
@@ -75,14 +75,6 @@ def test_text_of_others_stays_text() -> None:
     assert as_text("<script>a*b_c[d](e)|`f`\n# g</script>") == (
         r"&lt;script&gt;a\*b\_c\[d\]\(e\)\|\`f\` \# g&lt;/script&gt;"
     )
-
-
-def test_the_metadata_of_a_readme_is_read_or_refused() -> None:
-    assert front_matter("---\nlicense: mit\n---\n# Title", "x") == {"license": "mit"}
-    assert front_matter("# Title", "x") == {}
-    for broken in ("---\na: [\n---\n", "---\n- a\n---\n", "---\na: 1\na: 2\n---\n"):
-        with pytest.raises(SourceError):
-            front_matter(broken, "x")
 
 
 def test_templates_are_known_by_name_and_content() -> None:

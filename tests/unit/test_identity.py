@@ -91,6 +91,16 @@ def test_a_file_of_a_folder_is_part_of_the_source() -> None:
     assert not changed(folder).asks_the_same(changed(trained_again))
 
 
+def test_the_license_of_a_folder_is_part_of_the_source_and_unknown_of_an_older_release() -> None:
+    def said(license_name: str | None) -> TargetPlan:
+        told = {} if license_name is None else {"source_card": {"license": license_name}}
+        return changed(lambda plan: plan.update({"source": {"path": "source"}, **told}))
+
+    assert said("mit").asks_the_same(said("mit"))
+    assert not said("other").asks_the_same(said("mit"))
+    assert said("other").asks_the_same(said(None))
+
+
 def test_what_a_budget_finds_with_other_versions_is_what_was_asked() -> None:
     asked = {"size_ratio": 0.5, "components": ["transformer"]}
     found = {"components": {"transformer": "torchao int8"}, "size_ratio": 0.4, "memory_bytes": 1, "sqnr": 30.0}
