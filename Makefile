@@ -13,7 +13,7 @@ LOCK := requirements-publish.txt
 WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
-.PHONY: venv browser lint test test-without-xet soak demo bench schema digits lock wheels publisher changed releases clean
+.PHONY: venv browser lint test test-without-xet soak demo bench schema digits lock wheels publisher reader changed releases clean
 
 venv: $(READY)
 
@@ -87,6 +87,11 @@ publisher:
 	$(BIN)/python -m pip install --no-index --find-links $(WHEELS) $(ONLY_LOCKED)
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	touch $(READY)
+
+# Trades a job's identity for a token of the user that HF_OIDC_RESOURCE names, for the steps after it as SOURCE_TOKEN.
+reader:
+	@token=$$($(BIN)/python -c "import huggingface_hub; print(huggingface_hub.get_token())") && \
+	echo "::add-mask::$$token" && echo "SOURCE_TOKEN=$$token" >> "$$GITHUB_ENV"
 
 # The workflows' two. BASE, RECIPE and TARGET may be anything, so they reach the shell as variables and never as text.
 # Runs VERB (check, plan) over each recipe that differs from the commit BASE; one failure fails the whole.

@@ -18,6 +18,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.questions import bearer, exists, reach, writable
 from pipeline.machine import Remark, disk, graphics, libraries, memory, processor
 from pipeline.plan import PIPELINE_MEMORY, scheme_of
+from pipeline.readers import readers
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
 
 ALWAYS: Final = {"models": ("torch", "diffusers", "transformers", "torchmetrics")}  # for quantizing and validating
@@ -144,7 +145,8 @@ class Examination:
         source = loaded.recipe.source
         try:
             if isinstance(source, HubSource):
-                hub = self.hub if self.hub.find(source.repo, source.revision) else self.fallback
+                first, other = readers(self.hub, self.fallback, source)
+                hub = first if first.find(source.repo, source.revision) else other
                 place = hub.source(source.repo, source.revision)
                 return sum(place.files[name].size for name in read_source(place, source.variant).wanted)
             folder = Folder(loaded.resolve(source.path))

@@ -25,6 +25,7 @@ from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import Asked, TargetPlan, read_plan
 from pipeline.planned import PlannedPrompts
 from pipeline.planner import Planner
+from pipeline.readers import readers
 from pipeline.recipe import HubSource, Loaded
 from pipeline.signing import Signer
 from pipeline.stages.card import SourceCard, templates, write_card
@@ -107,6 +108,11 @@ class Engine:
         path = self.loaded.resolve(source.path).resolve()
         return Folder(path, memory=self.home / "digests" / f"{digest_of(str(path))}.json")
 
+    @cached_property
+    def readers(self) -> tuple[Hub, Hub]:
+        """The two Hubs as this recipe reads of them."""
+        return readers(self.hub, self.fallback, self.loaded.recipe.source)
+
     @property
     def sourcing(self) -> Sourcing:
         """What decides how the source comes here."""
@@ -135,7 +141,7 @@ class Engine:
 
     def repository(self, repo: str, revision: str | None, kind: Kind = "model") -> Repository:
         """Return a repository on the Hub that has it: the one that is published to, else the other."""
-        hub, fallback = self.hub.of(kind), self.fallback.of(kind)
+        hub, fallback = (hub.of(kind) for hub in self.readers)
         if commit := hub.find(repo, revision):
             return hub.source(repo, commit)
         return fallback.source(repo, fallback.find(repo, revision) or revision or "main")

@@ -29,6 +29,7 @@ from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan, deciding_versions, read_plan
 from pipeline.planned import PlannedLora, PlannedSource
 from pipeline.quality import Report
+from pipeline.readers import readers
 from pipeline.recipe import DatasetPrompts, FolderLora, HubLora, HubSource, Loaded, read_prompts
 from pipeline.stages.card import templates
 from pipeline.stages.release import VERSION_TAG
@@ -106,19 +107,20 @@ class Fleet:
         """
         reach(self.hub)
         sources = [loaded.recipe.source for loaded in self.recipes]
-        repos = sorted({source.repo for source in sources if isinstance(source, HubSource)})
+        asked = {source.repo: source for source in sources if isinstance(source, HubSource)}
         pairs = [(loaded, target) for loaded in self.recipes for target in loaded.recipe.targets]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            heads = dict(zip(repos, pool.map(self.head_of, repos), strict=True))
+            heads = dict(zip(asked, pool.map(self.head_of, asked.values()), strict=True))
             return list(pool.map(lambda pair: self.standing(pair[0], pair[1], heads), pairs))
 
-    def head_of(self, repo: str) -> str | PublishError:
+    def head_of(self, source: HubSource) -> str | PublishError:
         """Return what ``main`` of a source is, or why it cannot be told."""
         try:
-            found = self.hub.find(repo, None) or self.fallback.find(repo, None)
+            hub, fallback = readers(self.hub, self.fallback, source)
+            found = hub.find(source.repo, None) or fallback.find(source.repo, None)
         except PublishError as error:
             return error
-        return found or SourceError("There is no such source, or this token may not read it.", where=repo)
+        return found or SourceError("There is no such source, or this token may not read it.", where=source.repo)
 
     def standing(self, loaded: Loaded, target: str, heads: Mapping[str, str | PublishError]) -> Standing:
         """Return where one target stands."""

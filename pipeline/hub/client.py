@@ -123,6 +123,13 @@ class Hub:
         made.kind = kind
         return made
 
+    def with_token(self, token: str) -> Hub:
+        """Return the same Hub, seen with another token."""
+        made = copy(self)
+        made.__dict__.pop("api", None)
+        made._token = token
+        return made
+
     def source(self, repo: str, revision: str) -> Repository:
         """Return a repository at a commit, to be read.
 

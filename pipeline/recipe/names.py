@@ -16,6 +16,7 @@ COMPONENT = r"[A-Za-z_][A-Za-z0-9_]*"
 VARIANT = r"[A-Za-z0-9_-]+"
 SPLIT = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
 SIZE = r"[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B"
+VARIABLE = r"([A-Z][A-Z0-9_]*_)?TOKEN"
 REPOSITORY_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 PLACEHOLDERS = ("source", "target")
 
@@ -96,6 +97,15 @@ def variant(text: str) -> str:
     if re.fullmatch(VARIANT, text):
         return text
     raise UnfitError(f"{text!r} is no variant; write what stands before '.safetensors', such as 'fp16'")
+
+
+def variable(text: str) -> str:
+    """Return the name of an environment variable that holds a token, or raise `UnfitError`, which never repeats it."""
+    if not re.fullmatch(VARIABLE, text):
+        raise UnfitError(
+            "this names no variable; write the name of one, such as SOURCE_TOKEN, and never a token itself"
+        )
+    return text
 
 
 def size(text: str) -> str:

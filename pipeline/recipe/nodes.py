@@ -21,6 +21,7 @@ _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER = 40
+TOKEN = re.compile(r"\bhf_[\w.-]{30,}|(?<=\btoken:)[^,}#\n]+")
 MOST = 100  # problems that are told of one recipe
 
 
@@ -116,13 +117,18 @@ class Page:
     def report(self, at: Place, text: str, suggestion: str = "") -> None:
         """Note a problem at a place; past `MOST` of them raise `EnoughError`."""
         excerpt = self.lines[at.line - 1] if at.line <= len(self.lines) else ""
-        problem = Problem(self.file, at.line, at.column, text, excerpt, suggestion, at.width)
+        problem = Problem(self.file, at.line, at.column, masked(text), masked(excerpt), suggestion, at.width)
         if problem not in self.problems:  # a part and its whole may find the same
             self.problems.append(problem)
         if len(self.problems) == MOST:
             last = Problem(self.file, len(self.lines), 1, f"more than {MOST} problems; correct the first ones")
             self.problems.append(last)
             raise EnoughError
+
+
+def masked(text: str) -> str:
+    """Return a text without what is a token of the Hub, or stands where the name of its variable belongs."""
+    return TOKEN.sub(lambda found: re.sub(r"\S", "*", found[0]), text)
 
 
 def find(node: Node | None, *path: str) -> Node | None:

@@ -29,11 +29,16 @@ _NAME = names.REPOSITORY_NAME
 Repository = Annotated[str, AfterValidator(names.repository), written(f"^{_NAME}/{_NAME}$")]
 RecipePath = Annotated[str, AfterValidator(names.path), written(".")]
 Variant = Annotated[str, AfterValidator(names.variant), written(f"^{names.VARIANT}$")]
+Variable = Annotated[str, AfterValidator(names.variable), written(f"^{names.VARIABLE}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Split = Annotated[str, AfterValidator(names.split), written(f"^{names.SPLIT}$")]
 MOST_PROMPTS = 10_000  # each is drawn with every seed, by the source and by each target, and stands in the plan
 
 
+READ_BY = (
+    "The environment variable whose token reads what this recipe reads: the source, its LoRAs, judges and datasets; "
+    "a name, never a token. The client's own token where it is left out."
+)
 VARIANT_MEANS = "Which of the source's weight files are read, such as `fp16`; the plain ones where it is left out."
 
 
@@ -43,6 +48,7 @@ class HubSource(Clause):
     repo: Repository = Field(description="The repository, `namespace/name`.")
     revision: Commit = Field(description="The commit, never a branch.")
     variant: Variant | None = optional(VARIANT_MEANS)
+    token: Variable | None = Field(default=None, description=READ_BY, exclude=True)  # no part of what is made
 
     @field_validator("revision")
     @classmethod

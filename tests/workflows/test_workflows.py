@@ -121,11 +121,25 @@ def test_a_repository_is_published_once_at_a_time_and_never_given_up_midway() ->
     assert workflow["jobs"]["publish"]["strategy"]["fail-fast"] is False
 
 
-def test_a_token_is_for_the_one_repository_that_is_published() -> None:
+def test_a_token_is_for_the_one_repository_that_is_published_and_another_reads_what_is_gated() -> None:
     holders = [step for _, _, step in STEPS if "HF_OIDC_RESOURCE" in step.get("env", {})]
-    assert [step["env"]["HF_OIDC_RESOURCE"] for step in holders] == ["${{ matrix.repository }}"]
-    assert holders[0]["run"].startswith(".venv/bin/publish run ")
+    resources = ["${{ vars.PUBLISH_READER }}", "${{ matrix.repository }}"]
+    assert [step["env"]["HF_OIDC_RESOURCE"] for step in holders] == resources
+    assert holders[0]["run"] == "make reader"
+    assert holders[1]["run"].startswith(".venv/bin/publish run ")
     assert "HF_OIDC_RESOURCE" not in {**parsed("publish")["env"], **parsed("publish")["jobs"]["publish"].get("env", {})}
+
+
+def test_a_token_that_reads_is_masked_and_left_to_the_steps_after_it(tmp_path: Path) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho hf_jwt_it\n")
+    python.chmod(0o700)
+    command = ["make", "--silent", "reader", f"VENV={tmp_path / 'venv'}", f"BIN={python.parent}"]
+    environment = {**os.environ, "GITHUB_ENV": str(tmp_path / "env")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "::add-mask::hf_jwt_it\n"
+    assert (tmp_path / "env").read_text() == "SOURCE_TOKEN=hf_jwt_it\n"
 
 
 def test_what_publishes_restores_no_cache() -> None:
@@ -136,7 +150,7 @@ def test_what_publishes_restores_no_cache() -> None:
 def test_what_publishes_was_fetched_by_a_job_that_may_not_and_is_installed_without_an_index() -> None:
     steps = parsed("publish")["jobs"]["publish"]["steps"]
     before = [step["run"] for step in steps if "run" in step and not step["run"].startswith(".venv/bin/publish")]
-    assert before == ["make publisher"]
+    assert before == ["make publisher", "make reader"]
     uploads, downloads = (
         [(at, step["with"]["name"], step["with"]["path"]) for at, _, step in STEPS if action in step.get("uses", "")]
         for action in ("actions/upload-artifact@", "actions/download-artifact@")
