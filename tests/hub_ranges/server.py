@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import socket
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 NAME = "model.safetensors"
+CACHE = "/api/resolve-cache/models"
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,33 @@ def cut(after: int, *, reset: bool = True) -> Fault:
         begin, end = talk.span
         talk.partial(talk.faulty.content[begin : min(begin + after, end)])
         talk.reset() if reset else talk.end()
+
+    return fault
+
+
+def cached(talk: Talk) -> None:
+    """Do as the real Hub does with a small file: redirect to a path of its API, which packs what may come packed."""
+    if not talk.path.startswith(CACHE):
+        talk.head(307, {"Location": f"{CACHE}{talk.path}", "X-Repo-Commit": "c" * 40, "Content-Length": "0"})
+    elif "gzip" in talk.headers.get("Accept-Encoding", ""):
+        packed = gzip.compress(talk.faulty.content)
+        begin, end = talk.span
+        said = f"bytes {begin}-{min(end, len(packed)) - 1}/{len(packed)}"
+        part = packed[begin:end]
+        talk.head(206, {"Content-Encoding": "gzip", "Content-Range": said, "Content-Length": str(len(part))})
+        talk.body(part)
+    else:
+        talk.partial()
+
+
+def refusing(code: int) -> Fault:
+    """Refuse, and begin a reason that never ends."""
+
+    def fault(talk: Talk) -> None:
+        talk.head(code, {"Content-Length": "1000"})
+        talk.body(b"b")
+        talk.faulty.over.wait(60)
+        talk.end()
 
     return fault
 

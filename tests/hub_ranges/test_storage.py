@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pipeline.errors import HubUnavailableError, SourceError
 from pipeline.hub.source import Repository
 from tests.hub_ranges.conftest import GIVING_UP, Opener, read_all
-from tests.hub_ranges.server import NAME, Faulty, Talk, status
+from tests.hub_ranges.server import CACHE, NAME, Faulty, Talk, cached, refusing, status
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +82,21 @@ def test_an_address_of_another_file_is_refused(faulty: Faulty, opened: Opener) -
 def test_storages_may_name_the_bytes_each_in_its_way(faulty: Faulty, opened: Opener) -> None:
     faulty.always["storage"] = lambda talk: talk.partial(ETag='"stored"')
     assert read_all(opened()) == faulty.content
+
+
+def test_a_small_file_that_lies_behind_a_path_of_the_api_comes_as_it_is(
+    faulty: Faulty, repository: Repository, opened: Opener
+) -> None:
+    faulty.always["hub"] = cached
+    assert repository.read(NAME, 0, 5_000) == faulty.content[:5_000]
+    assert read_all(opened()) == faulty.content
+    assert any(seen.path.startswith(CACHE) for seen in faulty.requests("hub"))
+
+
+def test_a_refusal_that_never_ends_holds_nobody_for_longer_than_seconds(faulty: Faulty, repository: Repository) -> None:
+    faulty.stored = False
+    faulty.always["hub"] = refusing(403)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="status 403"):
+        repository.read(NAME, 0, 10)
+    assert time.monotonic() - began < repository.hub.patience.silence / 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import HubUnavailableError, SourceError
+from pipeline.errors import HubUnavailableError, PublishError, SourceError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination
@@ -150,3 +150,11 @@ def test_a_token_of_which_nothing_is_told_is_no_answer(source: Source, said: Any
     source.spoil("/whoami-v2", body=json.dumps(said).encode())
     with pytest.raises(HubUnavailableError, match="its answer cannot be read"):
         bearer(source.hub)
+
+
+@pytest.mark.parametrize("body", [b"", b"# T", b"#" * 100_000])
+def test_a_small_file_that_is_not_the_listed_one_is_no_content(source: Source, body: bytes) -> None:
+    assert source.hub.content(REPO, source.commit, "LICENSE", 1 << 20)
+    source.spoil("/resolve/", body=body)
+    with pytest.raises(PublishError):
+        source.hub.content(REPO, source.commit, "LICENSE", 1 << 20)
