@@ -8,8 +8,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperCommand
@@ -110,7 +111,7 @@ def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
         names = chosen(engine.loaded.recipe, tuple(target or ()))
         engine.prepare(names)
         for name in names:
-            made, remote = engine.plan(name)
+            made, remote = engine.plan(name, releases=False)
             tag = published_as(made, remote, engine.withdrawn(made.repository, remote))
             session.console.result(plan_json(made, tag))
             if session.console.mode != "json":
@@ -167,7 +168,9 @@ def quantize(
     dtype: Annotated[str, typer.Option("--dtype", help="The type of what is not quantized.")] = "bfloat16",
     variant: Annotated[str | None, typer.Option("--variant", help="Read the source's files of this variant.")] = None,
     device: Annotated[Device, typer.Option("--device", help="Where the library packs.")] = "cpu",
-    revision: Annotated[str, typer.Option("--revision", help="The commit of a repository.")] = "main",
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="The commit of a repository; main where none is named.")
+    ] = None,
     stream: Streamed = False,
 ) -> None:
     """Quantize one folder or repository, without a recipe and without publishing."""
@@ -206,8 +209,8 @@ def validate(
     from pipeline.judging import PAGE, Court
 
     with session.engine(recipe, hub) as engine:
-        court = Court(engine, source_at(reference, "main"), dtype)
-        report = court.judge(source_at(checkpoint, "main"), out.absolute())
+        court = Court(engine, source_at(reference), dtype)
+        report = court.judge(source_at(checkpoint), out.absolute())
     show_judged(session.console, report, out / PAGE)
     if report.verdict != "PASS":
         raise typer.Exit(VerdictError.exit_code)
@@ -238,20 +241,23 @@ def report(
         raise typer.Exit(failures[0].exit_code)
 
 
-def source_at(source: str, revision: str) -> Folder | Repository:
+def source_at(source: str, revision: str | None = None) -> Folder | Repository:
     """Return a folder of this machine, or a repository on the Hub that ``HF_ENDPOINT`` names, at a commit.
 
     Raises:
+        RecipeError: It is no name of a repository.
         SourceError: There is no such folder or repository.
     """
     from pipeline.checkpoint.layout import Folder
     from pipeline.hub.client import Hub
+    from pipeline.recipe.addresses import read_name
     from pipeline.recipe.names import is_path
 
     if Path(source).exists() or is_path(source):
         return Folder(Path(source))
     hub = Hub(listen=session.console.listen)
-    return hub.source(source, hub.find(source, revision) or revision)
+    repo, named = read_name(source, revision, hub.endpoint)
+    return hub.source(repo, hub.find(repo, named) or named or "main")
 
 
 @app.command()
@@ -328,6 +334,7 @@ def verify(
     """Check as a consumer what the Hub serves: every byte, where it comes from, and whether it loads."""
     from pipeline.hub.client import Hub
     from pipeline.rebuild import Workshop
+    from pipeline.recipe.addresses import read_name
     from pipeline.signing import Expected
     from pipeline.verification import Wanted
     from pipeline.verification import verify as verify_release
@@ -338,6 +345,7 @@ def verify(
     with session.console, session.hub(home, hub) as target:
         workshop = Workshop(home / "rebuild", target, Hub(listen=session.console.listen), session.console.listen, local)
         again = workshop.rebuild if rebuild else None
+        repo, revision = read_name(repo, revision, target.endpoint)
         wanted = Wanted(revision, Expected(key, identity, issuer), load, local, again)
         found, failure = verify_release(target, repo, wanted, home, session.vocabulary, session.console.listen)
     show_verified(session.console, found)
@@ -357,9 +365,11 @@ def yank(
     hub: HubName = "",
 ) -> None:
     """Say in card and metadata that a tag is withdrawn; nothing is deleted."""
+    from pipeline.recipe.addresses import read_name
     from pipeline.yank import yank as withdraw
 
     with session.hub(session.home(), hub) as target:
+        repo, _ = read_name(repo, tag, target.endpoint)
         done = withdraw(target, repo, tag, why, new_version)
     how = "is withdrawn now" if done.state == "yanked" else "was withdrawn before, and nothing was changed"
     session.console.result({"result": done.model_dump(mode="json")}, f"{repo} {tag} {how}: {done.why}")
@@ -448,6 +458,8 @@ def main() -> None:
     # Libraries warn about kernels and deprecations of their own; what a user can act on is told as an error.
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale, and whatever bytes an argument has
+        cast("TextIOWrapper", stream).reconfigure(errors="backslashreplace")
     leave_quickly()
     sys.exit(guarded(lambda: app(shared_first(sys.argv[1:]), standalone_mode=False)))
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline.backends import BACKENDS
 from pipeline.checkpoint.layout import Folder, read_source
-from pipeline.errors import HubUnavailableError, PublishError
+from pipeline.errors import PublishError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.questions import bearer, exists, reach, writable
@@ -60,7 +60,7 @@ class Examination:
         """Look at the Hub, the token, and every destination."""
         try:
             seconds = reach(self.hub)
-        except HubUnavailableError as error:
+        except PublishError as error:
             yield problem("hub", error)
             return
         told, wait = f"{self.hub.endpoint} answers in {seconds:.2f} s", "Expect long transfers, or use another network."

@@ -16,10 +16,12 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.checkpoint.layout import Folder
 from pipeline.earlier import Earlier, same_bytes, withdrawn_before
-from pipeline.errors import CannotHereError, PublishError, QuantizationError
+from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
+from pipeline.hub.endpoint import OfflineError
+from pipeline.hub.patience import BRIEF
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import Asked, TargetPlan, read_plan
@@ -151,11 +153,24 @@ class Engine:
         with self.timed("prepare", ""):
             self.planner.ask_ahead(targets)
 
-    def plan(self, target: str) -> tuple[TargetPlan, RemoteState]:
-        """Return a target's plan and what its repository looks like now."""
+    def plan(self, target: str, *, releases: bool = True) -> tuple[TargetPlan, RemoteState]:
+        """Return a target's plan and what its repository looks like now.
+
+        Args:
+            target: The target.
+            releases: Whether it is released next. Where it is not and its source is a folder, a Hub that does not
+                answer is not waited for: the repository then looks as if there were none.
+        """
         with self.timed("plan", target):
             plan = self.planner.plan(target)
-        return plan, self.hub.state(plan.repository)
+        if releases or isinstance(self.place, Repository):
+            return plan, self.hub.state(plan.repository)
+        try:
+            return plan, self.hub.with_patience(BRIEF).state(plan.repository)
+        except (HubUnavailableError, OfflineError) as error:
+            told = f"goes on without the Hub, so what is published of it is unknown: {error.what}"
+            self.listen(Event("note", "plan", target, told))
+            return plan, RemoteState()
 
     def withdrawn(self, repo: str, remote: RemoteState) -> Withdrawals:
         """Return what of a repository was withdrawn."""
@@ -197,7 +212,7 @@ class Engine:
         Raises:
             PublishError: It cannot be planned, failed its verdict before, or cannot be brought to its end here.
         """
-        plan, remote = self.plan(target)
+        plan, remote = self.plan(target, releases=stop_after == STAGES[-1])
         earlier = self.earlier(plan, remote)
         if earlier and not self.rebuild:
             return self.skip(plan, earlier[0])

@@ -26,6 +26,7 @@ RESERVED: Final = frozenset(
 )
 # What git and huggingface_hub keep beside a model's own files.
 SKIPPED: Final = frozenset({".git", ".cache", ".gitattributes"})
+UNSAFE: Final = re.compile(r"[\\:\0\n\r\ud800-\udfff]")  # the last ones are bytes that are no text
 UNFIT: Final = re.compile(r'[<>"|?*\x00-\x1f\x7f-\x9f]')  # in names on Windows, or on a terminal
 
 
@@ -227,7 +228,7 @@ def safe_relative(name: str, where: str = "") -> PurePosixPath:
     """
     path = PurePosixPath(name)
     bad_part = any(part in {"", ".", "..", ".git"} for part in name.split("/"))
-    if not name or path.is_absolute() or bad_part or any(char in name for char in "\\:\0\n\r"):
+    if not name or path.is_absolute() or bad_part or UNSAFE.search(name):
         raise SourceError(
             f"The file name {name!r} would leave its folder or means different files on different systems.",
             where=where,

@@ -83,7 +83,7 @@ def show_plan(console: Console, made: TargetPlan, tag: str | None) -> None:
         f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "
         "with --stream)"
     )
-    say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not published yet'}\n")
+    say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not seen on the Hub'}\n")
 
 
 def choice_words(found: PlannedChoice) -> str:

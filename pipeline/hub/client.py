@@ -13,6 +13,7 @@ from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
 from pipeline.hub.answers import Bearer, ListedEntry, Reference
+from pipeline.hub.endpoint import endpoint_of
 from pipeline.hub.failures import hub_errors, no_right
 from pipeline.hub.patience import PATIENT, Patience
 from pipeline.published import PLAN
@@ -84,7 +85,7 @@ class Hub:
         from pipeline.hub.transport import share, trust
 
         share()
-        made = HfApi(endpoint=self._given, token=self._token, library_name="quantpress")
+        made = HfApi(endpoint=endpoint_of(self._given), token=self._token, library_name="quantpress")
         trust(made.endpoint)
         return made
 
@@ -128,6 +129,12 @@ class Hub:
         made = copy(self)
         made.__dict__.pop("api", None)
         made._token = token
+        return made
+
+    def with_patience(self, patience: Patience) -> Hub:
+        """Return the same Hub, waited for so long."""
+        made = copy(self)
+        made.patience = patience
         return made
 
     def source(self, repo: str, revision: str) -> Repository:

@@ -39,6 +39,7 @@ class Patience:
 
 
 PATIENT: Final = Patience()
+BRIEF: Final = Patience(connect=3.0, silence=5.0, answer=10.0, progress=5.0)  # for what is done without an answer, too
 SOON: Final = Patience(progress=60.0)  # for the small reads of a plan, before which somebody sits
 
 

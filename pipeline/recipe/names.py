@@ -6,6 +6,8 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from pipeline.recipe.addresses import pasted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -63,8 +65,10 @@ def namespace(text: str) -> str:
 
 def repository(text: str) -> str:
     """Return ``namespace/name``, or raise `UnfitError`."""
-    if found := re.match(r"https?://[^/]+/([^/]+/[^/]+)", text):
-        raise UnfitError(f"{text!r} is an address; write the repository alone", found[1])
+    if found := pasted(text):
+        what = "is an address" if "://" in text else "names a revision as well"
+        rest = f", and the commit of '{found.revision}' as 'revision:'" if found.revision else ""
+        raise UnfitError(f"{text!r} {what}; write the repository alone{rest}", found.repo)
     parts = text.split("/")
     if len(parts) != 2:
         raise UnfitError(f"{text!r} is no repository of the Hub; write 'namespace/name'")

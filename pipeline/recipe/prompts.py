@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST = 16 << 20  # bytes of a prompts file
 KEYS = ("prompt", "label")
+_HALF = re.compile(r"[\ud800-\udfff]")  # of a character: JSON can spell it, and nothing can be made of it
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def _fault_of(entry: dict[str, object]) -> str:
         return "the key 'prompt' is missing"
     if not isinstance(prompt, str) or not prompt.strip():
         return f"'prompt' must be a text that is not empty, found {json.dumps(prompt)[:40]}"
+    if _HALF.search(prompt) or (isinstance(label, str) and _HALF.search(label)):
+        return "half a character (a lone surrogate such as \\ud800) is no text"
     if "label" in entry and (not isinstance(label, str) or not label.strip()):
         return f"'label' must be a text that is not empty, found {json.dumps(label)[:40]}"
     return ""

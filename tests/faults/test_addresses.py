@@ -1,0 +1,141 @@
+"""What people paste, export and lack when they begin: an answer within seconds, its exit code, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RecipeError
+from pipeline.recipe.addresses import read_name
+from tests.desk import REPO, Desk
+
+SCHEME = ("--backend", "torchao", "--scheme", "int8-weight-only")
+HUB = "https://hub.example:8443"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("text", "revision"),
+    [
+        ("acme/tiny", None),
+        ("acme/tiny@main", "main"),
+        ("https://huggingface.co/acme/tiny", None),
+        ("https://huggingface.co/acme/tiny/", None),
+        ("http://hf.co/acme/tiny?library=diffusers#use", None),
+        ("https://user:secret@huggingface.co/acme/tiny.git", None),
+        ("HTTPS://HUGGINGFACE.CO/acme/tiny/tree/main/transformer", "main"),
+        (f"https://huggingface.co/acme/tiny/blob/{COMMIT}/model_index.json", COMMIT),
+        (f"https://huggingface.co/acme/tiny/commit/{COMMIT}", COMMIT),
+        ("https://huggingface.co/acme/tiny/tree/refs%2Fpr%2F4", "refs/pr/4"),
+        ("https://huggingface.co/acme/tiny/tree/refs/pr/4/vae", "refs/pr/4"),
+        ("https://huggingface.co/models/acme/tiny", None),
+        (f"{HUB}/acme/tiny/resolve/v1/x.safetensors", "v1"),
+        ("hf://acme/tiny", None),
+        ("hf://acme/tiny@v1/vae", "v1"),
+        ("hf://models/acme/tiny", None),
+        ("acme/tiny@refs/pr/4", "refs/pr/4"),
+    ],
+)
+def test_a_repository_is_understood_as_it_is_pasted(text: str, revision: str | None) -> None:
+    assert read_name(text, None, HUB) == ("acme/tiny", revision)
+    assert read_name(text, revision or "v2", HUB) == ("acme/tiny", revision or "v2")
+
+
+@pytest.mark.parametrize(
+    ("text", "revision", "told"),
+    [
+        ("https://elsewhere.example/acme/tiny", None, "Set HF_ENDPOINT"),
+        ("https://huggingface.co/datasets/acme/tiny", None, "datasets, not a model"),
+        ("hf://spaces/acme/tiny", None, "spaces, not a model"),
+        ("https://huggingface.co/", None, "neither a folder that is there nor a repository"),
+        ("acme/tiny/", None, "neither a folder"),
+        ("acme/tiny/transformer", None, "neither a folder"),
+        ("a b", None, "neither a folder"),
+        ("acme/\udcff", None, "neither a folder"),
+        ("", None, "neither a folder"),
+        ("acme/tiny@v1", "v2", "Two revisions are named, v1 and v2. Name one."),
+    ],
+)
+def test_what_names_no_model_here_is_refused(text: str, revision: str | None, told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_name(text, revision, HUB)
+    assert told in str(caught.value)
+
+
+def test_the_command_takes_an_address_of_its_hub_and_any_name_of_the_public_one(desk: Desk) -> None:
+    commit = desk.shelf.commit
+    for text in (f"{desk.shelf.endpoint}/{REPO}/blob/{commit}/README.md", f"https://huggingface.co/{REPO}@{commit}"):
+        done = desk.publish("quantize", text, "--out", "out", *SCHEME, "--component", "none")
+        assert done.code == 2
+        assert done.error.startswith(f"error: {REPO}@{commit[:12]}: The source has no component 'none'.")
+    assert desk.publish("verify", f"{REPO}@{commit}", "--no-load").code == 10  # found, and no release
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "code", "likely"),
+    [
+        ("huggingface.co", (), 3, "https://huggingface.co"),
+        ("localhost:8000", (), 3, "http://localhost:8000"),
+        ("http://127.0.0.1:9", ("--hub", "127.0.0.1:9"), 2, "http://127.0.0.1:9"),
+        ("http://127.0.0.1:9", ("--hub", "loca"), 2, "https://loca"),
+    ],
+)
+def test_an_address_without_its_scheme_is_shown_with_it(
+    desk: Desk, given: str, arguments: tuple[str, ...], code: int, likely: str
+) -> None:
+    desk.extra["HF_ENDPOINT"] = given
+    done = desk.publish("plan", desk.recipe(), *arguments)
+    assert done.code == code
+    assert done.error.endswith(f"no address of a Hub. Write it with its scheme: {likely}.")
+
+
+@pytest.mark.parametrize("verb", ["plan", "quantize", "verify", "status", "yank", "run"])
+def test_what_needs_a_hub_says_at_once_that_none_may_be_asked(desk: Desk, verb: str) -> None:
+    desk.extra["HF_HUB_OFFLINE"] = "1"
+    recipe = desk.recipe()
+    arguments = {
+        "quantize": (REPO, "--out", "out", *SCHEME),
+        "verify": (REPO,),
+        "yank": (REPO, "v1", "--why", "x"),
+    }.get(verb, (recipe,))
+    done = desk.publish(verb, *arguments)
+    assert done.code == 3
+    assert "HF_HUB_OFFLINE is set, and this asks a Hub" in done.err + done.out
+
+
+@pytest.mark.parametrize("lack", ["offline", "no network"])
+def test_a_folder_needs_no_hub_until_it_is_released(desk: Desk, source: Path, lack: str) -> None:
+    desk.extra = {"HF_HUB_OFFLINE": "1"} if lack == "offline" else {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    recipe = desk.recipe(source={"path": str(source)})
+    for arguments in (("plan", recipe), ("run", recipe, "--stop-after", "quantize")):
+        done = desk.publish(*arguments)
+        assert done.code == 0, done.err
+        assert "goes on without the Hub, so what is published of it is unknown" in done.err
+    assert desk.publish("check", recipe).code == 0
+
+
+def test_what_is_no_text_is_told_in_any_locale(desk: Desk, source: Path) -> None:
+    desk.extra["PYTHONIOENCODING"] = "ascii"
+    for name, shown in (("\u2603.yaml", "\\u2603.yaml"), ("\udcff.yaml", "\\udcff.yaml")):
+        done = desk.publish("--json", "check", name)
+        assert done.code == 2
+        assert done.lines == [
+            {"problems": [{"file": name, "line": 0, "column": 0, "text": "there is no such file"}]}
+        ], shown
+        assert shown in desk.publish("check", name).out
+    folder = desk.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "\udcff.json").write_text("{}")
+    done = desk.publish("quantize", folder, "--out", "out", *SCHEME)
+    assert done.code == 4
+    assert r"The file name '\udcff.json'" in done.error
+
+
+def test_half_a_character_is_no_prompt(desk: Desk) -> None:
+    recipe = desk.recipe()
+    (desk.folder / "prompts.jsonl").write_text('{"prompt": "a \\ud800"}\n')
+    done = desk.publish("check", recipe)
+    assert done.code == 2
+    assert "line 1: half a character" in done.out
