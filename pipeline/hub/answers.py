@@ -5,7 +5,7 @@ Fields that nobody here reads are left out, so that the Hub may say more than it
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -92,21 +92,6 @@ class Sorted(Answer):
         uploadMode: str  # noqa: N815
 
     files: list[File]
-
-
-class Lacking(Answer):
-    """What is to be done for objects that are to be sent; the client looks at each itself."""
-
-    class Object(Answer):
-        """One of them, by its SHA-256."""
-
-        model_config = ConfigDict(extra="allow")
-
-        oid: Text
-        error: dict[str, Any] | None = None
-        actions: dict[str, dict[str, Any]] | None = None
-
-    objects: list[Object]
 
 
 class ChunkStorage(Answer):

@@ -165,13 +165,15 @@ class Destination:
         """
         with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
-            large = self._uploader.send(change, "main", heard)
+            large = self._uploader.send(change, "main", heard, pull=True)
             commit, number = self._uploader.commit(change, large, "main", parent, title, pull=True)
         assert number is not None  # noqa: S101  the commit opened one
         return Staged(number, commit)
 
-    def promote(self, build: Build, parent: str, title: str, heard: Heard) -> None:
+    def promote(self, build: Build, parent: str, title: str, staged: str) -> None:
         """Commit a build to ``main`` as the commit after ``parent``, or not at all.
+
+        Its large files are at the commit ``staged`` already, so they are named and not sent.
 
         Merging a pull request would take whatever ``main`` and the pull request are by then. A commit that names its
         parent and every file by its digest is the tree that was proven, or it is refused.
@@ -182,8 +184,8 @@ class Destination:
         """
         with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
-            large = self._uploader.send(change, "main", heard)
-            self._uploader.commit(change, large, "main", parent, title)
+            large = {name for name, file in self.tree(staged).items() if file.sha256 is not None}
+            self._uploader.commit(change, frozenset(large), "main", parent, title)
 
     def parent_of(self, commit: str) -> str | None:
         """Return the commit that a commit follows."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipeline.errors import HubUnavailableError
@@ -29,6 +31,8 @@ class Served:
     repo: str
     commit: str
     as_source: bool = False
+    _asking: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+    _places: list[xet.Storage | None] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def where(self) -> str:
@@ -67,8 +71,13 @@ class Served:
                 yield from remote.pieces(begin, file.size, whole=True)
 
     def _storage(self, file: ListedEntry) -> xet.Storage | None:
-        """Return the storage that has a file's chunks."""
+        """Return the storage that has a file's chunks; one token serves for all files until it ends."""
         if not (file.xet_hash and xet.available()):
             return None
-        with self.hub.asking(f"{self.where}/{file.path}", as_source=self.as_source):
-            return xet.storage(self.hub.api, self.repo, self.commit, "read", self.hub.kind)
+        with self._asking:
+            place = self._places[-1] if self._places else None
+            if place is None or place.expires < time.time() + xet.SAFETY_SECONDS:
+                with self.hub.asking(f"{self.where}/{file.path}", as_source=self.as_source):
+                    place = xet.storage(self.hub.api, self.repo, self.commit, "read", self.hub.kind)
+                self._places.append(place)
+            return place

@@ -1,7 +1,12 @@
-"""Bytes on their way to a repository: files that the Hub lacks go one after another, and nothing becomes visible by it.
+"""Bytes on their way to a repository: all large files together, then one commit that makes them visible.
 
-The calls are those of the client's ``create_commit`` (huggingface_hub 2.4), taken apart: it hashes every file again,
-repeats none of its steps alone, forgets a file that arrived when the next one fails, and tells nobody how far it is.
+The requests are those of the client's ``create_commit`` (huggingface_hub 2.4.0), with the same parameters and headers,
+and are our own because its steps cannot be had one by one. Called once for a pull request and once for ``main``, it
+
+- cuts every large file into chunks a second time, though the Hub has it all;
+- lets ``hf_xet`` try as long as that likes, and tells nobody how far it is;
+- leaves out what the head has already, and without anything left answers with the head where a moved one is refused;
+- leaves out what a ``.gitignore`` on the Hub names, which nobody would miss before the release is compared.
 """
 
 from __future__ import annotations
@@ -17,17 +22,18 @@ from urllib.parse import quote
 from pipeline.events import Event, Listener
 from pipeline.files import FileEntry
 from pipeline.hub import xet
-from pipeline.hub.answers import Committed, Lacking, Sorted
+from pipeline.hub.answers import Committed, Sorted
 from pipeline.hub.failures import UnreadableAnswerError
 from pipeline.hub.patience import Patience
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
+ANY_PULL: Final = "None"  # what the client writes for the revision of a pull request that is yet to be opened
 SAMPLE_BYTES: Final = 512  # what the Hub looks at to tell a large file from a text
 AT_ONCE: Final = 256  # files in one question, as the client asks
-Heard = Callable[[str, int, int, int], None]  # file, bytes read, bytes sent, bytes in all
+Heard = Callable[[int, int], None]  # bytes read and bytes sent, of all files together
 
 
 @dataclass(frozen=True)
@@ -62,23 +68,21 @@ class Uploader:
         self._patience = patience
         self._url = f"{api.endpoint}/api/models/{repo}"
 
-    def send(self, change: Change, revision: str, heard: Heard) -> frozenset[str]:
+    def send(self, change: Change, revision: str, heard: Heard, *, pull: bool = False) -> frozenset[str]:
         """Send the large files that the Hub lacks; return the names of all large files.
 
         Args:
             change: What is to be committed.
             revision: The branch that it will be committed to.
             heard: Hears of bytes.
+            pull: Whether it will be a pull request to that branch, which more people may open than may write.
         """
-        large = self._large(change, revision)
-        for names in batches(large):
-            lacking = self._lacking([change.files[name] for name in names], revision)
-            for name in names:
-                size = change.files[name].size
-                if action := lacking.get(change.files[name].sha256):
-                    self._send_one(change, name, revision, action, heard)
-                else:
-                    heard(name, size, 0, size)
+        large = sorted(self._large(change, revision, pull=pull))
+        place = None
+        if large and xet.available():
+            place = xet.storage(self._api, self._repo, ANY_PULL if pull else revision, "write", pull=pull)
+        if place is None or not self._sent_by_xet(place, change, large, heard):
+            self._send_by_lfs(change, large, None if pull else revision, heard)
         return frozenset(large)
 
     def commit(
@@ -108,7 +112,7 @@ class Uploader:
             f"{self._url}/commit/{quote(revision, safe='')}",
             content=b"".join(lines),
             headers={**self._headers, "Content-Type": "application/x-ndjson"},
-            params={"create_pr": "1"} if pull else {},
+            params=meant_for(pull),
         )
         hf_raise_for_status(answer)
         said = Committed.of(answer.json())
@@ -120,7 +124,7 @@ class Uploader:
 
         return dict(build_hf_headers(token=self._api.token, library_name="quantpress"))
 
-    def _large(self, change: Change, revision: str) -> set[str]:
+    def _large(self, change: Change, revision: str, *, pull: bool) -> set[str]:
         """Ask which files the Hub keeps outside of git; empty ones never are."""
         found = set()
         for names in batches(change.files):
@@ -128,67 +132,63 @@ class Uploader:
                 {"path": name, "sample": sample_of(change.folder / name), "size": change.files[name].size}
                 for name in names
             ]
-            said = self._ask(f"{self._url}/preupload/{quote(revision, safe='')}", {"files": rows})
+            said = self._ask(f"{self._url}/preupload/{quote(revision, safe='')}", {"files": rows}, pull=pull)
             found |= {file.path for file in Sorted.of(said).files if file.uploadMode == "lfs"}
         return {name for name in found & change.files.keys() if change.files[name].size}
 
-    def _lacking(self, files: Sequence[FileEntry], revision: str) -> dict[str, dict[str, Any]]:
-        """Return what the Hub says of each file that has to be sent, by digest; one that is there gets no action.
+    def _sent_by_xet(self, place: xet.Storage, change: Change, names: Sequence[str], heard: Heard) -> bool:
+        """Send large files in one upload, and say whether the storage took them."""
+        files = {change.folder / name: change.files[name].sha256 for name in names}
+        try:
+            sent = xet.upload(place, files, self._patience, heard)
+        except (ConnectionError, RuntimeError) as error:
+            # Its storage may be out of reach, or lack chunks that this machine remembers to have sent there: one that
+            # was put back from a copy, from which hf_xet 1.8.0 knows no way back.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            told = f"{len(names)} files go by LFS, for Xet did not take them: {reason}"
+            self._listen(Event("note", "upload", self._repo, told))
+            return False
+        heard(sent.size, sent.sent)
+        return True
+
+    def _send_by_lfs(self, change: Change, names: Sequence[str], revision: str | None, heard: Heard) -> None:
+        """Send large files over plain HTTP, one after another, each whole or in parts as the Hub says.
 
         Raises:
-            UnreadableAnswerError: It does not want one of them.
+            UnreadableAnswerError: The Hub does not want one of them.
         """
-        wanted = {
-            "operation": "upload",
-            "transfers": ["basic", "multipart"],
-            "objects": [{"oid": file.sha256, "size": file.size} for file in files],
-            "hash_algo": "sha256",
-            "ref": {"name": revision},
-        }
-        said = self._ask(f"{self._api.endpoint}/{self._repo}.git/info/lfs/objects/batch", wanted)
-        rows = Lacking.of(said).objects
-        for row in rows:
-            if row.error:
-                raise UnreadableAnswerError(f"it does not take {row.oid}: {row.error.get('message')}")
-        return {row.oid: row.model_dump(exclude_none=True) for row in rows if row.actions}
+        from huggingface_hub.lfs import lfs_upload, post_lfs_batch_info
 
-    def _send_one(self, change: Change, name: str, revision: str, action: dict[str, Any], heard: Heard) -> None:
-        """Send one large file: by Xet where the Hub has it and takes it, else to the address that it gave."""
-        file, path = change.files[name], change.folder / name
+        read = sent = 0
+        for some in batches(names):
+            additions = [addition_of(change, name) for name in some]
+            rows, errors, _ = post_lfs_batch_info(
+                [addition.upload_info for addition in additions],
+                token=None,  # the headers have it
+                repo_type="model",
+                repo_id=self._repo,
+                revision=revision,
+                endpoint=self._api.endpoint,
+                headers=self._headers,
+            )
+            for row in errors:
+                raise UnreadableAnswerError(f"it does not take {row['oid']}: {row['error'].get('message')}")
+            wanted = {str(row["oid"]): row for row in rows if row.get("actions")}
+            for addition in additions:
+                size = addition.upload_info.size
+                if action := wanted.pop(addition.upload_info.sha256.hex(), None):
+                    for step in action["actions"].values():
+                        require_safe(str(step.get("href")), str(self._api.endpoint))
+                    lfs_upload(addition, action, headers=self._headers, endpoint=self._api.endpoint)
+                    sent += size
+                read += size
+                heard(read, sent)
 
-        def heard_of(read: int, sent: int) -> None:
-            heard(name, read, sent, file.size)
-
-        place = xet.storage(self._api, self._repo, revision, "write") if xet.available() else None
-        if place is not None:
-            try:
-                heard_of(file.size, xet.upload(place, path, file.sha256, self._patience, heard_of).sent)
-            except (ConnectionError, RuntimeError) as error:
-                # Its storage may be out of reach, or lack chunks that this machine remembers to have sent there: one
-                # that was put back from a copy, from which hf_xet 1.8.0 knows no way back.
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                self._listen(Event("note", "upload", name, f"{name} goes by LFS, for Xet did not take it: {reason}"))
-            else:
-                return
-        self._send_by_lfs(path, file, action)
-        heard_of(file.size, file.size)
-
-    def _send_by_lfs(self, path: Path, file: FileEntry, action: dict[str, Any]) -> None:
-        """Send one large file over plain HTTP, whole or in parts as the Hub says."""
-        from huggingface_hub import CommitOperationAdd
-        from huggingface_hub.lfs import lfs_upload
-
-        for step in action["actions"].values():
-            require_safe(str(step.get("href")), str(self._api.endpoint))
-        addition = CommitOperationAdd(path.name, path)
-        addition.upload_info.sha256 = bytes.fromhex(file.sha256)
-        lfs_upload(addition, action, headers=self._headers, endpoint=self._api.endpoint)
-
-    def _ask(self, url: str, question: Mapping[str, Any]) -> Any:
+    def _ask(self, url: str, question: Mapping[str, Any], *, pull: bool) -> Any:
         """Ask and return the answer's JSON."""
         from huggingface_hub.utils import get_session, hf_raise_for_status
 
-        answer = get_session().post(url, json=question, headers=self._headers)
+        answer = get_session().post(url, json=question, headers=self._headers, params=meant_for(pull))
         hf_raise_for_status(answer)
         return answer.json()
 
@@ -203,6 +203,20 @@ def number_of(address: str | None) -> int:
     if not (number.isascii() and number.isdecimal()):
         raise UnreadableAnswerError(f"a pull request has the address {address!r}")
     return int(number)
+
+
+def meant_for(pull: bool) -> dict[str, str]:
+    """Return the query of a request that belongs to a commit: whether that will open a pull request."""
+    return {"create_pr": "1"} if pull else {}
+
+
+def addition_of(change: Change, name: str) -> CommitOperationAdd:
+    """Return a file as the client names it, with its known digest, so that it is not read for one again."""
+    from huggingface_hub import CommitOperationAdd
+
+    addition = CommitOperationAdd(name, change.folder / name)
+    addition.upload_info.sha256 = bytes.fromhex(change.files[name].sha256)
+    return addition
 
 
 def commit_lines(change: Change, large: frozenset[str], parent: str, message: str) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ Transfers go through the Hub's own library ``hf_xet``; what it is told to connec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 FLUSH_SECONDS: Final = "2s"  # how often what was sent is noted, so that an upload that is killed need not send it again
+SAFETY_SECONDS: Final = 60  # before a token ends another one is asked for, as the client does
 Heard = Callable[[int, int], None]
 
 
@@ -57,7 +58,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Sent:
-    """What an upload took, in bytes: of the file, and over the wire."""
+    """Size of an upload in bytes: of the files, and over the wire."""
 
     size: int
     sent: int
@@ -70,7 +71,9 @@ def available() -> bool:
     return bool(is_xet_available())
 
 
-def storage(api: HfApi, repo: str, revision: str, right: str, kind: str = "model") -> Storage | None:
+def storage(
+    api: HfApi, repo: str, revision: str, right: str, kind: str = "model", *, pull: bool = False
+) -> Storage | None:
     """Ask the Hub for a repository's storage; None on a Hub that has none.
 
     Args:
@@ -79,6 +82,7 @@ def storage(api: HfApi, repo: str, revision: str, right: str, kind: str = "model
         revision: A branch, pull request or commit.
         right: ``read`` or ``write``.
         kind: Of the repository, as the client has it.
+        pull: Whether a pull request will be opened with what is written.
 
     Raises:
         SourceError: The Hub names an address that is none of the web.
@@ -89,6 +93,7 @@ def storage(api: HfApi, repo: str, revision: str, right: str, kind: str = "model
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     url = f"{api.endpoint}/api/{kind}s/{repo}/xet-{right}-token/{quote(revision, safe='')}"
+    url += "?create_pr=1" if pull else ""
     headers = build_hf_headers(token=api.token, library_name="quantpress")
     answer = get_session().get(url, headers=headers)
     if answer.status_code == 404 and not answer.headers.get("X-Error-Code", "").startswith("Re"):
@@ -99,13 +104,12 @@ def storage(api: HfApi, repo: str, revision: str, right: str, kind: str = "model
     return Storage(found.casUrl, found.accessToken, found.exp, url, headers)
 
 
-def upload(place: Storage, path: Path, sha256: str, patience: Patience, heard: Heard) -> Sent:
-    """Send a file; chunks that the storage or an earlier attempt of this machine has are left out.
+def upload(place: Storage, files: Mapping[Path, str], patience: Patience, heard: Heard) -> Sent:
+    """Send files together; chunks that the storage or an earlier attempt of this machine has are left out.
 
     Args:
         place: The storage.
-        path: The file.
-        sha256: Its digest, as 64 hex digits.
+        files: The digest of each as 64 hex digits, by path.
         patience: How long is waited.
         heard: Hears how many bytes were read, and how many sent.
     """
@@ -117,7 +121,8 @@ def upload(place: Storage, path: Path, sha256: str, patience: Patience, heard: H
     try:
         with library_errors():
             commit = opened.new_upload_commit(**place.options(), progress_callback=tell)
-            commit.start_upload_file(str(path), sha256=sha256)
+            for path, sha256 in files.items():
+                commit.start_upload_file(str(path), sha256=sha256)
             counted = commit.wait_to_finish().dedup_metrics
     except KeyboardInterrupt:
         opened.sigint_abort()

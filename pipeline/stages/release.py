@@ -210,16 +210,15 @@ class Underway:
         """Upload everything to a pull request."""
         target, repo = self.publication.subject, self.place.repo
         self.listen(Event("note", "release", target, f"uploading to a pull request of {repo}"))
-        sent: dict[str, int] = {}
-        read: dict[str, int] = {}
         total = sum(file.size for file in self.build.files.values())
+        large = wire = 0
 
-        def heard(name: str, done: int, over_the_wire: int, size: int) -> None:  # noqa: ARG001
-            read[name], sent[name] = done, over_the_wire
-            self.listen(Event("progress", "upload", target, name, sum(read.values()), total, "B"))
+        def heard(read: int, sent: int) -> None:
+            nonlocal large, wire
+            large, wire = read, sent
+            self.listen(Event("progress", "upload", target, "large files", read, total, "B"))
 
         self.staged = self.place.stage(self.build, str(self.head), self.publication.title, heard)
-        large, wire = sum(read.values()), sum(sent.values())
         told = f"uploaded {human_size(wire)} for {human_size(large)} of large files; the Hub had the rest"
         self.listen(Event("note", "release", target, told, data={"bytes": large, "sent": wire}))
         return f"opened pull request {self.staged.number}"
@@ -245,7 +244,7 @@ class Underway:
         assert self.staged is not None  # noqa: S101  a step before this one
         self.prove(self.staged.commit)
         title = f"{self.publication.title} (#{self.staged.number})"
-        self.place.promote(self.build, str(self.head), title, lambda *_: None)
+        self.place.promote(self.build, str(self.head), title, self.staged.commit)
         told = f"promoted pull request {self.staged.number} of {self.place.repo}"
         self.listen(Event("note", "release", self.publication.subject, told))
         return told

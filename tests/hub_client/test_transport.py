@@ -41,10 +41,6 @@ def build(tmp_path: Path) -> Build:
     return Build.of(tmp_path / "build")
 
 
-def silent(*_: object) -> None:
-    """Hear nothing of an upload."""
-
-
 @pytest.mark.parametrize("fault", ["status=503", "status=429", "drop", "reset", "cut-answer", "reset-answer", "lost"])
 def test_a_question_is_asked_again(place: Destination, faults: Faults, fault: str) -> None:
     faults.rules = (f"GET /refs {fault} times=2",)
@@ -98,15 +94,15 @@ def test_a_commit_is_sent_once(place: Destination, faults: Faults, build: Build,
     assert refs is not None
     faults.rules = (f"POST /commit/ {fault}",)
     with pytest.raises(HubUnavailableError):
-        place.promote(build, refs.head, "Mine", silent)
+        place.promote(build, refs.head, "Mine", refs.head)
     assert sum("/commit/" in seen.path for seen in faults.seen) == 1
 
 
 def test_a_commit_that_comes_late_changes_nothing(place: Destination, build: Build) -> None:
     refs = place.refs()
     assert refs is not None
-    place.promote(build, refs.head, "Mine", silent)
+    place.promote(build, refs.head, "Mine", refs.head)
     first = place.refs()
     with pytest.raises(RemoteChangedError):
-        place.promote(build, refs.head, "Mine", silent)
+        place.promote(build, refs.head, "Mine", refs.head)
     assert place.refs() == first

@@ -21,6 +21,9 @@ from tests.desk import XET
 SMALL = b"a small file\n" * 20
 LARGE = bytes(range(256)) * 4000
 
+LFS = dict.fromkeys(("Accept", "Content-Type"), "application/vnd.git-lfs+json")
+PLAIN = {"Accept-Encoding": "identity"}
+
 Run = Callable[..., str]
 Push = Callable[..., Any]
 

@@ -23,7 +23,7 @@ TOKENS = {
     "hf_bob": {"name": "bob", "role": "read"},
 }
 HOSTILE = """---
-license: "<script>alert(1)</script>"
+license_name: "<script>alert(1)</script>"
 tags: ["<img src=x onerror=alert(2)>", '"><svg onload=alert(3)>']
 "<b onmouseover=alert(4)>": x
 ---
@@ -274,7 +274,8 @@ def test_a_browser_logs_in_with_a_token_as_password_for_pages_and_files_alone(cl
     wrong = httpx2.get(f"{closed}/", headers=basic("hf_wrong"))
     assert (wrong.status_code, "WWW-Authenticate" in wrong.headers) == (401, True)
     for path in ("/alice/hidden", "/alice/hidden/blob/main/secret.txt", "/alice/hidden/resolve/main/secret.txt"):
-        assert httpx2.get(f"{closed}{path}", headers=basic("hf_alice")).status_code == 200, path
+        shown = httpx2.get(f"{closed}{path}", headers=basic("hf_alice"), follow_redirects=True)
+        assert shown.status_code == 200, path
         assert httpx2.get(f"{closed}{path}", headers=basic("hf_bob")).status_code == 404, path
     assert "alice/hidden" in httpx2.get(f"{closed}/", headers=basic("hf_alice")).text
     for path in ("/api/models/alice/hidden", "/api/whoami-v2"):

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from pipeline.hub.local import running
 from pipeline.hub.local.web import Limits
 from pipeline.hub.local.xet.hashes import chunk_hash, name_of
+from tests.hub_local.conftest import LFS
 from tests.hub_local.handmade import CLIENT, Made, Xet, named
 from tests.hub_local.test_access import refusal
 from tests.hub_local.test_durability import served
@@ -72,7 +73,7 @@ def named_only(hub: str, token: str, repo: str, oid: str = OID, more: str = "") 
 def batch(hub: str, token: str, repo: str, oid: str = OID, size: int = len(SECRET)) -> dict[str, Any]:
     wanted = {"operation": "upload", "objects": [{"oid": oid, "size": size}]}
     url = f"{hub}/{repo}.git/info/lfs/objects/batch"
-    answer = CLIENT.post(url, json=wanted, headers=header(token))
+    answer = CLIENT.post(url, json=wanted, headers=header(token) | LFS)
     assert answer.status_code == 200, answer.text
     row: dict[str, Any] = answer.json()["objects"][0]
     return row

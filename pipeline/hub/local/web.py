@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -44,7 +45,7 @@ class Limits:
         part_bytes: Size of one part.
         page: Entries of one answer of a listing.
         expanded_page: The same where each entry comes with its last commit.
-        token_seconds: How long the tokens of trusted publishers, and the tokens and addresses of Xet, are valid.
+        token_seconds: How long the tokens of trusted publishers and of Xet, and the addresses of storage, are valid.
     """
 
     single_bytes: int = 5 << 30
@@ -74,9 +75,26 @@ class Hub:
         return f"{self.endpoint}/{url_prefix(repository.kind)}{repository.repo_id}"
 
     def signed(self, verb: str, *names: object) -> str:
-        """Return an address on the storage origin that nobody else can make."""
-        rest = "/".join(str(name) for name in names)
+        """Return an address on the storage origin that nobody else can make, and that expires."""
+        rest = "/".join(map(str, (int(time.time()) + self.limits.token_seconds, *names)))
         return f"{self.storage}/{verb}/{self.signature(verb, rest)}/{rest}"
+
+    def check_signed(self, verb: str, where: Mapping[str, str], *names: str) -> None:
+        """Refuse an address that this Hub did not give, or gave too long ago.
+
+        Args:
+            verb: The first part of its path.
+            where: The parts of its path: ``signature``, ``expires`` and the names.
+            names: Which parts were signed, in order, after ``expires``.
+
+        Raises:
+            RefusedError: 403, as storages answer.
+        """
+        rest = "/".join(where[name] for name in ("expires", *names))
+        if not hmac.compare_digest(self.signature(verb, rest), where["signature"]):
+            raise RefusedError(403, "InvalidSignature", "This address was not given by the Hub.")
+        if int(where["expires"]) <= time.time():
+            raise RefusedError(403, "ExpiredAddress", "This address has expired; ask the Hub for another one.")
 
     def signature(self, verb: str, rest: str) -> str:
         """Return what proves that the Hub made an address."""

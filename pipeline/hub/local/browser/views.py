@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
+from pipeline.hub.card_rules import BadCardError, metadata_of
 from pipeline.hub.local.bodies import number_in
 from pipeline.hub.local.browser.differences import differences, text_of
 from pipeline.hub.local.browser.markdown import MOST_CHARACTERS, rendered
 from pipeline.hub.local.browser.page import page, path_of
-from pipeline.hub.local.card import BadCardError, body_of, metadata_of
+from pipeline.hub.local.card import body_of
 from pipeline.hub.local.discussions import numbered
 from pipeline.hub.local.merging import fork
 from pipeline.hub.local.records import Discussion, State, Tree
