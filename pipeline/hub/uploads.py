@@ -141,7 +141,7 @@ class Uploader:
         files = {change.folder / name: change.files[name].sha256 for name in names}
         try:
             sent = xet.upload(place, files, self._patience, heard)
-        except (ConnectionError, RuntimeError) as error:
+        except ConnectionError as error:
             # Its storage may be out of reach, or lack chunks that this machine remembers to have sent there: one that
             # was put back from a copy, from which hf_xet 1.8.0 knows no way back.
             reason = (str(error).splitlines() or [type(error).__name__])[0]

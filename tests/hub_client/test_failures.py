@@ -42,7 +42,7 @@ def build(tmp_path: Path) -> Build:
 def promote(place: Destination, build: Build) -> None:
     refs = place.refs()
     assert refs is not None
-    place.promote(build, refs.head, "Mine", lambda *_: None)
+    place.promote(build, refs.head, "Mine", refs.head)
 
 
 @pytest.mark.parametrize("status", CODES)
@@ -77,7 +77,7 @@ def test_a_defect_of_ours_is_neither_the_hubs_nor_tried_again(
     refs = place.refs()
     assert refs is not None
     with pytest.raises(kind, match="planted"):
-        place.promote(Build.of(build.folder), refs.head, "Mine", heard)
+        place.stage(Build.of(build.folder), refs.head, "Mine", heard)
     assert sum("/preupload/" in seen.path for seen in faults.seen) == 1
 
 
