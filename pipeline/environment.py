@@ -1,24 +1,95 @@
-"""What a child process is told of our environment: everything but what lets it speak to the Hub in our name."""
+"""Processes that run libraries: which variables they get, how long they may take, and how they are ended.
+
+A source's code or config may steer them, so they are told what libraries need and nothing else: an allowlist of
+variables, and an empty folder as their home, so that no token that `hf auth login` saved is found. That is no sandbox:
+they run as the same user.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Final
+import signal
+import site
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
-SECRETS: Final = (
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "HF_TOKEN_PATH",
-    "HF_OIDC_RESOURCE",
-    "HF_OIDC_ID_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_URL",
-    "PUBLISH_SIGNING_KEY",
-    "ACTIONS_RUNTIME_TOKEN",
-    "GITHUB_TOKEN",
+NAMES: Final = frozenset(
+    "PATH PYTHONPATH LD_LIBRARY_PATH TMPDIR LANG LANGUAGE TZ USER LOGNAME CC CXX HF_HUB_DISABLE_TELEMETRY "  # noqa: SIM905
+    "HF_HUB_DISABLE_PROGRESS_BARS HF_HUB_DISABLE_XET".split()
+)
+PREFIXES: Final = (
+    *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMBA_", "TORCH", "PYTORCH_", "TRITON_", "BNB_"),
+    *("CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "ONEAPI_", "ZE_", "SYCL_"),
 )
 
 
-def without_secrets() -> dict[str, str]:
-    """Return our environment for a child that runs libraries only: a source's code or config may steer them."""
-    return {name: value for name, value in os.environ.items() if name not in SECRETS}
+def allowed() -> dict[str, str]:
+    """Return the variables of ours that processes of libraries get."""
+    return {name: value for name, value in os.environ.items() if name in NAMES or name.startswith(PREFIXES)}
+
+
+@contextmanager
+def started(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a process of libraries, and see it and its own children gone, however this block ends.
+
+    It gets a session of its own, so that Ctrl-C reaches this process alone and the child dies by our hand.
+
+    Args:
+        command: What it runs.
+        environment: Variables beside those that are allowed.
+        options: Options of ``Popen``.
+    """
+    with TemporaryDirectory(prefix="publish-home-", ignore_cleanup_errors=True) as home:
+        # Libraries that were installed for this user lie in the home that it no longer sees.
+        told = {**allowed(), "HOME": home, "PYTHONUSERBASE": site.getuserbase(), **(environment or {})}
+        process = subprocess.Popen(command, env=told, text=True, encoding="utf-8", start_new_session=True, **options)
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and its own children, if any of them still are there."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a process and its own children, and close what leads to it."""
+    kill(process)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(BrokenPipeError):  # it left without reading; its exit code and log say why
+                pipe.close()
+
+
+def run(
+    command: Sequence[str],
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+    asked: str = "",
+    **options: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run a process of libraries to its end.
+
+    Args:
+        command: What it runs.
+        seconds: How long it may take.
+        environment: Variables beside those that are allowed.
+        asked: Its stdin.
+        options: Options of ``Popen``.
+
+    Raises:
+        TimeoutExpired: It took longer, and was ended.
+    """
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with started(command, environment, errors="replace", **pipes, **options) as process:
+        out, err = process.communicate(asked, timeout=seconds)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)

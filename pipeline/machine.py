@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends.available import cuda_devices
-from pipeline.environment import without_secrets
+from pipeline.environment import run
 from pipeline.files import human_size
 from pipeline.quality.child import last_words
 
@@ -88,15 +88,7 @@ def import_failure(packages: Sequence[str]) -> str:
     """Return why packages cannot be imported in a process of their own; empty where they can."""
     command = [sys.executable, "-P", "-c", IMPORTING, *packages]
     try:
-        done = subprocess.run(
-            command,
-            env=without_secrets(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=IMPORT_SECONDS,
-        )
+        done = run(command, IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
         return f"it did not end in {IMPORT_SECONDS:.0f} s"
     return (last_words(done.stderr) or f"exit code {done.returncode}") if done.returncode else ""

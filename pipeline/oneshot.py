@@ -1,6 +1,6 @@
 """A process of its own that is asked once: questions on its stdin, JSON as the last lines of its stdout, no more.
 
-It runs libraries, so it has none of our secrets, reaches no Hub, sees no device and colours nothing.
+It runs libraries, so it has none of our secrets, reaches no Hub, sees no device, colours nothing and ends in time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from pipeline.environment import without_secrets
+from pipeline.environment import run
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 
 # bitsandbytes would import torch's compiler only to prepare functions that are never called.
@@ -23,6 +23,7 @@ QUIETLY: Final = {
     "TORCHDYNAMO_DISABLE": "1",
     "PYTHONUTF8": "1",
 }
+SECONDS: Final = 3600.0  # that questions about the largest models never come near on a slow disk
 ERRORS: Final[dict[str, type[PublishError]]] = {
     "recipe": RecipeError,
     "keep": RecipeError,
@@ -77,7 +78,11 @@ class NoAnswerError(Exception):
 
 
 def ask(
-    module: str, questions: str, count: int = 1, environment: Mapping[str, str] | None = None
+    module: str,
+    questions: str,
+    count: int = 1,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> list[dict[str, Any]]:
     """Run a module that ends with `answer`, and return what it says.
 
@@ -86,20 +91,16 @@ def ask(
         questions: Its stdin.
         count: How many answers are due.
         environment: Further variables.
+        seconds: How long it may take.
 
     Raises:
-        NoAnswerError: It ended without them.
+        NoAnswerError: It ended without them, or was ended.
     """
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", module],
-        input=questions,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-        env={**without_secrets(), **QUIETLY, **(environment or {})},
-    )
+    command = [sys.executable, "-P", "-m", module]
+    try:
+        child = run(command, seconds, {**QUIETLY, **(environment or {})}, questions)
+    except subprocess.TimeoutExpired as error:
+        raise NoAnswerError(f"it hung, and was ended after {seconds:.0f} s", killed=False) from error
     try:
         said = [json.loads(line) for line in child.stdout.splitlines()[-count:]]
     except json.JSONDecodeError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -17,9 +19,10 @@ Tell = Callable[[dict[str, Any]], None]
 def private_stdout() -> Tell:
     """Keep stdout for messages to the parent: what libraries print to it goes to stderr from here on.
 
-    The parent waits for our end, so that comes quickly as well.
+    The parent waits for our end, so that comes quickly as well, and asks by a signal where we are if we hang.
     """
     leave_quickly()
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
     mouth = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from pipeline.environment import without_secrets
-from pipeline.errors import VerificationError
+from pipeline.environment import run
+from pipeline.errors import CannotHereError, VerificationError
 from pipeline.files import emptied, files_under, link_or_copy
 from pipeline.plan import TargetPlan
 from pipeline.published import USAGE
@@ -17,6 +18,7 @@ from pipeline.quality import GenerationError, generate
 from pipeline.stages.card import snippet_runs_here
 from pipeline.stages.validate import request_of
 
+SNIPPET_SECONDS: Final = 6 * 3600.0  # it draws one picture with every step, perhaps on a processor
 Trial = Callable[[str, Path], str]  # takes a commit and the folder that equals it; returns what was done
 
 
@@ -62,21 +64,19 @@ def cached(folder: Path, repo: str, commit: str, cache: Path) -> Path:
     return snapshot
 
 
-def run_snippet(snapshot: Path, home: Path, where: str) -> None:
+def run_snippet(snapshot: Path, home: Path, where: str, seconds: float = SNIPPET_SECONDS) -> None:
     """Run the card's own file in a fresh process that can see one commit only, and that as ``main``.
 
     Raises:
         VerificationError: It fails.
+        CannotHereError: It takes longer than some seconds, and was ended.
     """
     offline = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-I", str(snapshot / USAGE)],
-        cwd=home,
-        env=without_secrets() | offline,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = run([sys.executable, "-I", str(snapshot / USAGE)], seconds, offline, cwd=home)
+    except subprocess.TimeoutExpired as error:
+        what = f"The card's snippet hung on what the Hub serves, and was ended after {seconds:.0f} s."
+        raise CannotHereError(what, where=where, remedy="Run the same command again: it continues.") from error
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise VerificationError(f"The card's snippet fails on what the Hub serves: {said}.", where=where)

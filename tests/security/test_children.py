@@ -1,0 +1,167 @@
+"""Processes that run libraries: what they are told of us, and that one which hangs holds up nobody."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import machine, oneshot
+from pipeline.environment import run
+from pipeline.errors import CannotHereError, VerificationError
+from pipeline.published import USAGE
+from pipeline.quality.child import child
+from pipeline.stages.trial import run_snippet
+
+SECRETS = (
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_OIDC_RESOURCE", "HF_OIDC_ID_TOKEN", "HF_HUB_TOKEN"),
+    *("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_RUNTIME_TOKEN", "SIGSTORE_ID_TOKEN"),
+    *("GH_TOKEN", "GITHUB_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "NETRC"),
+    *("PYPI_TOKEN", "TWINE_PASSWORD", "UV_PUBLISH_TOKEN", "PIP_INDEX_URL", "PUBLISH_SIGNING_KEY", "SSH_AUTH_SOCK"),
+)
+SAVED = "hf_saved0123456789abcdef"
+TELL = """
+import os
+from huggingface_hub import get_token
+open({out!r}, "w").write(repr((get_token(), dict(os.environ))))
+"""
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Secrets in variables, a token saved by ``hf auth login`` in each place that is known, and a folder of modules."""
+    for name in SECRETS:
+        monkeypatch.setenv(name, f"planted {name}")
+    monkeypatch.delenv("HF_TOKEN_PATH")
+    for place in ("home/.cache/huggingface", "hf", "xdg/huggingface"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "token").write_text(SAVED)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+def asked_once(folder: Path, code: str) -> None:
+    (folder / "told.py").write_text(f"{code}\nfrom pipeline.oneshot import answer\nanswer([{{}}])")
+    oneshot.ask("told", "")
+
+
+def kept_asking(folder: Path, code: str) -> None:
+    (folder / "told.py").write_text(code)
+    with child("told", folder, folder / "told.log") as process:
+        list(process.heard())
+        assert process.ended_well(), (folder / "told.log").read_text()
+
+
+def as_the_card_says(folder: Path, code: str) -> None:
+    (folder / USAGE).parent.mkdir(exist_ok=True)
+    (folder / USAGE).write_text(code)
+    run_snippet(folder, folder, "alice/model")
+
+
+def imported(folder: Path, code: str) -> None:
+    (folder / "told.py").write_text(code)
+    assert machine.import_failure(["told"]) == ""
+
+
+KINDS: list[Callable[[Path, str], None]] = [asked_once, kept_asking, as_the_card_says, imported]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_process_of_libraries_finds_no_secret_and_no_saved_token(planted: Path, kind: Callable[..., None]) -> None:
+    kind(planted, TELL.format(out=str(planted / "told.txt")))
+    told = (planted / "told.txt").read_text()
+    assert "planted" not in told
+    assert SAVED not in told
+    assert str(planted / "home") not in told
+    assert told.startswith("(None, ")
+    assert "'PATH'" in told
+
+
+def test_the_token_is_found_by_a_process_that_gets_everything(planted: Path) -> None:
+    code = TELL.format(out=str(planted / "told.txt"))
+    run([sys.executable, "-c", code], 600, {name: text for name, text in os.environ.items() if name not in SECRETS})
+    assert SAVED in (planted / "told.txt").read_text()
+
+
+def test_a_process_of_libraries_keeps_what_they_compute_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "1", "LC_ALL": "C", "TORCH_HOME": "/x"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    done = run([sys.executable, "-c", "import os; print(dict(os.environ))"], 600)
+    assert given.items() <= eval(done.stdout).items()  # noqa: S307 - what it printed itself
+
+
+HANG = """
+import subprocess, sys, time
+def dream():
+    subprocess.run([sys.executable, "-c", "import os, time; open('%s', 'w').write(str(os.getpid())); time.sleep(3600)"])
+"""
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The head of a module that hangs with a child of its own, whose number it leaves behind."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return HANG % (tmp_path / "pid")
+
+
+def grandchild_is_gone(folder: Path) -> bool:
+    """Wait for its end, which the kernel takes a moment for; one that nobody has asked about is a zombie."""
+    status = Path(f"/proc/{int((folder / 'pid').read_text())}/stat")
+    for _ in range(300):
+        try:
+            if status.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_library_that_hangs_while_it_is_asked_is_ended_with_its_children(tmp_path: Path, hanging: str) -> None:
+    (tmp_path / "told.py").write_text(hanging + "dream()")
+    with pytest.raises(oneshot.NoAnswerError, match="it hung, and was ended after 5 s"):
+        oneshot.ask("told", "", seconds=5)
+    assert grandchild_is_gone(tmp_path)
+
+
+def test_a_pipeline_that_hangs_is_ended_and_says_where_it_was(tmp_path: Path, hanging: str) -> None:
+    body = "from pipeline.quality.parent import private_stdout\nprivate_stdout()({'drawn': 1})\ndream()"
+    (tmp_path / "told.py").write_text(hanging + body)
+    with child("told", tmp_path, tmp_path / "log", silence=8) as process:
+        assert list(process.heard()) == [{"drawn": 1}]
+        assert not process.ended_well()
+        error = process.failure()
+    assert isinstance(error, CannotHereError)
+    assert "hung: nothing came of it for 8 s" in error.what
+    assert "in poll" in error.what or "subprocess.py" in error.what
+    assert "Run the same command again" in error.remedy
+    assert grandchild_is_gone(tmp_path)
+
+
+def test_time_that_the_publisher_takes_is_not_the_pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "told.py").write_text("import sys\nfor line in sys.stdin: print('{}', flush=True)")
+    with child("told", tmp_path, tmp_path / "log", silence=60) as process:
+        for _ in range(3):
+            process.say({})
+            assert next(process.heard()) == {}
+        assert not process.hung
+
+
+def test_a_snippet_that_hangs_is_not_the_hubs_fault(tmp_path: Path, hanging: str) -> None:
+    (tmp_path / USAGE).parent.mkdir()
+    (tmp_path / USAGE).write_text(hanging + "dream()")
+    with pytest.raises(CannotHereError, match="snippet hung"):
+        run_snippet(tmp_path, tmp_path, "alice/model", seconds=5)
+    assert grandchild_is_gone(tmp_path)
+    (tmp_path / USAGE).write_text("raise SystemExit('no')")
+    with pytest.raises(VerificationError, match="no"):
+        run_snippet(tmp_path, tmp_path, "alice/model")
