@@ -19,11 +19,12 @@ from pipeline import signing
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import installed
 from pipeline.checkpoint.compare import Comparison, Weights, compare
+from pipeline.checkpoint.layout import Folder, is_pickle, read_source
 from pipeline.checkpoint.linears import installed_versions
 from pipeline.documents import Documents, printable
 from pipeline.errors import CannotHereError, CardError, SourceError, VerificationError
 from pipeline.events import Event, Listener
-from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, safe_listing
+from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing
 from pipeline.hub.client import Hub
 from pipeline.hub.proof import Proof
 from pipeline.hub.served import Served
@@ -184,9 +185,9 @@ class Verification:
         return "passed", f"{human_size(sum(file.size for file in self.served.values()))} are those that the Hub lists"
 
     def kept(self, name: str) -> Path | None:
-        """Return where a file is kept while it is read: what is looked into, and what is loaded."""
+        """Return where a file is kept while it is read: what is looked into, and what may be loaded; never a pickle."""
         kept = name == CARD or name.startswith("publish/") or not self.why_not_loaded
-        return self.folder / name if kept else None
+        return self.folder / name if kept and not is_pickle(name) else None
 
     @property
     def released(self) -> dict[str, FileEntry]:
@@ -293,12 +294,27 @@ class Verification:
         asked = request_of(plan)
         request = asked.model_copy(update={"prompts": asked.prompts[:1], "seeds": asked.seeds[:1]})
         try:
-            answers = generate(self.folder, request, self.folder / ".answers", self.listen)
-        except GenerationError as error:
+            answers = generate(self.loaded(), request, self.folder / ".answers", self.listen)
+        except (SourceError, GenerationError) as error:
             raise VerificationError(f"It does not load: {error.what}", where=self.documents.where) from error
         except CannotHereError as error:
             return "not checked", error.what
         return "passed", f"on {answers.device}, {answers.how}"
+
+    def loaded(self) -> Path:
+        """Return a folder of what `from_pretrained` reads and of nothing else that lies in the repository.
+
+        Raises:
+            SourceError: It is no pipeline, or a component of it has no weights but pickles.
+        """
+        layout, folder = read_source(Folder(self.folder)), self.folder / ".loaded"
+        for name, part in layout.components.items():
+            pickles = [file for file in self.tree if file.startswith(f"{name}/") and is_pickle(file)]
+            if pickles and not part.weights:
+                raise SourceError(f"{pickles[0]} is a pickle, which is never read, and {name} has nothing else.")
+        for file in layout.wanted:
+            link_or_copy(self.folder / file, folder / file)
+        return folder
 
     def rebuild(self) -> Found:
         """Make it again, and compare tensor by tensor with what is served."""

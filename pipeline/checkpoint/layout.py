@@ -324,6 +324,11 @@ def find_weights_as(
     return weights, indexes[0]
 
 
+def is_pickle(path: str) -> bool:
+    """Return whether a file is of a kind that runs code, or may, when it is read; whatever the case of its name."""
+    return matches(path.rpartition("/")[2].lower(), PICKLES)
+
+
 def matches(file: str, patterns: tuple[str, ...]) -> bool:
     """Return whether a file directly inside a component is of one of these kinds."""
     return "/" not in file and any(fnmatchcase(file, pattern) for pattern in patterns)
@@ -336,7 +341,7 @@ def unreadable(place: Place, component: Component, found: list[str]) -> SourceEr
     if variants:
         reason = f"The weights of {name} exist as variants only: {', '.join(variants)}."
         remedy = f"Choose one: `variant: {variants[0]}` in the source of the recipe, or --variant {variants[0]}."
-    elif all(matches(path.rpartition("/")[2], PICKLES) for path in found):
+    elif all(map(is_pickle, found)):
         reason = f"The weights of {name} are pickles only ({found[0]}), and pickles are never read."
         remedy = "Ask the publisher for safetensors, or convert the model where running its code is safe."
     else:

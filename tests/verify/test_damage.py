@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -14,6 +15,9 @@ from huggingface_hub import constants
 
 from pipeline.documents import Documents
 from pipeline.errors import VerificationError
+from pipeline.files import Manifest
+from pipeline.provenance import state
+from pipeline.published import PLAN, PROVENANCE, REPORT
 from pipeline.signing import Expected
 from pipeline.verification import Wanted
 from tests.desk import needs_xet
@@ -169,3 +173,20 @@ def broken(value: Any, chance: random.Random) -> Any:
     else:
         container[key] = chance.choice([None, -1, 1e300, "", "\x1b[31m", [], {}, [[1]], {"a": {}}, True])
     return value
+
+
+def test_weights_that_are_pickles_are_not_read_even_where_all_documents_have_them(consumer: Consumer) -> None:
+    import torch
+    from safetensors.torch import load
+
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    pickled = io.BytesIO()
+    torch.save(load(consumer.release[weights]), pickled)
+    files = {weights: None, weights.replace("safetensors", "bin"): pickled.getvalue()}
+    manifest = Manifest.model_validate_json(consumer.listed(files)["publish/manifest.json"] or b"")
+    built = Manifest(files={name: file for name, file in manifest.files.items() if name != PROVENANCE})
+    plan, report = (json.loads(consumer.release[name]) for name in (PLAN, REPORT))
+    stated = state(built, plan, report).model_dump_json().encode()
+    consumer.change(consumer.listed({**files, PROVENANCE: stated}))
+    refusal = consumer.refusal(Wanted())
+    assert "It does not load: vae/diffusion_pytorch_model.bin is a pickle, which is never read" in refusal
