@@ -104,7 +104,6 @@ def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", hel
 @app.command()
 def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
     """Show what would be built and published, from tensor headers alone."""
-    from pipeline.engine import published_as
     from pipeline.plan import chosen
 
     with session.engine(recipe, hub) as engine:
@@ -112,7 +111,7 @@ def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
         engine.prepare(names)
         for name in names:
             made, remote = engine.plan(name, releases=False)
-            tag = published_as(made, remote, engine.withdrawn(made.repository, remote))
+            tag = engine.published_as(made, remote)
             session.console.result(plan_json(made, tag))
             if session.console.mode != "json":
                 show_plan(session.console, made, tag)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from pipeline.errors import RemoteChangedError, VerificationError
-from pipeline.files import FileEntry, Manifest
+from pipeline.files import FileEntry, ListedFile, Manifest, digest_of, manifest_of
 from pipeline.hub.client import Hub
 from pipeline.hub.withdrawn import Withdrawal, Withdrawals
 from pipeline.plan import TargetPlan, read_plan
@@ -45,10 +45,48 @@ class Earlier:
         return f"was withdrawn as {name}: {self.withdrawal.why} `publish run --rebuild` makes it with what is installed"
 
 
-def withdrawn_before(hub: Hub, plan: TargetPlan, withdrawn: Withdrawals) -> Iterator[Earlier]:
+@dataclass(frozen=True)
+class OnDisk:
+    """The files of this machine that a plan names: another version names them by another digest.
+
+    Until 0.3.0 that was their SHA-256, and of a judge all files; it is computed only to compare with such a plan.
+
+    Attributes:
+        source: The folder that the source is.
+        loras: The file of each LoRA that is on this disk, by its place in the plan.
+        judges: The folder of each judge that is on this disk, by metric.
+    """
+
+    source: Path | None = None
+    loras: Mapping[int, Path] = field(default_factory=dict)
+    judges: Mapping[str, Path] = field(default_factory=dict)
+
+    def listed(self, plan: TargetPlan, published: TargetPlan) -> TargetPlan:
+        """Return a plan in which these files are listed as a published plan lists them, where they are those files."""
+        files, loras, judges = dict(plan.files), list(plan.loras), dict(plan.validation.judges)
+        if self.source is not None:
+            files = {name: vouched(file, published.files.get(name), self.source / name) for name, file in files.items()}
+        for at, path in self.loras.items():
+            other = published.loras[at].listed if at < len(published.loras) else None
+            loras[at] = loras[at].model_copy(update={"listed": vouched(loras[at].listed, other, path)})
+        for metric, folder in self.judges.items():
+            pinned = published.validation.judges.get(metric)
+            if pinned not in {None, judges[metric]} and pinned == digest_of(manifest_of(folder).model_dump()):
+                judges[metric] = pinned
+        validation = plan.validation.model_copy(update={"judges": judges})
+        return plan.model_copy(update={"files": files, "loras": tuple(loras), "validation": validation})
+
+
+def withdrawn_before(hub: Hub, plan: TargetPlan, withdrawn: Withdrawals, disk: OnDisk) -> Iterator[Earlier]:
     """Yield the releases of this plan that were withdrawn, the newest first.
 
     A withdrawal names a plan with its versions, so the plan that lies at its commit is read and compared.
+
+    Args:
+        hub: Where they are.
+        plan: The plan.
+        withdrawn: What was withdrawn of its repository.
+        disk: The files of this machine that it names.
 
     Raises:
         HubUnavailableError: The Hub does not answer.
@@ -56,8 +94,14 @@ def withdrawn_before(hub: Hub, plan: TargetPlan, withdrawn: Withdrawals) -> Iter
     for tag in sorted(withdrawn.tags, key=lambda tag: (len(tag), tag), reverse=True):
         found = withdrawn.tags[tag]
         published = plan_at(hub, plan.repository, found.commit)
-        if published is not None and plan.asks_the_same(published):
+        if published is not None and disk.listed(plan, published).asks_the_same(published):
             yield Earlier(published, tag, found.commit, found)
+
+
+def vouched(file: ListedFile, published: ListedFile | None, path: Path) -> ListedFile:
+    """Return how a published plan lists a file, if it does so by another digest and it is that file; else as it is."""
+    other = published is not None and published.kind != file.kind
+    return published if published and other and published.describes(path) else file
 
 
 def plan_at(hub: Hub, repo: str, commit: str) -> TargetPlan | None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.checkpoint.layout import Folder
-from pipeline.earlier import Earlier, same_bytes, withdrawn_before
+from pipeline.earlier import Earlier, OnDisk, same_bytes, withdrawn_before
 from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of
@@ -224,9 +224,24 @@ class Engine:
     def earlier(self, plan: TargetPlan, remote: RemoteState) -> tuple[Earlier, ...]:
         """Return the releases of a plan that ``main`` shows or that were withdrawn, the deciding one first."""
         withdrawn = self.withdrawn(plan.repository, remote)
-        published, tag = read_plan(remote.plan), published_as(plan, remote, withdrawn)
+        published, tag = read_plan(remote.plan), self.published_as(plan, remote)
         shown = [Earlier(published, tag, str(remote.head))] if published and tag and tag not in withdrawn.tags else []
-        return (*shown, *withdrawn_before(self.hub, plan, withdrawn))
+        return (*shown, *withdrawn_before(self.hub, plan, withdrawn, self.disk))
+
+    def published_as(self, plan: TargetPlan, remote: RemoteState) -> str | None:
+        """Return the tag under which ``main`` shows what this plan asks for, or None."""
+        published = read_plan(remote.plan)
+        asked = self.disk.listed(plan, published) if published else plan
+        return published_as(asked, remote, self.withdrawn(plan.repository, remote))
+
+    @property
+    def disk(self) -> OnDisk:
+        """The files of this machine that plans name."""
+        return OnDisk(
+            self.place.path if isinstance(self.place, Folder) else None,
+            {at: lora.place / lora.planned.file for at, lora in enumerate(self.loras) if isinstance(lora.place, Path)},
+            {metric: place for metric, place in self.judges.places.items() if isinstance(place, Path)},
+        )
 
     def skip(self, plan: TargetPlan, earlier: Earlier) -> Outcome:
         """Tell why nothing is done for a target, and return its outcome."""

@@ -113,7 +113,7 @@ class TargetPlan(Value):
     result_bytes: int
     versions: dict[str, str]
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """What was asked, and of what source, as JSON: two plans that are equal in this are published once."""
         asked = self.model_dump(mode="json", exclude=RESOLVED)
@@ -127,7 +127,7 @@ class TargetPlan(Value):
         asked["validation"]["require"] = required(self.validation.require)
         return asked
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """The SHA-256 of the plan's identity."""
         return digest_of(self.identity)
@@ -137,7 +137,7 @@ class TargetPlan(Value):
         known = [key for key in self.identity if key != "source_card" or published.source_card is not None]
         return {key: self.identity[key] for key in known} == published.identity
 
-    @cached_property
+    @property
     def content_digest(self) -> str:
         """The SHA-256 of everything in the plan, which names one ``publish/plan.json`` in withdrawals."""
         return digest_of(self.model_dump(mode="json"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
+from pipeline.earlier import OnDisk
 from pipeline.engine import published_as
+from pipeline.files import digest_of, manifest_of
 from pipeline.hub.client import RemoteState
 from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan import TargetPlan, read_plan
@@ -89,6 +93,35 @@ def test_a_file_of_a_folder_is_part_of_the_source() -> None:
 
     assert changed(folder).asks_the_same(changed(folder))
     assert not changed(folder).asks_the_same(changed(trained_again))
+
+
+def test_files_of_this_disk_are_known_by_the_digests_of_an_older_release(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "style.safetensors").write_text("style")
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "README.md").write_text("# Clip\n")
+
+    def on_disk(by: str, pin: str) -> TargetPlan:
+        def named(name: str) -> dict[str, Any]:
+            content = (tmp_path / name).read_bytes()
+            digest = blake3(content).hexdigest() if by == "blake3" else hashlib.sha256(content).hexdigest()
+            return {"size": len(content), by: digest}
+
+        lora = {"path": "style", "file": "style.safetensors", "scale": 1.0, "how": "fused"}
+        made = {"source": {"path": "source"}, "files": {"model_index.json": named("model_index.json")}}
+        made["loras"] = [{**lora, "listed": named("style.safetensors")}]
+        return changed(lambda plan: (plan.update(made), plan["validation"]["judges"].update(clip_score=pin)))
+
+    before = on_disk("sha256", digest_of(manifest_of(tmp_path / "clip").model_dump()))
+    now = on_disk("blake3", "of what it reads")
+    disk = OnDisk(tmp_path, {0: tmp_path / "style.safetensors"}, {"clip_score": tmp_path / "clip"})
+    assert not now.asks_the_same(before)
+    assert disk.listed(now, before).asks_the_same(before)
+    for path in (tmp_path / "model_index.json", tmp_path / "style.safetensors", tmp_path / "clip" / "README.md"):
+        kept = path.read_text()
+        path.write_text(kept[::-1] + "x")
+        assert not disk.listed(now, before).asks_the_same(before), path
+        path.write_text(kept)
 
 
 def test_the_license_of_a_folder_is_part_of_the_source_and_unknown_of_an_older_release() -> None:
