@@ -25,6 +25,9 @@ Mode = Literal["people", "json", "github"]
 TOKEN: Final = re.compile(r"hf_(?:[A-Za-z0-9]{16,}|(?:jwt|oauth)_[\w.-]+)")  # as the Hub forms them
 
 
+COMMAND: Final = re.compile(r"(?:^|(?<=[\r\n]))(\s*):(?=:)|#(?=#\[)")  # what the runner of a workflow would obey
+
+
 def hidden(text: str) -> str:
     """Return text without tokens of the Hub: a server may repeat what it was sent, and an error repeats the server."""
     return TOKEN.sub("hf_…", text)
@@ -67,22 +70,34 @@ class Console:
         if self.mode == "json" and event.kind != "progress":
             line = {"event": event.kind, "stage": event.stage, "subject": event.subject, "text": event.text}
             self.emit({**line, "seconds": round(event.seconds, 3), **({"data": event.data} if event.data else {})})
-        label = hidden(f"{event.subject} {event.stage}".strip())
+        label = self._plain(f"{event.subject} {event.stage}".strip())
         if event.kind == "progress":
             self._advance(event, label)
             return
-        if event.kind == "finished":
-            self._forget(event)
+        if event.kind in {"finished", "failed"}:
+            self._forget()
         self._say(event, label)
 
+    def _plain(self, text: str) -> str:
+        """Return text that shows no token, and that in a workflow's log is no command."""
+        text = hidden(text)
+        return COMMAND.sub(lambda found: f"{found[0]} ", text) if self.mode == "github" else text
+
+    def _command(self, name: str, text: str = "") -> None:
+        """Write a command into a workflow's log, its text escaped as the runner reads it."""
+        if self.mode == "github":
+            for sign in "%\r\n":
+                text = text.replace(sign, f"%{ord(sign):02X}")
+            self.terminal.print(f"::{name}::{text}", markup=False)
+
     def _say(self, event: Event, label: str) -> None:
-        text = escape(hidden(event.text))
-        if event.kind == "started" and self.mode == "github":
-            self.terminal.print(f"::group::{escape(label)}", markup=False)
-        elif event.kind == "finished":
-            self.terminal.print(f"[green]✓[/] {escape(label)} [dim]{event.seconds:.1f} s[/] {text}")
-            if self.mode == "github":
-                self.terminal.print("::endgroup::", markup=False)
+        text = escape(self._plain(event.text))
+        if event.kind == "started":
+            self._command("group", label)
+        elif event.kind in {"finished", "failed"}:
+            sign = "[green]✓[/]" if event.kind == "finished" else "[red]✗[/]"
+            self.terminal.print(f"{sign} {escape(label)} [dim]{event.seconds:.1f} s[/] {text}")
+            self._command("endgroup")
         elif event.kind == "skipped":
             self.terminal.print(f"[dim]· {escape(label)} {text or 'was done before'}[/]")
         elif event.kind == "note":
@@ -102,10 +117,11 @@ class Console:
         amount = f"{shown}{rate}" if event.unit == "B" else f"{shown} {event.unit}"
         self._bars.update(self._tasks[key], completed=event.done, total=event.total or None, amount=amount)
 
-    def _forget(self, event: Event) -> None:
-        task = self._tasks.pop((event.stage, event.subject), None)
-        if task is not None:
+    def _forget(self) -> None:
+        """Take the bars of a stage away that has ended, whatever each of them was of."""
+        for task in self._tasks.values():
             self._bars.remove_task(task)
+        self._tasks.clear()
 
     def emit(self, value: Any) -> None:
         """Write one JSON value as a line of stdout."""
@@ -117,24 +133,25 @@ class Console:
         if self.mode == "json":
             self.emit(value)
         elif text:
-            sys.stdout.write(hidden(text.rstrip("\n")) + "\n")
+            sys.stdout.write(self._plain(text.rstrip("\n")) + "\n")
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         """Show a table to people."""
-        table = Table(*map(hidden, columns), title=hidden(title), title_justify="left", box=None, pad_edge=False)
+        table = Table(
+            *map(self._plain, columns), title=self._plain(title), title_justify="left", box=None, pad_edge=False
+        )
         for row in rows:
-            table.add_row(*(escape(hidden(cell)) for cell in row))
+            table.add_row(*(escape(self._plain(cell)) for cell in row))
         self.terminal.print(table)
 
     def say(self, text: str) -> None:
         """Show a line to people as it stands."""
-        self.terminal.print(hidden(text), markup=False)
+        self.terminal.print(self._plain(text), markup=False)
 
     def error(self, error: PublishError) -> None:
         """Show an error as one paragraph; in a workflow's log also as an annotation."""
         if self.mode == "json":
             self.emit({"error": str(error), "exit_code": error.exit_code})
-        text = hidden(str(error))
-        if self.mode == "github":
-            self.terminal.print(f"::error::{text.replace(chr(10), '%0A')}", markup=False)
+        text = self._plain(str(error))
+        self._command("error", hidden(str(error)))
         self.terminal.print(f"[red]error:[/] {escape(text)}")

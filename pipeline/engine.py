@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -265,9 +265,14 @@ class Engine:
             origin = origin or self.sourcing.origin(plans, asked, quantized=quantized, judged=judged)
         fresh = [run for run in runs if not self.store.look("checkpoint", run.plan.build_key)]
         if stop_after != "fetch" and len(fresh) > 1:
-            # Where one target cannot be made, or the disk cannot hold all of them, each is made by itself below.
-            with suppress(QuantizationError, CannotHereError), self.timed("quantize", subject, seconds):
-                quantize([run.plan for run in fresh], [run.asked() for run in fresh], origin, self.store, self.listen)
+            try:
+                with self.timed("quantize", subject, seconds):
+                    quantize(
+                        [run.plan for run in fresh], [run.asked() for run in fresh], origin, self.store, self.listen
+                    )
+            except (QuantizationError, CannotHereError) as error:  # of one target, or of a disk too small for all
+                text = f"Not all in one reading of the source ({error.what}): each target reads it by itself."
+                self.listen(Event("note", "quantize", subject, text))
         for run in runs:
             run.seconds.update(seconds)
         return origin
@@ -292,10 +297,14 @@ class Engine:
 
     @contextmanager
     def timed(self, stage: str, target: str, seconds: dict[str, float] | None = None) -> Iterator[None]:
-        """Tell when a stage begins and ends."""
+        """Tell when a stage begins and how it ends; one that fails leaves no time in ``seconds``."""
         self.listen(Event("started", stage, target))
         began = time.monotonic()
-        yield
+        try:
+            yield
+        except BaseException:
+            self.listen(Event("failed", stage, target, seconds=time.monotonic() - began))
+            raise
         took = time.monotonic() - began
         if seconds is not None:
             seconds[stage] = round(took, 3)

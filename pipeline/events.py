@@ -12,19 +12,19 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: ``started`` and ``finished`` bracket a stage; ``skipped`` says its sealed result is used again;
-            ``progress`` counts ``done`` of ``total``; ``note`` is a remark for the user.
+        kind: ``started`` and ``finished``, or ``failed``, bracket a stage; ``skipped`` says its sealed result is used
+            again; ``progress`` counts ``done`` of ``total``; ``note`` is a remark for the user.
         stage: The stage's name, such as ``quantize``.
         subject: What it works on: a target's name, a component, a file.
         text: One line for people.
         done: Units finished so far.
         total: Units in all; 0 where it is not known.
         unit: ``B`` for bytes, otherwise a plural noun.
-        seconds: For ``finished``, how long the stage took.
+        seconds: For ``finished`` and ``failed``, how long the stage took.
         data: Measurements, JSON values only.
     """
 
-    kind: Literal["started", "progress", "finished", "skipped", "note"]
+    kind: Literal["started", "progress", "finished", "failed", "skipped", "note"]
     stage: str
     subject: str = ""
     text: str = ""

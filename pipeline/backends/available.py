@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import platform
+import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from pipeline.backends.protocol import Backend
@@ -55,6 +58,23 @@ def installed(package: str) -> bool:
         return find_spec(package) is not None
     except ModuleNotFoundError:  # raised where a parent is missing, such as optimum of optimum.quanto
         return False
+
+
+def has_gpu() -> bool:
+    """Return whether torch, as it was built, has a GPU here: of CUDA, Intel (XPU) or Apple (MPS)."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    build = version("torch").partition("+")[2] if installed("torch") else "cpu"
+    return build != "cpu" and (has_xpu() if build == "xpu" else bool(cuda_devices()))
+
+
+def has_xpu() -> bool:
+    """Return whether Intel's driver (Level Zero) sees a GPU."""
+    try:
+        driver = ctypes.CDLL("libze_loader.so.1")
+    except OSError:
+        return False
+    return bool(driver.zeInit(1) == 0)  # ZE_INIT_FLAG_GPU_ONLY
 
 
 def cuda_devices() -> int:

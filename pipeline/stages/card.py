@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from pipeline.backends.available import has_gpu
 from pipeline.checkpoint.model_card import front_matter
 from pipeline.errors import QuantizationError
 from pipeline.files import (
@@ -177,10 +178,8 @@ def draw(judged: Judged, folder: Path) -> None:
 
 def snippet_runs_here(plan: TargetPlan) -> bool:
     """Return whether this machine can run the card's snippet: diffusers refuses bitsandbytes without a GPU."""
-    import torch
-
     needs_gpu = any(part.quantization.backend == "bitsandbytes" for part in plan.components.values())
-    return torch.cuda.is_available() or not needs_gpu
+    return has_gpu() or not needs_gpu
 
 
 def usage_note(plan: TargetPlan) -> str:

@@ -50,3 +50,33 @@ def test_github_gets_groups_and_annotations(capsys: pytest.CaptureFixture[str]) 
     assert "::group::one fetch\n" in shown
     assert "::endgroup::\n" in shown
     assert "::error::a/b: It is gone.\n" in shown
+
+
+def test_a_log_of_github_obeys_nothing_that_it_was_told(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = "::stop-commands::x\n::error::y\r::debug::z and ##[set-env]a"
+    console = Console("github")
+    for kind in ("started", "failed", "finished", "skipped", "note"):
+        console.listen(Event(kind, "run", bad, bad))  # type: ignore[arg-type]
+    console.say(bad)
+    console.result({}, bad)
+    console.table(bad, [bad], [[bad]])
+    console.error(SourceError(f"50% of [bold] {bad}"))
+    shown = capsys.readouterr()
+    lines = [line.strip() for line in (shown.out + shown.err).replace("\r", "\n").splitlines()]
+    obeyed = [line.partition("::")[2].partition("::")[0] for line in lines if line.startswith("::")]
+    assert obeyed == ["group", "endgroup", "endgroup", "error"]
+    assert "::error::50%25 of [bold] ::stop-commands::x%0A" in shown.err
+    assert "##[" not in "".join(line for line in lines if not line.startswith("::"))
+    console.listen(Event("started", "run", "a[b]"))
+    assert capsys.readouterr().err == "::group::a[b] run\n"
+
+
+@pytest.mark.parametrize("end", ["finished", "failed"])
+def test_a_stage_that_ends_takes_all_its_bars_with_it(end: str) -> None:
+    console = Console("people")
+    console.listen(Event("started", "release", "one"))
+    for stage, subject in (("upload", "one"), ("read back", "one"), ("fetch", "acme/tiny"), ("release", "one")):
+        console.listen(Event("progress", stage, subject, "", 1, 2, "B"))
+    assert len(console._bars.tasks) == 4
+    console.listen(Event(end, "release", "one"))  # type: ignore[arg-type]
+    assert console._bars.tasks == []

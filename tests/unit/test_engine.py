@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from huggingface_hub import CommitOperationAdd
 from pipeline.backends import SCHEMES
 from pipeline.engine import Engine, published_as
 from pipeline.errors import RecipeError
-from pipeline.events import silent
+from pipeline.events import Event, silent
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.local import running
 from pipeline.hub.source import Repository
@@ -90,3 +91,20 @@ def test_a_release_beneath_withdrawals_is_published_as_long_as_main_shows_its_pl
 def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
     with pytest.raises(RecipeError, match=r"no folder \./nowhere"):
         _ = engine(tmp_path, "./nowhere", endpoint).judges.pins
+
+
+def test_a_stage_that_fails_ends_and_is_told_as_failed(tmp_path: Path, endpoint: str) -> None:
+    heard: list[Event] = []
+    made, seconds = replace(engine(tmp_path, "./judge", endpoint), listen=heard.append), {}
+    with pytest.raises(RecipeError), made.timed("fetch", "one", seconds):
+        raise RecipeError("no")
+    with made.timed("card", "one", seconds):
+        pass
+    told = [(event.kind, event.stage, event.subject) for event in heard]
+    assert told == [
+        ("started", "fetch", "one"),
+        ("failed", "fetch", "one"),
+        ("started", "card", "one"),
+        ("finished", "card", "one"),
+    ]
+    assert [*seconds] == ["card"]

@@ -61,3 +61,16 @@ def test_who_wanted_no_collector_still_has_none() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_whether_torch_has_a_gpu_is_known_without_torch() -> None:
+    code = """
+import sys
+from pipeline.backends.available import has_gpu
+import pipeline.stages.card
+found = has_gpu()
+assert "torch" not in sys.modules
+import torch
+assert found is (torch.cuda.is_available() or torch.xpu.is_available() or torch.backends.mps.is_available())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
