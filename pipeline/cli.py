@@ -302,8 +302,10 @@ def tune(
     """Propose what to keep or which scheme to raise so that targets that fail pass at the least size."""
     from pipeline import tuning
     from pipeline.plan import chosen
+    from pipeline.recipe.change import require_own_words
 
     with session.engine(recipe, hub) as engine:
+        require_own_words(engine.loaded.text.decode("utf-8-sig"), str(recipe))
         found = []
         for name in chosen(engine.loaded.recipe, tuple(target or ())):
             found.append(tuning.tune(engine, name, trials))

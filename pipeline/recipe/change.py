@@ -8,13 +8,30 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
+from pipeline.errors import RecipeError
 from pipeline.recipe.schema import Quantization
 
 REMARK: Final = "# tuned: "  # how a remark of ours begins; a later one takes its place
 PLAIN: Final = re.compile(r"[A-Za-z_][\w./-]*")
 DEFAULTS: Final[Mapping[str, Any]] = {"keep": (), "dtype": "bfloat16"}
+
+
+def require_own_words(text: str, where: str) -> None:
+    """Refuse to change a recipe in which one place says something for several.
+
+    Raises:
+        RecipeError: It has YAML aliases.
+    """
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if isinstance(event, AliasEvent):
+            raise RecipeError(
+                "This recipe shares blocks by YAML aliases, and a change of one target would change others.",
+                where=f"{where}:{event.start_mark.line + 1}:{event.start_mark.column + 1}",
+                remedy="Write out what the targets to tune share, in a copy of the recipe if you like.",
+            )
 
 
 def changed(text: str, target: str, components: Mapping[str, Quantization | None], remark: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
+from pipeline.recipe.load import SHARED
 from pipeline.recipe.schema import Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     definitions[names[Quantization]] = {"description": inspect.getdoc(Quantization), "oneOf": choices}
     definitions["Card"]["properties"]["template"]["enum"] = sorted(vocabulary.templates)
     recipe = definitions.pop(names[Recipe])
+    recipe["properties"][SHARED] = {
+        "description": "Blocks with YAML anchors, for targets to share; anything may stand here."
+    }
     used = {name: _tidy(definitions[name]) for name in sorted(_reachable(recipe, definitions))}
     return {"$schema": DIALECT, **_tidy(recipe), "title": "A quantpress recipe", "$defs": used}
 

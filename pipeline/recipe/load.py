@@ -19,6 +19,7 @@ from pipeline.recipe.schema import Quantization, Recipe
 if TYPE_CHECKING:
     from pipeline.recipe.vocabulary import Vocabulary
 
+SHARED = "shared"  # the key under which anchored blocks may stand that are no part of the recipe themselves
 LARGEST = 128 << 10  # bytes; a recipe is a page that people review
 
 
@@ -133,7 +134,7 @@ def _root(page: Page) -> Any:
     """Return the page's mapping; anything else is reported."""
     root = parse(page)
     if isinstance(root, Mapping) and root.entries:
-        return root
+        return Mapping(root.place, tuple(entry for entry in root.entries if entry[0].text != SHARED))
     if not page.problems:
         _report_no_mapping(page, root)
     return FAILED

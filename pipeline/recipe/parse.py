@@ -1,26 +1,28 @@
 """YAML to a tree, without meaning: one document of plain mappings, lists and scalars.
 
-The tree is built from the parser's events, one pass, so that every word keeps its place and its spelling, and so that
-nothing is expanded. Anchors, aliases, merge keys and tags are refused: a reviewer reads a target where it stands, a
-problem has one place, and a file cannot unfold into something larger than itself.
+The tree is built from the parser's events, one pass, so that every word keeps its place and its spelling. An alias is
+the node that its anchor marks, with that one's place; ``<<`` merges as https://yaml.org/type/merge.html says. What both
+unfold into is counted, so that a small file cannot become a large recipe. Tags are refused.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError
 
-from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, Sequence, Unreadable
+from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, Sequence, Unreadable, describe
 from pipeline.recipe.syntax import report_syntax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEEPEST = 16  # levels of nesting; a recipe needs six
+MOST_NODES = 20_000  # of a recipe with every alias followed; a hundred targets need a few thousand
 _CONTROL = re.compile(r"[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -53,12 +55,24 @@ def _place_at(page: Page, index: int) -> Place:
     return Place(before.count("\n") + 1, index - before.rfind("\n"))
 
 
+@dataclass(frozen=True)
+class _Anchored:
+    """What an anchor marks: the node, how many nodes it unfolds into, and how many levels lie below it."""
+
+    node: Node
+    nodes: int
+    height: int
+
+
 class _Tree:
     """Builds the tree of one page from the parser's events."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.aliases: set[str] = set()  # each is told once
+        self.anchors: dict[str, _Anchored | None] = {}  # None while what it marks is still being read
+        self.strange: set[str] = set()  # aliases that mean nothing; each is told once
+        self.count = 0  # nodes so far, those behind an alias each time
+        self.lowest = 0  # levels of nesting so far
         # Any: ruamel declares an event's attributes in __slots__ of its subclasses only.
         self.events: Iterator[Any] = YAML(typ="safe", pure=True).parse(page.text)
 
@@ -82,25 +96,53 @@ class _Tree:
         """Build one node; a collection and an empty value stand at their key."""
         place = _place(event)
         at = key.place if key else place
-        if depth > DEEPEST:
-            self.page.report(place, f"nested more than {DEEPEST} levels deep; no recipe is")
-            raise _StopReadingError
+        self.bound(place, 1, depth)
         if isinstance(event, events.AliasEvent):
-            if event.anchor not in self.aliases:
-                self.page.report(place, f"'*{event.anchor}' is a YAML alias; write the value out, or quote the text")
-            self.aliases.add(event.anchor)
-            return Unreadable(place)
-        self.refuse_marks(event, place)
+            return self.alias(event.anchor, place, depth)
+        self.refuse_tag(event, place)
+        if event.anchor is None:
+            return self.content(event, place, at, depth)
+        self.anchors[event.anchor] = None
+        count, lowest, self.lowest = self.count, self.lowest, depth
+        node = self.content(event, place, at, depth)
+        self.anchors[event.anchor] = _Anchored(node, self.count - count + 1, self.lowest - depth)
+        self.lowest = max(lowest, self.lowest)
+        return node
+
+    def content(self, event: Any, place: Place, at: Place, depth: int) -> Node:
+        """Build what a node holds."""
         if isinstance(event, events.MappingStartEvent):
             return Mapping(at, self.entries(depth))
         if isinstance(event, events.SequenceStartEvent):
             return Sequence(at, tuple(self.node(item, None, depth + 1) for item in self.until_end()))
         return self.scalar(event, place if event.value else at)
 
-    def refuse_marks(self, event: Any, place: Place) -> None:
-        """Report an anchor or a tag."""
-        if event.anchor is not None:
-            self.page.report(place, f"'&{event.anchor}' is a YAML anchor; recipes have no aliases, so remove it")
+    def bound(self, place: Place, nodes: int, depth: int) -> None:
+        """Count nodes down to a level, and stop where there are too many of either."""
+        self.count += nodes
+        self.lowest = max(self.lowest, depth)
+        if depth > DEEPEST:
+            self.page.report(place, f"nested more than {DEEPEST} levels deep; no recipe is")
+            raise _StopReadingError
+        if self.count > MOST_NODES:
+            self.page.report(
+                place, f"more than {MOST_NODES} values once its aliases are followed; no recipe has so many"
+            )
+            raise _StopReadingError
+
+    def alias(self, name: str, place: Place, depth: int) -> Node:
+        """Return what an anchor marks; it stands where it was written."""
+        if anchored := self.anchors.get(name):
+            self.bound(place, anchored.nodes, depth + anchored.height)
+            return anchored.node
+        if name not in self.strange:
+            what = "refers to what it stands in itself" if name in self.anchors else f"has no '&{name}' above it"
+            self.page.report(place, f"the alias '*{name}' {what}; text that begins with '*' needs quotes")
+        self.strange.add(name)
+        return Unreadable(place)
+
+    def refuse_tag(self, event: Any, place: Place) -> None:
+        """Report a tag."""
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.page.report(place, f"'{tag}' is a YAML tag; remove it, and quote what must stay text")
@@ -121,23 +163,36 @@ class _Tree:
             yield event
 
     def entries(self, depth: int) -> tuple[tuple[Scalar, Node], ...]:
-        """Build a mapping's entries without those whose key is unusable; of a duplicate the first one stays."""
+        """Build a mapping's entries without those whose key is unusable; of a duplicate the first one stays.
+
+        What ``<<`` merges in comes after them, and has no say where a key stands in the mapping itself.
+        """
         kept: dict[str, tuple[Scalar, Node]] = {}
+        merge: tuple[Scalar, Node] | None = None
         for event in self.until_end():
             key = self.node(event, None, depth + 1)
-            known = len(self.page.problems)
             value = self.node(next(self.events), key if isinstance(key, Scalar) else None, depth + 1)
             if not isinstance(key, Scalar):
                 self.refuse_key(key)
-            elif key.text == "<<" and key.plain:
-                del self.page.problems[known:]  # the alias behind it is the same mistake
-                self.page.report(key.place, "'<<' merges another mapping in; write its keys out here")
-            elif key.text in kept:
-                first = kept[key.text][0].place.line
-                self.page.report(key.place, f"duplicate key '{key.text}'; the first is in line {first}")
+            elif first := merge if (merging := key.text == "<<" and key.plain) else kept.get(key.text):
+                line = first[0].place.line
+                self.page.report(key.place, f"duplicate key '{key.text}'; the first is in line {line}")
+            elif merging:
+                merge = (key, value)
             else:
                 kept[key.text] = (key, value)
+        for mapping in self.merged(*merge) if merge else ():
+            for key, value in mapping.entries:
+                kept.setdefault(key.text, (key, value))
         return tuple(kept.values())
+
+    def merged(self, key: Scalar, value: Node) -> Iterator[Mapping]:
+        """Yield the mappings that ``<<`` merges in, the one that decides first."""
+        for node in value.items if isinstance(value, Sequence) else (value,):
+            if isinstance(node, Mapping):
+                yield node
+            elif not isinstance(node, Unreadable):
+                self.page.report(key.place, f"'<<' merges in a mapping or a list of them, found {describe(node)}")
 
     def refuse_key(self, key: Node) -> None:
         if not isinstance(key, Unreadable):

@@ -26,6 +26,7 @@ from pipeline.recipe import (
     read_prompts,
     read_recipe,
 )
+from pipeline.recipe.change import require_own_words
 
 HERE = Path(__file__).parent
 GOOD = HERE / "good.yaml"
@@ -239,3 +240,48 @@ def test_a_word_of_two_lines_is_told_in_one(tmp_path: Path, vocabulary: Vocabula
     recipe.write_text(TEXT.replace('"{source}-{target}"', '"{source}\\n{taget}"'), encoding="utf-8")
     (said,) = [problem.message for problem in problems(recipe, vocabulary) if "taget" in problem.message]
     assert said.endswith("did you mean '{source}\\n{target}'?")
+
+
+BLOCKS = """
+shared:
+  - &four {backend: bitsandbytes, scheme: nf4, double_quant: true, keep: [proj_out]}
+  - &half {dtype: float16, scheme: fp4}
+  - anything: &both {transformer: *four, text_encoder_2: {<<: *four, keep: []}}
+"""
+
+
+def test_targets_share_blocks_by_anchors_and_merges(written) -> None:
+    before, after = TEXT.split("targets:\n")[0], TEXT[TEXT.index("validation:") :]
+    plain = "    transformer: {backend: bitsandbytes, scheme: nf4, double_quant: true, keep: [proj_out]}\n"
+    encoder = "    text_encoder_2: {backend: bitsandbytes, scheme: nf4, double_quant: true, keep: []}\n"
+    other = plain.replace("nf4", "fp4").replace("]}", "], dtype: float16}")
+    said = written(f"{before}targets:\n  a:\n{plain}{encoder}  b:\n{plain}{encoder}  c:\n{other}{encoder}{after}")
+    shared = written(
+        f"{before}{BLOCKS}targets:\n  a: *both\n  b: {{<<: *both}}\n"
+        f"  c: {{<<: *both, transformer: {{<<: [*half, *four]}}}}\n{after}"
+    )
+    assert shared == said
+
+
+def test_a_hundred_targets_may_share_their_settings(written) -> None:
+    targets = "".join(f"  t{number}: *both\n" for number in range(100))
+    text = TEXT[: TEXT.index("targets:")] + BLOCKS + f"targets:\n{targets}" + TEXT[TEXT.index("validation:") :]
+    assert len(written(text).targets) == 100
+
+
+def test_a_mistake_in_a_shared_block_is_told_once_and_where_it_stands(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    path = tmp_path / "recipe.yaml"
+    targets = "".join(f"  t{number}: *both\n" for number in range(9))
+    text = f"{TEXT[: TEXT.index('targets:')]}{BLOCKS}targets:\n{targets}{TEXT[TEXT.index('validation:') :]}"
+    path.write_text(text.replace("scheme: nf4", "scheme: nf5", 1))
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "x"}\n')
+    (found,) = problems(path, vocabulary)
+    line = text.split("\n").index(next(line for line in text.split("\n") if "&four" in line)) + 1
+    assert (found.line, found.column) == (line, "  - &four {backend: bitsandbytes, scheme: nf5".index("nf5") + 1)
+
+
+def test_what_shares_by_aliases_is_not_tuned_in_place() -> None:
+    require_own_words(TEXT, "r.yaml")
+    with pytest.raises(RecipeError, match="would change others") as caught:
+        require_own_words("a: &x 1\nb: *x\n", "r.yaml")
+    assert caught.value.where == "r.yaml:2:4"
