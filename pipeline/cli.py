@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -21,6 +22,7 @@ from pipeline.imports import leave_quickly
 from pipeline.session import Session, checkout_of
 from pipeline.shown import (
     plan_json,
+    show_cleaned,
     show_defect,
     show_error,
     show_judged,
@@ -289,6 +291,29 @@ def doctor(recipes: Recipes = None, hub: HubName = "") -> None:
 
 
 @app.command()
+def clean(
+    recipes: Recipes = None,
+    *,
+    hub: HubName = "",
+    keep_sources: Annotated[bool, typer.Option("--keep-sources", help="Keep what was downloaded.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; show what would be removed.")] = False,
+) -> None:
+    """Show what the home holds and which target needs it, and remove what none of the recipes needs."""
+    from pipeline import clean as cleaning
+    from pipeline.engine import Engine
+    from pipeline.events import silent
+    from pipeline.store import Store
+
+    paths = session.recipes(recipes)
+    home = session.home(paths[0])
+    with session.hubs_soon(home, hub) as (target, fallback):
+        store = Store(home / "store", session.console.listen)
+        engines = [Engine(session.load(path), home, target, fallback, silent, shared=store) for path in paths]
+        found = cleaning.clean(engines, store, keep_sources=keep_sources, dry_run=dry_run)
+    show_cleaned(session.console, found.model_dump(mode="json"))
+
+
+@app.command()
 def tune(
     recipe: RecipePath,
     target: Targets = None,
@@ -334,7 +359,7 @@ def verify(
 ) -> None:
     """Check as a consumer what the Hub serves: every byte, where it comes from, and whether it loads."""
     from pipeline.hub.client import Hub
-    from pipeline.rebuild import Workshop
+    from pipeline.rebuild import Workshop, workroom
     from pipeline.recipe.addresses import read_name
     from pipeline.signing import Expected
     from pipeline.verification import Wanted
@@ -343,12 +368,16 @@ def verify(
     if bool(identity) != bool(issuer) or (key and identity):
         raise RecipeError("Give --identity and --issuer together, or --key alone.")
     home, local = session.home(recipe), session.load(recipe) if recipe else None
-    with session.console, session.hub(home, hub) as target:
-        workshop = Workshop(home / "rebuild", target, Hub(listen=session.console.listen), session.console.listen, local)
-        again = workshop.rebuild if rebuild else None
+    listen = session.console.listen
+    with ExitStack() as stack:
+        stack.enter_context(session.console)
+        target, again = stack.enter_context(session.hub(home, hub)), None
+        if rebuild:
+            folder = stack.enter_context(workroom(home, listen))
+            again = Workshop(folder, target, Hub(listen=listen), listen, local).rebuild
         repo, revision = read_name(repo, revision, target.endpoint)
         wanted = Wanted(revision, Expected(key, identity, issuer), load, local, again)
-        found, failure = verify_release(target, repo, wanted, home, session.vocabulary, session.console.listen)
+        found, failure = verify_release(target, repo, wanted, home, session.vocabulary, listen)
     show_verified(session.console, found)
     if failure:
         raise failure

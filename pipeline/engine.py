@@ -31,7 +31,7 @@ from pipeline.readers import readers
 from pipeline.recipe import HubSource, Loaded
 from pipeline.signing import Signer
 from pipeline.stages.card import SourceCard, templates, write_card
-from pipeline.stages.fetch import fetch
+from pipeline.stages.fetch import fetch, fetch_key
 from pipeline.stages.fuse import fused_source
 from pipeline.stages.judges import Judges
 from pipeline.stages.loras import FoundLora, find_loras
@@ -45,6 +45,7 @@ from pipeline.stages.uses import Next
 from pipeline.stages.validate import earlier_failure, reference_answers, refuse, request_of, validate
 from pipeline.store import Store
 
+PLAIN: Final = "plain"  # a source whose files have other names, under those that are published
 STAGES: Final = ("fetch", "quantize", "validate", "card", "release")
 
 
@@ -390,8 +391,7 @@ class Run:
             origin = replace(origin, folder=fetched)
         if all(name == source for name, source in origin.layout.published.items()):
             return origin.folder
-        files = {name: file.model_dump(mode="json") for name, file in origin.files.items()}
-        return store.make("plain", digest_of(files), lambda folder: origin.put({}, folder))
+        return store.make(PLAIN, fetch_key(origin.files), lambda folder: origin.put({}, folder))
 
 
 def published_as(plan: TargetPlan, remote: RemoteState, withdrawn: Withdrawals) -> str | None:

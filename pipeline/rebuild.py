@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.engine import Engine
 from pipeline.errors import CannotHereError, PublishError
-from pipeline.events import Listener
-from pipeline.files import write_atomically
+from pipeline.events import Event, Listener
+from pipeline.files import disk_errors, emptied, write_atomically
 from pipeline.hub.client import Hub
+from pipeline.locks import Lock
 from pipeline.plan import TargetPlan
 from pipeline.recipe import Loaded, Recipe
 from pipeline.recipe.require import RatioAtMost, Require
@@ -21,7 +25,7 @@ class Workshop:
     """Where checkpoints are made again.
 
     Attributes:
-        home: A folder of its own.
+        home: A folder of its own, as `workroom` gives it.
         hub: The first place where the source is looked for.
         fallback: The other one.
         listen: Hears of everything.
@@ -68,3 +72,40 @@ class Workshop:
         loras = tuple(lora for lora in recipe.loras if lora.how == "fused")
         changed = {"targets": made, "validation": validation, "loras": loras}
         return Loaded(recipe.model_copy(update=changed), path, b"")
+
+
+@contextmanager
+def workroom(home: Path, listen: Listener) -> Iterator[Path]:
+    """Return an empty folder of a home for a rebuild, which is gone afterwards; one process at a time has it.
+
+    Args:
+        home: The home.
+        listen: Hears of waiting for another process.
+    """
+
+    def waiting(process: str) -> None:
+        listen(Event("note", "rebuild", "", f"waits for process {process or '?'}, which makes one again in this home"))
+
+    with disk_errors(home), Lock(home / "locks" / "rebuild") as lock:
+        lock.alone(waiting)
+        with emptied(home / "rebuild") as folder:
+            yield folder
+
+
+def clear_workroom(home: Path, *, dry: bool) -> int:
+    """Remove what a rebuild that was killed left, and return how many bytes that is.
+
+    Args:
+        home: The home.
+        dry: Whether it is only counted.
+    """
+    folder = home / "rebuild"
+    if not folder.is_dir():
+        return 0
+    with Lock(home / "locks" / "rebuild") as lock:
+        if not lock.try_alone():
+            return 0
+        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        if not dry:
+            shutil.rmtree(folder, ignore_errors=True)
+    return size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,24 @@ def show_standings(console: Console, found: Sequence[Standing]) -> None:
         for text in (*(finding.text for finding in standing.findings), *standing.notes, made and f"made with {made}"):
             if text:
                 console.say(f"  {standing.repository}: {text}")
+
+
+def show_cleaned(console: Console, found: Mapping[str, Any]) -> None:
+    """Show what a home held and what became of it, and what the disk has again."""
+    console.result(found)
+    if console.mode == "json":
+        return
+    gone = "would go" if found["dry_run"] else "removed"
+    fates = {"needed": "", "kept": "kept", "used": "in use", "removed": gone}
+    rows = []
+    for each in found["holdings"]:
+        kind, who = each["kind"] + ("" if each["whole"] else ", unfinished"), each["needed_by"]
+        more = f" and {len(who) - 2} more" if len(who) > 2 else ""
+        told = ", ".join(who[:2]) + more if who else fates[each["fate"]]
+        rows.append([kind, each["key"][:24], human_size(each["size"]), told])
+    console.table("", ["what", "key", "size", "needed by"], rows)
+    verb = "would be freed" if found["dry_run"] else "freed"
+    console.say(f"{human_size(found['freed'])} {verb}")
 
 
 def show_remarks(console: Console, found: Sequence[Remark]) -> None:

@@ -19,6 +19,7 @@ from pipeline.stages.quantize import Origin
 from pipeline.stages.room import require_room, same_disk, source_to_come
 from pipeline.stages.sourcing import Sourcing
 
+FUSED: Final = "fused"
 DECIDING: Final = ("quantpress", "torch", "diffusers", "transformers", "peft")
 
 
@@ -39,10 +40,10 @@ def fused_source(sourcing: Sourcing, plan: TargetPlan, loras: Sequence[FoundLora
     place, layout, store, listen = sourcing.place, sourcing.layout, sourcing.store, sourcing.listen
     fused = [lora for lora in loras if lora.planned.how == "fused"]
     adapters = tuple(adapter_of(lora, lora.local(store, listen)) for lora in fused)
-    key = digest_of([plan.source_content, installed_versions(DECIDING)])
+    key = fused_key(plan)
     if sourcing.stream:
         listen(Event("note", "fetch", "", "stores the source: what a LoRA is fused into is not streamed"))
-    if not store.look("fused", key) and not isinstance(place, Folder):
+    if not store.look(FUSED, key) and not isinstance(place, Folder):
         try_on(place, layout, adapters)  # before all of it is fetched
 
     def build(folder: Path) -> None:
@@ -57,9 +58,14 @@ def fused_source(sourcing: Sourcing, plan: TargetPlan, loras: Sequence[FoundLora
         changed = fuse_into(folder, Folder(folder), layout, adapters)
         tell(sourcing, plan, changed)
 
-    folder = store.make("fused", key, build)
+    folder = store.make(FUSED, key, build)
     memory = sourcing.home / "digests" / f"{key}.json"
     return Origin(folder, Folder(folder, memory=memory).listed(plan.files), layout, f"{place.where} with LoRAs")
+
+
+def fused_key(plan: TargetPlan) -> str:
+    """Return the digest of what the source with its LoRAs depends on."""
+    return digest_of([plan.source_content, installed_versions(DECIDING)])
 
 
 def adapter_of(lora: FoundLora, file: Path) -> Adapter:

@@ -18,6 +18,7 @@ from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows, 
 from pipeline.stages.fetch import fetch
 from pipeline.store import Store
 
+STAGE: Final = "prompts"
 PROMPTS: Final = "prompts.json"
 DESCRIBING: Final = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # where a dataset tells of its files
 # Of what datasets reads, tables are what holds texts, and nothing but data: a pickle is a program. It never sees the
@@ -53,10 +54,14 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
     asked = loaded.recipe.validation.prompts
     if isinstance(asked, str):
         return PlannedPrompts(prompts=read_prompts(loaded.resolve(asked)))
-    readers = [sha256_file(Path(str(module.__file__))) for module in (rows, sample)]
-    key = digest_of([asked.model_dump(mode="json"), readers])
-    kept = store.make("prompts", key, lambda folder: draw(asked, find, store, folder, listen))
+    kept = store.make(STAGE, prompts_key(asked), lambda folder: draw(asked, find, store, folder, listen))
     return PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
+
+
+def prompts_key(asked: DatasetPrompts) -> str:
+    """Return the digest of what the prompts of a dataset depend on: what is asked, and how rows are read and drawn."""
+    readers = [sha256_file(Path(str(module.__file__))) for module in (rows, sample)]
+    return digest_of([asked.model_dump(mode="json"), readers])
 
 
 def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: Listener) -> None:

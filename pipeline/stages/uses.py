@@ -23,6 +23,7 @@ from pipeline.stages.loras import FoundLora
 from pipeline.store import Store
 
 ADAPTED: Final = "adapted"  # the source's answers with a LoRA and without
+USES: Final = "uses"
 FOUND: Final = "uses.json"
 LINES: Final = TypeAdapter(tuple[Use, ...])
 DECIDING: Final = ("quantpress", "torch", "diffusers", "transformers", "peft")
@@ -69,7 +70,7 @@ class Next:
             found = try_uses(uses, source, checkpoint, self.request, out, self.hear)
             write_atomically(out / FOUND, pretty_json(LINES.dump_python(found, mode="json")))
 
-        return LINES.validate_json((self.store.make("uses", self.tried_key, build) / FOUND).read_bytes())
+        return LINES.validate_json((self.store.make(USES, self.tried_key, build) / FOUND).read_bytes())
 
     @property
     def tried_key(self) -> str:

@@ -22,6 +22,7 @@ from pipeline.stages.quantize import MEASURED, measured
 from pipeline.store import Store
 
 REPORT = "report.json"
+JUDGED = "report"
 REFERENCE = "reference"  # the source's answers
 CANDIDATE = "answers"  # a checkpoint's
 NEXT = {
@@ -83,13 +84,13 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
         report = judge(side(own), side(drawn), prompts, requirements, sizes, besides)
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 
-    judged = store.make("report", plan.verdict_key, build)
+    judged = store.make(JUDGED, plan.verdict_key, build)
     return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), own, drawn)
 
 
 def judged_before(plan: TargetPlan, store: Store) -> Judged | None:
     """Return what was judged before, with the pictures; nothing where any of it is missing."""
-    judged, own = store.look("report", plan.verdict_key), reference_answers(plan, store)
+    judged, own = store.look(JUDGED, plan.verdict_key), reference_answers(plan, store)
     drawn = store.look(CANDIDATE, candidate_key(plan))
     if judged is None or own is None or drawn is None:
         return None
