@@ -165,3 +165,11 @@ def test_a_scheme_that_is_no_more_is_still_read() -> None:
     plan = changed(lambda plan: transformer(plan)["quantization"].update(scheme="of old", options={"x": 1}))
     assert plan.asks_the_same(plan)
     assert not plan.asks_the_same(changed(lambda _: None))
+
+
+def test_a_copy_of_a_plan_has_its_own_digests() -> None:
+    plan = changed(lambda _: None)
+    names = ("digest", "content_digest", "build_key", "verdict_key")
+    before = {name: getattr(plan, name) for name in names}
+    copied = plan.model_copy(update={"components": {}, "validation": plan.validation.model_copy(update={"seeds": ()})})
+    assert [name for name in names if getattr(copied, name) == before[name]] == []
