@@ -53,6 +53,7 @@ soak: $(READY)
 	$(BIN)/python -m tests.soak.kills --kills 200 --hubs 40
 	$(BIN)/python -m tests.soak.publishers --rounds 20
 	$(BIN)/python -m tests.soak.fuzz --inputs 10000
+	$(BIN)/python -m tests.quality.simulate
 	$(BIN)/python -m tests.gate.gate --weak
 	$(BIN)/python -m tests.gate.gate --honest 100
 

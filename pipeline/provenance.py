@@ -7,10 +7,7 @@ far as its report and its machine are the same.
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from pipeline.files import Manifest, digest_of
+from pipeline.hardware import hardware
 from pipeline.published import RECIPE, REPORT
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
@@ -174,11 +172,3 @@ def measurements(manifest: Manifest, report: Json) -> Resource:
         digest={"sha256": manifest.files[REPORT].sha256},
         annotations={"verdict": report["verdict"], "metrics": metrics, "sizes": report["sizes"], **told},
     )
-
-
-def hardware() -> Json:
-    """Return the processor of this machine and how many cores it has."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": models[0] if models else platform.processor() or platform.machine(), "cores": os.cpu_count()}

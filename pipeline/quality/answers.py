@@ -85,6 +85,9 @@ class Facts(BaseModel):
         peak_memory_bytes: Most resident host memory of the process, libraries and mapped weights included.
         peak_device_bytes: Most memory that torch allocated on the GPU; none without one.
         versions: Distribution name to version, of Python and the libraries that took part.
+        processor: The processor's name, such as ``AMD EPYC 7763``; empty in older reports.
+        cores: How many it has.
+        threads: How many torch computed with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -96,6 +99,15 @@ class Facts(BaseModel):
     peak_memory_bytes: int
     peak_device_bytes: int | None
     versions: dict[str, str]
+    processor: str = ""
+    cores: int | None = None
+    threads: int | None = None
+
+    @property
+    def machine(self) -> str:
+        """The machine in words, as far as it decides how long a call takes."""
+        of = f" on {self.processor} ({self.cores} cores, {self.threads} threads)" if self.processor else ""
+        return f"{self.device}{of}"
 
 
 class Answers(Facts):

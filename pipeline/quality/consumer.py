@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import sha256_file
+from pipeline.hardware import hardware
 from pipeline.imports import without_collector
 from pipeline.quality import probes
 from pipeline.quality.answers import Answers, Picture, Request
@@ -81,7 +82,7 @@ def answer(
             seconds.append(time.perf_counter() - started)
             pictures.append(keep(drawn, index, seed, out))
             tell({"drawn": len(pictures)})
-    memory, device = peak_memory(), _peak_device()
+    memory, device, threads, here = peak_memory(), _peak_device(), _threads(), hardware()
     repeated, varied = _repeat(pipe, request, repeats, out)
     if look:
         probes.write_answers(pipe, request.dtype, out / probes.FILE)
@@ -93,6 +94,9 @@ def answer(
         peak_memory_bytes=memory,
         peak_device_bytes=device,
         versions=_versions(model),
+        processor=here["cpu"],
+        cores=here["cores"],
+        threads=threads,
         pictures=tuple(pictures),
         repeated=repeated,
         varied=varied,
@@ -207,6 +211,12 @@ def _peak_device() -> int | None:
     import torch
 
     return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None
+
+
+def _threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
 
 
 def _versions(model: Path) -> dict[str, str]:

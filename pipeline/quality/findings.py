@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, median
 
 from pipeline.errors import CannotHereError, RecipeError
-from pipeline.quality.bootstrap import interval, prompts_needed, ratio_interval
+from pipeline.quality.intervals import LEAST, interval, prompts_needed
 from pipeline.quality.limits import Limit
 from pipeline.quality.metrics import METRICS, Given, Measured, Metric, Pair, Reading
 from pipeline.quality.report import Finding, Interval, Judgement, Of, Verdict, Worst
@@ -33,14 +34,12 @@ class Sample:
 
     @property
     def readings(self) -> list[tuple[Pair, Reading]]:
-        """The pairs that say something, with what they say."""
-        if not self.measured.readings:
-            return []
-        return [(pair, one) for pair, one in zip(self.pairs, self.measured.readings, strict=True) if one is not None]
+        """The pairs with what is read on them; none where the number is no mean."""
+        return list(zip(self.pairs, self.measured.readings, strict=True)) if self.measured.readings else []
 
     @property
     def prompts(self) -> int:
-        """How many prompts say something; none where the number is no mean."""
+        """How many prompts there are behind the mean."""
         return len({pair.index for pair, _ in self.readings})
 
     def by_prompt(self, of: str) -> list[float]:
@@ -50,37 +49,46 @@ class Sample:
             found.setdefault(pair.index, []).append(getattr(reading, of))
         return [sum(values) / len(values) for values in found.values()]
 
-    def numbers(self, of: Of, bound: float = 0.0) -> tuple[list[float], tuple[float, ...]]:
-        """Return one number a prompt, and the imagined prompts beside them, whose mean is held against a bound.
-
-        A ratio of means is below a bound where the mean of ``value - bound * reference`` is below 0.
-        """
+    def numbers(self, of: Of) -> tuple[list[float], tuple[float, ...]]:
+        """Return one number a prompt, and the imagined prompts beside them, whose mean is held against a bound."""
         span = self.metric.span
         if of == "value":
             return self.by_prompt("value"), (span[0], span[0], span[1], span[1]) if span else ()
-        both = zip(self.by_prompt("reference"), self.by_prompt("value"), strict=True)
-        if of == "ratio":
-            return [value - bound * own for own, value in both], ()
         width = span[1] - span[0] if span and not self.same else 0.0
+        both = zip(self.by_prompt("reference"), self.by_prompt("value"), strict=True)
         return [own - value for own, value in both], (width, -width) if width else ()
 
     def number(self, of: Of) -> Interval | None:
-        """Return the candidate's value, its drop from the source's or its ratio to it, each with its interval."""
-        measured = self.measured
-        if of == "value":
-            return interval(*self.numbers(of)) if self.readings else exactly(measured.value)
-        if measured.reference is None or (of == "ratio" and not measured.reference):
-            return None
-        if of == "drop":
-            return interval(*self.numbers(of)) if self.readings else exactly(measured.reference - measured.value)
-        if self.readings:
-            return ratio_interval(self.by_prompt("value"), self.by_prompt("reference"))
-        return exactly(measured.value / measured.reference)
+        """Return the candidate's value or its drop from the source's, as a mean with its interval or at the worst.
 
-    def needed(self, of: Of, bound: float) -> int | None:
-        """Return about how many prompts would settle on which side of a bound the number lies."""
-        numbers, prior = self.numbers(of, bound)
-        return prompts_needed(numbers, 0.0 if of == "ratio" else bound, prior)
+        None where the metric has no such number.
+        """
+        if (of in {"drop", "worst drop"} and self.measured.reference is None) or (not self.readings and of != "value"):
+            return None
+        if of in {"worst", "worst drop"}:
+            return exactly(self.worst(of))
+        if not self.readings:
+            return exactly(self.measured.value)
+        found = interval(*self.numbers(of))
+        return found if of == "drop" else within(found, self.metric.ends)
+
+    def worst(self, of: Of) -> float:
+        """Return the value or the drop of the picture that speaks loudest against the candidate."""
+        if of == "worst drop":
+            return max((one.reference or 0.0) - one.value for _, one in self.readings)
+        values = [one.value for _, one in self.readings]
+        return min(values) if self.metric.direction == "higher" else max(values)
+
+    @property
+    def ratio(self) -> Interval | None:
+        """How many times the source's the candidate costs; none where that is no question."""
+        value, own = self.measured.value, self.measured.reference
+        return exactly(value / own) if own and not self.readings else None
+
+
+def within(found: Interval, ends: tuple[float, float]) -> Interval:
+    """Return an interval that reaches no farther than values can."""
+    return Interval(number=found.number, low=max(found.low, ends[0]), high=min(found.high, ends[1]))
 
 
 def exactly(number: float) -> Interval:
@@ -115,13 +123,14 @@ def measure(given: Given, limits: Limits) -> tuple[dict[str, Measured], dict[str
 def noise_floors(given: Given, names: Sequence[str]) -> dict[str, float]:
     """Return how much each metric says that two runs of the source itself differ.
 
+    It is told beside what was found of the candidate and moves no limit: a few pictures do not know it well enough.
+
     Args:
         given: The source's first answers beside those of its second run.
         names: The metrics.
 
     Returns:
-        For a metric that compares two pictures its value, else the size of the drop; each at the end of its interval
-        that lies farther from no difference.
+        For a metric that compares two pictures its mean, else the size of the mean drop.
     """
     found = {}
     for name in names if given.pairs else ():
@@ -129,10 +138,9 @@ def noise_floors(given: Given, names: Sequence[str]) -> dict[str, float]:
         if metric.lacks(given):
             continue
         sample = Sample(metric, metric.measure(given), given.pairs, same=True)
-        drop, value = sample.number("drop"), sample.number("value")
-        if sample.readings and value:
-            low_is_bad = metric.direction == "higher"
-            found[name] = max(abs(drop.low), abs(drop.high)) if drop else value.low if low_is_bad else value.high
+        if sample.readings:
+            one_sided = sample.measured.reference is not None
+            found[name] = abs(mean(sample.numbers("drop")[0])) if one_sided else mean(sample.by_prompt("value"))
     return found
 
 
@@ -145,10 +153,11 @@ def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float |
     metric, measured = sample.metric, sample.measured
     return Finding(
         value=measured.value,
+        median=median(sample.by_prompt("value")) if sample.readings else None,
         interval=sample.number("value") if sample.readings else None,
         reference=measured.reference,
-        drop=sample.number("drop") if metric.direction == "higher" else None,
-        ratio=sample.number("ratio") if metric.direction == "lower" else None,
+        drop=sample.number("drop"),
+        ratio=sample.ratio,
         floor=floor,
         unit=metric.unit,
         direction=metric.direction,
@@ -158,32 +167,34 @@ def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float |
 
 
 def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> Judgement:
-    """Hold one limit against the interval of what was measured.
-
-    The bound is as far out as the source's own noise: what the source itself does not keep is required of nobody.
+    """Hold one limit against what was measured: a mean by its interval, and the worst image as it is.
 
     Raises:
         RecipeError: The metric has no such number.
     """
     found = sample.number(limit.of)
     if found is None:
-        raise RecipeError(f"{name} compares the two sides and has no {limit.of}.", where="validation.require")
-    noise = floor if _has_floor(sample, limit) else None
-    bounds = [limit.bound] if noise is None else [limit.bound, noise]
-    bound = min(bounds) if limit.kind == "min" else max(bounds)
-    verdict = _held_against(found, limit.kind, bound)
-    if sample.prompts == 1 and not sample.same:
-        verdict = "INCONCLUSIVE"  # a single prompt shows nothing of others
+        why = "compares the two sides and " if sample.readings else ""
+        raise RecipeError(f"{name} {why}has no {limit.of}.", where="validation.require")
+    verdict, is_mean = _held_against(found, limit), bool(sample.readings) and limit.of in {"value", "drop"}
+    if is_mean and sample.prompts < LEAST:
+        verdict = "INCONCLUSIVE"
     return Judgement(
         words=limit.words(sample.metric.unit),
         of=limit.of,
         kind=limit.kind,
         bound=limit.bound,
         found=found,
-        floor=noise,
+        floor=floor if _has_floor(sample, limit) else None,
         verdict=verdict,
-        prompts_needed=sample.needed(limit.of, bound) if verdict == "INCONCLUSIVE" else None,
+        prompts_needed=needed(sample, limit) if verdict == "INCONCLUSIVE" else None,
     )
+
+
+def needed(sample: Sample, limit: Limit) -> int | None:
+    """Return how many prompts would settle on which side of a limit the number lies, in four of five samples."""
+    numbers, prior = sample.numbers(limit.of)
+    return prompts_needed(numbers, limit.bound, prior)
 
 
 def _has_floor(sample: Sample, limit: Limit) -> bool:
@@ -191,8 +202,9 @@ def _has_floor(sample: Sample, limit: Limit) -> bool:
     return limit.of == ("value" if sample.measured.reference is None else "drop")
 
 
-def _held_against(found: Interval, kind: str, bound: float) -> Verdict:
-    inside, outside = (found.low >= bound, found.high < bound) if kind == "min" else (
+def _held_against(found: Interval, limit: Limit) -> Verdict:
+    bound = limit.bound
+    inside, outside = (found.low >= bound, found.high < bound) if limit.kind == "min" else (
         found.high <= bound, found.low > bound)  # fmt: skip
     return "PASS" if inside else "FAIL" if outside else "INCONCLUSIVE"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,17 @@ class Side:
 
     answers: Answers
     folder: Path
+
+    def without(self, prompts: Container[int]) -> Side:
+        """Return the same side as if some prompts, by their index, had not been asked."""
+        told = self.answers
+        kept = [number for number, picture in enumerate(told.pictures) if picture.prompt not in prompts]
+        fewer = {
+            "pictures": tuple(told.pictures[number] for number in kept),
+            "seconds_per_call": tuple(told.seconds_per_call[number] for number in kept),
+            "repeated": tuple(picture for picture in told.repeated if picture.prompt not in prompts),
+        }
+        return Side(told.model_copy(update=fewer), self.folder)
 
 
 def pair_up(reference: Side, candidate: Side, prompts: Sequence[Prompt]) -> tuple[Pair, ...]:

@@ -10,7 +10,7 @@ from pipeline.quality.answers import Facts
 from pipeline.quality.metrics import Sizes
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-Of = Literal["value", "drop", "ratio"]
+Of = Literal["value", "drop", "ratio", "worst", "worst drop"]
 
 
 class Value(BaseModel):
@@ -42,7 +42,7 @@ class Worst(Value):
 
 
 class Interval(Value):
-    """A number with the interval that holds it with 95 % confidence."""
+    """A mean over prompts with its 95 % confidence interval; the ends of any other number are the number itself."""
 
     number: float
     low: float
@@ -54,13 +54,16 @@ class Judgement(Value):
 
     Attributes:
         words: What is required, such as ``at least 18 dB`` or ``a drop of at most 0.5 points``.
-        of: Of what: the candidate's value, its drop from the source's, or its ratio to the source's.
+        of: Of what: the candidate's value, its drop from the source's, either of them in its worst image, or in older
+            reports its ratio to the source's.
         kind: Whether the bound is the least or the most that passes.
-        bound: The recipe's bound.
+        bound: The recipe's bound, or what follows from it for the worst image.
         found: What was measured.
-        floor: The same number between two runs of the source itself; what is no worse than this is no difference.
-        verdict: PASS where the whole interval is within the limit, FAIL where it is wholly outside.
-        prompts_needed: About how many prompts would settle an INCONCLUSIVE one; none where no number of them would.
+        floor: The same number between two runs of the source itself; it moves no bound.
+        verdict: PASS where the whole interval is within the limit, FAIL where it is wholly outside, INCONCLUSIVE
+            between them and where there are too few prompts for an interval.
+        prompts_needed: How many prompts would settle an INCONCLUSIVE one in four of five samples; none where it is more
+            than 100,000.
     """
 
     words: str
@@ -77,12 +80,14 @@ class Finding(Value):
     """One metric over all pairs.
 
     Attributes:
-        value: The candidate's; the mean over pairs where there are pairs. PSNR counts identical pictures as 100 dB.
+        value: The candidate's; the mean over pairs where there are pairs. PSNR counts identical pictures as 60 dB.
+        median: The candidate's median over prompts, where there are pairs.
         interval: Of value, over prompts; none where there are no pairs behind it.
         reference: The source's own, where the metric looks at one side at a time.
         drop: ``reference - value`` and its interval.
-        ratio: ``value / reference`` and its interval, of what a pipeline costs.
-        floor: The value between two runs of the source itself, for what compares two pictures.
+        ratio: ``value / reference``, of what a pipeline costs.
+        floor: The mean between two runs of the source itself: of the value where two pictures are compared, else of the
+            size of the drop.
         unit: Of value, reference and drop; empty for plain ratios.
         direction: Which way is better.
         judgements: What the recipe requires of it, and whether it holds.
@@ -90,6 +95,7 @@ class Finding(Value):
     """
 
     value: float
+    median: float | None = None
     interval: Interval | None = None
     reference: float | None = None
     drop: Interval | None = None

@@ -116,6 +116,6 @@ def numbers(
         for of in every:
             number = sample.number(of)
             if number is not None:
-                apart = sample.readings and of != "ratio"
+                apart = sample.readings and of in {"value", "drop"}
                 found[name, of] = sample.numbers(of)[0] if apart else [number.number]
     return found

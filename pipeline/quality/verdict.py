@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import floor
 from statistics import median
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline.quality import layers
 from pipeline.quality.answers import Answers, Facts
 from pipeline.quality.findings import Limits, Sample, finding, measure, noise_floors
 from pipeline.quality.guards import degenerate_candidate, refuse_degenerate_source
+from pipeline.quality.intervals import CONFIDENCE, FARTHEST, LEAST, share_outside
 from pipeline.quality.limits import amount, judges_of, limits_of
 from pipeline.quality.loaded import differences
 from pipeline.quality.metrics import METRICS, Given, Measured, Pair, Sizes
@@ -28,6 +30,7 @@ from pipeline.quality.report import (
     Verdict,
 )
 
+FAR = 10  # times the prompts of a sample: more of them cost more than another scheme
 NAMED = 2  # layers or pictures that are named; others are counted
 ORDER: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
 
@@ -141,9 +144,10 @@ def _layer_reasons(looked: Sequence[LayerReport]) -> list[Reason]:
 
 def _where_the_signal_went(findings: Mapping[str, Finding], looked: Sequence[LayerReport]) -> list[Reason]:
     """Return what lost most, where pictures differ too much and nothing is at fault by itself."""
-    limits = [(finding, one) for finding in findings.values() for one in finding.judgements if one.verdict == "FAIL"]
+    drawn = [finding for finding in findings.values() if finding.interval]
+    failed = any(one.verdict == "FAIL" for finding in drawn for one in finding.judgements)
     quantized = [layer for layer in looked if layer.quantized and layer.sqnr is not None]
-    if not quantized or not any(finding.interval and one.of != "ratio" for finding, one in limits):
+    if not quantized or not failed:
         return []
     lost: dict[str, list[LayerReport]] = {}
     for layer in quantized:
@@ -184,27 +188,25 @@ def _metric_reasons(findings: Mapping[str, Finding], limits: Limits, pairs: Sequ
 
 def _sentence(name: str, judgement: Judgement, unit: str) -> str:
     """Return what was found and what was required; unrounded where rounding would hide the difference."""
-    found, unit = judgement.found, "" if judgement.of == "ratio" else unit
-    number, sign = found.number, 1.0
-    verb = {"value": "is", "drop": "dropped by", "ratio": "is"}[judgement.of]
-    if judgement.of == "drop" and number < 0 <= judgement.bound:
+    number, sign = judgement.found.number, 1.0
+    verb = "dropped by" if judgement.of in {"drop", "worst drop"} else "is"
+    if verb == "dropped by" and number < 0 <= judgement.bound:
         verb, sign = "rose by", -1.0
     shown, bound = amount(sign * number, unit), amount(judgement.bound, unit)
     if shown == bound and number != judgement.bound:
         shown = f"{number!r} {unit}".rstrip()
-    times = " times the source's" if judgement.of == "ratio" else ""
+    where = " in its worst image" if judgement.of.startswith("worst") else ""
     required = f"{judgement.words} is required{_beside_the_noise(judgement, unit)}"
-    return f"{name} {verb} {shown}{times}{_between(found, sign, unit)}; {required}"
+    return f"{name} {verb} {shown}{where}{_between(judgement.found, sign, unit)}; {required}"
 
 
 def _beside_the_noise(judgement: Judgement, unit: str) -> str:
-    """Return what the source keeps to itself where that is less than what is required."""
-    if judgement.floor is None or judgement.floor == judgement.bound:
-        return ""
-    if (judgement.kind == "min") != (judgement.floor < judgement.bound):
+    """Return what the source keeps to itself where that is not what is required."""
+    noise, bound = judgement.floor, judgement.bound
+    if noise is None or (noise >= bound if judgement.kind == "min" else noise <= bound):
         return ""
     drop = "a drop of " if judgement.of == "drop" else ""
-    return f", but the source itself reaches {drop}{amount(judgement.floor, unit)} when it runs a second time"
+    return f", which the source itself does not keep when it runs a second time ({drop}{amount(noise, unit)})"
 
 
 def _between(found: Interval, sign: float, unit: str) -> str:
@@ -214,18 +216,33 @@ def _between(found: Interval, sign: float, unit: str) -> str:
 
 
 def _what_next(judgement: Judgement, prompts: int, finding: Finding, texts: Mapping[int, str]) -> str:
-    """Return what to look at, or how many prompts would settle it."""
-    if judgement.verdict == "PASS":
-        return ""
+    """Return what to look at, how many prompts would settle it, or what so many do not show."""
     if judgement.verdict == "INCONCLUSIVE":
         asked = f", which {prompts} {'prompt does' if prompts == 1 else 'prompts do'} not settle"
-        if judgement.prompts_needed is None:
-            return f"{asked} and no number of prompts would"
-        return f"{asked}; about {judgement.prompts_needed} would"
+        return f"{asked}{_settled_by(judgement, prompts)}"
+    if judgement.verdict == "PASS":
+        return f"; {unseen(prompts)}" if judgement.of.startswith("worst") else ""
     if not finding.worst:
         return ""
     worst = finding.worst[0]
     return f"; worst with seed {worst.seed} for {texts[worst.prompt]!r}: {amount(worst.value, finding.unit)}"
+
+
+def _settled_by(judgement: Judgement, prompts: int) -> str:
+    """Return how many prompts would settle a limit, and whether another scheme is the cheaper way."""
+    needed = judgement.prompts_needed
+    if needed is None:
+        return f", nor would {FARTHEST:,}; choose another scheme or limit"
+    if prompts < LEAST:
+        return f"; it takes {needed} or more"
+    cheaper = "; another scheme is likely cheaper" if needed > FAR * prompts else ""
+    return f"; about {needed} would in four of five samples, if what was found here holds{cheaper}"
+
+
+def unseen(prompts: int) -> str:
+    """Return how many prompts may be outside of what all of a sample keep."""
+    least = floor(100 * (1 - share_outside(prompts)))
+    return f"with {100 * CONFIDENCE:.0f} % confidence that is so for {least} % of all prompts or more"
 
 
 def _pair_reports(
@@ -239,8 +256,7 @@ def _pair_reports(
     """Return every pair with the value that each metric read on it."""
     reports = []
     for index, pair in enumerate(pairs):
-        found = {name: one.readings[index] for name, one in measured.items() if one.readings}
-        readings = {name: reading for name, reading in found.items() if reading is not None}
+        readings = {name: one.readings[index] for name, one in measured.items() if one.readings}
         report = PairReport(
             prompt=pair.index,
             text=pair.prompt,

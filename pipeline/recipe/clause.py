@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -10,8 +11,13 @@ from pipeline.recipe import names
 
 
 class Clause(BaseModel):
-    """A part of a recipe: frozen, closed, and with no value taken for another type's."""
+    """A part of a recipe: frozen, closed, and with no value taken for another type's.
 
+    Attributes:
+        strays: Words that an author may expect among its keys, with why they are none.
+    """
+
+    strays: ClassVar[Mapping[str, str]] = {}
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 

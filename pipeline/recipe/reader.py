@@ -88,10 +88,12 @@ class Reader:
     def read_model(self, node: Node, model: type[BaseModel]) -> Any:
         """Return an instance of a model, or `FAILED`."""
         if not isinstance(node, Mapping):
-            only = next(iter(model.model_fields)) if len(model.model_fields) == 1 else ""
+            needed = [name for name, info in model.model_fields.items() if info.is_required()]
+            only = needed[0] if len(needed) == 1 else ""
             likely = f"{{{only}: {node.text}}}" if only and isinstance(node, Scalar) and not node.is_null else ""
-            return self.expected(node, f"a mapping with {_quoted(model.model_fields)}", likely)
-        return self.build(node, model, self.read_fields(node, model.model_fields))
+            return self.expected(node, f"a mapping with {_quoted(needed or model.model_fields)}", likely)
+        strays: Table[str, str] = getattr(model, "strays", {})
+        return self.build(node, model, self.read_fields(node, model.model_fields, lambda key: strays.get(key, "")))
 
     def read_fields(
         self, node: Mapping, fields: Table[str, FieldInfo], stray: Callable[[str], str] = lambda _: ""

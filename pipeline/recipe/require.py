@@ -9,23 +9,31 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pipeline.recipe import names
 from pipeline.recipe.clause import Clause, Commit, optional
 
+Likeness = Annotated[float, Field(ge=-1, le=1)]
+LIKENESS_MEANS = "The least mean over all images that passes."
+WORST_MEANS = "What the worst image must keep; unless said, half of the mean's decibels, {}."
+WORST_LIKENESS_MEANS = WORST_MEANS.format("1 - sqrt(1 - min)")
+
 
 class AtLeast(Clause):
     """A lower bound of an image similarity in decibels."""
 
-    min: float = Field(ge=0, le=200, description="The least mean over all images that passes, in decibels.")
+    min: float = Field(ge=0, le=60, description="The least mean over all images that passes, in decibels.")
+    worst: Annotated[float, Field(ge=0, le=60)] | None = optional(WORST_MEANS.format("min / 2"))
 
 
 class SimilarityAtLeast(Clause):
     """A lower bound of a similarity that is 1 for the same images."""
 
-    min: float = Field(ge=-1, le=1, description="The least mean over all images that passes.")
+    min: Likeness = Field(description=LIKENESS_MEANS)
+    worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
 
 
 class DistanceAtMost(Clause):
     """An upper bound of a distance that is 0 for the same images."""
 
     max: float = Field(ge=0, le=10, description="The greatest mean over all images that passes.")
+    worst: Annotated[float, Field(ge=0, le=10)] | None = optional(WORST_MEANS.format("the square root of max"))
 
 
 class RatioAtMost(Clause):
@@ -34,16 +42,11 @@ class RatioAtMost(Clause):
     max: float = Field(gt=0, description="The greatest ratio that passes.")
 
 
-class CostAtMost(Clause):
-    """An upper bound of what a target costs its users, against what the source costs on the same machine."""
-
-    ratio: RatioAtMost = Field(description="How many times the source's it may be.")
-
-
 class DropAtMost(Clause):
     """An upper bound of a loss against the source."""
 
     max: float = Field(ge=0, le=100, description="How far the target's mean may lie below the source's.")
+    worst: Annotated[float, Field(ge=0, le=100)] | None = optional("How far a single image may lie below the source's.")
 
 
 class ShareDropAtMost(Clause):
@@ -93,7 +96,8 @@ class ClipScore(Judged):
 class DinoSimilarity(Judged):
     """A lower bound of a similarity in the eyes of a DINOv2 model."""
 
-    min: float = Field(ge=-1, le=1, description="The least mean over all images that passes.")
+    min: Likeness = Field(description=LIKENESS_MEANS)
+    worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
 
 
 class ClipSimilarity(Clause):
@@ -101,7 +105,8 @@ class ClipSimilarity(Clause):
 
     model: Judge | None = optional(f"The judging model, else the one of clip_score: {JUDGE_MEANS}")
     revision: Commit | None = optional(JUDGE_COMMIT_MEANS)
-    min: float = Field(ge=-1, le=1, description="The least mean over all images that passes.")
+    min: Likeness = Field(description=LIKENESS_MEANS)
+    worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
 
     @field_validator("revision")
     @classmethod
@@ -123,6 +128,10 @@ class Require(Clause):
     """What a target must reach to be published; at least one requirement."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    strays = dict.fromkeys(
+        ("load_time", "latency", "peak_memory", "peak_device_memory"),
+        "measured and reported, and never required: the machine's load is in it; remove this key",
+    )
 
     psnr: AtLeast | None = optional("Peak signal-to-noise ratio against the source's images.")
     ssim: SimilarityAtLeast | None = optional("Structural similarity to the source's images.")
@@ -138,10 +147,6 @@ class Require(Clause):
     clip_score: ClipScore | None = optional("How well the images fit their prompts, against the source's.")
     label_accuracy: Share | None = optional("Share of images that show what their prompt's label says.")
     size_ratio: RatioAtMost | None = optional("Bytes of the target over bytes of the source.")
-    load_time: CostAtMost | None = optional("Seconds until the pipeline is loaded.")
-    latency: CostAtMost | None = optional("Seconds of a call, the first one left out.")
-    peak_memory: CostAtMost | None = optional("The most host memory that was needed.")
-    peak_device_memory: CostAtMost | None = optional("The most memory of the GPU that was needed; where there is one.")
 
     @model_validator(mode="after")
     def _has_one(self) -> Require:

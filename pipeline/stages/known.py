@@ -132,6 +132,7 @@ class Known:
             unit, sure = found["unit"].replace("bytes", "B"), found["drop"] or found["interval"]
             roles = {
                 "": [found["value"], *ends(found["interval"])],
+                "median": [found.get("median")],
                 "source": [found["reference"]],
                 "floor": [found["floor"]],
                 "drop": ends(found["drop"]),

@@ -26,7 +26,9 @@ JUDGED = "report"
 REFERENCE = "reference"  # the source's answers
 CANDIDATE = "answers"  # a checkpoint's
 NEXT = {
-    "FAIL": "let `publish tune` propose what to keep, choose another scheme or correct the requirement",
+    "FAIL": "let `publish tune` propose what to keep, choose another scheme or correct the requirement; these prompts "
+    "decide once, and where a mean lies just at its limit one sample in forty fails by chance: other prompts in the "
+    "recipe are another look",
     "INCONCLUSIVE": "give more prompts, choose another scheme or correct the requirement",
 }
 DECIDING = ("quantpress", "torch", "diffusers", "transformers")  # distributions that decide over a source's answers

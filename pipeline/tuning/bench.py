@@ -12,10 +12,10 @@ from statistics import mean, stdev
 from pipeline.engine import Engine, Outcome, Run
 from pipeline.errors import PublishError, VerdictError
 from pipeline.plan import Asked, TargetPlan
-from pipeline.quality import Report, Request, Side, Sizes
+from pipeline.quality import Report, Request, Side, Sizes, judge
 from pipeline.quality.answers import Picture
 from pipeline.quality.limits import judges_of
-from pipeline.quality.report import Interval, Judgement, Of
+from pipeline.quality.report import Interval, Judgement, Of, Verdict
 from pipeline.quality.trials import numbers
 from pipeline.recipe import Loaded
 from pipeline.stages.quantize import Origin, quantize
@@ -83,10 +83,14 @@ class Bench:
         return self.judged.report
 
     @cached_property
+    def folders(self) -> dict[str, Path]:
+        """The folders of judging models that the recipe names, by metric."""
+        return self.engine.judges.folders(self.store, self.engine.listen)
+
+    @cached_property
     def judges(self) -> dict[str, Path]:
         """The folders of models that judge, by metric."""
-        folders = self.engine.judges.folders(self.store, self.engine.listen)
-        return judges_of(resolved_requirements(self.plan.validation.require, folders))
+        return judges_of(resolved_requirements(self.plan.validation.require, self.folders))
 
     @property
     def store(self) -> Store:
@@ -148,6 +152,17 @@ class Bench:
         limits = [judgement for name, judgement in self.judgements() if name == "size_ratio"]
         return all(within(judgement, judgement.found.number + more) for judgement in limits)
 
+    def unseen(self, judged: Judged) -> Report:
+        """Judge a change by the prompts alone on which none was tried.
+
+        Whoever tries until something passes finds what suits the prompts that it was tried on; what holds on the others
+        as well was not chosen for them.
+        """
+        tried = {prompt for prompt, _ in self.questions}
+        reference, candidate = side(judged.reference).without(tried), side(judged.candidate).without(tried)
+        require = resolved_requirements(self.plan.validation.require, self.folders)
+        return judge(reference, candidate, prompts_of(self.plan.validation), require, judged.report.sizes)
+
     def changed(self, change: Change) -> Engine:
         """Return the engine of the recipe with a change of this target."""
         loaded = self.engine.loaded
@@ -192,10 +207,10 @@ def shift(base: Sequence[float], found: Sequence[float]) -> tuple[float, float]:
 
 def within(judgement: Judgement, number: float) -> bool:
     """Tell whether a number is within a limit with the margin by which the sample left it open."""
-    found, bounds = judgement.found, [judgement.bound, *([] if judgement.floor is None else [judgement.floor])]
+    found, bound = judgement.found, judgement.bound
     if judgement.kind == "min":
-        return number - (found.number - found.low) >= min(bounds)
-    return number + (found.high - found.number) <= max(bounds)
+        return number - (found.number - found.low) >= bound
+    return number + (found.high - found.number) <= bound
 
 
 def words_of(name: str, judgement: Judgement) -> str:
@@ -210,3 +225,8 @@ def found_of(report: Report) -> dict[str, Interval]:
         for name, finding in report.metrics.items()
         for judgement in finding.judgements
     }
+
+
+def verdicts_of(report: Report) -> set[Verdict]:
+    """Return what a report makes of everything that is required."""
+    return {judgement.verdict for finding in report.metrics.values() for judgement in finding.judgements}

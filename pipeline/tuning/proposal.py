@@ -58,7 +58,8 @@ def remark(tuned: Tuned, proposal: Attempt) -> str:
     """Return what was measured, in one line: of the proposal, and of the target as it was written."""
     measured, written = measurements(proposal.found), measurements(tuned.found, intervals=False)
     size, before = f"{proposal.size_ratio:.2f} of the size", f"{tuned.size_ratio:.2f} of the size"
-    return f"{measured}, {size}; as written {written}, {before}, {tuned.verdict}"
+    where = f"on {tuned.unseen} prompts that were not tried"
+    return f"{measured} {where}, {size}; as written {written}, {before}, {tuned.verdict}"
 
 
 def measurements(found: Mapping[str, Interval], *, intervals: bool = True) -> str:
@@ -98,5 +99,6 @@ def told(tuned: Tuned) -> str:
         few = f"{'holds' if attempt.holds else 'does not hold'} on few prompts"
         said = f"{attempt.verdict}, {measurements(attempt.found)}" if attempt.verdict else few
         lines.append(f"  {attempt.size_ratio:.3g} of the size, {said}: {attempt.words}")
-    end = f"proposes {tuned.proposal.words}" if tuned.proposal else "found nothing that passes"
+    judged = f"by {tuned.unseen} prompts on which nothing was tried"
+    end = f"proposes {tuned.proposal.words}, {judged}" if tuned.proposal else "found nothing that passes"
     return "\n".join([*lines, f"{tuned.target}: {end} ({tuned.trials} trials, {tuned.seconds:.0f} s)"])

@@ -19,10 +19,12 @@ from pipeline.engine import Engine
 from pipeline.errors import PublishError, RecipeError
 from pipeline.events import Event
 from pipeline.plan import Asked, scheme_of
+from pipeline.quality.intervals import LEAST
 from pipeline.quality.trials import Trials, opened
+from pipeline.quality.verdict import ORDER
 from pipeline.recipe import Quantization
 from pipeline.stages.validate import failed_name
-from pipeline.tuning.bench import Bench, Numbers, bench_of, found_of, shift, validated
+from pipeline.tuning.bench import Bench, Numbers, bench_of, found_of, shift, validated, verdicts_of
 from pipeline.tuning.groups import Group, groups_of
 from pipeline.tuning.values import Attempt, Change, GroupTrial, Tuned
 
@@ -44,7 +46,7 @@ def tune(engine: Engine, target: str, most: int = MOST_TRIALS, few: int = FEW) -
 
     Raises:
         PublishError: The target cannot be made or validated as it is written.
-        RecipeError: It fails, and its schemes are found for a budget.
+        RecipeError: It fails, and its schemes are found for a budget, or there are too few prompts.
     """
     began = time.monotonic()
     bench = bench_of(engine, target, few)
@@ -53,6 +55,7 @@ def tune(engine: Engine, target: str, most: int = MOST_TRIALS, few: int = FEW) -
         if bench.plan.budget:
             what = "This target fails, and its schemes are found for its budget."
             raise RecipeError(what, where=target, remedy="Give it a larger budget, or name the schemes of its plan.")
+        require_unseen(bench)
         shutil.rmtree(search.out, ignore_errors=True)
         search.run()  # what fails leaves its log there
         shutil.rmtree(search.out, ignore_errors=True)
@@ -101,6 +104,7 @@ class Search:
             size_ratio=round(plan.result_bytes / plan.source_bytes, 4),
             found=found_of(report),
             prompts=len(self.bench.questions),
+            unseen=len(self.bench.request.prompts) - len(self.bench.questions),
             groups=tuple(self.groups),
             attempts=tuple(self.attempts),
             proposal=self.proposal,
@@ -273,19 +277,37 @@ class Search:
         return [one[3] for index, one in enumerate(found) if index == 0 or one[1] < best[index - 1]]
 
     def judged(self, attempt: Attempt) -> Attempt:
-        """Return an attempt with the verdict of the whole validation; what was built for one that fails is removed."""
+        """Return an attempt with the verdict of the whole validation and, where it passes, of the unseen prompts alone.
+
+        What was built for one that fails the whole validation is removed.
+        """
         engine = self.bench.changed(attempt.change)
         ended = validated(engine, self.bench.plan.target)
         if isinstance(ended, PublishError):
             engine.listen(Event("note", "tune", self.bench.plan.target, f"{attempt.words} cannot be: {ended.what}"))
             return attempt
         plan, judged = ended
-        report = judged.report
-        if report.verdict != "PASS":
+        report, verdict = judged.report, judged.report.verdict
+        if verdict == "PASS":
+            report = self.bench.unseen(judged)
+            verdict = next(word for word in ORDER if word in verdicts_of(report))
+        else:
             engine.store.discard_failed(failed_name(plan))
         ratio = round(plan.result_bytes / plan.source_bytes, 4)
-        changes = {"verdict": report.verdict, "found": found_of(report), "size_ratio": ratio}
+        changes = {"verdict": verdict, "found": found_of(report), "size_ratio": ratio}
         return attempt.model_copy(update=changes)
+
+
+def require_unseen(bench: Bench) -> None:
+    """Refuse to search where too few prompts are left to judge on what was found.
+
+    Raises:
+        RecipeError: There are too few.
+    """
+    prompts, tried = len(bench.request.prompts), len(bench.questions)
+    if prompts - tried < LEAST:
+        what = f"Changes are tried on {tried} prompts and judged on {LEAST} others or more, and there are {prompts}."
+        raise RecipeError(what, where=bench.plan.target, remedy=f"Give the recipe {tried + LEAST} prompts or more.")
 
 
 def widened(group: Group, groups: Sequence[Group]) -> Group:

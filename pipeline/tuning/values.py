@@ -44,7 +44,8 @@ class Attempt(Value):
         size_ratio: Bytes of the target over bytes of the source.
         expected: What the limits are held against, as estimated from the few prompts, by ``metric of``.
         holds: Whether all limits are expected to hold.
-        verdict: What the whole validation said; none where it was not asked.
+        verdict: What the whole validation said and, where that is PASS, the unseen prompts alone; none where it was not
+            asked.
         found: What was found of each required metric then.
     """
 
@@ -66,10 +67,12 @@ class Tuned(Value):
         size_ratio: Bytes of the target over bytes of the source, as written.
         found: What was found of each required metric, as written.
         prompts: How many prompts each trial drew.
+        unseen: How many others the proposal is judged on.
         groups: Layers that were tried, the most worth first.
         attempts: The changes that were held against the limits, the smallest first; those that hold were validated in
             this order until one passed.
-        proposal: The one that passes at the least size; none where nothing was found or nothing is to be done.
+        proposal: The one that passes at the least size, on all prompts and on the unseen ones alone; none where nothing
+            was found or nothing is to be done.
         trials: How many times the few prompts were drawn.
         seconds: All of it took.
     """
@@ -79,6 +82,7 @@ class Tuned(Value):
     size_ratio: float
     found: dict[str, Interval]
     prompts: int = 0
+    unseen: int = 0
     groups: tuple[GroupTrial, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     proposal: Attempt | None = None

@@ -138,7 +138,11 @@ def reasons(verdict: str) -> list[dict[str, str]]:
     if verdict == "PASS":
         return [{"about": "metric", "verdict": "PASS", "text": f"psnr is {number} dB."} for number in range(9)]
     first = {"about": "layer", "verdict": "FAIL", "text": f"transformer: blocks.9.attn.to_q lost it, {NASTY}."}
-    second = {"about": "metric", "verdict": verdict, "text": "psnr is 38.5 dB; about 57 prompts would settle it."}
+    second = {
+        "about": "metric",
+        "verdict": verdict,
+        "text": "psnr is 38.5 dB; about 57 prompts would settle it in four of five samples.",
+    }
     return [first, second] if verdict == "FAIL" else [second]
 
 

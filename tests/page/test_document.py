@@ -124,10 +124,10 @@ def test_a_metric_shows_value_interval_source_limit_floor_and_what_could_be_seen
     assert clip[1:4] == ["PASS", "88.8 points 87.3 to 90.3", "89.2 points"]
     assert clip[4] == "0.4 points 0.1 to 0.7"
     assert clip[5:] == ["a drop of at most 1", "", "0.19 points", "± 0.3 points"]
-    assert found["psnr"][1] == "INCONCLUSIVE about 57 prompts would settle it"
+    assert found["psnr"][1] == "INCONCLUSIVE about 57 prompts would settle it in four of five samples"
     assert found["psnr"][8] == "± 1.25 dB"
     failed = rows(parsed(pages["FAIL"].read_text()), "Metrics with limits and verdicts")
-    assert failed[1][1] == "INCONCLUSIVE no number of prompts would settle it"
+    assert failed[1][1] == "INCONCLUSIVE 100,000 prompts would not settle it"
     assert found["peak_memory"][1:5] == ["not required", "2.5 GB", "5.0 GB", "0.5 \N{MULTIPLICATION SIGN}"]
 
 

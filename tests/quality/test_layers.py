@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from safetensors import safe_open
 
 from pipeline.quality import Answers, Request, generate
 from pipeline.quality.layers import IDENTICAL, compare
 from pipeline.quality.loaded import differences
-from pipeline.quality.probes import FILE, named_in
+from pipeline.quality.probes import FILE, named_in, write_answers
 
 
 def _answers(folder: Path, quantized: tuple[str, ...] = (), **tensors: Any) -> Path:
@@ -71,13 +72,26 @@ def test_a_layer_that_is_missing_or_of_another_shape_is_at_fault(tmp_path: Path)
     }
 
 
+def test_a_layer_with_a_single_output_answers_with_enough_numbers_to_know_its_noise(tmp_path: Path) -> None:
+    import torch
+
+    class Pipe:
+        device = "cpu"
+        components: ClassVar = {
+            "t": torch.nn.ModuleDict({"one": torch.nn.Linear(64, 1), "many": torch.nn.Linear(64, 128)})
+        }
+
+    write_answers(Pipe(), "float32", tmp_path / FILE)
+    with safe_open(tmp_path / FILE, "pt") as told:
+        assert told.get_tensor("t/one").shape == (32, 1)
+        assert told.get_tensor("t/many").shape == (8, 128)
+
+
 def test_answers_without_layers_are_compared_without_them(tmp_path: Path) -> None:
     assert compare(tmp_path, tmp_path, {}) == ()
 
 
 def test_a_pipeline_told_what_all_its_layers_answer(drawn: tuple[Answers, Path]) -> None:
-    from safetensors import safe_open
-
     answers, out = drawn
     with safe_open(out / FILE, "pt") as told:
         names = set(told.keys())

@@ -169,9 +169,9 @@ documents = st.fixed_dictionaries(
                 "prompts": st.just("prompts.jsonl") | datasets,
                 "seeds": st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True),
                 "require": st.fixed_dictionaries(
-                    {"psnr": st.fixed_dictionaries({"min": st.floats(0, 100) | st.integers(0, 100)})},
+                    {"psnr": st.fixed_dictionaries({"min": st.floats(0, 60) | st.integers(0, 60)})},
                     optional={
-                        "ssim": st.fixed_dictionaries({"min": st.floats(-1, 1)}),
+                        "ssim": st.fixed_dictionaries({"min": st.floats(-1, 1)}, optional={"worst": st.floats(-1, 1)}),
                         "clip_score": st.fixed_dictionaries(
                             {"model": st.just("openai/clip"), "drop": st.fixed_dictionaries({"max": st.floats(0, 9)})},
                             optional={"revision": commits},

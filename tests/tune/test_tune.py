@@ -15,11 +15,12 @@ from pipeline.plan import TargetPlan
 from pipeline.quality.answers import Request
 from pipeline.quality.swaps import Swap
 from pipeline.quality.trials import opened
+from pipeline.stages.validate import judged_before
 from tests.desk import Desk, Done, Shelf
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
-PROMPTS = [json.loads(line) for line in (DIGITS / "prompts.jsonl").read_text().splitlines()][::6]
-CALL = {"num_inference_steps": 2, "guidance_scale": 1.0, "height": 32, "width": 32, "max_sequence_length": 8}
+PROMPTS = [json.loads(line) for line in (DIGITS / "prompts.jsonl").read_text().splitlines()][::2]
+CALL = {"num_inference_steps": 1, "guidance_scale": 1.0, "height": 32, "width": 32, "max_sequence_length": 8}
 RECIPE = f"""\
 source: {{path: {DIGITS}/source}}
 task: text-to-image
@@ -74,6 +75,26 @@ def test_what_was_proposed_is_the_smallest_that_passed_a_whole_validation(bench:
         "PASS"
     ) == 0
     assert tuned["trials"] <= 16
+
+
+def test_the_winner_is_judged_on_prompts_that_the_search_did_not_see(bench: Bench) -> None:
+    tuned = bench.tuned
+    assert (tuned["prompts"], tuned["unseen"]) == (4, len(PROMPTS) - 4)
+    plan = bench.desk.engine(bench.recipe).plan("small")[0]
+    whole = judged_before(plan, bench.desk.engine(bench.recipe).store)
+    assert whole is not None
+    tried = {index * len(PROMPTS) // 4 for index in range(4)}
+    read = [pair.values["psnr"] for pair in whole.report.pairs if pair.prompt not in tried]
+    assert tuned["proposal"]["found"]["psnr"]["number"] == pytest.approx(sum(read) / len(read))
+
+
+def test_too_few_prompts_to_judge_on_are_refused_before_anything_is_tried(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(prompt)}\n" for prompt in PROMPTS[:2]))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("LARGEST", "0.58"))
+    done = bench.desk.publish("tune", recipe)
+    assert done.code == 2
+    assert "tried on 2 prompts and judged on 8 others or more, and there are 2" in " ".join(done.err.split())
 
 
 def test_the_recipe_says_so_with_the_measurements_and_keeps_its_words(bench: Bench) -> None:

@@ -1,14 +1,20 @@
-"""What a pipeline costs its users: bytes to download, seconds, memory."""
+"""What a pipeline costs its users: bytes to download, seconds, memory.
+
+Seconds and memory are reported and decide nothing: both sides are measured once, one after the other, and what else the
+machine did meanwhile is in the numbers; no number of prompts would take it out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from statistics import mean
 from typing import Literal
 
 from pipeline.errors import CannotHereError
 from pipeline.quality.answers import Facts
-from pipeline.quality.metrics.protocol import Given, Measured, Reading, Sizes
+from pipeline.quality.metrics.protocol import Given, Measured, Sizes
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,8 @@ class SizeRatio:
     unit: str = ""
     direction: Literal["higher", "lower"] = "lower"
     span: None = None
+    ends: tuple[float, float] = (0.0, inf)
+    tail: None = None
 
     def lacks(self, given: Given) -> str:
         """Sizes are counted by the caller, who knows which files a consumer downloads."""
@@ -38,12 +46,16 @@ class Once:
         of: Takes it from what a side says of itself.
         direction: Less is better.
         span: It is no share.
+        ends: It has no greatest value.
+        tail: It is no mean.
     """
 
     unit: str
     of: Callable[[Facts], float | None]
     direction: Literal["higher", "lower"] = "lower"
     span: None = None
+    ends: tuple[float, float] = (0.0, inf)
+    tail: None = None
 
     def lacks(self, given: Given) -> str:
         """Machines are not compared with each other."""
@@ -64,42 +76,32 @@ class Once:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of a call, one picture each.
+    """Seconds of a call, one picture each: the mean, which is what many pictures cost, slow calls included.
 
-    The mean and not the median: it is what many pictures cost, slow calls included, and it is a mean that has an
-    interval over prompts. The very first call of each side includes warming up and says nothing.
+    The very first call of each side includes warming up and says nothing.
     """
 
     unit: str = "s"
     direction: Literal["higher", "lower"] = "lower"
     span: None = None
+    ends: tuple[float, float] = (0.0, inf)
+    tail: None = None
 
     def lacks(self, given: Given) -> str:
         """A first call alone says nothing."""
         return _lacks_facts(given) or ("" if len(given.pairs) > 1 else "a second picture, for the first one warms up")
 
     def measure(self, given: Given) -> Measured:
-        """Pair both sides' seconds; the mean is over prompts, each with all its seeds."""
-        reference, candidate = (side.seconds_per_call for side in given.facts or ())
-        pairs = [Reading(*both) for both in zip(candidate, reference, strict=True)]
-        prompts = [pair.index for pair in given.pairs]
-        value = _mean_of_prompts(prompts[1:], candidate[1:])
-        return Measured(value, _mean_of_prompts(prompts[1:], reference[1:]), (None, *pairs[1:]))
-
-
-def _mean_of_prompts(prompts: Sequence[int], seconds: Sequence[float]) -> float:
-    """Return the mean over prompts of the mean over each one's seeds; the first prompt has a seed less."""
-    by_prompt: dict[int, list[float]] = {}
-    for prompt, one in zip(prompts, seconds, strict=True):
-        by_prompt.setdefault(prompt, []).append(one)
-    return sum(sum(own) / len(own) for own in by_prompt.values()) / len(by_prompt)
+        """Take the means of both sides' seconds."""
+        reference, candidate = (mean(side.seconds_per_call[1:]) for side in given.facts or ())
+        return Measured(candidate, reference)
 
 
 def _lacks_facts(given: Given) -> str:
     if given.facts is None:
         return "what both sides measured of themselves"
-    devices = [side.device for side in given.facts]
-    return "" if len(set(devices)) == 1 else f"both sides on one device, not on {' and '.join(devices)}"
+    places = list(dict.fromkeys(side.machine for side in given.facts))
+    return "" if len(places) == 1 else f"both sides on one machine, not on {' and '.join(places)}"
 
 
 SIZE_RATIO = SizeRatio()

@@ -20,4 +20,4 @@ def _lacks_labels(given: Given) -> str:
     return "" if all((pair.label or "") in DIGITS for pair in given.pairs) else "a digit as label of every prompt"
 
 
-LABEL_ACCURACY = PairMetric("", "higher", _label_accuracy, _lacks_labels, span=(0.0, 1.0))
+LABEL_ACCURACY = PairMetric("", "higher", _label_accuracy, _lacks_labels, span=(0.0, 1.0), ends=(0.0, 1.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.quality.metrics.protocol import Given, PairMetric, Reading
+from pipeline.quality.metrics.protocol import Given, PairMetric, Reading, least_likeness
 
 
 def latent_cosine(own: Path, other: Path) -> float:
@@ -34,4 +34,4 @@ def _lacks_latents(given: Given) -> str:
     return "" if all(pair.latents for pair in given.pairs) else "pipelines that let their latents be seen"
 
 
-LATENT_COSINE = PairMetric("", "higher", _latent_cosine, _lacks_latents)
+LATENT_COSINE = PairMetric("", "higher", _latent_cosine, _lacks_latents, ends=(-1.0, 1.0), tail=least_likeness)

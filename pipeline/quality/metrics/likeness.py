@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.quality.metrics.eyes import Look, cosine, open_clip, open_dino
-from pipeline.quality.metrics.protocol import Given, PairMetric, Reading
+from pipeline.quality.metrics.protocol import Given, PairMetric, Reading, least_likeness
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,8 +54,22 @@ def _lacks(given: Given, metric: str, called: str) -> str:
     return "" if metric in given.judges else f"a {called} model, named under {metric}.model"
 
 
-CLIP_SCORE = PairMetric("points", "higher", _clip_score, lambda given: _lacks(given, "clip_score", "CLIP"))
-CLIP_SIMILARITY = PairMetric(
-    "", "higher", _clip_similarity, lambda given: "" if _clip_of(given) else _lacks(given, "clip_similarity", "CLIP")
+CLIP_SCORE = PairMetric(
+    "points", "higher", _clip_score, lambda given: _lacks(given, "clip_score", "CLIP"), ends=(0.0, 100.0)
 )
-DINO_SIMILARITY = PairMetric("", "higher", _dino_similarity, lambda given: _lacks(given, "dino_similarity", "DINOv2"))
+CLIP_SIMILARITY = PairMetric(
+    "",
+    "higher",
+    _clip_similarity,
+    lambda given: "" if _clip_of(given) else _lacks(given, "clip_similarity", "CLIP"),
+    ends=(-1.0, 1.0),
+    tail=least_likeness,
+)
+DINO_SIMILARITY = PairMetric(
+    "",
+    "higher",
+    _dino_similarity,
+    lambda given: _lacks(given, "dino_similarity", "DINOv2"),
+    ends=(-1.0, 1.0),
+    tail=least_likeness,
+)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CannotHereError
 from pipeline.files import sha256_file
-from pipeline.quality.metrics.protocol import Given, PairMetric, Reading, lacks_room
+from pipeline.quality.metrics.protocol import Given, PairMetric, Reading, greatest_distance, lacks_room
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,4 +70,4 @@ def _tensor(picture: Image.Image) -> Any:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0).float() / 255
 
 
-LPIPS = PairMetric("", "lower", _lpips, lambda given: lacks_room(given, SIDE))
+LPIPS = PairMetric("", "lower", _lpips, lambda given: lacks_room(given, SIDE), ends=(0.0, inf), tail=greatest_distance)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.quality.metrics.protocol import Given, PairMetric, Reading, lacks_room
+from pipeline.quality.metrics.protocol import (
+    Given,
+    PairMetric,
+    Reading,
+    half_the_decibels,
+    lacks_room,
+    least_likeness,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-IDENTICAL_PSNR = 100.0
+IDENTICAL_PSNR = 60.0
 """Decibels that stand for identical pictures, whose PSNR is infinite; nothing is recorded as more than this.
 
-Two 8-bit pictures of 32 x 32 that differ in a single value by a single level have 83 dB, of 1024 x 1024 113 dB: what
-the cap levels is beyond seeing, and a mean over pairs stays finite.
+At 60 dB values differ by a quarter of a level of 255 (root mean square): what the cap levels is beyond seeing, and a
+picture that is the same does not lift a mean over one that is ruined.
 """
 SSIM_WINDOW = 11  # pixels; the width of torchmetrics' Gaussian window
 EXACT = 64 * 64  # pixels, up to which float64 costs nothing
@@ -64,6 +71,10 @@ def _tensor(picture: Image.Image) -> Any:
     return values.double() if picture.width * picture.height <= EXACT else values.float()
 
 
-PSNR = PairMetric("dB", "higher", _psnr)
-SSIM = PairMetric("", "higher", _ssim, lambda given: lacks_room(given, SSIM_WINDOW))
-MS_SSIM = PairMetric("", "higher", _ms_ssim, lambda given: lacks_room(given, MS_SSIM_SIDE))
+PSNR = PairMetric("dB", "higher", _psnr, ends=(0.0, IDENTICAL_PSNR), tail=half_the_decibels)
+SSIM = PairMetric(
+    "", "higher", _ssim, lambda given: lacks_room(given, SSIM_WINDOW), ends=(-1.0, 1.0), tail=least_likeness
+)
+MS_SSIM = PairMetric(
+    "", "higher", _ms_ssim, lambda given: lacks_room(given, MS_SSIM_SIDE), ends=(-1.0, 1.0), tail=least_likeness
+)

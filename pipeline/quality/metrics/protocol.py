@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -79,12 +80,12 @@ class Measured:
     Attributes:
         value: The candidate's.
         reference: The source's own, where the metric looks at one side at a time.
-        readings: One for each pair in their order; none for a pair that says nothing.
+        readings: One for each pair in their order.
     """
 
     value: float
     reference: float | None = None
-    readings: tuple[Reading | None, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
 
 class Metric(Protocol):
@@ -96,6 +97,10 @@ class Metric(Protocol):
     def direction(self) -> Literal["higher", "lower"]: ...  # noqa: D102 - which way is better
     @property
     def span(self) -> tuple[float, float] | None: ...  # noqa: D102 - of values that are shares of yes and no
+    @property
+    def ends(self) -> tuple[float, float]: ...  # noqa: D102 - the least and the greatest value that there can be
+    @property
+    def tail(self) -> Callable[[float], float] | None: ...  # noqa: D102 - a mean's bound to that of the worst image
 
     def lacks(self, given: Given) -> str:
         """Return what is missing to measure it, as the end of the sentence "it needs ..."; empty if nothing is."""
@@ -121,6 +126,8 @@ class PairMetric:
         lacks: See ``Metric``.
         span: Least and greatest value where each reading is one of the two, yes or no; a few of them that all say yes
             do not prove that none says no, and the interval must know.
+        ends: Least and greatest value that there can be; no interval reaches beyond.
+        tail: Turns the bound of a mean into that of the worst image, where a recipe does not say one itself.
     """
 
     unit: str
@@ -128,6 +135,8 @@ class PairMetric:
     read: Callable[[Given], Sequence[Reading]]
     lacks: Callable[[Given], str] = lambda _: ""
     span: tuple[float, float] | None = None
+    ends: tuple[float, float] = (-inf, inf)
+    tail: Callable[[float], float] | None = None
 
     def measure(self, given: Given) -> Measured:
         """Read every pair and take the means."""
@@ -135,6 +144,24 @@ class PairMetric:
         own = [reading.reference for reading in readings if reading.reference is not None]
         value = sum(reading.value for reading in readings) / len(readings)
         return Measured(value, sum(own) / len(own) if own else None, readings)
+
+
+def half_the_decibels(bound: float) -> float:
+    """Return what the worst image must reach where the mean must reach so many decibels."""
+    return bound / 2
+
+
+def least_likeness(bound: float) -> float:
+    """Return what the worst image must reach where the mean likeness must reach a bound: half of its decibels, too."""
+    return 1 - greatest_distance(1 - bound)
+
+
+def greatest_distance(bound: float) -> float:
+    """Return how far the worst image may be off where the mean may be off by a bound, on a scale where 1 is unlike.
+
+    Half the decibels of a distance are its square root.
+    """
+    return max(bound, sqrt(bound))
 
 
 def lacks_room(given: Given, side: int) -> str:

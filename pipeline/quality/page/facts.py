@@ -55,7 +55,7 @@ def _facts(facts: Facts) -> dict[str, str]:
     device = NOTHING if facts.peak_device_bytes is None else human_size(facts.peak_device_bytes)
     return {
         "Loaded": facts.how,
-        "Device": facts.device,
+        "Machine": facts.machine,
         "Load time": number(facts.load_seconds, "s"),
         "First call": number(facts.seconds_per_call[0], "s"),
         "Other calls, median": number(seconds_of(facts), "s"),

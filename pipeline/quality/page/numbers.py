@@ -88,7 +88,8 @@ class Row:
     @property
     def visible(self) -> float | None:
         """Half the interval's width: about the least difference that a sample of this size shows."""
-        return (self.found.high - self.found.low) / 2 if self.finding.interval else None
+        of_mean = self.finding.interval and not self.of.startswith("worst")
+        return (self.found.high - self.found.low) / 2 if of_mean else None
 
     @property
     def strip(self) -> Strip | None:
