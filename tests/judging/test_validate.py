@@ -11,7 +11,7 @@ import pytest
 from tests.desk import Desk, Shelf
 
 REQUIRE = {"psnr": {"min": 40}}
-PROMPTS = ["seven", "a thin two", "zero", "a red one"]
+PROMPTS = ["seven", "a thin two", "zero", "a red one", "three", "a bold four", "five", "a blue six"]  # the fewest
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_its_page_has_the_verdict_the_pictures_and_what_was_asked(desk: Desk, re
     page = (out / "report.html").read_text()
     assert f"<title>PASS: {source.name}" in page
     assert page.count("data:image/png;base64,") >= len(PROMPTS)
-    assert "4 from the recipe&#39;s prompts.jsonl" in page
+    assert "8 from the recipe&#39;s prompts.jsonl" in page
     assert "Beside the other targets" not in page
 
 
