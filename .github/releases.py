@@ -26,7 +26,7 @@ def recipes(asked: str, base: str) -> list[str]:
     """Return the recipe that was asked for, or those that differ from a commit."""
     if asked:
         return [asked]
-    return subprocess.run([CHANGED, base], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return subprocess.run([CHANGED, base], check=True, stdout=subprocess.PIPE, text=True).stdout.split("\n")[:-1]
 
 
 def releases(recipe: str, target: str) -> list[dict[str, str]]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json as jsons
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from pipeline.console import Console, Mode
 from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError
 from pipeline.imports import leave_quickly
+from pipeline.logs import listen_to_libraries
 from pipeline.session import Session, checkout_of
 from pipeline.shown import (
     plan_json,
@@ -44,7 +44,41 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+
+class Verbs(TyperGroup):
+    """The verbs. The options that all of them share may stand on either side of the verb."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        return list(super().parse_args(ctx, self.shared_first(args)))
+
+    def shared_first(self, args: list[str]) -> list[str]:
+        """Put the shared options before the verb, where they are looked for; an option's value is left what it is."""
+        shared: list[str] = []
+        others: list[str] = []
+        ours, theirs = options_of(self), dict[str, bool]()
+        words = iter(args)
+        for word in words:
+            if word == "--":
+                return [*shared, *others, word, *words]
+            name, given, _ = word.partition("=")
+            place = shared if name in ours else others
+            place.append(word)
+            if {**theirs, **ours}.get(name, False) and not given:
+                place.extend(islice(words, 1))
+            if word in self.commands and not theirs:
+                theirs = options_of(self.commands[word])
+        return [*shared, *others]
+
+
+def options_of(command: Any) -> dict[str, bool]:
+    """Return the options of a command, and whether each takes a value."""
+    named = [param for param in command.params if isinstance(param, TyperOption)]
+    return {word: not param.is_flag for param in named for word in (*param.opts, *param.secondary_opts)}
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub.",
     epilog="These options may stand on either side of the verb.",
     no_args_is_help=True,
@@ -79,11 +113,15 @@ def options(
         Path | None, typer.Option("--home", envvar="PUBLISH_HOME", help="The folder of store, embedded Hub and logs.")
     ] = None,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error came from.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what libraries log and warn of.")] = False,
 ) -> None:
     """Read what every verb shares."""
     global session  # noqa: PLW0603  typer calls verbs without a place to pass it
     mode: Mode = "json" if json else "github" if os.environ.get("GITHUB_ACTIONS") == "true" else "people"
     session = Session(Console(mode), home, traceback)
+    # Read by huggingface_hub when it is imported, which shows its warnings by itself.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "info" if verbose else "error")
+    listen_to_libraries(shown=verbose)
 
 
 @app.command()
@@ -423,6 +461,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the embedded Hub on loopback, over the store in the home."""
+    root = session.home() / "hub"
     from pipeline.hub.local import serve as serve_hub
     from pipeline.hub.local.faults import Faults, Seen
 
@@ -430,7 +469,6 @@ def serve(
         if seen.rule is not None:
             session.console.say(f"fault: {seen.rule} for {seen.method} {seen.path}")
 
-    root = session.home() / "hub"
     faults = Faults(fault, told=told) if fault else None
     session.console.say(f"The embedded Hub serves {root} at http://127.0.0.1:{port} (Ctrl-C ends it).")
     serve_hub(root, port, faults)
@@ -459,25 +497,10 @@ def guarded(call: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # whatever else ends a run is a defect, and the user is told so
-        return show_defect(session.console, error, tracebacks=session.tracebacks)
+        return show_defect(session.console, error, session.log, tracebacks=session.tracebacks)
     if code == INTERRUPTED:
         session.console.say("interrupted; the same command continues where it stopped")
     return code
-
-
-def shared_first(words: list[str]) -> list[str]:
-    """Put the options that every verb shares before the verb, where typer looks for them."""
-    shared: list[str] = []
-    others: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word == "--home":
-            shared += [word, *[value for value in [next(rest, None)] if value is not None]]
-        elif word in {"--json", "--traceback"} or word.startswith("--home="):
-            shared.append(word)
-        else:
-            others.append(word)
-    return [*shared, *others]
 
 
 def main() -> None:
@@ -485,13 +508,10 @@ def main() -> None:
     # Read by huggingface_hub when it is imported: progress is the console's.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # Libraries warn about kernels and deprecations of their own; what a user can act on is told as an error.
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):  # whatever the locale, and whatever bytes an argument has
         cast("TextIOWrapper", stream).reconfigure(errors="backslashreplace")
     leave_quickly()
-    sys.exit(guarded(lambda: app(shared_first(sys.argv[1:]), standalone_mode=False)))
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
 
 
 if __name__ == "__main__":

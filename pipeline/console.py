@@ -6,6 +6,7 @@ What is meant for programs goes to stdout, what is meant for people to stderr; w
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pipeline.errors import PublishError
 from pipeline.events import Event
 from pipeline.files import human_size
 
+LOG: Final = "quantpress"  # the name under which this program logs
 Mode = Literal["people", "json", "github"]
 TOKEN: Final = re.compile(r"hf_(?:[A-Za-z0-9]{16,}|(?:jwt|oauth)_[\w.-]+)")  # as the Hub forms them
 
@@ -66,7 +68,10 @@ class Console:
         self._bars.stop()
 
     def listen(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event, and log it unless it is progress."""
+        if event.kind != "progress":
+            told = " ".join(part for part in (event.subject, event.stage, event.kind, event.text) if part)
+            logging.getLogger(LOG).info(told)
         if self.mode == "json" and event.kind != "progress":
             line = {"event": event.kind, "stage": event.stage, "subject": event.subject, "text": event.text}
             self.emit({**line, "seconds": round(event.seconds, 3), **({"data": event.data} if event.data else {})})

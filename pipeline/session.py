@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.console import Console
 from pipeline.errors import RecipeError
+from pipeline.logs import write_log
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine
@@ -28,17 +29,20 @@ class Session:
         console: How to speak.
         given_home: The home, where it was given.
         tracebacks: Whether to show where in the code an error came from.
+        log: The log of this run; there is one as soon as somebody asks for the home.
     """
 
     console: Console
     given_home: Path | None
     tracebacks: bool
+    log: Path | None = None
 
     def home(self, recipe: Path | None = None) -> Path:
         """Return the home: as given, else ``.publish`` in the checkout that holds the recipe, else here."""
-        if self.given_home is not None:
-            return self.given_home.resolve()
-        return checkout_of(recipe.parent if recipe else Path()) / ".publish"
+        found = checkout_of(recipe.parent if recipe else Path()) / ".publish"
+        home = self.given_home.resolve() if self.given_home is not None else found
+        self.log = self.log or write_log(home)
+        return home
 
     def recipes(self, given: list[Path] | None) -> list[Path]:
         """Return the recipes as given, else every one under ``recipes/`` of this checkout.

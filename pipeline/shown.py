@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.console import Console
+from pipeline.console import LOG, Console
 from pipeline.errors import PublishError, RecipeError
 from pipeline.files import human_size
 
@@ -172,7 +173,8 @@ def show_verified(console: Console, found: Verified) -> None:
 
 
 def show_error(console: Console, error: PublishError, *, tracebacks: bool) -> None:
-    """Show an error, and where it came from if that was asked for."""
+    """Show an error, and where it came from if that was asked for; the log has both."""
+    logging.getLogger(LOG).error("%s", error, exc_info=error)
     if tracebacks:
         console.say("".join(traceback.format_exception(error)))
     console.error(error)
@@ -186,12 +188,13 @@ def show_usage(console: Console, error: Exception) -> int:
     return RecipeError.exit_code
 
 
-def show_defect(console: Console, error: Exception, *, tracebacks: bool) -> int:
+def show_defect(console: Console, error: Exception, log: Path | None, *, tracebacks: bool) -> int:
     """Show that the program itself failed: one line, and on request where."""
+    told = f"; please report it with {log}" if log else "; please report it"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     defect = PublishError(
         f"This is a defect of publish, not of the recipe ({reason}).",
-        remedy="The same command with --traceback shows where; please report it.",
+        remedy=f"The same command with --traceback shows where{told}.",
     )
     defect.__cause__ = error
     show_error(console, defect, tracebacks=tracebacks)

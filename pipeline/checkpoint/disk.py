@@ -9,6 +9,7 @@ the cache is used.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 from concurrent.futures import Executor, Future
@@ -60,6 +61,7 @@ class LocalFile:
         except OSError as error:
             raise SourceError(f"It cannot be read ({error.strerror}).", where=str(path)) from error
         self._direct = open_directly(path, os.O_RDONLY)
+        self._files = [file for file in (self._file, self._direct) if file is not None]
 
     def read(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer, which begins at a page as the offset does, with what lies there.
@@ -73,7 +75,13 @@ class LocalFile:
             while got < len(buffer):
                 whole = (offset + got) % PAGE == 0 and (len(buffer) - got) % PAGE == 0
                 file = direct if direct is not None and whole else self._file
-                more = os.preadv(file, [buffer[got:]], offset + got)
+                try:
+                    more = os.preadv(file, [buffer[got:]], offset + got)
+                except OSError as error:
+                    if file == self._file or error.errno != errno.EINVAL:
+                        raise
+                    direct = self._direct = None  # this file system takes other places, or none in spite of its word
+                    continue
                 if not more:
                     break
                 got += more
@@ -83,9 +91,8 @@ class LocalFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
-        if self._direct is not None:
-            os.close(self._direct)
+        for file in self._files:
+            os.close(file)
 
 
 def cached(file: int, offset: int, length: int) -> bool:
@@ -230,7 +237,13 @@ class Appender:
             while len(block):
                 whole = offset % PAGE == 0 and len(block) % PAGE == 0
                 file = self._direct if self._direct is not None and whole else self._file
-                written = os.pwritev(file, [block], offset)
+                try:
+                    written = os.pwritev(file, [block], offset)
+                except OSError as error:
+                    if file == self._file or error.errno != errno.EINVAL:
+                        raise
+                    self._direct = None
+                    continue
                 block, offset = block[written:], offset + written
 
     def finish(self, head: bytes = b"") -> BuiltFile:

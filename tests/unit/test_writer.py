@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from pipeline.checkpoint.disk import LocalFile
 from pipeline.checkpoint.safetensors import LINE, read_header, size_of
 from pipeline.checkpoint.writer import Writer
 from pipeline.errors import QuantizationError
@@ -88,3 +90,18 @@ def test_a_tensor_other_than_planned_or_missing_is_a_failure(tmp_path: Path) -> 
         with pytest.raises(QuantizationError, match="c was never written whole"):
             writer.finish({})
         writer.close()
+
+
+def test_a_file_system_that_refuses_direct_access_when_it_comes_to_it_is_read_through_the_cache(tmp_path: Path) -> None:
+    content, path = bytes(range(256)) * 64, tmp_path / "file"
+    with path.open("wb") as written:
+        written.write(content)
+        written.flush()
+        os.fsync(written.fileno())
+        os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # what is cached is not read directly
+    file, askew = LocalFile(path), memoryview(bytearray(len(content) + 1))[1:]  # begins at no page
+    try:
+        assert file.read(0, askew) == len(content)
+    finally:
+        file.close()
+    assert bytes(askew) == content
