@@ -19,6 +19,7 @@ from pipeline.earlier import Earlier, OnDisk, same_bytes, withdrawn_before
 from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of
+from pipeline.hub.card_rules import errors_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.endpoint import OfflineError
 from pipeline.hub.patience import BRIEF
@@ -30,7 +31,7 @@ from pipeline.planner import Planner
 from pipeline.readers import readers
 from pipeline.recipe import HubSource, Loaded
 from pipeline.signing import Signer
-from pipeline.stages.card import SourceCard, templates, write_card
+from pipeline.stages.card import SourceCard, require_taken, templates, write_card
 from pipeline.stages.fetch import fetch, fetch_key
 from pipeline.stages.fuse import fused_source
 from pipeline.stages.judges import Judges
@@ -351,6 +352,10 @@ class Run:
         with self.timed("card"):
             card = SourceCard(plan.source_card or {}, page_of(engine.place))
             folder = write_card(plan, checkpoint, judged, card, engine.loaded.text, engine.store)
+            offline = self.stop_after == "card"
+            require_taken(
+                folder, plan.repository, errors_of if offline else partial(engine.hub.card_errors, plan.repository)
+            )
         if self.stop_after == "card":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
         if same := next((made for made in self.earlier if same_bytes(engine.hub, made, plan, folder)), None):

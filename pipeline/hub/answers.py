@@ -94,6 +94,17 @@ class Sorted(Answer):
     files: list[File]
 
 
+class CardJudged(Answer):
+    """What is wrong with a card."""
+
+    class Error(Answer):
+        """One thing that is."""
+
+        message: str
+
+    errors: list[Error] = []
+
+
 class ChunkStorage(Answer):
     """Where a repository's chunks are, and a token for it that ends."""
 

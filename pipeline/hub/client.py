@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
-from pipeline.hub.answers import Bearer, ListedEntry, Reference
+from pipeline.hub.answers import Bearer, CardJudged, ListedEntry, Reference
+from pipeline.hub.card_rules import errors_of
 from pipeline.hub.endpoint import endpoint_of
 from pipeline.hub.failures import hub_errors, no_right
 from pipeline.hub.patience import PATIENT, Patience
@@ -248,6 +249,28 @@ class Hub:
                     raise no_right(repo, why) from None
                 return False
         return True
+
+    def card_errors(self, repo: str, content: str) -> list[str]:
+        """Return why this Hub would refuse a commit with a card: what it says itself, or what the rules say.
+
+        Args:
+            repo: The repository, for the message.
+            content: The text of its README.md.
+        """
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        with self.asking(repo):
+            headers = build_hf_headers(token=self.api.token, library_name="quantpress")
+            asked = {"content": content, "repoType": "model"}
+            answer = get_session().post(f"{self.endpoint}/api/validate-yaml", json=asked, headers=headers)
+            if answer.status_code == 404:  # a mirror that has no such call
+                return errors_of(content)
+            found = (
+                [error.message for error in CardJudged.of(answer.json()).errors] if answer.status_code == 400 else []
+            )
+            if not found:
+                hf_raise_for_status(answer)
+        return found
 
     def gate(self, repo: str) -> Gate | None:
         """Return how a source asks for access, so that what is made of it asks the same."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
 from pipeline.checkpoint.model_card import front_matter
-from pipeline.errors import QuantizationError
+from pipeline.errors import CardError, QuantizationError
 from pipeline.files import (
     BuiltFile,
     FileEntry,
@@ -155,6 +155,25 @@ def proven(checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
         for part, made in found.items()
     }
     return listed, known
+
+
+def require_taken(folder: Path, where: str, errors_of: Callable[[str], list[str]]) -> None:
+    """Refuse a card whose metadata the Hub would refuse, before any byte goes there.
+
+    Args:
+        folder: What a release uploads.
+        where: The repository.
+        errors_of: Returns what is wrong with a card.
+
+    Raises:
+        CardError: Something is.
+    """
+    if errors := errors_of((folder / CARD).read_text()):
+        raise CardError(
+            f"The Hub refuses the metadata of the card: {'; '.join(errors)}.",
+            where=f"{where}/{CARD}",
+            remedy="Most of it repeats the source's card: correct it there, pin that commit, and run again.",
+        )
 
 
 def describe(folder: Path, report: dict[str, Any], known: Mapping[str, FileEntry] | None = None) -> None:

@@ -37,6 +37,14 @@ def test_a_verdict_that_is_open_publishes_nothing_and_says_what_would_settle_it(
     assert "then give more prompts" in done.error
 
 
+def test_a_card_that_the_hub_refuses_ends_the_run_before_a_byte_goes_there(ready_desk: Desk) -> None:
+    body = '{"errors":[{"message":"no such tag"}]}'
+    ready_desk.shelf.faults.rules = (f"POST /api/validate-yaml status=400 body='{body}'",)
+    error = ready_desk.refused(ready_desk.recipe(TWO))
+    assert (error.exit_code, "no such tag" in str(error)) == (7, True)
+    assert not ready_desk.shelf.api.repo_exists(TARGET)
+
+
 def test_a_run_killed_between_verdict_and_setting_aside_is_caught_up(ready_desk: Desk) -> None:
     desk = ready_desk
     recipe = desk.recipe(TWO, require={"size_ratio": {"max": 0.1}})

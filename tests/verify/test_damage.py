@@ -31,8 +31,8 @@ def test_a_flipped_bit_is_found_in_every_file(consumer: Consumer, monkeypatch: p
     tree = consumer.hub.tree("alice/tiny-one", "main")
     assert len(tree) > 20
     for name, listed in tree.items():
-        small, large = rf"GET /resolve-cache/.*/{name}[?] flip", f"GET /objects/.*{listed.sha256 or 'none'} flip"
-        consumer.faults.rules = [small, large]
+        small, large = f"/resolve-cache/.*/{name}[?]", f"/objects/.*{listed.sha256 or 'none'}"
+        consumer.faults.rules = [f"GET {path} flip times=always" for path in (small, large)]
         assert f"{name} has the SHA-" in consumer.refusal(), name
         consumer.faults.rules = []
     assert consumer.verify()[1] is None
