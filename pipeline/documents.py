@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from pipeline.comparison import differences
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.files import FileEntry, Manifest, digest_of
 from pipeline.plan import TargetPlan
-from pipeline.planned import PlannedSource
 from pipeline.provenance import Statement, dependencies, subjects
 from pipeline.published import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
 from pipeline.quality import Report
-from pipeline.recipe import Loaded, Recipe, Vocabulary, read_prompts, read_recipe
+from pipeline.recipe import Loaded, Prompt, Recipe, Vocabulary, read_prompts, read_recipe
 
 ASK: Final = "Ask its publisher, and do not use it until then."
 Read = TypeVar("Read")
@@ -110,26 +110,22 @@ class Documents:
         """
         self.require_planned(self.recipe, RECIPE)
         if local is not None:
-            self.require_planned(local.recipe, str(local.path))
-            self.require_prompts(local)
+            written = local.recipe.validation.prompts
+            prompts = read_prompts(local.resolve(written)) if isinstance(written, str) else None
+            self.require_planned(local.recipe, str(local.path), prompts)
         name = self.plan.repository
         return f"it is the target {self.plan.target} of its recipe" + (f", made for {name}" if name != repo else "")
 
-    def require_planned(self, recipe: Recipe, name: str) -> None:
+    def require_planned(self, recipe: Recipe, name: str, prompts: Sequence[Prompt] | None = None) -> None:
         """Compare what a recipe says of the target with what was planned."""
         plan = self.plan
         if plan.target not in recipe.targets:
             raise self.differs(f"{name} has no target {plan.target!r}.")
-        told = wording(recipe, plan.target)
-        for word, done in planned(plan).items():
-            if done != told[word]:
-                raise self.differs(f"{PLAN} has {word} {done!r}, and {name} says {told[word]!r}.")
-
-    def require_prompts(self, local: Loaded) -> None:
-        """Compare the prompts of a recipe's file with those that were asked; of a dataset its name and commit did."""
-        written = local.recipe.validation.prompts
-        if isinstance(written, str) and read_prompts(local.resolve(written)) != self.plan.validation.prompts:
-            raise self.differs(f"The prompts of {local.path} are not those of {PLAN}.")
+        if found := differences(recipe, plan.target, plan, prompts):
+            word, said, done = found[0].word, found[0].recipe, found[0].plan
+            if word == "prompts" and prompts is not None:
+                raise self.differs(f"The prompts of {name} are not those of {PLAN}.")
+            raise self.differs(f"{PLAN} has {word} {done!r}, and {name} says {said!r}.")
 
     def report_fits(self) -> str:
         """Check that the verdict is PASS, and that it was given on these weights.
@@ -179,42 +175,6 @@ def measured_files(report: dict[str, Any]) -> dict[str, FileEntry]:
     """Return the files of weights that a report speaks of."""
     parts = report["weights"].items()
     return {f"{part}/{name}": FileEntry(**file) for part, found in parts for name, file in found["files"].items()}
-
-
-def wording(recipe: Recipe, target: str) -> dict[str, Any]:
-    """Return what a recipe says of a target, as JSON."""
-    asked = recipe.validation
-    return {
-        "source": PlannedSource(**recipe.source.model_dump()).model_dump(),
-        "task": recipe.task,
-        "repository": recipe.repositories[target],
-        "private": recipe.destination.private,
-        "budget": budget.model_dump(mode="json") if (budget := recipe.budget(target)) else None,
-        "components": {name: part.model_dump(mode="json") for name, part in recipe.named(target).items()},
-        "dataset": None if isinstance(asked.prompts, str) else asked.prompts.model_dump(mode="json"),
-        "seeds": list(asked.seeds),
-        "call": dict(asked.call),
-        "require": asked.require.model_dump(mode="json", exclude_none=True),
-        "template": recipe.card.template,
-    }
-
-
-def planned(plan: TargetPlan) -> dict[str, Any]:
-    """Return the same words as a plan has them."""
-    asked = plan.validation
-    return {
-        "source": plan.source.model_dump(),
-        "task": plan.task,
-        "repository": plan.repository,
-        "private": plan.private,
-        "budget": plan.budget.asked.model_dump(mode="json") if plan.budget else None,
-        "components": {name: part.model_dump(mode="json") for name, part in plan.named.items()},
-        "dataset": asked.dataset.asked.model_dump(mode="json") if asked.dataset else None,
-        "seeds": list(asked.seeds),
-        "call": dict(asked.call),
-        "require": asked.require,
-        "template": plan.template,
-    }
 
 
 def printable(text: str) -> str:

@@ -21,16 +21,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.backends import BACKENDS
 from pipeline.checkpoint.layout import Folder
+from pipeline.comparison import differences
 from pipeline.errors import PublishError, SourceError
-from pipeline.files import digest_of
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.questions import reach
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan, deciding_versions, read_plan
-from pipeline.planned import PlannedLora, PlannedSource
 from pipeline.quality import Report
 from pipeline.readers import readers
-from pipeline.recipe import DatasetPrompts, FolderLora, HubLora, HubSource, Loaded, read_prompts
+from pipeline.recipe import HubSource, Loaded, read_prompts
 from pipeline.stages.card import templates
 from pipeline.stages.release import VERSION_TAG
 
@@ -189,74 +188,10 @@ def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[Finding
 
 def changes(loaded: Loaded, target: str, plan: TargetPlan) -> list[str]:
     """Return what a recipe says otherwise than a plan that was made of it, each as ``word: then → now``."""
-    then, now = flat(repeated(plan)), flat(said(loaded, target))
-    words = [word for word in {**then, **now} if then.get(word) != now.get(word)]
-    return [f"{word}: {brief(then.get(word))} → {brief(now.get(word))}" for word in words] + moved_files(loaded, plan)
-
-
-def said(loaded: Loaded, target: str) -> dict[str, Any]:
-    """Return what a plan of a target would repeat of its recipe; it takes no library to know it."""
-    recipe = loaded.recipe
-    return {
-        "source": PlannedSource(**recipe.source.model_dump()).model_dump(mode="json"),
-        "task": recipe.task,
-        "private": recipe.destination.private,
-        "budget": budget.model_dump(mode="json") if (budget := recipe.budget(target)) else None,
-        "components": {name: part.model_dump(mode="json") for name, part in recipe.named(target).items()},
-        "loras": [spelled(lora, getattr(lora, "revision", None), lora.origin) for lora in recipe.loras],
-        "prompts": said_prompts(loaded),
-        "seeds": list(recipe.validation.seeds),
-        "call": dict(recipe.validation.call),
-        "require": recipe.validation.require.model_dump(mode="json", exclude_none=True),
-        "compile": recipe.validation.compile and recipe.validation.compile.model_dump(mode="json"),
-        "card": {"template": recipe.card.template},
-    }
-
-
-def repeated(plan: TargetPlan) -> dict[str, Any]:
-    """Return the same of a plan."""
-    return {
-        "source": plan.source.model_dump(mode="json"),
-        "task": plan.task,
-        "private": plan.private,
-        "budget": plan.budget.asked.model_dump(mode="json") if plan.budget else None,
-        "components": {name: part.model_dump(mode="json") for name, part in plan.named.items()},
-        "loras": [spelled(lora, lora.revision, lora.name) for lora in plan.loras],
-        "prompts": repeated_prompts(plan),
-        "seeds": list(plan.validation.seeds),
-        "call": dict(plan.validation.call),
-        "require": plan.validation.require,
-        "compile": plan.validation.compile and plan.validation.compile.model_dump(mode="json"),
-        "card": {"template": plan.template},
-    }
-
-
-def spelled(lora: PlannedLora | HubLora | FolderLora, revision: str | None, origin: str) -> str:
-    """Return a LoRA in one line; which of its files is meant, the recipe may leave open."""
-    return f"{origin}@{(revision or '')[:12]} {lora.how} at {lora.scale}"
-
-
-def said_prompts(loaded: Loaded) -> Any:
-    """Return what a recipe says of its prompts: those of a dataset at a commit stay what they are."""
-    asked = loaded.recipe.validation.prompts
-    if isinstance(asked, DatasetPrompts):
-        return asked.model_dump(mode="json")
-    return digest_of([[prompt.prompt, prompt.label] for prompt in read_prompts(loaded.resolve(asked))])
-
-
-def repeated_prompts(plan: TargetPlan) -> Any:
-    """Return the same of a plan."""
-    if plan.validation.dataset is not None:
-        return plan.validation.dataset.asked.model_dump(mode="json")
-    return digest_of([[prompt.prompt, prompt.label] for prompt in plan.validation.prompts])
-
-
-def flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return nested words as ``a.b.c``."""
-    found: dict[str, Any] = {}
-    for name, inner in value.items():
-        found |= flat(inner, f"{before}{name}.") if isinstance(inner, Mapping) else {f"{before}{name}": inner}
-    return found
+    written = loaded.recipe.validation.prompts
+    prompts = read_prompts(loaded.resolve(written)) if isinstance(written, str) else None
+    found = differences(loaded.recipe, target, plan, prompts)
+    return [f"{each.word}: {brief(each.plan)} → {brief(each.recipe)}" for each in found] + moved_files(loaded, plan)
 
 
 def brief(value: Any) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.documents import planned as planned_words
-from pipeline.documents import wording
 from pipeline.fleet import changes
 from pipeline.plan import TargetPlan
 from pipeline.rebuild import Workshop
@@ -76,12 +74,9 @@ def test_what_is_published_is_held_against_the_budget_that_its_recipe_gives(desk
     written = {"small": {"budget": {"size_ratio": 0.85, "backends": ["quanto"]}}}
     engine = desk.engine(desk.recipe(written))
     plan, _ = engine.plan("small")
-    done = planned_words(plan)
-    assert {word: wording(engine.loaded.recipe, "small")[word] for word in done} == done
     assert changes(engine.loaded, "small", plan) == []
     written["small"]["budget"]["size_ratio"] = 0.8
     smaller = desk.engine(desk.recipe(written))
-    assert wording(smaller.loaded.recipe, "small")["budget"] != done["budget"]
     assert changes(smaller.loaded, "small", plan) == ["budget.size_ratio: 0.85 → 0.8"]
 
 

@@ -1,0 +1,194 @@
+"""Recipe and plan are compared in every word that either has, or the word is exempt by its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pipeline.backends import SCHEMES
+from pipeline.comparison import EXEMPT, differences
+from pipeline.files import ListedFile
+from pipeline.plan import TargetPlan, required
+from pipeline.planned import PlannedChoice, Value
+from pipeline.recipe import Prompt, Recipe, Vocabulary, read_recipe
+from pipeline.recipe.clause import Clause
+from tests.unit.test_identity import RELEASED
+
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # of values that a type would refuse
+C, D = "c" * 40, "d" * 40
+PROMPTS = [{"prompt": "seven", "label": "7"}]
+QUANTIZATION = {"backend": "bitsandbytes", "scheme": "nf4", "keep": ["proj_out"], "dtype": "float16"}
+BUDGET = {"size_ratio": 0.5, "memory": "2GB", "backends": ["torchao"], "components": ["transformer"]}
+LORAS = [
+    {"repo": "acme/style", "revision": C, "file": "style.safetensors", "scale": 0.8, "how": "fused"},
+    {"path": "./other", "file": "other.safetensors", "scale": 0.5, "how": "loaded"},
+]
+DATASET = {
+    "dataset": "acme/prompts", "revision": C, "config": "default", "split": "train", "column": "text",
+    "label": "label", "sample": 1, "seed": 5,
+}  # fmt: skip
+REQUIRE = {
+    **{name: {"min": 0.5} for name in ("psnr", "ssim", "ms_ssim", "latent_cosine")},
+    **{name: {"ratio": {"max": 2.0}} for name in ("load_time", "latency", "peak_memory", "peak_device_memory")},
+    "lpips": {"max": 0.5},
+    "clip_similarity": {"model": "acme/clip", "revision": C, "min": 0.5},
+    "dino_similarity": {"model": "acme/dino", "revision": C, "min": 0.5},
+    "clip_score": {"model": "acme/clip", "revision": C, "drop": {"max": 1.0}},
+    "label_accuracy": {"min": 0.5, "drop": {"max": 0.5}},
+    "size_ratio": {"max": 0.5},
+}
+JUDGED = ("clip_similarity", "dino_similarity", "clip_score")
+
+
+def recipe(budget: bool) -> Recipe:
+    """A recipe that says everything: components or a budget, a file of prompts or a dataset."""
+    place = {"path": "./source"} if budget else {"repo": "acme/tiny", "revision": C}
+    written: dict[str, Any] = {
+        "source": {**place, "variant": "fp16"},
+        "task": "text-to-image",
+        "destination": {"namespace": "acme", "name": "{source}-{target}", "private": True},
+        "targets": {"one": {"budget": BUDGET} if budget else {"transformer": QUANTIZATION}},
+        "loras": LORAS,
+        "validation": {
+            "prompts": DATASET if budget else "prompts.jsonl",
+            "seeds": [3],
+            "call": {"height": 16},
+            "require": REQUIRE,
+            "compile": {"components": ["transformer"], "fullgraph": True, "mode": "reduce-overhead"},
+        },
+        "card": {"template": "text-to-image"},
+    }  # fmt: skip
+    return read_recipe(json.dumps(written).encode(), "recipe.yaml", Vocabulary(SCHEMES, frozenset({"text-to-image"})))
+
+
+def planned(made: Recipe) -> TargetPlan:
+    """The plan of it."""
+    content, asked = json.loads(RELEASED), made.model_dump(mode="json", exclude_none=True)
+    part = content["components"]["transformer"]
+    named = asked["targets"]["one"]
+    budget, validation = named.get("budget"), asked["validation"]
+    choice = {"components": {"transformer": "nf4"}, "size_ratio": 0.4, "memory_bytes": 1, "sqnr": 20.0}
+    dataset = validation.pop("prompts") if budget else None
+    content |= {
+        "target": "one",
+        "repository": made.repositories["one"],
+        "private": True,
+        "source": asked["source"],
+        "source_card": {"license": "mit"},
+        "components": {
+            "transformer": {**part, "quantization": part["quantization"] if budget else named["transformer"]}
+        },
+        "budget": {"asked": budget, "found": choice, "runner_up": choice} if budget else None,
+        "loras": [{**lora, "listed": {"size": 1, "sha256": "0" * 64}} for lora in asked["loras"]],
+        "validation": {
+            **validation,
+            "prompts": PROMPTS,
+            "dataset": {**dataset, "rows": 2, "repeated": 1} if dataset else None,
+            "judges": dict.fromkeys(JUDGED, C),
+        },
+    }
+    return TargetPlan.model_validate_json(json.dumps(content))
+
+
+BOTH = {name: (made, planned(made)) for name, made in (("components", recipe(False)), ("budget", recipe(True)))}
+ASKED = tuple(Prompt(**prompt) for prompt in PROMPTS)
+
+
+def found(made: Recipe, plan: TargetPlan) -> list[str]:
+    asked = ASKED if isinstance(made.validation.prompts, str) else None
+    return [each.word for each in differences(made, "one", plan, asked)]
+
+
+def variants(value: Any, kind: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield for every field beneath a value its name, and the value with another one in its place."""
+    if isinstance(value, BaseModel) and not isinstance(value, ListedFile | PlannedChoice):
+        for field in type(value).model_fields:
+            inner = getattr(value, field)
+            if inner is not None:
+                for name, other in variants(inner, f"{type(value).__name__}.{field}"):
+                    yield name, value.model_copy(update={field: other})
+    elif isinstance(value, dict) and value:
+        for key, inner in value.items():
+            for name, other in variants(inner, kind):
+                yield name, {**value, key: other}
+    elif isinstance(value, tuple) and value:
+        for at, inner in enumerate(value):
+            for name, other in variants(inner, kind):
+                yield name, (*value[:at], other, *value[at + 1 :])
+    else:
+        yield kind, another(value)
+
+
+def another(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, tuple):
+        return (*value, "x")
+    if isinstance(value, Prompt):
+        return replace(value, prompt="another")
+    return f"{value}x" if isinstance(value, str) else None
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_recipe_is_the_plan_that_was_made_of_it(name: str) -> None:
+    assert found(*BOTH[name]) == []
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_every_word_of_a_recipe_is_compared_or_exempt_by_its_name(name: str) -> None:
+    made, plan = BOTH[name]
+    for field, other in variants(made):
+        if field not in EXEMPT and field != "Validation.prompts":  # the name of a file; what it says is compared
+            assert found(other, plan), f"{field} is neither compared nor exempt"
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_every_word_of_a_plan_is_compared_or_exempt_by_its_name(name: str) -> None:
+    made, plan = BOTH[name]
+    for field, other in variants(plan):
+        budgeted = field.startswith("Quantization.") or field == "PlannedValidation.prompts"  # what its commit names
+        if field == "PlannedValidation.require" and required(other.validation.require) == required(REQUIRE):
+            continue  # the commit of a judge, which stands among the judges as well
+        if field not in EXEMPT and not (name == "budget" and budgeted):
+            assert found(made, other), f"{field} is neither compared nor exempt"
+
+
+def test_the_examples_have_every_field_of_both() -> None:
+    seen = {field for made, plan in BOTH.values() for value in (made, plan) for field, _ in variants(value)}
+    for kind in (*below(Clause), *(kind for kind in below(Value) if kind is not PlannedChoice)):
+        for field, described in kind.model_fields.items():
+            names = {f"{one.__name__}.{field}" for one in (kind, *below(kind))}
+            nested = "pipeline." in str(described.annotation)
+            assert names & (seen | EXEMPT.keys()) or nested, f"no example has {kind.__name__}.{field}"
+
+
+def below(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for found in kind.__subclasses__():
+        yield found
+        yield from below(found)
+
+
+def test_other_prompts_in_the_file_are_another_recipe() -> None:
+    made, plan = BOTH["components"]
+    (difference,) = differences(made, "one", plan, (Prompt(prompt="eight"),))
+    assert difference.word == "prompts"
+    assert differences(made, "one", plan) == []  # a recipe apart from its file says nothing of them
+
+
+def test_a_judge_that_an_older_recipe_did_not_pin_is_no_difference() -> None:
+    made, plan = BOTH["components"]
+    require = {
+        name: {key: value for key, value in limits.items() if key != "revision"} for name, limits in REQUIRE.items()
+    }
+    older = plan.model_copy(update={"validation": plan.validation.model_copy(update={"require": require})})
+    assert found(made, older) == []
+    pinned = {**plan.validation.judges, "clip_score": D}
+    moved = plan.model_copy(update={"validation": plan.validation.model_copy(update={"judges": pinned})})
+    assert found(made, moved) == ["judges.clip_score"]
