@@ -27,8 +27,9 @@ PREFIXES: Final = (
 
 
 def allowed() -> dict[str, str]:
-    """Return the variables of ours that processes of libraries get."""
-    return {name: value for name, value in os.environ.items() if name in NAMES or name.startswith(PREFIXES)}
+    """Return the variables of ours that processes of libraries get; none that a recipe may name for its token."""
+    named = {name: value for name, value in os.environ.items() if name in NAMES or name.startswith(PREFIXES)}
+    return {name: value for name, value in named.items() if not name.endswith("TOKEN")}
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def proxy() -> Iterator[Proxy]:
             url = urlsplit(self.path)
             there = http.client.HTTPConnection(urlsplit(state.target).netloc)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            there.request(self.command, f"{url.path}?{url.query}", body, dict(self.headers))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            there.request(self.command, f"{url.path}?{url.query}", body, headers)
             answer = there.getresponse()
             content = answer.read()
             self.send_response(answer.status)

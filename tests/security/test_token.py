@@ -17,6 +17,7 @@ from pipeline.errors import PublishError
 from pipeline.events import Event
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
+from tests import desk as desks
 from tests.desk import ONE, Desk, Done, Shelf
 from tests.security.conftest import PLANTED, TOKEN, answer
 
@@ -85,8 +86,10 @@ def scene(stocked: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "desk").mkdir()
     faults = Faults()
     with running(folder / "hub", tokens=PLANTED, faults=faults) as endpoint:
-        desk = Desk(folder / "desk", Shelf(endpoint, folder / "hub", stocked.commit), folder / "home", token=TOKEN)
-        child = desk.start("--json", "--traceback", "run", desk.recipe(ONE))
+        shelf, reading = Shelf(endpoint, folder / "hub", stocked.commit), {"TORCH_TOKEN": TOKEN}  # TORCH*: libraries'
+        desk = Desk(folder / "desk", shelf, folder / "home", token=TOKEN, extra=reading)
+        source = {"repo": desks.REPO, "revision": stocked.commit, "token": "TORCH_TOKEN"}
+        child = desk.start("--json", "--traceback", "run", desk.recipe(ONE, source))
         watch = Watch(child)
         thread = threading.Thread(target=watch.look)
         thread.start()
