@@ -55,7 +55,7 @@ def tune(engine: Engine, target: str, most: int = MOST_TRIALS, few: int = FEW) -
         if bench.plan.budget:
             what = "This target fails, and its schemes are found for its budget."
             raise RecipeError(what, where=target, remedy="Give it a larger budget, or name the schemes of its plan.")
-        require_unseen(bench)
+        require_unseen(target, len(bench.request.prompts), len(bench.questions))
         shutil.rmtree(search.out, ignore_errors=True)
         search.run()  # what fails leaves its log there
         shutil.rmtree(search.out, ignore_errors=True)
@@ -298,16 +298,15 @@ class Search:
         return attempt.model_copy(update=changes)
 
 
-def require_unseen(bench: Bench) -> None:
+def require_unseen(target: str, prompts: int, tried: int) -> None:
     """Refuse to search where too few prompts are left to judge on what was found.
 
     Raises:
         RecipeError: There are too few.
     """
-    prompts, tried = len(bench.request.prompts), len(bench.questions)
     if prompts - tried < LEAST:
         what = f"Changes are tried on {tried} prompts and judged on {LEAST} others or more, and there are {prompts}."
-        raise RecipeError(what, where=bench.plan.target, remedy=f"Give the recipe {tried + LEAST} prompts or more.")
+        raise RecipeError(what, where=target, remedy=f"Give the recipe {tried + LEAST} prompts or more.")
 
 
 def widened(group: Group, groups: Sequence[Group]) -> Group:

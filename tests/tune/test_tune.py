@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import RecipeError
 from pipeline.hub.local import running
 from pipeline.plan import TargetPlan
 from pipeline.quality.answers import Request
 from pipeline.quality.swaps import Swap
 from pipeline.quality.trials import opened
 from pipeline.stages.validate import judged_before
+from pipeline.tuning.search import require_unseen
 from tests.desk import Desk, Done, Shelf
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
@@ -88,13 +90,10 @@ def test_the_winner_is_judged_on_prompts_that_the_search_did_not_see(bench: Benc
     assert tuned["proposal"]["found"]["psnr"]["number"] == pytest.approx(sum(read) / len(read))
 
 
-def test_too_few_prompts_to_judge_on_are_refused_before_anything_is_tried(bench: Bench, tmp_path: Path) -> None:
-    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(prompt)}\n" for prompt in PROMPTS[:2]))
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.replace("LARGEST", "0.58"))
-    done = bench.desk.publish("tune", recipe)
-    assert done.code == 2
-    assert "tried on 2 prompts and judged on 8 others or more, and there are 2" in " ".join(done.err.split())
+def test_too_few_prompts_to_judge_on_are_refused_before_anything_is_tried() -> None:
+    require_unseen("small", 12, 4)
+    with pytest.raises(RecipeError, match="tried on 4 prompts and judged on 8 others or more, and there are 11"):
+        require_unseen("small", 11, 4)
 
 
 def test_the_recipe_says_so_with_the_measurements_and_keeps_its_words(bench: Bench) -> None:
