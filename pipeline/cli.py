@@ -151,10 +151,10 @@ def plan(recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
         engine.prepare(names)
         for name in names:
             made, remote = engine.plan(name, releases=False)
-            tag = engine.published_as(made, remote)
-            session.console.result(plan_json(made, tag))
+            tag, beside = engine.published_as(made, remote), engine.beside(made, remote)
+            session.console.result(plan_json(made, tag, beside))
             if session.console.mode != "json":
-                show_plan(session.console, made, tag)
+                show_plan(session.console, made, tag, beside)
 
 
 @app.command()
@@ -163,9 +163,13 @@ def run(
     target: Targets = None,
     hub: HubName = "",
     stop_after: Annotated[str, typer.Option("--stop-after", metavar="STAGE", help="End after this stage.")] = "release",
+    *,
     stream: Streamed = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make again what is published, and release it where its bytes differ.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite what somebody changed on main since the last release.")
     ] = False,
 ) -> None:
     """Fetch, quantize, validate, write the card and release."""
@@ -176,7 +180,7 @@ def run(
         raise RecipeError(f"There is no stage {stop_after!r}.", remedy=f"The stages are {', '.join(STAGES)}.")
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
-    with session.engine(recipe, hub, stream=stream, signer=signer(), rebuild=rebuild) as engine:
+    with session.engine(recipe, hub, stream=stream, signer=signer(), rebuild=rebuild, replace=replace) as engine:
         names = chosen(engine.loaded.recipe, tuple(target or ()))
         engine.prepare(names)
         for ended in engine.run(names, stop_after):

@@ -22,23 +22,27 @@ from pipeline.files import digest_of
 from pipeline.hub.card_rules import errors_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.endpoint import OfflineError
+from pipeline.hub.ownership import Holdings, look_at, version_at
 from pipeline.hub.patience import BRIEF
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import Asked, TargetPlan, read_plan
 from pipeline.planned import PlannedPrompts
 from pipeline.planner import Planner
+from pipeline.published import WRITTEN
 from pipeline.readers import readers
 from pipeline.recipe import HubSource, Loaded
 from pipeline.signing import Signer
+from pipeline.stages import others
 from pipeline.stages.card import SourceCard, require_taken, templates, write_card
 from pipeline.stages.fetch import fetch, fetch_key
 from pipeline.stages.fuse import fused_source
 from pipeline.stages.judges import Judges
 from pipeline.stages.loras import FoundLora, find_loras
+from pipeline.stages.others import Beside, Terms
 from pipeline.stages.prompts import ask_prompts
 from pipeline.stages.quantize import Origin, quantize
-from pipeline.stages.release import VERSION_TAG, Publication, Release, proofs_of, release
+from pipeline.stages.release import Publication, Release, proofs_of, release
 from pipeline.stages.sign import sign
 from pipeline.stages.sourcing import Sourcing, gate_of
 from pipeline.stages.trial import CardTrial
@@ -86,6 +90,7 @@ class Engine:
         signer: Who signs what is released, if anybody.
         shared: The store, where it is not to be one of this engine's own.
         rebuild: Whether what was released before is made again, and released where its bytes differ.
+        replace: Whether a release overwrites what somebody changed since the last one.
     """
 
     loaded: Loaded
@@ -97,6 +102,7 @@ class Engine:
     signer: Signer | None = None
     shared: Store | None = None
     rebuild: bool = False
+    replace: bool = False
 
     @cached_property
     def store(self) -> Store:
@@ -178,6 +184,27 @@ class Engine:
         """Return what of a repository was withdrawn."""
         return read_withdrawals(self.hub, repo, remote.head) if remote.head and remote.plan else Withdrawals()
 
+    @property
+    def terms(self) -> Terms:
+        """What a release may do to somebody's work."""
+        return Terms(self.loaded.recipe.destination.adopt, self.replace)
+
+    def holdings(self, plan: TargetPlan, remote: RemoteState) -> Holdings | None:
+        """Return what is on ``main`` of a target's repository, and whose it is; None where there is no repository."""
+        return look_at(self.hub, plan.repository, remote.head, remote.tags, remote.release) if remote.head else None
+
+    def beside(self, plan: TargetPlan, remote: RemoteState) -> Beside:
+        """Return what a release would make of somebody's files in a target's repository."""
+        held = self.holdings(plan, remote)
+        return others.beside(self.hub, plan.repository, held, self.written(plan), self.terms) if held else Beside()
+
+    def written(self, plan: TargetPlan) -> frozenset[str]:
+        """Return the paths that a target's release writes."""
+        parts = self.asked(plan)
+        kept = [part for name, part in self.planner.layout.components.items() if name not in parts]
+        plain = {name for part in kept for name in part.files} | {*self.planner.layout.top}
+        return WRITTEN | plain | {name for part in parts.values() for name in part.files}
+
     def run(self, targets: Iterable[str], stop_after: str = STAGES[-1]) -> Iterator[Outcome | PublishError]:
         """Take targets through the stages; yield what became of each, in the order in which they end.
 
@@ -212,7 +239,8 @@ class Engine:
         """Return what is to be done for a target, or its outcome where nothing is.
 
         Raises:
-            PublishError: It cannot be planned, failed its verdict before, or cannot be brought to its end here.
+            PublishError: It cannot be planned, failed its verdict before, or cannot be brought to its end, here or
+                beside what somebody put into its repository.
         """
         plan, remote = self.plan(target, releases=stop_after == STAGES[-1])
         earlier = self.earlier(plan, remote)
@@ -221,13 +249,16 @@ class Engine:
         if failed := earlier_failure(plan, self.store):
             raise failed
         self.require_able(plan, stop_after)
+        if stop_after == STAGES[-1] and (held := self.holdings(plan, remote)):
+            others.require(self.hub, plan.repository, held, self.written(plan), self.terms)
         return Run(self, plan, {}, stop_after, earlier)
 
     def earlier(self, plan: TargetPlan, remote: RemoteState) -> tuple[Earlier, ...]:
         """Return the releases of a plan that ``main`` shows or that were withdrawn, the deciding one first."""
         withdrawn = self.withdrawn(plan.repository, remote)
         published, tag = read_plan(remote.plan), self.published_as(plan, remote)
-        shown = [Earlier(published, tag, str(remote.head))] if published and tag and tag not in withdrawn.tags else []
+        known = published and tag and tag not in withdrawn.tags
+        shown = [Earlier(published, tag, str(remote.release))] if published and tag and known else []
         return (*shown, *withdrawn_before(self.hub, plan, withdrawn, self.disk))
 
     def published_as(self, plan: TargetPlan, remote: RemoteState) -> str | None:
@@ -364,7 +395,7 @@ class Run:
         with self.timed("release"):
             folder = sign(plan, folder, engine.signer, engine.store, engine.listen)
             done = release(
-                publication(plan, folder, gate_of(engine.place)),
+                publication(plan, folder, gate_of(engine.place), engine.terms),
                 engine.hub,
                 engine.store.aside,
                 CardTrial(plan, engine.store.aside),
@@ -400,17 +431,16 @@ class Run:
 
 
 def published_as(plan: TargetPlan, remote: RemoteState, withdrawn: Withdrawals) -> str | None:
-    """Return the tag under which ``main`` shows what this plan asks for, or None; withdrawals may lie above the tag."""
+    """Return the tag of the newest release on ``main`` if it asks the same; withdrawals may lie above the tag."""
     published = read_plan(remote.plan)
     if published is None or not plan.asks_the_same(published):
         return None
-    tags = [tag for tag, commit in remote.tags.items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
-    return tags[0] if tags else withdrawn.tag_of(published.content_digest)
+    return version_at(remote.tags, remote.release) or withdrawn.tag_of(published.content_digest)
 
 
-def publication(plan: TargetPlan, folder: Path, gated: Gate | None) -> Publication:
+def publication(plan: TargetPlan, folder: Path, gated: Gate | None, terms: Terms) -> Publication:
     """Return what is to be published of a plan."""
-    return Publication(plan.target, plan.digest, plan.repository, folder, plan.private, gated)
+    return Publication(plan.target, plan.digest, plan.repository, folder, plan.private, gated, terms)
 
 
 def outcome(

@@ -24,6 +24,8 @@ from pipeline.checkpoint.layout import Folder
 from pipeline.comparison import differences
 from pipeline.errors import PublishError, SourceError
 from pipeline.hub.client import Hub, RemoteState
+from pipeline.hub.ownership import changes as others_changes
+from pipeline.hub.ownership import look_at, named, version_at
 from pipeline.hub.questions import reach
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan, deciding_versions, read_plan
@@ -31,13 +33,12 @@ from pipeline.quality import Report
 from pipeline.readers import readers
 from pipeline.recipe import HubSource, Loaded, read_prompts
 from pipeline.stages.card import templates
-from pipeline.stages.release import VERSION_TAG
 
 AT_ONCE: Final = 8  # repositories that are asked for at the same time
 SHOWN: Final = 3  # differences that are named
 BYSTANDERS: Final = frozenset({"quantpress", "torchmetrics"})  # decide over bytes and verdict, not over loading
 
-State = Literal["yanked", "failing", "unpublished", "untagged", "changed", "unreadable", "behind", "current"]
+State = Literal["yanked", "failing", "unpublished", "untagged", "edited", "changed", "unreadable", "behind", "current"]
 URGENCY: Final[tuple[State, ...]] = get_args(State)
 
 
@@ -133,6 +134,7 @@ class Fleet:
             withdrawn = read_withdrawals(self.hub, repo, remote.head) if remote.head and remote.plan else Withdrawals()
             plan, tag, commit = read_plan(remote.plan), tag_of(remote, withdrawn), remote.head
             findings += of_remote(remote, plan, tag, withdrawn)
+            findings += of_others(self.hub, repo, remote)
             findings += of_recipe(loaded, target, plan) if plan else []
             findings += failures(loaded, target, self.home, plan)
         except PublishError as error:
@@ -159,10 +161,9 @@ class Fleet:
 
 
 def tag_of(remote: RemoteState, withdrawn: Withdrawals) -> str | None:
-    """Return the version that ``main`` shows."""
-    tags = [tag for tag, commit in (remote.tags or {}).items() if commit == remote.head and VERSION_TAG.fullmatch(tag)]
+    """Return the version of the newest release on ``main``."""
     plan = read_plan(remote.plan)
-    return tags[0] if tags else withdrawn.tag_of(plan.content_digest) if plan else None
+    return version_at(remote.tags, remote.release) or (withdrawn.tag_of(plan.content_digest) if plan else None)
 
 
 def of_remote(
@@ -170,12 +171,25 @@ def of_remote(
 ) -> Iterator[Finding]:
     """Say what the repository alone tells."""
     if plan is None:
-        text = "main has a plan that this version does not read" if remote.plan else "never published"
+        text = "its plan is none that this version reads" if remote.plan else "never published"
         yield Finding(state="unpublished", text=text)
     elif tag is None:
         yield Finding(state="untagged", text="main has it without a tag; `publish run` finishes the release")
     elif tag in withdrawn.tags:
         yield Finding(state="yanked", text=f"{tag} was withdrawn: {withdrawn.tags[tag].why}")
+
+
+def of_others(hub: Hub, repo: str, remote: RemoteState) -> Iterator[Finding]:
+    """Say what somebody put into a repository or changed there since its release."""
+    if remote.head is None or (remote.plan and remote.head == remote.release):
+        return
+    held = look_at(hub, repo, remote.head, remote.tags, remote.release)
+    if held.release is None and held.others:
+        text = f"it holds {named(held.others)}, which no release put there; `publish plan` tells what becomes of them"
+        yield Finding(state="unpublished", text=text)
+    for change in others_changes(hub, repo, held) if held.release else ():
+        who, commit = change.commit.authors, change.commit.id[:12]
+        yield Finding(state="edited", text=f"changed by {who} in {commit} since {held.tag}: {named(change.paths)}")
 
 
 def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[Finding]:

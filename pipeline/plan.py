@@ -17,10 +17,10 @@ from pydantic import Field, ValidationError
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
-from pipeline.checkpoint.layout import Component, Place, read_json
+from pipeline.checkpoint.layout import INDEX, Component, Place, read_json
 from pipeline.checkpoint.linears import Answer, Question, SkipRule, installed_versions
 from pipeline.checkpoint.safetensors import Slot
-from pipeline.checkpoint.shards import Weights, lay_out
+from pipeline.checkpoint.shards import WEIGHTS_NAME, Weights, lay_out
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.planned import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
@@ -214,6 +214,14 @@ class Asked:
     def tensors(self) -> dict[str, Slot]:
         """All tensors of the source by name."""
         return flat(self.slots)
+
+    @property
+    def files(self) -> set[str]:
+        """The paths of the files that it becomes."""
+        part, folder = self.component, f"{self.component.name}/" if self.component.name else ""
+        weights = {f"{folder}{shard.name}" for shard in self.weights.shards}
+        index = {f"{folder}{WEIGHTS_NAME[part.library]}{INDEX}"} if len(weights) > 1 else set()
+        return {*part.small, *weights, *index}
 
     def planned(self) -> PlannedComponent:
         """Return the component as the plan shows it."""

@@ -15,3 +15,4 @@ PROVENANCE: Final = "publish/provenance.json"
 MANIFEST: Final = "publish/manifest.json"  # every file but itself and the signature
 SIGNATURE: Final = "publish/signature.json"
 YANKED: Final = "publish/yanked.json"  # which tags were withdrawn, and why
+WRITTEN: Final = frozenset({CARD, WORST, MEDIAN, USAGE, RECIPE, PLAN, REPORT, PROVENANCE, MANIFEST, SIGNATURE})

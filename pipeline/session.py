@@ -73,7 +73,14 @@ class Session:
 
     @contextmanager
     def engine(
-        self, recipe: Path, hub: str, *, stream: bool = False, signer: Signer | None = None, rebuild: bool = False
+        self,
+        recipe: Path,
+        hub: str,
+        *,
+        stream: bool = False,
+        signer: Signer | None = None,
+        rebuild: bool = False,
+        replace: bool = False,
     ) -> Iterator[Engine]:
         """Return the engine for a recipe, with the embedded Hub running if it is the one to publish to."""
         from pipeline.engine import Engine
@@ -85,7 +92,9 @@ class Session:
             stack.enter_context(self.console)
             target = stack.enter_context(self.hub(home, hub))
             listen = self.console.listen
-            yield Engine(loaded, home, target, Hub(listen=listen), listen, stream, signer, rebuild=rebuild)
+            yield Engine(
+                loaded, home, target, Hub(listen=listen), listen, stream, signer, rebuild=rebuild, replace=replace
+            )
 
     @contextmanager
     def hub(self, home: Path, hub: str) -> Iterator[Hub]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.planned import PlannedChoice
     from pipeline.quality import Report
     from pipeline.reporting import Page
+    from pipeline.stages.others import Beside
     from pipeline.verification import Verified
 
 
@@ -36,7 +38,7 @@ def show_quantized(console: Console, made: dict[str, Any]) -> None:
     console.table(title, ["component", "weights", "least SQNR", "median"], rows)
 
 
-def plan_json(made: TargetPlan, tag: str | None) -> dict[str, Any]:
+def plan_json(made: TargetPlan, tag: str | None, beside: Beside) -> dict[str, Any]:
     """Return what ``publish plan --json`` says of one target."""
     needs = {
         "memory": made.memory_bytes,
@@ -44,10 +46,11 @@ def plan_json(made: TargetPlan, tag: str | None) -> dict[str, Any]:
         "disk": made.disk_bytes,
         "streamed_disk": made.streamed_disk_bytes,
     }
-    return {"plan": made.model_dump(mode="json"), "digest": made.digest, "needs": needs, "published_as": tag}
+    told = {"digest": made.digest, "needs": needs, "published_as": tag, "beside": asdict(beside)}
+    return {"plan": made.model_dump(mode="json"), **told}
 
 
-def show_plan(console: Console, made: TargetPlan, tag: str | None) -> None:
+def show_plan(console: Console, made: TargetPlan, tag: str | None, beside: Beside) -> None:
     """Show a plan to people."""
     rows = [
         [
@@ -84,6 +87,12 @@ def show_plan(console: Console, made: TargetPlan, tag: str | None) -> None:
         f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "
         "with --stream)"
     )
+    if beside.kept:
+        say(f"  keeps what others put into {made.repository}: {', '.join(beside.kept)}")
+    if beside.overwritten:
+        say(f"  overwrites there {', '.join(beside.overwritten)}")
+    if beside.refused:
+        say(f"  a release would be refused: {beside.refused}")
     say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not seen on the Hub'}\n")
 
 

@@ -21,11 +21,13 @@ from pipeline.backends.available import installed
 from pipeline.checkpoint.compare import Comparison, Weights, compare
 from pipeline.checkpoint.layout import Folder, is_pickle, read_source
 from pipeline.checkpoint.linears import installed_versions
+from pipeline.checkpoint.shadows import shadowing
 from pipeline.documents import Documents, printable
 from pipeline.errors import CannotHereError, CardError, SourceError, VerificationError
-from pipeline.events import Event, Listener
+from pipeline.events import Event, Listener, silent
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing
 from pipeline.hub.client import Hub
+from pipeline.hub.ownership import named
 from pipeline.hub.proof import Proof
 from pipeline.hub.served import Served
 from pipeline.plan import TargetPlan
@@ -126,6 +128,7 @@ class Verification:
             "names": self.names,
             "bytes": self.bytes,
             "manifest": self.manifest,
+            "others": self.others,
             "recipe": self.recipe,
             "report": self.report,
             "card": self.card,
@@ -164,6 +167,12 @@ class Verification:
         return self.place.tree
 
     @cached_property
+    def covered(self) -> Mapping[str, ListedFile]:
+        """The files that its manifest lists, and those that no manifest has; somebody may have put others beside."""
+        names = self.documents.manifest.files.keys() | UNLISTED | {YANKED}
+        return {name: file for name, file in self.tree.items() if name in names}
+
+    @cached_property
     def documents(self) -> Documents:
         """What the release says of itself."""
         return Documents(self.folder, f"{self.repo}@{self.commit[:12]}", self.vocabulary)
@@ -180,8 +189,12 @@ class Verification:
         return "passed", f"{len(self.tree)} files"
 
     def bytes(self) -> Found:
-        """Check every byte against the digests that the Hub lists."""
-        self.served = Proof(self.place, self.listen, self.kept).read()
+        """Check every byte that the manifest covers against the digests that the Hub lists."""
+        Proof(self.place, silent, self.kept, {MANIFEST}.__contains__).read()  # tells what else is read
+        for name in (PLAN, RECIPE, REPORT):
+            if name not in self.covered:
+                raise self.documents.differs(f"{MANIFEST} does not list {name}.")
+        self.served = Proof(self.place, self.listen, self.kept, self.covered.__contains__).read()
         return "passed", f"{human_size(sum(file.size for file in self.served.values()))} are those that the Hub lists"
 
     def kept(self, name: str) -> Path | None:
@@ -199,6 +212,14 @@ class Verification:
         """Check every file against the manifest."""
         built = {name: file for name, file in self.released.items() if name not in UNLISTED}
         return "passed", self.documents.manifest_fits(built)
+
+    def others(self) -> Found:
+        """Name the files that are not of this release, of which none may change what is loaded."""
+        beside = sorted(self.tree.keys() - self.covered.keys())
+        if shadows := shadowing(beside, self.covered.keys()):
+            what = f"{MANIFEST} does not list {named(shadows)}, which would change what from_pretrained loads."
+            raise self.documents.differs(what)
+        return ("note", f"not covered: {named(beside)}") if beside else ("passed", "there are none")
 
     def recipe(self) -> Found:
         """Check that the plan did what the recipe says."""
@@ -283,7 +304,7 @@ class Verification:
             return "not asked for"
         if missing := [name for name in LOADERS if not installed(name)]:
             return f"{missing[0]} is not installed: pip install 'quantpress[all]'"
-        size, free = sum(file.size for file in self.tree.values()), shutil.disk_usage(self.folder).free
+        size, free = sum(file.size for file in self.covered.values()), shutil.disk_usage(self.folder).free
         return f"it takes {human_size(size)} of disk, and {human_size(free)} are left" if size > free else ""
 
     def loads(self) -> Found:

@@ -26,12 +26,12 @@ from ruamel.yaml.error import YAMLError
 from pipeline.errors import CardError, HubUnavailableError, RecipeError, RemoteChangedError
 from pipeline.files import FileEntry, Manifest, pretty_json
 from pipeline.hub.client import Hub
+from pipeline.hub.ownership import version_at
 from pipeline.hub.withdrawn import Shown, Withdrawal, Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan
 from pipeline.published import CARD, MANIFEST, PLAN, YANKED
 from pipeline.recipe.problems import nearest
 from pipeline.stages.card import as_text
-from pipeline.stages.release import VERSION_TAG
 
 LARGEST: Final = 64 << 20  # bytes of a file that is read here
 FRONT: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -145,9 +145,8 @@ def plan_at(hub: Hub, repo: str, revision: str) -> str:
 
 def shown_by(hub: Hub, repo: str, head: str, tags: dict[str, str], known: Withdrawals) -> Shown | None:
     """Return the release that ``main`` shows: it is tagged there, or lies beneath withdrawals; else None."""
-    here = [tag for tag, commit in tags.items() if commit == head and VERSION_TAG.fullmatch(tag)]
-    if here:
-        return Shown(tag=here[0], commit=head, plan=plan_at(hub, repo, head))
+    if here := version_at(tags, head):
+        return Shown(tag=here, commit=head, plan=plan_at(hub, repo, head))
     return known.shown if known.shown is not None and known.shown.plan == plan_at(hub, repo, head) else None
 
 

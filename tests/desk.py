@@ -113,14 +113,16 @@ class Desk:
         require: Any = None,
         call: Any = None,
         name: str = "recipe.yaml",
+        *,
         prompts: Any = "prompts.jsonl",
+        destination: Any = None,
     ) -> Path:
         """Write a recipe; JSON is YAML too."""
         (self.folder / "prompts.jsonl").write_text('{"prompt": "seven"}\n')
         written = {
             "source": source or {"repo": REPO, "revision": self.shelf.commit},
             "task": "text-to-image",
-            "destination": {"namespace": "alice"},
+            "destination": {"namespace": "alice", **(destination or {})},
             "targets": targets,
             "validation": {
                 "prompts": prompts,

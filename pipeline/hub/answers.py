@@ -5,6 +5,7 @@ Fields that nobody here reads are left out, so that the Hub may say more than it
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -73,6 +74,21 @@ class Talk(Answer):
 
     num: int
     title: str
+    author: str
+
+
+class Made(Answer):
+    """A commit in a history: what it was called, by whom and when."""
+
+    class Author(Answer):
+        """One of those who made it."""
+
+        user: str
+
+    id: Commit
+    title: str
+    date: Annotated[datetime, Field(strict=False)]
+    authors: list[Author]
 
 
 class Committed(Answer):

@@ -38,13 +38,15 @@ class RemoteState:
 
     Attributes:
         head: The commit that ``main`` points to.
-        plan: The content of ``publish/plan.json`` on it.
+        plan: The content of ``publish/plan.json`` at the newest release on it.
         tags: Commit by tag.
+        release: The commit of that release; somebody may have changed ``main`` since.
     """
 
     head: str | None = None
     plan: bytes | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    release: str | None = None
 
 
 class Hub:
@@ -172,6 +174,8 @@ class Hub:
         """
         from huggingface_hub.errors import RepositoryNotFoundError
 
+        from pipeline.hub.ownership import last_release
+
         with self.asking(repo):
             try:
                 refs = self.api.list_repo_refs(repo)
@@ -179,7 +183,8 @@ class Hub:
                 return RemoteState()
             head = pointing(refs.branches).get("refs/heads/main")
             tags = tagged(refs.tags)
-        return RemoteState(head, self.content(repo, head, PLAN, 64 << 20) if head else None, tags)
+            release = last_release(self, repo, head, tags) if head else None
+        return RemoteState(head, self.content(repo, release, PLAN, 64 << 20) if release else None, tags, release)
 
     def content(self, repo: str, revision: str, name: str, most: int) -> bytes | None:
         """Return a small file, proven against what the Hub lists of it; None where it lists no such file.

@@ -7,24 +7,25 @@ to find out by looking; each of them says what it expects to find, so that one t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RemoteChangedError
 from pipeline.files import FileEntry, ListedFile, Manifest, digest_of, files_under, git_blob_sha1, sha256_file
-from pipeline.hub.answers import Talk
-from pipeline.hub.client import OWN_FILES, Gate, Hub, pointing, tagged
+from pipeline.hub import ownership
+from pipeline.hub.answers import Bearer, Talk
+from pipeline.hub.client import Gate, Hub, pointing, tagged
+from pipeline.hub.ownership import Holdings
 from pipeline.hub.uploads import Change, Heard, Uploader
-from pipeline.published import MANIFEST, YANKED
+from pipeline.published import MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PULL = re.compile(r"refs/pr/([0-9]{1,9})")
-NOT_OURS = OWN_FILES | {YANKED}  # what a release neither writes nor removes
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ class Build:
     Attributes:
         folder: The folder, which does not change any more.
         files: Size and digest of each.
+        gone: Paths of the release before that this one removes; every other file beside it is kept.
     """
 
     folder: Path
     files: Mapping[str, FileEntry]
+    gone: Set[str] = field(default_factory=frozenset)
 
     @cached_property
     def digest(self) -> str:
@@ -79,9 +82,9 @@ class Build:
         return cls(folder, dict(sorted(known.items())))
 
     def differences(self, tree: Mapping[str, ListedFile]) -> list[str]:
-        """Return the files in which a listed tree is not this build."""
-        strange = (tree.keys() - NOT_OURS) ^ self.files.keys()
-        return sorted(strange | {name for name in tree.keys() & self.files.keys() if not self.has(name, tree[name])})
+        """Return the files in which a listed tree is not this build, whatever else it holds."""
+        strange = {name for name, file in self.files.items() if name not in tree or not self.has(name, tree[name])}
+        return sorted(strange | (tree.keys() & self.gone))
 
     def has(self, name: str, listed: ListedFile) -> bool:
         """Return whether a listed file is the one of that name here."""
@@ -95,7 +98,7 @@ class Build:
     def change(self, tree: Mapping[str, ListedFile]) -> Change:
         """Return what makes a tree this build."""
         put = {name: file for name, file in self.files.items() if name not in tree or not self.has(name, tree[name])}
-        return Change(self.folder, put, sorted(tree.keys() - self.files.keys() - NOT_OURS))
+        return Change(self.folder, put, sorted(tree.keys() & self.gone))
 
 
 class Destination:
@@ -151,11 +154,21 @@ class Destination:
             if self._api.repo_info(self.repo).gated != gated:
                 self._api.update_repo_settings(self.repo, gated=gated)
 
+    def last_release(self, refs: Refs) -> str | None:
+        """Return the newest release on ``main``, or None."""
+        return ownership.last_release(self.hub, self.repo, refs.head, refs.tags)
+
+    def holdings(self, refs: Refs) -> Holdings:
+        """Return what ``main`` holds, and what of it is ours."""
+        return ownership.look_at(self.hub, self.repo, refs.head, refs.tags, self.last_release(refs))
+
     def open_pulls(self, title: str) -> list[int]:
-        """Return the open pull requests of a title, the oldest first."""
+        """Return the open pull requests of a title that this token's bearer opened, the oldest first."""
         with self.hub.asking(self.repo):
             talks = self._api.get_repo_discussions(self.repo, discussion_type="pull_request", discussion_status="open")
-            return sorted(talk.num for talk in map(Talk.of, talks) if talk.title == title)
+            alike = [talk for talk in map(Talk.of, talks) if talk.title == title]
+            bearer = Bearer.of(self._api.whoami(cache=True)).name if alike else ""
+            return sorted(talk.num for talk in alike if talk.author == bearer)
 
     def stage(self, build: Build, parent: str, title: str, heard: Heard) -> Staged:
         """Commit a build as the whole content of a new pull request on ``parent``.
@@ -189,16 +202,13 @@ class Destination:
 
     def parent_of(self, commit: str) -> str | None:
         """Return the commit that a commit follows."""
-        with self.hub.asking(self.repo):
-            history = self._api.list_repo_commits(self.repo, revision=commit)
-        return history[1].commit_id if len(history) > 1 else None
+        newest = ownership.commits(self.hub, self.repo, commit)
+        return newest[1].id if len(newest) > 1 else None
 
     def described(self, commit: str) -> str:
         """Return who made a commit, when, and what they called it."""
-        with self.hub.asking(self.repo):
-            newest = self._api.list_repo_commits(self.repo, revision=commit)[0]
-            authors = ", ".join(newest.authors) or "somebody"
-            return f"{newest.title!r} by {authors} on {newest.created_at:%Y-%m-%d %H:%M} UTC"
+        newest = ownership.commits(self.hub, self.repo, commit)
+        return newest[0].described if newest else "a commit that the Hub does not show"
 
     def close(self, number: int, why: str) -> None:
         """Close a pull request that will not be merged."""

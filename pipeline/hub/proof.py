@@ -34,22 +34,24 @@ class Proof:
         served: The commit.
         listen: Hears of progress in bytes.
         keep: Returns where a file is to be kept as it comes; None where it is only hashed.
+        wanted: Says of a file whether it is read.
     """
 
     served: Served
     listen: Listener
     keep: Callable[[str], Path | None] = lambda _: None
+    wanted: Callable[[str], bool] = lambda _: True
     _done: int = 0
     _ended: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def tree(self) -> Mapping[str, ListedFile]:
-        """The files of the commit, as the Hub lists them."""
-        return self.served.tree
+        """The files that are read, as the Hub lists them."""
+        return {name: file for name, file in self.served.tree.items() if self.wanted(name)}
 
     def read(self) -> dict[str, FileEntry]:
-        """Read every file and return its size and digest by name.
+        """Read every file that is wanted and return its size and digest by name.
 
         Raises:
             VerificationError: With the first file that is found not to be what the Hub lists.

@@ -81,6 +81,11 @@ class Destination(Clause):
         default="{source}-{target}", description="The repositories' names, made of `{source}` and `{target}`."
     )
     private: bool = Field(default=False, description="Whether the repositories are private.")
+    adopt: bool = Field(
+        default=False,
+        description="Whether repositories that hold other files are taken over: what a release writes is overwritten, "
+        "and all else kept.",
+    )
 
 
 class Applied(Clause):

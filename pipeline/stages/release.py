@@ -1,4 +1,4 @@
-"""Release: one commit on a pull request, read back whole, used as a stranger would, then the same commit on ``main``.
+"""Release: one commit on a pull request, read back whole, used as a stranger would, then the same files on ``main``.
 
 Nothing is remembered between runs but what was read back. Where a release stands is read from the remote before each
 step, and again after every step whose answer is in doubt; a step is one call that either does all of it or nothing:
@@ -8,11 +8,11 @@ step, and again after every step whose answer is in doubt; a step is one call th
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import not_
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,11 +24,12 @@ from pipeline.files import digest_of, human_size
 from pipeline.hub.client import Gate, Hub
 from pipeline.hub.destination import Build, Destination, Refs, Staged
 from pipeline.hub.failures import LATER
+from pipeline.hub.ownership import Holdings, newest_of, version_at
 from pipeline.hub.patience import Tries, asked_by, is_refusal
+from pipeline.stages.others import TAKE_NOTHING, OthersWorkError, Terms, require
 from pipeline.stages.readback import Proofs, read_back
 from pipeline.stages.trial import Trial
 
-VERSION_TAG: Final = re.compile(r"v([1-9][0-9]*)")
 LOOKS: Final = 5
 REFUSALS: Final = 3  # in a row, after which the Hub is believed to mean it
 Seen = TypeVar("Seen")
@@ -55,6 +56,7 @@ class Publication:
         folder: Everything that is uploaded.
         private: Whether the repository is made for its owners alone.
         gated: How the source asks for access; the result asks the same way.
+        terms: What it may do to somebody's work.
     """
 
     subject: str
@@ -63,6 +65,7 @@ class Publication:
     folder: Path
     private: bool = False
     gated: Gate | None = None
+    terms: Terms = TAKE_NOTHING
 
     @property
     def title(self) -> str:
@@ -70,8 +73,8 @@ class Publication:
         return f"Publish {self.subject} ({self.digest[:12]})"
 
 
-class OvertakenError(RemoteChangedError):
-    """Somebody else published meanwhile; looking again would not change it."""
+class OvertakenError(OthersWorkError):
+    """Somebody else published meanwhile."""
 
 
 def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, listen: Listener) -> Release:
@@ -85,7 +88,7 @@ def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, liste
         listen: Hears what is done.
 
     Raises:
-        RemoteChangedError: Somebody else changed ``main`` meanwhile.
+        RemoteChangedError: Somebody else changed ``main`` meanwhile, or their work stands where the release would go.
         VerificationError: The Hub does not serve what was uploaded, or it does not load.
         HubUnavailableError: The Hub does not answer; a later run continues.
         CannotHereError: The token may not write there.
@@ -112,7 +115,7 @@ class Underway:
     """A release on its way.
 
     Attributes:
-        head: Where ``main`` was when it began.
+        held: What ``main`` held when it began.
         staged: The pull request that it opened or found.
         tag: The tag that it made or is about to make.
         proven: The commits that were read back and used; they do not change.
@@ -124,7 +127,7 @@ class Underway:
     proofs: Proofs
     trial: Trial
     listen: Listener
-    head: str | None = None
+    held: Holdings | None = None
     staged: Staged | None = None
     tag: str | None = None
     proven: set[str] = field(default_factory=set)
@@ -143,7 +146,7 @@ class Underway:
                     raise without_effect(did, self.place.repo)
                 before, refused = did, 0
                 tries.progressed()
-            except OvertakenError:
+            except OthersWorkError:
                 self.withdraw()
                 raise
             except (HubUnavailableError, RemoteChangedError, SourceError) as error:
@@ -163,35 +166,46 @@ class Underway:
         """Look at the remote, do the one thing that comes next, and return what that was.
 
         Raises:
-            OvertakenError: Somebody else published meanwhile.
+            OthersWorkError: Somebody else published meanwhile, or their work stands where this would go.
             HubUnavailableError: Whether it was done is in doubt.
         """
         refs = self.place.refs()
         if refs is None:
             self.place.create(private=self.publication.private)
             return "created the repository"
-        published = self.serves(refs.head)
-        if self.head is None:
+        if self.held is None:
             if self.publication.gated is not None:
                 self.place.gate(self.publication.gated)
-            self.head = refs.head  # it is a commit, for its tree was read
-        if published:
-            return self.conclude(refs)
-        if refs.head != self.head:
-            raise self.overtaken(refs.head)
+            self.held = self.place.holdings(refs)
+            self.build = replace(self.build, gone=self.held.gone(self.build.files.keys()))
+        if commit := self.published(refs):
+            return self.conclude(refs, commit)
+        if refs.head != self.held.head:
+            raise self.overtaken(self.held.head, refs.head)
+        require(self.place.hub, self.place.repo, self.held, self.build.files.keys(), self.publication.terms)
         if self.staged is None and not self.find_staged(refs):
-            return self.stage()
-        return self.promote()
+            return self.stage(self.held.head)
+        return self.promote(self.held.head)
+
+    def published(self, refs: Refs) -> str | None:
+        """Return the newest release on ``main`` if it is this build; somebody may have changed ``main`` since."""
+
+        def look() -> tuple[str | None, list[str]]:
+            commit = self.place.last_release(refs)
+            return commit, self.build.differences(self.place.tree(commit)) if commit else sorted(self.build.files)
+
+        commit, differences = self.confirmed(look, lambda seen: not seen[1])
+        return None if differences else commit
 
     def serves(self, commit: str) -> bool:
         """Return whether a commit is this build."""
         return not self.confirmed(lambda: self.build.differences(self.place.tree(commit)))
 
-    def confirmed(self, look: Callable[[], Seen]) -> Seen:
+    def confirmed(self, look: Callable[[], Seen], done: Callable[[Seen], bool] = not_) -> Seen:
         """Return what was seen; something that would have work done again is believed when it is seen twice."""
         seen = look()
         for _ in range(LOOKS):
-            if not seen or seen == (again := look()):
+            if done(seen) or seen == (again := look()):
                 return seen
             seen = again
         raise HubUnavailableError("The Hub shows something else each time.", where=self.place.repo, remedy=LATER)
@@ -206,8 +220,8 @@ class Underway:
                 self.place.close(number, "Superseded: it is not the present build on the present main.")
         return self.staged is not None
 
-    def stage(self) -> str:
-        """Upload everything to a pull request."""
+    def stage(self, head: str) -> str:
+        """Upload everything to a pull request that follows ``head``."""
         target, repo = self.publication.subject, self.place.repo
         self.listen(Event("note", "release", target, f"uploading to a pull request of {repo}"))
         total = sum(file.size for file in self.build.files.values())
@@ -218,7 +232,7 @@ class Underway:
             large, wire = read, sent
             self.listen(Event("progress", "upload", target, "large files", read, total, "B"))
 
-        self.staged = self.place.stage(self.build, str(self.head), self.publication.title, heard)
+        self.staged = self.place.stage(self.build, head, self.publication.title, heard)
         told = f"uploaded {human_size(wire)} for {human_size(large)} of large files; the Hub had the rest"
         self.listen(Event("note", "release", target, told, data={"bytes": large, "sent": wire}))
         return f"opened pull request {self.staged.number}"
@@ -239,40 +253,39 @@ class Underway:
             self.proofs.add(used)
         self.proven.add(commit)
 
-    def promote(self) -> str:
-        """Make what is staged, once it is proven, the commit after the ``main`` that this release began with."""
+    def promote(self, head: str) -> str:
+        """Make what is staged, once it is proven, the commit after ``head``."""
         assert self.staged is not None  # noqa: S101  a step before this one
         self.prove(self.staged.commit)
         title = f"{self.publication.title} (#{self.staged.number})"
-        self.place.promote(self.build, str(self.head), title, self.staged.commit)
+        self.place.promote(self.build, head, title, self.staged.commit)
         told = f"promoted pull request {self.staged.number} of {self.place.repo}"
         self.listen(Event("note", "release", self.publication.subject, told))
         return told
 
-    def conclude(self, refs: Refs) -> str:
-        """Close what was staged for the commit that ``main`` is, which is this build, and tag it.
+    def conclude(self, refs: Refs, commit: str) -> str:
+        """Close what was staged for the commit of ``main`` that is this build, and tag it.
 
         The tag comes last, for where it is nobody looks again whether something was left open.
         """
-        self.prove(refs.head)
+        self.prove(commit)
         staged = {self.staged.number} if self.staged is not None else set()
         for number in sorted(staged | set(self.place.open_pulls(self.publication.title))):
-            self.place.close(number, f"Published as {refs.head}.")
+            self.place.close(number, f"Published as {commit}.")
         self.staged = None
-        there = [tag for tag, commit in refs.tags.items() if commit == refs.head and VERSION_TAG.fullmatch(tag)]
-        if not there:
-            if self.tag is None or refs.tags.get(self.tag, refs.head) != refs.head:
+        there = version_at(refs.tags, commit)
+        if there is None:
+            if self.tag is None or refs.tags.get(self.tag, commit) != commit:
                 self.tag = next_tag(refs)  # the one that was tried belongs to somebody else by now
-            self.place.tag(self.tag, refs.head)
+            self.place.tag(self.tag, commit)
             return f"set the tag {self.tag}"
-        self.done = Release(repository=self.place.repo, commit=refs.head, tag=there[0])
+        self.done = Release(repository=self.place.repo, commit=commit, tag=there)
         return "done"
 
-    def overtaken(self, head: str) -> OvertakenError:
+    def overtaken(self, begun: str, head: str) -> OvertakenError:
         """Return the error for a ``main`` that somebody else changed."""
         return OvertakenError(
-            f"main was {str(self.head)[:12]} when this release began and is {head[:12]} now: "
-            f"{self.place.described(head)}.",
+            f"main was {begun[:12]} when this release began and is {head[:12]} now: {self.place.described(head)}.",
             where=self.place.repo,
             remedy="Look at what was published there, then run again; nothing was overwritten.",
         )
@@ -286,8 +299,7 @@ class Underway:
 
 def next_tag(refs: Refs) -> str:
     """Return the next of v1, v2, ..."""
-    numbers = [int(found[1]) for tag in refs.tags if (found := VERSION_TAG.fullmatch(tag))]
-    return f"v{max(numbers, default=0) + 1}"
+    return f"v{int((newest_of(refs.tags) or 'v0')[1:]) + 1}"
 
 
 def without_effect(did: str, repo: str) -> HubUnavailableError:

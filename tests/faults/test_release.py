@@ -72,9 +72,17 @@ def test_main_that_moved_between_staging_and_promotion_is_not_overwritten(ready_
     assert sorted(desk.shelf.api.list_repo_files(TARGET)) == [".gitattributes", "notes.md"]
     same("moved", desk.plain(str(error)))
 
-    assert desk.publish("run", recipe, "--target", "one").code == 0
+    again = desk.publish("--json", "run", recipe, "--target", "one")
+    assert again.code == 8
+    assert {line["stage"] for line in again.lines if "stage" in line} == {"prepare", "plan"}
+    same("not_ours", desk.plain(again.error))
+
+    adopting = desk.recipe(TWO, destination={"adopt": True})
+    plan = desk.publish("--json", "plan", adopting, "--target", "one").lines[-1]["beside"]
+    assert plan == {"kept": ["notes.md"], "overwritten": [], "refused": ""}
+    assert desk.publish("run", adopting, "--target", "one").code == 0
     assert desk.shelf.pulls(TARGET) == ["closed", "closed"]
-    assert "notes.md" not in desk.shelf.api.list_repo_files(TARGET)
+    assert "notes.md" in desk.shelf.api.list_repo_files(TARGET)
     assert desk.shelf.tags(TARGET) == ["v1"]
 
 

@@ -155,7 +155,8 @@ documents = st.fixed_dictionaries(
         ),
         "task": st.just("text-to-image"),
         "destination": st.fixed_dictionaries(
-            {"namespace": names.map("q{}".format)}, optional={"private": st.booleans(), "name": st.just("x-{target}")}
+            {"namespace": names.map("q{}".format)},
+            optional={"private": st.booleans(), "adopt": st.booleans(), "name": st.just("x-{target}")},
         ),
         "targets": st.dictionaries(
             names.map(str.lower),

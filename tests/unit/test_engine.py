@@ -66,15 +66,18 @@ def test_published_is_this_plan_on_a_tagged_main_and_nothing_else() -> None:
     recorded = Path(__file__).parent / "recorded" / "torchao-int8" / "plan.json"
     plan = TargetPlan.model_validate_json(recorded.read_bytes())
     text = recorded.read_bytes()
-    assert published_as(plan, RemoteState("head", text, {"v1": "other", "v2": "head", "x": "head"}), NEVER) == "v2"
+    assert (
+        published_as(plan, RemoteState("theirs", text, {"v1": "other", "v2": "head", "x": "head"}, "head"), NEVER)
+        == "v2"
+    )
     for state in (
         RemoteState(),
-        RemoteState("head", text, {}),
-        RemoteState("head", text, {"v1": "other"}),
-        RemoteState("head", text, {"mine": "head"}),
-        RemoteState("head", None, {"v1": "head"}),
-        RemoteState("head", b"{", {"v1": "head"}),
-        RemoteState("head", text.replace(b'"private": false', b'"private": true'), {"v1": "head"}),
+        RemoteState("head", text, {}, "head"),
+        RemoteState("head", text, {"v1": "other"}, "head"),
+        RemoteState("head", text, {"mine": "head"}, "head"),
+        RemoteState("head", None, {"v1": "head"}, "head"),
+        RemoteState("head", b"{", {"v1": "head"}, "head"),
+        RemoteState("head", text.replace(b'"private": false', b'"private": true'), {"v1": "head"}, "head"),
     ):
         assert published_as(plan, state, NEVER) is None
 

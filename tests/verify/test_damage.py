@@ -63,16 +63,26 @@ def test_the_command_ends_with_ten_and_names_the_first_difference(consumer: Cons
     ("files", "told"),
     [
         ({"model_index.json": None}, "lists model_index.json with"),
-        ({"extra.bin": b"new"}, "lists extra.bin not at all"),
+        ({"transformer/extra.bin": b"new"}, "does not list transformer/extra.bin, which would change what"),
         ({"publish/plan.json": b"{}"}, "lists publish/plan.json with"),
         ({"publish/manifest.json": b"{"}, "publish/manifest.json cannot be read"),
         ({"publish/manifest.json": None}, "It has no publish/manifest.json"),
-        ({"publish/manifest.json": b'{"files": {}}'}, "lists README.md not at all"),
+        ({"publish/manifest.json": b'{"files": {}}'}, "does not list publish/plan.json"),
     ],
 )
 def test_a_commit_over_the_release_is_found(consumer: Consumer, files: dict[str, bytes | None], told: str) -> None:
     consumer.change(files)
     assert told in consumer.refusal()
+
+
+def test_what_somebody_put_beside_the_release_is_named_and_neither_read_nor_loaded(consumer: Consumer) -> None:
+    consumer.change({"tiny.Q4.gguf": b"GGUF", "style.bin": b"LoRA"})
+    before = len(consumer.faults.seen)
+    found, failure = consumer.verify()
+    assert failure is None
+    (check,) = [check for check in found.checks if check.name == "others"]
+    assert (check.state, check.text) == ("note", "not covered: style.bin, tiny.Q4.gguf")
+    assert not [seen for seen in consumer.faults.seen[before:] if seen.path.endswith((".gguf", "style.bin"))]
 
 
 def test_a_change_that_the_manifest_follows_is_found_by_the_provenance(consumer: Consumer) -> None:
