@@ -55,6 +55,9 @@ def test_a_release_is_made_again_from_what_it_carries(consumer: Consumer) -> Non
     assert result["checks"][-1]["name"] == "rebuild"
     assert result["rebuilt"]["identical"] > 100
     assert not result["rebuilt"]["elements"]
+    # Nothing is left for a second rebuild to find, nor of the source in a consumer's home.
+    assert not (consumer.home / "rebuild").exists()
+    assert not list((consumer.home / "store").glob("fetch/*"))
 
     weights = bytearray(consumer.release[WEIGHTS])
     length = struct.unpack("<Q", weights[:8])[0]
