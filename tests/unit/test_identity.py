@@ -72,7 +72,7 @@ ANOTHER: dict[str, Change] = {
 @pytest.mark.parametrize("upgrade", AN_UPGRADE)
 def test_an_upgrade_republishes_nothing(upgrade: str) -> None:
     plan = changed(AN_UPGRADE[upgrade])
-    assert published_as(plan, RemoteState("head", RELEASED, {"v3": "head"}), Withdrawals()) == "v3"
+    assert published_as(plan, RemoteState("head", RELEASED, {"v3": "head"}, "head"), Withdrawals()) == "v3"
     assert plan.digest == changed(lambda _: None).digest
     assert plan.content_digest != RELEASED_DIGEST
 
@@ -80,7 +80,7 @@ def test_an_upgrade_republishes_nothing(upgrade: str) -> None:
 @pytest.mark.parametrize("what", ANOTHER)
 def test_whoever_asks_for_another_thing_publishes_it(what: str) -> None:
     plan = changed(ANOTHER[what])
-    assert published_as(plan, RemoteState("head", RELEASED, {"v3": "head"}), Withdrawals()) is None
+    assert published_as(plan, RemoteState("head", RELEASED, {"v3": "head"}, "head"), Withdrawals()) is None
 
 
 def test_a_file_of_a_folder_is_part_of_the_source() -> None:
@@ -158,7 +158,7 @@ def test_an_older_release_keeps_the_name_that_withdrawals_know_it_by() -> None:
     assert plan.content_digest == RELEASED_DIGEST
     beneath = Withdrawals(shown=Shown(tag="v2", commit="older", plan=RELEASED_DIGEST))
     upgraded = changed(AN_UPGRADE["of a library"])
-    assert published_as(upgraded, RemoteState("head", RELEASED, {"v2": "older"}), beneath) == "v2"
+    assert published_as(upgraded, RemoteState("head", RELEASED, {"v2": "older"}, "head"), beneath) == "v2"
 
 
 def test_a_scheme_that_is_no_more_is_still_read() -> None:
