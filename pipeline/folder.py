@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require, require_device
 from pipeline.checkpoint.layout import Folder, Layout, read_slots
-from pipeline.checkpoint.linears import ask, ask_ahead, installed_versions
+from pipeline.checkpoint.linears import LIBRARIES, ask, ask_ahead, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import digest_of, files_under
@@ -151,7 +151,8 @@ def key_of(place: Repository | Folder, parts: Mapping[str, Asked], order: Order)
         states = {name: (place.path / name).stat() for name in place.files}
         stamps = {name: [state.st_size, state.st_mtime_ns, state.st_ino] for name, state in states.items()}
     wanted = [order.quantization.model_dump(mode="json"), sorted(parts), order.device]
-    return digest_of([stamps, wanted, installed_versions()])
+    made_by = installed_versions((*LIBRARIES, BACKENDS[order.quantization.backend].DISTRIBUTION))
+    return digest_of([stamps, wanted, made_by])
 
 
 def origin_of(

@@ -266,6 +266,7 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
         tensors={name: slot.header for name, slot in flat(slots).items()},
         dtype=quantization.dtype,
         quantization=backend.configuration(quantization.scheme, quantization.options),
+        distribution=backend.DISTRIBUTION,
         skip=SkipRule.model_validate(backend.SKIP),
         keep=quantization.keep,
     )

@@ -16,7 +16,7 @@ from pipeline import oneshot
 from pipeline.errors import QuantizationError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
 
-LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "torchao", "optimum-quanto")
+LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")  # that answer, beside the backend's own
 
 
 class TensorHeader(BaseModel):
@@ -53,6 +53,7 @@ class Question(BaseModel):
         tensors: The source's tensors by name.
         dtype: The dtype that ``from_pretrained`` is asked for.
         quantization: The ``quantization_config`` as a user would pass it.
+        distribution: The name on PyPI of the library that reads it, whose version an answer depends on.
         skip: How modules to keep are named to the backend.
         keep: Module names and globs that stay as they are.
     """
@@ -65,6 +66,7 @@ class Question(BaseModel):
     tensors: dict[str, TensorHeader]
     dtype: str
     quantization: dict[str, Any]
+    distribution: str
     skip: SkipRule
     keep: tuple[str, ...] = ()
 
@@ -118,7 +120,7 @@ class Answer(BaseModel):
     config: str
 
 
-def installed_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
     """Return the installed versions of the libraries that decide what a checkpoint looks like."""
     found = {}
     for name in names:
@@ -174,7 +176,7 @@ def place_of(question: Question, answers: Path) -> Path:
     """Return where an answer is kept: by question, versions, and the code that asks."""
     asked = {
         "question": question.model_dump(mode="json"),
-        "versions": installed_versions(),
+        "versions": installed_versions((*LIBRARIES, question.distribution)),
         "asker": [sha256_file(file) for file in sorted(Path(__file__).parent.glob("library*.py"))],
     }
     return answers / f"{digest_of(asked)}.json"

@@ -50,6 +50,7 @@ def hollow(part: Part) -> Hollow:
         tensors={tensor: TensorHeader(dtype=home.dtype, shape=home.shape) for tensor, home in part.tensors.items()},
         dtype=dtype_of(part),
         quantization={},
+        distribution="peft",
         skip=SkipRule(key="", spelling="module"),
     )
     model, sources = BUILD[part.library](question)

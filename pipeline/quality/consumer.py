@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.backends import BACKENDS
+from pipeline.checkpoint.linears import installed_versions
 from pipeline.files import sha256_file
 from pipeline.hardware import hardware
 from pipeline.imports import without_collector
@@ -27,7 +28,6 @@ REPEATED = "repeated"  # the folder of what was drawn twice
 CALLBACKS = frozenset({"callback_on_step_end", "callback_on_step_end_tensor_inputs"})
 SMALL = frozenset({".json", ".txt", ".model", ".jinja"})
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors")
-BACKENDS = {"bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "optimum-quanto", "gguf": "gguf"}
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,8 @@ def _threads() -> int:
 def _versions(model: Path) -> dict[str, str]:
     """Return the versions of Python, the model libraries and the backends this folder needs."""
     methods = {method for _, method in quantized_components(model).values()}
-    names = [*LIBRARIES, *sorted(BACKENDS[method] for method in methods if method in BACKENDS)]
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+    backends = sorted(BACKENDS[method].DISTRIBUTION if method in BACKENDS else method for method in methods)
+    return {"python": platform.python_version()} | installed_versions((*LIBRARIES, *backends))
 
 
 if __name__ == "__main__":

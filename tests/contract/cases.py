@@ -90,6 +90,7 @@ def question_of(case: Case, folder: Path) -> Question:
         tensors={name: slot.header for name, slot in slots.items()},
         dtype=case.dtype,
         quantization=BACKENDS[case.backend].configuration(case.scheme, case.filled),
+        distribution=BACKENDS[case.backend].DISTRIBUTION,
         skip=SkipRule.model_validate(BACKENDS[case.backend].SKIP),
         keep=case.keep,
     )

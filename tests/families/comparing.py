@@ -78,6 +78,7 @@ class Case:
             tensors={name: slot.header for name, slot in read_header(self.family.weights).items()},
             dtype=self.dtype,
             quantization=self.configuration,
+            distribution=self.backend.DISTRIBUTION,
             skip=SkipRule.model_validate(self.backend.SKIP),
             keep=self.keep,
         )

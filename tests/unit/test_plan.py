@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import invalidate_caches
+from pathlib import Path
+
 import pytest
 
 from pipeline.checkpoint.layout import Component
-from pipeline.checkpoint.linears import Answer, Conversion
+from pipeline.checkpoint.linears import Answer, Conversion, Question, SkipRule, place_of
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.errors import RecipeError
 from pipeline.plan import lay_out_result
@@ -24,3 +27,30 @@ def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:
     quantization = Quantization(backend="torchao", scheme="int8-weight-only")
     with pytest.raises(RecipeError, match="vae: torchao int8-weight-only takes no weight of AutoencoderKL"):
         lay_out_result(component, quantization, slots, answer)
+
+
+def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = Question(
+        library="diffusers",
+        class_name="FluxTransformer2DModel",
+        config={},
+        tensors={},
+        dtype="bfloat16",
+        quantization={},
+        distribution="a-new-backend",
+        skip=SkipRule(key="", spelling="module"),
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    places = []
+    for version in ("1.0", "1.1", "1.1"):
+        about = tmp_path / f"a_new_backend-{version}.dist-info"
+        about.mkdir(exist_ok=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: a-new-backend\nVersion: {version}\n")
+        invalidate_caches()
+        places.append(place_of(question, tmp_path))
+        if version == "1.0":
+            (about / "METADATA").unlink()
+            about.rmdir()
+    assert places[0] != places[1] == places[2]
