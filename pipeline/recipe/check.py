@@ -41,6 +41,7 @@ class Check:
         self.budgets()
         self.loras()
         self.compiled()
+        self.judges()
         self.prompts()
 
     def template(self) -> None:
@@ -104,6 +105,23 @@ class Check:
         for name in words_of(self.root, "validation", "compile", "components") if libraries else ():
             if name.text not in libraries:
                 self.unknown_component(name, libraries)
+
+    def judges(self) -> None:
+        """Report judging models on the Hub that no commit pins: the plan would change whenever their ``main`` does.
+
+        What was published says so in its plan, so this is asked of recipes at hand and not of the type.
+        """
+        bounds = find(self.root, "validation", "require")
+        for _, bound in bounds.entries if isinstance(bounds, Mapping) else ():
+            model = text_at(bound, "model")
+            if (
+                isinstance(bound, Mapping)
+                and _fits(names.model, model)
+                and not (names.is_path(model) or bound.key("revision"))
+            ):
+                url = f"https://huggingface.co/{model}"
+                text = f"no commit pins {model!r}; add revision: and the commit that `git ls-remote {url} HEAD` prints"
+                self.page.report(place_of(bound, ["model"]), text)
 
     def refusal(self, component: str, node: Node, library: str) -> None:
         """Report a component whose library cannot save what the scheme makes of it."""

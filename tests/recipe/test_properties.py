@@ -174,8 +174,11 @@ documents = st.fixed_dictionaries(
                     optional={
                         "ssim": st.fixed_dictionaries({"min": st.floats(-1, 1)}, optional={"worst": st.floats(-1, 1)}),
                         "clip_score": st.fixed_dictionaries(
-                            {"model": st.just("openai/clip"), "drop": st.fixed_dictionaries({"max": st.floats(0, 9)})},
-                            optional={"revision": commits},
+                            {
+                                "model": st.just("openai/clip"),
+                                "revision": commits,
+                                "drop": st.fixed_dictionaries({"max": st.floats(0, 9)}),
+                            },
                         ),
                     },
                 ),

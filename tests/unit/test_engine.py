@@ -41,12 +41,13 @@ def engine(folder: Path, judge: str, endpoint: str) -> Engine:
     return Engine(loaded, folder / "home", hub, hub, silent)
 
 
-def test_a_judge_on_the_hub_is_pinned_to_what_main_is_and_fetched_whole(tmp_path: Path, endpoint: str) -> None:
+def test_a_judge_on_the_hub_is_pinned_to_its_commit_and_fetched_whole(tmp_path: Path, endpoint: str) -> None:
     api = Hub(endpoint, token="local").api
     api.create_repo("acme/clip")
     operations = [CommitOperationAdd(path.name, path) for path in sorted((DIGITS / "clip").iterdir())]
     commit = api.create_commit("acme/clip", operations, commit_message="CLIP").oid
-    made = engine(tmp_path, "acme/clip", endpoint)
+    api.create_commit("acme/clip", [CommitOperationAdd("config.json", b"{}")], commit_message="Another")
+    made = engine(tmp_path, f"acme/clip, revision: {commit}", endpoint)
     assert isinstance(made.judges.places["clip_score"], Repository)
     assert made.judges.pins["clip_score"] == commit
     folder = made.judges.folders(made.store, made.listen)["clip_score"]
