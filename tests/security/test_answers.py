@@ -155,6 +155,6 @@ def test_a_token_of_which_nothing_is_told_is_no_answer(source: Source, said: Any
 @pytest.mark.parametrize("body", [b"", b"# T", b"#" * 100_000])
 def test_a_small_file_that_is_not_the_listed_one_is_no_content(source: Source, body: bytes) -> None:
     assert source.hub.content(REPO, source.commit, "LICENSE", 1 << 20)
-    source.spoil("/resolve/", body=body)
+    source.spoil("/resolve-cache/", body=body)  # where the Hub sends everybody who asks for a small file
     with pytest.raises(PublishError):
         source.hub.content(REPO, source.commit, "LICENSE", 1 << 20)

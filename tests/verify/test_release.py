@@ -16,7 +16,7 @@ def test_a_release_verifies_whole(consumer: Consumer) -> None:
     names.append("loads")
     assert [(check["name"], check["state"]) for check in result["checks"]] == [(name, "passed") for name in names]
     assert (result["repository"], result["passed"]) == (REPO, True)
-    assert [path.name for path in consumer.home.iterdir()] == []
+    assert [path.name for path in consumer.home.iterdir()] == ["logs"]
 
 
 def test_what_is_read_is_told_in_bytes(consumer: Consumer) -> None:
