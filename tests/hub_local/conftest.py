@@ -16,6 +16,7 @@ from huggingface_hub.utils._http import default_client_factory
 
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
+from pipeline.hub.transport import new_client
 from tests.desk import XET
 
 SMALL = b"a small file\n" * 20
@@ -29,10 +30,12 @@ Push = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def plain_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def plain_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Make the client of this process the unmodified one, and keep what it downloads to the test."""
     huggingface_hub.set_client_factory(default_client_factory)  # ours is what Hub.api of other tests leaves behind
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield
+    huggingface_hub.set_client_factory(new_client)  # a process sets ours once, and other tests rely on it
 
 
 @pytest.fixture
