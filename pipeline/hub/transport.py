@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import httpx2
 
-from pipeline.errors import CannotHereError, SourceError
+from pipeline.errors import CannotHereError, HubUnavailableError, SourceError
 from pipeline.events import Event, Listener, silent
 from pipeline.hub.failures import RETRIED
 from pipeline.hub.patience import PATIENT, Patience, Tries, asked_pause
@@ -30,6 +30,7 @@ from pipeline.hub.patience import PATIENT, Patience, Tries, asked_pause
 API: Final = re.compile(r"/api/(?!resolve-cache/)|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
 NOTICED_SECONDS: Final = 2.0
+UNREACHED_SECONDS: Final = 8.0  # for a host that never answered; one that did is waited for as patience says
 ANSWER_BYTES: Final = 64 << 20  # far above any answer of the API; files come from elsewhere
 REFUSAL_BYTES: Final = 1 << 20
 REFUSAL_SECONDS: Final = 2.0
@@ -99,6 +100,7 @@ class PatientTransport(httpx2.BaseTransport):
 
     def __init__(self, way: httpx2.Client) -> None:
         self._way = way
+        self._reached: set[str] = set()  # hosts that answered
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Return the answer to a request.
@@ -117,11 +119,13 @@ class PatientTransport(httpx2.BaseTransport):
         hasten(request, asked.patience)
         if request.method == "POST" and UNREPEATABLE.search(path):
             return whole(self._send(request), asked.patience.answer)
-        tries = Tries(asked.patience, f"{request.method} {path}", "no whole answer")
+        tries, began = Tries(asked.patience, f"{request.method} {path}", "no whole answer"), time.monotonic()
         while True:
             try:
                 answer = whole(self._send(request), asked.patience.answer)
             except httpx2.TransportError as error:
+                if isinstance(error, httpx2.ConnectError) and request.url.host not in self._reached:
+                    require_hope(error, began)
                 wait(tries, error, 0.0, asked.listen)
                 continue
             if not is_busy(answer):
@@ -133,7 +137,26 @@ class PatientTransport(httpx2.BaseTransport):
         self._way.close()
 
     def _send(self, request: httpx2.Request) -> httpx2.Response:
-        return self._way.send(request, stream=True)
+        answer = self._way.send(request, stream=True)
+        self._reached.add(request.url.host)
+        return answer
+
+
+def require_hope(error: httpx2.ConnectError, began: float) -> None:
+    """Give up soon on a host that never answered: it is a network that is not there, or an address that is wrong.
+
+    Raises:
+        HubUnavailableError: It was tried for as long as such a thing is waited for.
+    """
+    if time.monotonic() - began < UNREACHED_SECONDS:
+        return
+    url = error.request.url
+    raise HubUnavailableError(
+        f"{url.host} cannot be reached ({error}).",
+        where=f"{url.scheme}://{url.netloc.decode()}",
+        remedy="Check the network, HTTPS_PROXY and HF_ENDPOINT with `publish doctor`, then run again; "
+        "`publish plan` of a source in a folder needs no Hub.",
+    ) from error
 
 
 def wait(tries: Tries, error: Exception, asked: float, listen: Listener) -> None:

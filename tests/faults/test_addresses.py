@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from socket import socket
 
 import pytest
 
@@ -113,6 +114,17 @@ def test_a_folder_needs_no_hub_until_it_is_released(desk: Desk, source: Path, la
         assert done.code == 0, done.err
         assert "goes on without the Hub, so what is published of it is unknown" in done.err
     assert desk.publish("check", recipe).code == 0
+
+
+def test_a_hub_that_cannot_be_reached_is_not_waited_for_as_one_that_is_busy(desk: Desk) -> None:
+    with socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens there
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        desk.extra["HF_ENDPOINT"] = address
+        done = desk.publish("run", desk.recipe())
+    assert done.code == 9, done.err
+    assert done.error.startswith(f"error: {address}: 127.0.0.1 cannot be reached (")
+    assert "HF_ENDPOINT with `publish doctor`" in done.error
 
 
 def test_what_is_no_text_is_told_in_any_locale(desk: Desk, source: Path) -> None:
