@@ -459,7 +459,7 @@ class Serving(TyperCommand):
 
 @app.command(cls=Serving)
 def serve(
-    port: Annotated[int, typer.Option("--port", help="The port on loopback.")] = 8080,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port on loopback.")] = 8080,
     fault: Annotated[
         list[str] | None, typer.Option("--fault", metavar="RULE", help="Fail on purpose; may be given again.")
     ] = None,

@@ -25,14 +25,16 @@ from pipeline.files import human_size
 LOG: Final = "quantpress"  # the name under which this program logs
 Mode = Literal["people", "json", "github"]
 TOKEN: Final = re.compile(r"hf_(?:[A-Za-z0-9]{16,}|(?:jwt|oauth)_[\w.-]+)")  # as the Hub forms them
-
-
+PASSWORD: Final = re.compile(r"(?<=://)[^\s/]*:[^\s/]*@")  # and its user, in an address
 COMMAND: Final = re.compile(r"(?:^|(?<=[\r\n]))(\s*):(?=:)|#(?=#\[)")  # what the runner of a workflow would obey
 
 
 def hidden(text: str) -> str:
-    """Return text without tokens of the Hub: a server may repeat what it was sent, and an error repeats the server."""
-    return TOKEN.sub("hf_…", text)
+    """Return text without tokens of the Hub, and without passwords in addresses.
+
+    A server may repeat what it was sent, an error repeats the server, and a log begins with the command line.
+    """
+    return PASSWORD.sub("…@", TOKEN.sub("hf_…", text))
 
 
 class Console:

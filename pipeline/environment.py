@@ -8,6 +8,7 @@ they run as the same user.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import site
 import subprocess
@@ -24,12 +25,13 @@ PREFIXES: Final = (
     *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMBA_", "TORCH", "PYTORCH_", "TRITON_", "BNB_"),
     *("CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "ONEAPI_", "ZE_", "SYCL_"),
 )
+SECRET: Final = re.compile("TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def allowed() -> dict[str, str]:
-    """Return the variables of ours that processes of libraries get; none that a recipe may name for its token."""
+    """Return the variables of ours that processes of libraries get; none whose name says that it holds a secret."""
     named = {name: value for name, value in os.environ.items() if name in NAMES or name.startswith(PREFIXES)}
-    return {name: value for name, value in named.items() if not name.endswith("TOKEN")}
+    return {name: value for name, value in named.items() if not SECRET.search(name)}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The log of a run, a file under the home: what was asked, what happened, what libraries said of it; without tokens.
+"""The log of a run, a file under the home: what was asked, what happened, what libraries said of it; without secrets.
 
 It is for the report of a fault. Libraries warn of kernels and deprecations of their own, which nobody at a terminal can
 act on; there they are shown on request only.
@@ -23,7 +23,7 @@ KEPT: Final = 20  # files; the oldest go
 
 
 class Redacted(logging.Formatter):
-    """Writes records without tokens of the Hub, whoever logged them."""
+    """Writes records without tokens and passwords, whoever logged them."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record's line and its traceback."""
@@ -51,6 +51,7 @@ def write_log(home: Path) -> Path | None:
     path = home / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # what others log of this user is nobody else's
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError:
         return None

@@ -100,7 +100,9 @@ class Session:
     def hub(self, home: Path, hub: str) -> Iterator[Hub]:
         """Return the Hub that the command line names."""
         from pipeline.hub.client import Hub
+        from pipeline.hub.endpoint import require_importable
 
+        require_importable()
         if hub != "local":
             yield Hub(hub or None, listen=self.console.listen)
             return

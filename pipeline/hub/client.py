@@ -14,7 +14,7 @@ from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
 from pipeline.hub.answers import Bearer, CardJudged, ListedEntry, Reference
 from pipeline.hub.card_rules import errors_of
-from pipeline.hub.endpoint import endpoint_of
+from pipeline.hub.endpoint import endpoint_of, require_importable
 from pipeline.hub.failures import hub_errors, no_right
 from pipeline.hub.patience import PATIENT, Patience
 from pipeline.published import PLAN
@@ -83,6 +83,7 @@ class Hub:
     @cached_property
     def api(self) -> HfApi:
         """The client, whose requests go the way that `pipeline.hub.transport` describes."""
+        require_importable()
         from huggingface_hub import HfApi
 
         from pipeline.hub.transport import share, trust

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pipeline.errors import CannotHereError, PublishError, RecipeError
 
@@ -35,17 +36,39 @@ def endpoint_of(given: str | None) -> str:
             "`publish quantize` and `publish run --stop-after validate`.",
         )
     address = given or constants.ENDPOINT
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = split(address)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise no_address(address, "--hub" if given else "HF_ENDPOINT")
     return address.rstrip("/")
 
 
+def require_importable() -> None:
+    """Refuse an ``HF_ENDPOINT`` with which ``huggingface_hub`` cannot even be imported.
+
+    Raises:
+        CannotHereError: It is none that can be read.
+    """
+    named = os.environ.get("HF_ENDPOINT")
+    if named and split(named) is None:
+        raise no_address(named, "HF_ENDPOINT")
+
+
+def split(address: str) -> SplitResult | None:
+    """Return the parts of an address; None where it cannot be one: a bracket is never closed, a port is no port."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return None
+    return None if port == 0 else parts
+
+
 def no_address(address: str, giver: str) -> PublishError:
-    """Return the error for an address that lacks its scheme or its host."""
+    """Return the error for an address that lacks its scheme or its host, or is broken."""
     bare = re.sub(r"^[a-zA-Z]*:/*(?=\D|$)", "", address)
     scheme = "http" if bare.startswith(LOOPBACK) else "https"
     likely = f"{scheme}://{bare or 'huggingface.co'}"
+    remedy = f"Write it with its scheme: {likely}." if split(likely) else "Write it as in https://huggingface.co."
     kind = RecipeError if giver == "--hub" else CannotHereError
     what = f"{giver} is {address!r}, which is no address of a Hub."
-    return kind(what, remedy=f"Write it with its scheme: {likely}.")
+    return kind(what, remedy=remedy)

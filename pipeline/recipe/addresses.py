@@ -37,7 +37,10 @@ def pasted(text: str) -> Pasted | None:
     if separator and scheme.lower() == "hf":
         host, path = "", rest
     elif separator and scheme.lower() in {"http", "https"}:
-        address = urlsplit(text)
+        try:
+            address = urlsplit(text)
+        except ValueError:  # such as a bracket that is never closed
+            return None
         host, path = address.netloc.rpartition("@")[2].lower(), address.path
     elif not separator and "@" in text:
         host, path = "", text

@@ -13,6 +13,7 @@ from tests.desk import REPO, Desk
 
 SCHEME = ("--backend", "torchao", "--scheme", "int8-weight-only")
 HUB = "https://hub.example:8443"
+AS_IN = "Write it as in https://huggingface.co."
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -53,6 +54,7 @@ def test_a_repository_is_understood_as_it_is_pasted(text: str, revision: str | N
         ("acme/tiny/", None, "neither a folder"),
         ("acme/tiny/transformer", None, "neither a folder"),
         ("a b", None, "neither a folder"),
+        ("http://[::1", None, "neither a folder"),
         ("acme/\udcff", None, "neither a folder"),
         ("", None, "neither a folder"),
         ("acme/tiny@v1", "v2", "Two revisions are named, v1 and v2. Name one."),
@@ -89,6 +91,22 @@ def test_an_address_without_its_scheme_is_shown_with_it(
     done = desk.publish("plan", desk.recipe(), *arguments)
     assert done.code == code
     assert done.error.endswith(f"no address of a Hub. Write it with its scheme: {likely}.")
+
+
+@pytest.mark.parametrize("broken", ["http://[::1", "https://hub.example:99999"])
+def test_an_address_that_is_broken_is_refused_wherever_it_stands(desk: Desk, broken: str) -> None:
+    done = desk.publish("verify", REPO, "--hub", broken)
+    assert done.code == 2
+    assert done.error == f"error: --hub is '{broken}', which is no address of a Hub. {AS_IN}"
+    desk.extra["HF_ENDPOINT"] = broken
+    for arguments in (
+        ("verify", REPO),
+        ("quantize", REPO, "--out", "out", *SCHEME),
+        ("yank", REPO, "v1", "--why", "x", "--hub", "local"),
+    ):
+        done = desk.publish(*arguments)
+        assert done.code == 3
+        assert done.error == f"error: HF_ENDPOINT is '{broken}', which is no address of a Hub. {AS_IN}"
 
 
 @pytest.mark.parametrize("verb", ["plan", "quantize", "verify", "status", "yank", "run"])

@@ -11,6 +11,8 @@ import pytest
 from tests.desk import ONE, Desk
 from tests.faults.conftest import Same
 
+PORT = "error: Invalid value for '--port': Input should be"
+
 
 def imported(stderr: str) -> set[str]:
     return {line.rpartition("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:")}
@@ -64,6 +66,8 @@ def test_a_recipe_with_every_kind_of_mistake_tells_them_all(desk: Desk) -> None:
         (["plan", "--bogus"], "error: No such option: --bogus"),
         (["publsh"], "error: No such command 'publsh'."),
         (["plan"], "error: Missing argument 'RECIPE'."),
+        (["serve", "--port", "99999"], f"{PORT} less than or equal to 65535"),
+        (["serve", "--port", "-1"], f"{PORT} greater than or equal to 0"),
     ],
 )
 def test_a_wrong_command_line_ends_in_2(desk: Desk, arguments: list[str], told: str) -> None:

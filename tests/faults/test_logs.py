@@ -48,6 +48,16 @@ def test_a_defect_names_the_log_that_has_all_of_it_but_no_token(alone: Desk) -> 
     assert TOKEN not in text
 
 
+def test_a_password_in_an_address_is_shown_nowhere_and_others_cannot_read_the_log(alone: Desk) -> None:
+    for address in ("http://bob:s3cretpw@127.0.0.1:x", "ftp://bob:s3cr@etpw@h"):
+        done = alone.publish("--json", "--traceback", "yank", "a/b", "v1", "--why", "x", "--hub", address)
+        assert "etpw" not in done.out + done.err
+    for log in (alone.home / "logs").iterdir():
+        assert "etpw" not in log.read_text()
+        assert "://…@" in log.read_text()
+        assert log.stat().st_mode & 0o777 == 0o600
+
+
 def test_on_request_libraries_are_shown_while_they_speak(alone: Desk) -> None:
     done = alone.publish("serve", "--verbose")
     assert "lib: a library warns: hf_…" in done.err
