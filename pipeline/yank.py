@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,13 +26,14 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import CardError, HubUnavailableError, RecipeError, RemoteChangedError
 from pipeline.files import FileEntry, Manifest, pretty_json
-from pipeline.hub.client import Hub
-from pipeline.hub.ownership import version_at
+from pipeline.hub.client import Hub, RemoteState
+from pipeline.hub.ownership import look_at, version_at
 from pipeline.hub.withdrawn import Shown, Withdrawal, Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan
 from pipeline.published import CARD, MANIFEST, PLAN, YANKED
 from pipeline.recipe.problems import nearest
 from pipeline.stages.card import as_text
+from pipeline.stages.others import OthersWorkError, told
 
 LARGEST: Final = 64 << 20  # bytes of a file that is read here
 FRONT: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -68,20 +70,22 @@ def yank(hub: Hub, repo: str, tag: str, why: str, new_version: str | None = None
 
     Raises:
         RecipeError: There is no such tag, or nothing to say, or the repository is none of ours.
-        RemoteChangedError: ``main`` moved meanwhile; nothing was overwritten.
+        RemoteChangedError: ``main`` moved meanwhile, or somebody changed its card; nothing was overwritten.
         CannotHereError: The token may not write there.
         HubUnavailableError: The Hub does not answer; run it again.
     """
     why = " ".join(why.split())
     refuse_unfit(hub, repo, why, new_version)
-    head, tags = heads(hub, repo)
+    state = state_of(hub, repo)
+    head, tags = str(state.head), state.tags
     known = read_withdrawals(hub, repo, head)
     if done := outcome("unchanged", repo, tag, known, head):
         return done
     if tag not in tags:
         raise no_such_tag(repo, tag, tags)
     hub.require_writer(repo)
-    shown = shown_by(hub, repo, head, tags, known)
+    refuse_changed(hub, repo, state)
+    shown = shown_by(hub, repo, state, known)
     withdrawal = Withdrawal(commit=tags[tag], plan=plan_at(hub, repo, tags[tag]), why=why, new_version=new_version)
     files = changed(hub, repo, head, tag, Withdrawals(tags={**known.tags, tag: withdrawal}, shown=shown))
     return commit(hub, repo, head, tag, files)
@@ -101,8 +105,8 @@ def refuse_unfit(hub: Hub, repo: str, why: str, new_version: str | None) -> None
         raise RecipeError(what, where=repo, remedy="Correct --new-version, or publish that one first.")
 
 
-def heads(hub: Hub, repo: str) -> tuple[str, dict[str, str]]:
-    """Return the commit of ``main`` and the tags.
+def state_of(hub: Hub, repo: str) -> RemoteState:
+    """Return what a repository is now, which has a ``main``.
 
     Raises:
         RecipeError: There is no such repository.
@@ -110,10 +114,24 @@ def heads(hub: Hub, repo: str) -> tuple[str, dict[str, str]]:
     state = hub.state(repo)
     if state.head is None:
         raise RecipeError("There is no such repository, or it is empty.", where=repo, remedy="Correct its name.")
-    return state.head, dict(state.tags or {})
+    return state
 
 
-def no_such_tag(repo: str, tag: str, tags: dict[str, str]) -> RecipeError:
+def refuse_changed(hub: Hub, repo: str, state: RemoteState) -> None:
+    """Refuse to build on a card or manifest that somebody changed, which would pass for ours from then on.
+
+    Raises:
+        OthersWorkError: Somebody did, with who it was, in which commit, and when.
+    """
+    held = look_at(hub, repo, str(state.head), state.tags, state.release)
+    theirs = {CARD, MANIFEST} & {*held.changed, *held.others} if held.release else set()
+    if theirs:
+        what = f"A withdrawal writes what somebody changed since {held.tag}: {told(hub, repo, held, theirs)}."
+        remedy = "Put it back there, then run again; nothing was changed there."
+        raise OthersWorkError(what, where=repo, remedy=remedy)
+
+
+def no_such_tag(repo: str, tag: str, tags: Mapping[str, str]) -> RecipeError:
     """Return the error for a tag that is not there, with the one that was likely meant."""
     meant = nearest(tag, tags)
     remedy = f"Did you mean {meant}?" if meant else f"It has {', '.join(sorted(tags)) or 'no tags'}."
@@ -143,11 +161,11 @@ def plan_at(hub: Hub, repo: str, revision: str) -> str:
         raise RecipeError("It has no plan of ours.", where=f"{repo}@{revision[:12]}", remedy=remedy) from error
 
 
-def shown_by(hub: Hub, repo: str, head: str, tags: dict[str, str], known: Withdrawals) -> Shown | None:
-    """Return the release that ``main`` shows: it is tagged there, or lies beneath withdrawals; else None."""
-    if here := version_at(tags, head):
-        return Shown(tag=here, commit=head, plan=plan_at(hub, repo, head))
-    return known.shown if known.shown is not None and known.shown.plan == plan_at(hub, repo, head) else None
+def shown_by(hub: Hub, repo: str, state: RemoteState, known: Withdrawals) -> Shown | None:
+    """Return the release that ``main`` shows, whatever lies above it: it has a tag, or had one; else None."""
+    if state.release and (here := version_at(state.tags, state.release)):
+        return Shown(tag=here, commit=state.release, plan=plan_at(hub, repo, state.release))
+    return known.shown if known.shown is not None and known.shown.plan == plan_at(hub, repo, str(state.head)) else None
 
 
 def changed(hub: Hub, repo: str, head: str, tag: str, known: Withdrawals) -> dict[str, bytes]:
@@ -190,10 +208,10 @@ def commit(hub: Hub, repo: str, head: str, tag: str, files: dict[str, bytes]) ->
         with hub.asking(repo):
             hub.api.create_commit(repo, additions, commit_message=f"Yank {tag}", parent_commit=head)
     except (RemoteChangedError, HubUnavailableError):
-        now, _ = heads(hub, repo)
+        now = str(state_of(hub, repo).head)
         if now == head or read_withdrawals(hub, repo, now) != wanted:
             raise
-    now, _ = heads(hub, repo)
+    now = str(state_of(hub, repo).head)
     done = outcome("yanked", repo, tag, read_withdrawals(hub, repo, now), now)
     if done is None:
         raise RemoteChangedError("Somebody changed main right after.", where=repo, remedy="Look there and run again.")

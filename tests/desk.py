@@ -57,13 +57,13 @@ class Shelf:
     def api(self) -> HfApi:
         return Hub(self.endpoint, token="alice").api
 
-    def commit_files(self, files: dict[str, bytes | None], repo: str = REPO) -> str:
+    def commit_files(self, files: dict[str, bytes | None], repo: str = REPO, title: str = "Change files") -> str:
         """Commit files to main, None for those to delete, and return the commit. Open files go by LFS."""
         operations = [
             CommitOperationDelete(name) if content is None else CommitOperationAdd(name, BytesIO(content))
             for name, content in files.items()
         ]
-        return str(self.api.create_commit(repo, operations, commit_message="Change files").oid)
+        return str(self.api.create_commit(repo, operations, commit_message=title).oid)
 
     def history(self, repo: str) -> list[str]:
         return [commit.title for commit in self.api.list_repo_commits(repo)]

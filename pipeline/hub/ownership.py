@@ -1,21 +1,22 @@
 """Ownership: which files on a repository's ``main`` a release of ours put there, and which are somebody's.
 
-Ours is what the manifest of the newest release on ``main`` lists. That release is the newest commit with a version's
-tag, or with the title of a release, where a run was killed before its tag. Every other file is kept by every release; a
-file of ours that is not as it was released was changed by somebody. A withdrawal above a release is ours as well.
+Ours is what the manifest of the newest release on ``main`` lists and that commit holds just so. That release is the
+newest commit with the title of one; a tag names it and makes none, for anybody sets tags. Every other file is kept by
+every release; a file of ours that is not as it was released was changed by somebody. A withdrawal above a release is
+ours as well, if it changed what withdrawals change, and of a card or manifest that was as released.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import islice, zip_longest
+from itertools import chain, islice, pairwise, zip_longest
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from pipeline.files import ListedFile, Manifest
+from pipeline.files import FileEntry, ListedFile, Manifest
 from pipeline.hub.answers import Made
 from pipeline.published import CARD, MANIFEST, SIGNATURE, YANKED
 
@@ -28,7 +29,10 @@ VERSION_TAG: Final = re.compile(r"v([1-9][0-9]*)")
 RELEASED: Final = re.compile(r"Publish .+ \([0-9a-f]{12}\) \(#[0-9]+\)")
 WITHDREW: Final = re.compile(r"Yank v[1-9][0-9]*")
 NOT_OURS: Final = frozenset({".gitattributes", YANKED})  # what a release neither writes nor removes
+WITHDRAWN: Final = frozenset({CARD, MANIFEST, YANKED})  # what a withdrawal changes
 PAGE: Final = 50  # commits that the Hub shows at once
+MOST: Final = 500  # commits that are read in search of a release
+OLDER: Final = 5  # tags that are looked at where no commit of main is a release
 LARGEST: Final = 64 << 20  # bytes of a manifest
 NAMED: Final = 5  # paths that a message names
 
@@ -52,9 +56,9 @@ class Commit:
         return f"{self.title!r} by {self.authors} on {self.date:%Y-%m-%d %H:%M} UTC"
 
     @property
-    def is_ours(self) -> bool:
-        """Whether it has the title of a release or a withdrawal."""
-        return bool(RELEASED.fullmatch(self.title) or WITHDREW.fullmatch(self.title))
+    def is_release(self) -> bool:
+        """Whether it has the title of a release."""
+        return bool(RELEASED.fullmatch(self.title))
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class Holdings:
         tree: Its files.
         release: The newest release on it; None where nothing on it is ours.
         tag: What that release is called.
-        ours: The paths that its manifest lists, and the manifest's own.
+        ours: The paths that its manifest lists as they are there, and the manifest's own.
         then: All files as our own commits left them.
+        withdrawals: The commits above it that withdrew something.
     """
 
     head: str
@@ -84,6 +89,7 @@ class Holdings:
     tag: str = ""
     ours: Set[str] = field(default_factory=frozenset)
     then: Mapping[str, ListedFile] = field(default_factory=dict)
+    withdrawals: Set[str] = field(default_factory=frozenset)
 
     @property
     def others(self) -> list[str]:
@@ -113,19 +119,26 @@ class Holdings:
         return frozenset(self.ours - written - NOT_OURS)
 
 
-def commits(hub: Hub, repo: str, revision: str) -> list[Commit]:
-    """Return the newest commits of a revision, one page of them; no more is asked for."""
+def commits(hub: Hub, repo: str, revision: str, most: int = PAGE) -> list[Commit]:
+    """Return the newest commits of a revision, one page of them unless told otherwise; no more is asked for."""
+    return commits_until(hub, repo, revision, lambda _: False, most)
+
+
+def commits_until(hub: Hub, repo: str, revision: str, last: Callable[[Commit], bool], most: int = MOST) -> list[Commit]:
+    """Return the newest commits of a revision to the first for which ``last`` holds; no page after it is asked for."""
     from huggingface_hub.utils._headers import build_hf_headers
     from huggingface_hub.utils._pagination import paginate
 
     headers = build_hf_headers(token=hub.api.token, library_name="quantpress")
     with hub.asking(repo):
         rows = paginate(f"{hub.endpoint}/api/models/{repo}/commits/{revision}", {}, headers)
-        page = [Made.of(row) for row in islice(rows, PAGE)]
-        return [
-            Commit(made.id, made.title, ", ".join(by.user for by in made.authors) or "somebody", made.date)
-            for made in page
-        ]
+        found: list[Commit] = []
+        for made in map(Made.of, islice(rows, most)):
+            by = ", ".join(author.user for author in made.authors) or "somebody"
+            found.append(Commit(made.id, made.title, by, made.date))
+            if last(found[-1]):
+                break
+        return found
 
 
 def version_at(tags: Mapping[str, str], commit: str | None) -> str | None:
@@ -139,17 +152,17 @@ def newest_of(tags: Iterable[str]) -> str | None:
 
 
 def last_release(hub: Hub, repo: str, head: str, tags: Mapping[str, str]) -> str | None:
-    """Return the newest release on ``main``, or None; no history is asked for where ``main`` is one.
+    """Return the newest release on ``main``, or None.
 
-    Where none of the newest commits is one, it is that of the newest version.
+    Where none of its newest 500 commits is one, as after the history was squashed, it is that of the newest version.
     """
-    if version_at(tags, head):
-        return head
-    for commit in commits(hub, repo, head):
-        if RELEASED.fullmatch(commit.title) or version_at(tags, commit.id):
+    newest = commits_until(hub, repo, head, lambda commit: commit.is_release)[-1:]
+    versions = sorted(filter(VERSION_TAG.fullmatch, tags), key=lambda tag: int(tag[1:]), reverse=True)
+    tagged = (commits(hub, repo, tags[tag], 1) for tag in versions[:OLDER])
+    for commit in chain(newest, chain.from_iterable(tagged)):
+        if commit.is_release:
             return commit.id
-    newest = newest_of(tags)
-    return tags[newest] if newest else None
+    return None
 
 
 def look_at(hub: Hub, repo: str, head: str, tags: Mapping[str, str], release: str | None) -> Holdings:
@@ -166,15 +179,19 @@ def look_at(hub: Hub, repo: str, head: str, tags: Mapping[str, str], release: st
         HubUnavailableError: The Hub does not answer.
     """
     tree = hub.tree(repo, head)
-    then = tree if release in {head, None} else hub.tree(repo, str(release))
-    manifest = read_manifest(hub, repo, release) if release else None
-    if manifest is None:
+    then: Mapping[str, ListedFile] = tree if release in {head, None} else hub.tree(repo, str(release))
+    if release is None:
         return Holdings(head, tree)
-    if release != head and (withdrawal := last_withdrawal(hub, repo, head, str(release))):
-        told = hub.tree(repo, withdrawal)
-        then = {**then, **{name: told[name] for name in (CARD, MANIFEST) if name in told}}
-    ours = (manifest.files.keys() | ({MANIFEST, SIGNATURE} & then.keys())) - NOT_OURS
-    return Holdings(head, tree, release, version_at(tags, release) or str(release)[:12], ours, then)
+    manifest = read_manifest(hub, repo, release)
+    listed = {name for name, file in manifest.files.items() if is_same(file, then.get(name))} if manifest else set()
+    ours = (listed | ({MANIFEST, SIGNATURE} & then.keys() if manifest else set())) - NOT_OURS
+    then, withdrawals = with_withdrawals(hub, repo, head, release, then)
+    return Holdings(head, tree, release, version_at(tags, release) or release[:12], ours, then, withdrawals)
+
+
+def is_same(entry: FileEntry, listed: ListedFile | None) -> bool:
+    """Return whether a manifest's file is the listed one; of small ones the Hub tells no digest that it has."""
+    return listed is not None and listed.size == entry.size and listed.sha256 in {None, entry.sha256}
 
 
 def read_manifest(hub: Hub, repo: str, commit: str) -> Manifest | None:
@@ -188,14 +205,24 @@ def read_manifest(hub: Hub, repo: str, commit: str) -> Manifest | None:
         return None
 
 
-def last_withdrawal(hub: Hub, repo: str, head: str, release: str) -> str | None:
-    """Return the newest commit above a release that withdrew something."""
-    for commit in commits(hub, repo, head):
-        if commit.id == release:
-            return None
-        if WITHDREW.fullmatch(commit.title):
-            return commit.id
-    return None
+def with_withdrawals(
+    hub: Hub, repo: str, head: str, release: str, then: Mapping[str, ListedFile]
+) -> tuple[Mapping[str, ListedFile], Set[str]]:
+    """Return a release's files as the withdrawals above it left them, and the commits of those.
+
+    One that built on a card or manifest of somebody leaves it theirs; its title alone makes a commit none.
+    """
+    above = commits_until(hub, repo, head, lambda commit: commit.id == release) if head != release else []
+    found: set[str] = set()
+    for before, commit in pairwise(reversed(above)):  # the oldest first
+        if not WITHDREW.fullmatch(commit.title):
+            continue
+        old, new = hub.tree(repo, before.id), hub.tree(repo, commit.id)
+        touched = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        if YANKED in touched & new.keys() and touched <= WITHDRAWN:
+            found.add(commit.id)
+            then = {**then, **{n: new[n] for n in touched & new.keys() if old.get(n) == then.get(n)}}
+    return then, found
 
 
 def changes(hub: Hub, repo: str, holdings: Holdings) -> list[Change]:
@@ -206,13 +233,13 @@ def changes(hub: Hub, repo: str, holdings: Holdings) -> list[Change]:
     left = {*holdings.changed, *holdings.added}
     found: list[Change] = []
     tree = holdings.tree
-    page = commits(hub, repo, holdings.head) if left else []
+    page = commits_until(hub, repo, holdings.head, lambda commit: commit.id == holdings.release) if left else []
     for commit, before in zip_longest(page, page[1:]):
         if commit.id == holdings.release or not left:
             break
         older = hub.tree(repo, before.id) if before else holdings.then
         touched = sorted(name for name in left if tree.get(name) != older.get(name))
-        if touched and not commit.is_ours:
+        if touched and commit.id not in holdings.withdrawals:
             found.append(Change(commit, touched))
             left -= set(touched)
         tree = older

@@ -10,7 +10,7 @@ from pipeline.checkpoint.shadows import shadowing
 from pipeline.errors import RemoteChangedError, SourceError
 from pipeline.files import safe_listing
 from pipeline.hub.client import Hub
-from pipeline.hub.ownership import Holdings, changes, commits, named
+from pipeline.hub.ownership import MOST, Holdings, changes, commits, named
 
 MOVE_IT: Final = "Move or delete it in the repository, then run again; nothing was changed there."
 
@@ -102,12 +102,17 @@ def not_ours(hub: Hub, repo: str, holdings: Holdings, written: Set[str]) -> Othe
 
 def touched_by(hub: Hub, repo: str, holdings: Holdings, touched: set[str]) -> OthersWorkError:
     """Return the error for paths of ours that somebody changed since the release, or took."""
-    found = {change.commit: sorted(touched.intersection(change.paths)) for change in changes(hub, repo, holdings)}
-    told = [f"{named(paths)} in {commit}" for commit, paths in found.items() if paths]
-    if others := sorted(touched.difference(*found.values())):
-        told.append(f"{named(others)} before that")
     return OthersWorkError(
-        f"A release writes what somebody changed since {holdings.tag}: {'; '.join(told)}.",
+        f"A release writes what somebody changed since {holdings.tag}: {told(hub, repo, holdings, touched)}.",
         where=repo,
         remedy="Put it back there, or run with --replace, which overwrites it; nothing was overwritten yet.",
     )
+
+
+def told(hub: Hub, repo: str, holdings: Holdings, touched: set[str]) -> str:
+    """Return for people in which commits somebody changed paths, by whom, and when."""
+    found = {change.commit: sorted(touched.intersection(change.paths)) for change in changes(hub, repo, holdings)}
+    parts = [f"{named(paths)} in {commit}" for commit, paths in found.items() if paths]
+    if others := sorted(touched.difference(*found.values())):
+        parts.append(f"{named(others)} before its newest {MOST} commits, or in a history that was squashed")
+    return "; ".join(parts)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import CommitOperationDelete
 
 from pipeline.errors import PublishError
 from pipeline.events import Event, silent
@@ -21,6 +24,7 @@ from pipeline.hub.ownership import version_at
 from pipeline.hub.patience import Patience
 from pipeline.stages.others import Terms
 from pipeline.stages.release import Publication, release
+from pipeline.yank import yank
 from tests.desk import Shelf
 
 REPO = "acme/tiny"
@@ -65,9 +69,16 @@ class Town:
         assert set(self.bob.pulls(REPO)) <= {"closed"}
         return str(caught.value)
 
-    def commit(self, files: dict[str, bytes | None]) -> str:
+    def commit(self, files: dict[str, bytes | None], title: str = "Change files") -> str:
         """Let bob commit to main."""
-        return self.bob.commit_files(files, REPO)
+        return self.bob.commit_files(files, REPO, title)
+
+    def listing(self, files: dict[str, bytes]) -> bytes:
+        """Return main's manifest with these files listed in it as well."""
+        told = json.loads(self.alice.content(REPO, "main", "publish/manifest.json", 1 << 20) or b"")
+        for name, text in files.items():
+            told["files"][name] = {"size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+        return json.dumps(told).encode()
 
     @property
     def content(self) -> dict[str, bytes]:
@@ -244,6 +255,71 @@ def test_of_a_long_history_one_page_is_read(released: Town) -> None:
     assert len(released.faults.seen) == before + 2
     assert released.release(SECOND) == "v2"
     assert released.content == {**SECOND, "notes.md": b"59"}
+
+
+OURS = "Publish one (dddddddddddd) (#9)"
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_tag_makes_nobodys_commit_a_release(released: Town, moved: bool) -> None:
+    mine = {"tiny.Q4.gguf": b"GGUF"}
+    edited = released.commit({"README.md": b"# Better\n", **mine, "publish/manifest.json": released.listing(mine)})
+    if moved:
+        released.bob.api.delete_tag(REPO, tag="v1")
+    released.bob.api.create_tag(REPO, tag="v1" if moved else "v2", revision=edited)
+    assert f"README.md, publish/manifest.json in {edited[:12]}" in released.refusal(SECOND, adopt=True)
+    released.release(SECOND, replace=True)
+    assert released.content == {**SECOND, **mine}
+
+
+def test_a_version_tag_on_a_branch_makes_no_release_of_it(released: Town) -> None:
+    released.bob.api.create_branch(REPO, branch="tried")
+    released.bob.api.create_commit(REPO, [CommitOperationDelete("README.md")], commit_message="Try", revision="tried")
+    released.bob.api.create_tag(REPO, tag="v7", revision="tried")
+    released.bob.api.super_squash_history(REPO)
+    assert released.release(SECOND) == "v8"
+
+
+@pytest.mark.parametrize("manifest", [b"{}", b'{"files": {"README.md": {"size": 1, "sha256": ""}}}'])
+def test_a_commit_with_our_title_and_a_manifest_that_is_not_true_takes_nothing(released: Town, manifest: bytes) -> None:
+    released.commit({"README.md": b"# Better\n", "publish/manifest.json": manifest}, OURS)
+    assert "README.md" in released.refusal(SECOND, adopt=True)
+
+
+def test_what_a_manifest_lists_and_a_release_does_not_hold_so_is_never_deleted(released: Town) -> None:
+    released.commit(
+        {"tiny.Q4.gguf": b"mine", "publish/manifest.json": released.listing({"tiny.Q4.gguf": b"another"})}, OURS
+    )
+    assert released.release(SECOND) == "v2"
+    assert released.content == {**SECOND, "tiny.Q4.gguf": b"mine"}
+
+
+def test_a_commit_is_no_withdrawal_by_its_title(released: Town) -> None:
+    edited = released.commit({"README.md": b"# Better\n"}, "Yank v1")
+    assert f"README.md in {edited[:12]}" in released.refusal(SECOND)
+    more = released.commit({"publish/yanked.json": b"{}", "model_index.json": b"[]"}, "Yank v1")
+    assert f"model_index.json in {more[:12]}" in released.refusal(SECOND)
+
+
+def test_a_withdrawal_of_a_card_that_somebody_edited_leaves_it_theirs(released: Town) -> None:
+    edited = released.commit({"README.md": b"# Better\n"})
+    released.commit({"README.md": b"> withdrawn\n# Better\n", "publish/yanked.json": b"{}"}, "Yank v1")
+    assert f"README.md in {edited[:12]}" in released.refusal(SECOND)
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_withdrawals_and_releases_are_found_beneath_many_commits(town: Town, tagged: bool) -> None:
+    plan = {"publish/plan.json": (Path(__file__).parents[1] / "unit/released/plan-0.3.0.json").read_bytes()}
+    town.release({**FIRST, **plan})
+    town.release({**SECOND, **plan})
+    yank(town.alice, REPO, "v2", "It draws fours.")
+    if not tagged:
+        town.bob.api.delete_tag(REPO, tag="v2")
+    for number in range(55):
+        town.commit({"notes.md": str(number).encode()})
+    assert town.release({**FIRST, **plan}) == ("v3" if tagged else "v2")
+    assert town.content["README.md"] == FIRST["README.md"]
+    assert town.content["notes.md"] == b"54"
 
 
 def test_of_two_versions_on_one_commit_the_newest_is_told() -> None:

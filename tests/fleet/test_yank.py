@@ -98,10 +98,11 @@ def test_a_changed_plan_is_released_and_the_withdrawal_stays_known(desk: Desk, h
 def test_an_older_tag_leaves_what_main_shows_published(desk: Desk, hub: Hub, read: Read) -> None:
     plan = json.loads(read("publish/plan.json"))
     plan["private"] = True
-    older = desk.shelf.commit_files({"publish/plan.json": json.dumps(plan).encode()}, ONE)
+    title = desk.shelf.history(ONE)[0]
+    older = desk.shelf.commit_files({"publish/plan.json": json.dumps(plan).encode()}, ONE, title)
     desk.shelf.api.create_tag(ONE, tag="v2", revision=older)
     plan["private"] = False
-    head = desk.shelf.commit_files({"publish/plan.json": json.dumps(plan, indent=2).encode()}, ONE)
+    head = desk.shelf.commit_files({"publish/plan.json": json.dumps(plan, indent=2).encode()}, ONE, title)
     desk.shelf.api.create_tag(ONE, tag="v3", revision=head)
     yank(hub, ONE, "v2", WHY, REPO)
     assert "`v2` was withdrawn" in read("README.md").decode()
@@ -109,6 +110,22 @@ def test_an_older_tag_leaves_what_main_shows_published(desk: Desk, hub: Hub, rea
     done = desk.publish("--json", "run", "recipe.yaml", "--target", "one")
     (outcome,) = done.lines[-1]["result"]
     assert (outcome["state"], outcome["tag"]) == ("unchanged", "v3")
+
+
+def test_a_release_beneath_somebodys_commit_is_what_main_shows(desk: Desk, hub: Hub, read: Read) -> None:
+    desk.shelf.commit_files({"notes.md": b"mine"}, ONE)
+    yank(hub, ONE, "v1", WHY, REPO)
+    assert front(read("README.md").decode())["new_version"] == REPO
+
+
+@pytest.mark.parametrize("name", ["README.md", "publish/manifest.json"])
+def test_what_somebody_edited_is_not_passed_off_as_ours(desk: Desk, hub: Hub, read: Read, name: str) -> None:
+    edited = desk.shelf.commit_files({name: read(name) + b"\n"}, ONE)
+    with pytest.raises(RemoteChangedError) as caught:
+        yank(hub, ONE, "v1", WHY)
+    assert caught.value.exit_code == 8
+    assert f"changed since v1: {name} in {edited[:12]} ('Change files' by alice on" in str(caught.value)
+    assert hub.state(ONE).head == edited
 
 
 @pytest.mark.parametrize("fault", ["lost", "hang-after=1"])
