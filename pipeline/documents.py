@@ -128,7 +128,7 @@ class Documents:
             raise self.differs(f"{PLAN} has {word} {done!r}, and {name} says {said!r}.")
 
     def report_fits(self) -> str:
-        """Check that the verdict is PASS, and that it was given on these weights.
+        """Check that the verdict is PASS, that it was given on these weights, and that the rest is the source's.
 
         Raises:
             VerificationError: It is not.
@@ -139,6 +139,10 @@ class Documents:
         for name, file in self.read(REPORT, lambda: measured_files(self.measured)).items():
             if self.manifest.files.get(name) != file:
                 raise self.differs(f"{REPORT} measured another {name} than {MANIFEST} lists.")
+        for name, listed in self.plan.taken_over.items():
+            there = self.manifest.files.get(name)
+            if there is None or there.size != listed.size or (listed.sha256 or there.sha256) != there.sha256:
+                raise self.differs(f"{PLAN} takes over another {name} from the source than {MANIFEST} lists.")
         return f"{report.verdict}, {len(report.metrics)} metrics on {len(report.pairs)} pairs of pictures"
 
     def provenance_fits(self, apart: Set[str] = frozenset()) -> str:

@@ -338,6 +338,13 @@ def empty(folder: Path) -> None:
             path.unlink()
 
 
+def copy(origin: Path, to: Path) -> None:
+    """Put a file's content at another place, so that a change of one leaves the other as it is."""
+    with disk_errors(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(origin, to)
+
+
 def link_or_copy(origin: Path, to: Path) -> None:
     """Put a file's content at another place: a hard link where the disk allows it, else a copy."""
     with disk_errors(to):

@@ -160,8 +160,8 @@ def origin_of(
 ) -> Origin:
     """Return where the source's bytes come from; of a repository everything that is not streamed is fetched."""
     if isinstance(place, Folder):
-        return Origin(place.path, place.files, layout, place.where)
+        return Origin(place.path, place.files, layout, place.where, lent=True)
     streamed = {file for part in parts.values() for file in part.slots} if order.stream else set()
     wanted = {name: place.files[name] for name in layout.wanted if name not in streamed}
     folder = fetch(place, wanted, Store(home / "store", listen), listen)
-    return Origin(folder, place.files, layout, place.where, place.open if streamed else None, stored(folder))
+    return Origin(folder, place.files, layout, place.where, place.open if streamed else None, stored(folder), lent=True)

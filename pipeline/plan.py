@@ -21,6 +21,7 @@ from pipeline.checkpoint.layout import INDEX, Component, Place, read_json
 from pipeline.checkpoint.linears import Answer, Question, SkipRule, installed_versions
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import WEIGHTS_NAME, Weights, lay_out
+from pipeline.checkpoint.variants import plain_name
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.planned import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
@@ -176,6 +177,19 @@ class TargetPlan(Value):
         files = {name: file.model_dump(mode="json") for name, file in self.files.items()}
         fused = [lora.model_dump(mode="json") for lora in self.fused]
         return {"files": files, "fused": fused} if fused else files
+
+    @property
+    def taken_over(self) -> dict[str, ListedFile]:
+        """The source's files that the result has as they are, by the name under which they are published."""
+        found = {}
+        for source, listed in self.files.items():
+            name = plain_name(source, self.source.variant)
+            component, _, file = name.rpartition("/")
+            weights = file.endswith((".safetensors", INDEX))
+            made = component in self.components and (weights or file == "config.json")
+            if not (made or (self.fused and weights) or (name != source and file.endswith(INDEX))):
+                found[name] = listed
+        return found
 
     @property
     def memory_bytes(self) -> int:

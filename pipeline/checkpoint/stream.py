@@ -81,6 +81,10 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, never)
 
 
+class DamagedDownloadError(SourceError):
+    """A file that was whole when it was downloaded is not any more; whoever keeps it removes it."""
+
+
 class Twins:
     """Tensors that a model ties to others, which are written for both: they must hold the same.
 
@@ -142,6 +146,12 @@ def read(file: WeightFile, makings: Sequence[Making], crew: Crew, twins: Twins, 
         crew.settle()
     twins.compare(file.where)
     found = digest.hexdigest()
+    if file.stored and found != proof.digest:
+        raise DamagedDownloadError(
+            "It is no longer what was downloaded: this disk, or somebody, damaged it.",
+            where=file.where,
+            remedy="Nothing made of it was kept. Run the same command again to download it anew.",
+        )
     if file.stamp() != stamp or found != (proof.digest or found):
         raise SourceError(
             "It is not the file that its place lists, or it changed while it was read.",

@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
 from pipeline.checkpoint.model_card import front_matter
-from pipeline.errors import CardError, QuantizationError
+from pipeline.errors import CardError, QuantizationError, SourceError
 from pipeline.files import (
     BuiltFile,
     FileEntry,
@@ -120,10 +120,10 @@ def write_card(
         write_atomically(folder / USAGE, card.usage.encode())
         write_atomically(folder / RECIPE, recipe)
         write_atomically(folder / PLAN, pretty_json(plan.model_dump(mode="json")))
-        weights, known = proven(checkpoint)
+        weights, made = proven(checkpoint)
         report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan), "weights": weights}
         write_atomically(folder / REPORT, pretty_json(report))
-        describe(folder, report, known)
+        describe(folder, report, made | taken_over(plan, folder))
 
     return store.make("release", key, build)
 
@@ -155,6 +155,28 @@ def proven(checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
         for part, made in found.items()
     }
     return listed, known
+
+
+def taken_over(plan: TargetPlan, folder: Path) -> dict[str, FileEntry]:
+    """Return the files of the source that a release has as they are, each held against what the plan lists.
+
+    Raises:
+        SourceError: One is another file by now than the one that was planned and judged.
+    """
+    known = {}
+    for name, listed in plan.taken_over.items():
+        path = folder / name
+        sha256, found = hashed(path, hashlib.sha256(), listed.hashing())
+        if (path.stat().st_size, found) != (listed.size, listed.digest or found):
+            store = folder.parents[1]
+            raise SourceError(
+                "This file of the source is not the one that was planned: it changed since, or the disk damaged it.",
+                where=f"{plan.source.where}/{name}",
+                remedy=f"Remove {store / 'checkpoint' / plan.build_key} and, where it came from a Hub, the download in "
+                f"{store / 'fetch'}; then run again.",
+            )
+        known[name] = FileEntry(size=listed.size, sha256=sha256)
+    return known
 
 
 def require_taken(folder: Path, where: str, errors_of: Callable[[str], list[str]]) -> None:

@@ -79,5 +79,8 @@ def stored(folder: Path) -> dict[str, ListedFile]:
 
     Whoever reads them again on this machine holds them against that, which is faster than what the Hub lists.
     """
-    digests = json.loads((folder / DIGESTS).read_bytes()) if (folder / DIGESTS).is_file() else {}
+    try:
+        digests = dict(json.loads((folder / DIGESTS).read_bytes()))
+    except (OSError, ValueError, TypeError):  # what the Hub lists holds them then
+        return {}
     return {name: ListedFile(size=(folder / name).stat().st_size, blake3=digest) for name, digest in digests.items()}

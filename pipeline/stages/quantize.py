@@ -22,10 +22,10 @@ from pipeline.checkpoint.making import Job, Made, restored
 from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import STORED_DTYPES, WEIGHTS_NAME
 from pipeline.checkpoint.spans import WeightFile, local_file
-from pipeline.checkpoint.stream import stream
+from pipeline.checkpoint.stream import DamagedDownloadError, stream
 from pipeline.checkpoint.variants import plain_index
 from pipeline.events import Event, Listener
-from pipeline.files import ListedFile, files_under, link_or_copy, pretty_json, write_atomically
+from pipeline.files import ListedFile, copy, files_under, link_or_copy, pretty_json, write_atomically
 from pipeline.plan import Asked, TargetPlan
 from pipeline.recipe import Quantization
 from pipeline.stages.room import CHECKPOINT, require_room, results_to_come
@@ -97,6 +97,7 @@ class Origin:
         where: How the source is named in messages.
         remote: Opens a file on the Hub; none where the folder has everything.
         stored: Files in the folder by the digest that they had when their download was proven.
+        lent: Whether what is made is somebody's own folder, which then shares no file with this one.
     """
 
     folder: Path
@@ -105,6 +106,7 @@ class Origin:
     where: str
     remote: Callable[[str], Opened] | None = None
     stored: Mapping[str, ListedFile] = field(default_factory=dict)
+    lent: bool = False
 
     def weight_file(self, name: str, slots: Mapping[str, Slot]) -> WeightFile:
         """Return a weight file as the stream reads it."""
@@ -124,6 +126,8 @@ class Origin:
             if name != source and source in variants:
                 content = plain_index((self.folder / source).read_bytes(), variants[source], f"{self.where}/{source}")
                 write_atomically(folder / name, content)
+            elif self.lent:
+                copy(self.folder / source, folder / name)
             else:
                 link_or_copy(self.folder / source, folder / name)
 
@@ -188,7 +192,11 @@ def quantize(
         subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
         make(results, origin, subject, listen)
 
-    return store.make_all(CHECKPOINT, list(known), build, resume=True)
+    try:
+        return store.make_all(CHECKPOINT, list(known), build, resume=True)
+    except DamagedDownloadError:
+        store.drop("fetch", origin.folder.name)
+        raise
 
 
 def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listener) -> None:
