@@ -34,7 +34,7 @@ from pipeline.readers import readers
 from pipeline.recipe import HubSource, Loaded
 from pipeline.signing import Signer
 from pipeline.stages import others
-from pipeline.stages.card import SourceCard, require_taken, templates, write_card
+from pipeline.stages.card import SourceCard, release_key, require_taken, templates, write_card
 from pipeline.stages.fetch import fetch, fetch_key
 from pipeline.stages.fuse import fused_source
 from pipeline.stages.judges import Judges
@@ -251,7 +251,19 @@ class Engine:
         self.require_able(plan, stop_after)
         if stop_after == STAGES[-1] and (held := self.holdings(plan, remote)):
             others.require(self.hub, plan.repository, held, self.written(plan), self.terms)
+        if earlier:
+            self.drop("checkpoint", plan.build_key)
         return Run(self, plan, {}, stop_after, earlier)
+
+    def drop(self, stage: str, key: str) -> None:
+        """Remove a sealed result that is made again.
+
+        Raises:
+            CannotHereError: Another process uses it.
+        """
+        if not self.store.drop(stage, key):
+            what, remedy = "Another process uses what is to be made again.", "Run it again once that has ended."
+            raise CannotHereError(what, where=str(self.store.root / stage / key), remedy=remedy)
 
     def earlier(self, plan: TargetPlan, remote: RemoteState) -> tuple[Earlier, ...]:
         """Return the releases of a plan that ``main`` shows or that were withdrawn, the deciding one first."""
@@ -382,6 +394,8 @@ class Run:
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
         with self.timed("card"):
             card = SourceCard(plan.source_card or {}, page_of(engine.place))
+            if self.earlier:  # its files are the same on the disk as those of the checkpoint before
+                engine.drop("release", release_key(plan, judged, engine.loaded.text))
             folder = write_card(plan, checkpoint, judged, card, engine.loaded.text, engine.store)
             offline = self.stop_after == "card"
             require_taken(

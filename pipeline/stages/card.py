@@ -108,7 +108,6 @@ def write_card(
     Raises:
         CardError: The card cannot be rendered truthfully.
     """
-    key = digest_of([plan.content_digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
 
     def build(folder: Path) -> None:
         for path in files_under(checkpoint):
@@ -125,7 +124,12 @@ def write_card(
         write_atomically(folder / REPORT, pretty_json(report))
         describe(folder, report, made | taken_over(plan, folder))
 
-    return store.make("release", key, build)
+    return store.make("release", release_key(plan, judged, recipe), build)
+
+
+def release_key(plan: TargetPlan, judged: Judged, recipe: bytes) -> str:
+    """Return the digest of what the folder of a release depends on."""
+    return digest_of([plan.content_digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
 
 
 def proven(checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:

@@ -72,6 +72,20 @@ def test_a_rebuild_that_gives_the_same_bytes_releases_nothing(desk: Desk, hub: H
     assert hub.state(ONE) == before
 
 
+def test_a_rebuild_makes_again_what_this_home_still_has(desk: Desk, hub: Hub) -> None:
+    (weights,) = (desk.home / "store/checkpoint").glob(f"*/{WEIGHTS}")
+    whole, before = weights.read_bytes(), hub.state(ONE)
+    with weights.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(bytes([whole[-1] ^ 1]))
+    _, told = run(desk, "--rebuild")
+    assert "rebuilt, same bytes as v1" in told
+    assert weights.read_bytes() == whole
+    (released,) = (desk.home / "store/release").glob(f"*/{WEIGHTS}")
+    assert released.read_bytes() == whole
+    assert hub.state(ONE) == before
+
+
 @pytest.mark.usefixtures("older")
 def test_a_rebuild_that_gives_other_bytes_is_the_next_release(desk: Desk, hub: Hub) -> None:
     outcome, _ = run(desk, "--rebuild")
