@@ -6,7 +6,8 @@ What a status becomes, by whether asking again can change it:
     404              `SourceError`           (4) of a source; of a destination `RemoteChangedError` (8): it was there
     409, 412         `RemoteChangedError`    (8): what is asked for no longer follows what is there
     400, 422         `CardError`             (7) where the Hub speaks of the card
-    any other 4xx    `RequestRefusedError`  (70): this program asked what no Hub grants; it is not repeated
+    any other 4xx    `RequestRefusedError`  (70): this program asked what no Hub grants; it is not repeated. Of a source
+                     `SourceError` (4): what serves it may be anybody's
     408 425 429 5xx  `HubUnavailableError`   (9): a later run continues, as after a transfer that broke
 
 An answer that cannot be read is a `HubUnavailableError` too: where our own code reads it, it does so by
@@ -60,6 +61,13 @@ OTHERWISE: Final[Kind] = (
     RequestRefusedError,
     "The Hub refuses the request",
     "Asking again changes nothing. Please report it with this message.",
+)
+
+
+UNSERVED: Final[Kind] = (
+    SourceError,
+    "The Hub refuses to serve it",
+    "Asking again changes nothing; look at what HF_ENDPOINT names.",
 )
 
 
@@ -134,7 +142,8 @@ def refused(error: Exception, where: str, *, as_source: bool) -> PublishError:
     if not 400 <= status < 500 or status in RETRIED:
         return silent_hub(where, error)
     reason = str(getattr(error, "server_message", None) or f"status {status}").rstrip(".")
-    kind, what, remedy = REFUSALS.get((status, as_source), REFUSALS.get(status, OTHERWISE))
+    otherwise = UNSERVED if as_source else OTHERWISE
+    kind, what, remedy = REFUSALS.get((status, as_source), REFUSALS.get(status, otherwise))
     if status in {400, 422} and CARD in reason:
         kind, what, remedy = REFUSED_CARD
     return kind(f"{what}: {reason}.", where=where, remedy=remedy)

@@ -49,7 +49,8 @@ def journey(stocked: Shelf, ready: Path, tmp_path_factory: pytest.TempPathFactor
     shutil.copytree(stocked.root, folder / "hub", symlinks=True)
     shutil.copytree(ready, folder / "home")
     with opened(folder / "hub", stocked) as shelf:
-        desk = Desk(folder, shelf, folder / "home")
+        (folder / "tmp").mkdir()
+        desk = Desk(folder, shelf, folder / "home", extra={"TMPDIR": str(folder / "tmp")})
         recipe = desk.recipe(TWO)
         interrupt(desk, recipe, signal.SIGKILL, lambda line: line.get("text", "").startswith("every byte"))
         left = remaining(desk)
@@ -77,11 +78,12 @@ def interrupt(desk: Desk, recipe: Path, number: signal.Signals, when: Seen) -> D
 
 
 def processes(desk: Desk) -> list[str]:
-    """Return the command lines of processes that work in this desk's home."""
+    """Return the command lines of processes that work for this desk: in its home, or in its temporary folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if str(desk.home) in (process / "environ").read_text(errors="replace"):
+            environment = (process / "environ").read_text(errors="replace")
+            if any(place in environment for place in (str(desk.home), desk.extra.get("TMPDIR", str(desk.home)))):
                 found.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue

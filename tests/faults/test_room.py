@@ -153,7 +153,7 @@ def test_a_source_in_a_folder_takes_no_room_and_gives_links(desk: Desk, source: 
     recipe = desk.recipe(source={"path": str(source)})
     plan, _ = desk.engine(recipe).plan("one")
     store = disk(desk, 0)
-    assert source_to_come(Folder(source, hashed=False), plan.files, store, plan.files) == 0
+    assert source_to_come(Folder(source), plan.files, store, plan.files) == 0
     assert result_to_come(plan, store, source) == quantized(plan)
     with pytest.raises(CannotHereError, match="are still to be written and the disk has 0 B left"):
         ended(desk.engine(recipe, shared=store))

@@ -60,7 +60,8 @@ def test_an_honest_target_does_not_fail(lines: Lines) -> None:
 
 def test_the_source_passes_against_itself(lines: Lines) -> None:
     found = lines["honest source"]
-    assert (found["verdict"], found["psnr"], found["least"]) == ("PASS", 100, 100)
+    measured = (found["verdict"], found["psnr"], found["least"])
+    assert measured == ("PASS", 60, 100)  # identical images count as 60 dB in a mean
 
 
 def test_the_source_does_not_fail_against_itself_with_another_kernel(lines: Lines) -> None:

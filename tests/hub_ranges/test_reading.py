@@ -164,5 +164,5 @@ def test_ctrl_c_ends_a_reader_that_waits_and_forgets_to_close(faulty: Faulty) ->
     assert child.stdout.readline() == b"reading\n"
     time.sleep(0.1)
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=5)
+    _, said = child.communicate(timeout=60)
     assert said.decode().rstrip().endswith("KeyboardInterrupt")

@@ -158,7 +158,8 @@ def meet(request: Request, fault: str, times: str, *, xet: bool) -> Cell:
     with world(faults, xet=xet) as (publish, hub, folder):
         code, told = publish()
         faults.rules = ()
-        wrong = "" if code in RIGHT.get(fault, LATER) else f"exit {code}"
+        right = RIGHT.get(fault, LATER) | (LATER if "/xet/" in request.name else set())  # hf_xet tells no status
+        wrong = "" if code in right else f"exit {code}"
         wrong = wrong or look(hub, folder, done=code == 0)
         again, more = publish()
         wrong = wrong or (f"the plain run ends with {again}: {more}" if again else look(hub, folder, done=True))

@@ -71,7 +71,7 @@ def test_what_was_fetched_is_not_fetched_again_for_another_seed(again: Desk, ask
 
 def test_only_the_files_of_the_split_are_fetched(desk: Desk, asking: Asking) -> None:
     assert texts(desk, asking(split="test")) == ["not asked"]
-    fetched = {path.name for path in (desk.home / "store" / "fetch").rglob("*") if path.is_file()}
+    fetched = {path.name for path in (desk.home / "store" / "fetch").rglob("[!.]*") if path.is_file()}
     assert fetched == {"test-00000-of-00001.parquet"}
 
 

@@ -67,7 +67,9 @@ def opened(folder: Path, commit: str = "", port: int = 0) -> Iterator[tuple[Desk
         requests.append(f"{seen.method} {seen.path}")
 
     with running(folder / "hub", port, TOKENS, faults=Faults(told=told)) as endpoint:
-        yield Desk(folder / "desk", Shelf(endpoint, folder / "hub", commit), folder / "home"), requests
+        (folder / "tmp").mkdir(exist_ok=True)
+        shelf, temporary = Shelf(endpoint, folder / "hub", commit), {"TMPDIR": str(folder / "tmp")}
+        yield Desk(folder / "desk", shelf, folder / "home", extra=temporary), requests
 
 
 def stock(source: Path, folder: Path) -> str:

@@ -19,15 +19,16 @@ WORK = [
     ("tag", r"POST /api/models/(alice/[\w-]+)/tag/"),
     ("close", r"POST /api/models/(alice/[\w-]+/discussions/\d+)/status"),
 ]
-ONE_AFTER_ANOTHER = re.compile(rf"\w+ /(api|alice)/|{USED}$")  # the storage of Xet is asked for several things at once
+# Xet is asked for several things at once, and a small file is not there before where it is redirected to.
+ONE_AFTER_ANOTHER = re.compile(rf"\w+ /(api/(?!resolve-cache/)|alice/)|{USED}$")
 PREPARES = re.compile(r"/preupload/|/info/lfs/|/xet-write-token/|POST /xet/")
-ASKED_EACH_TIME = "publish/plan.json"  # tells whether anything is to be done
+ASKED_EACH_TIME = {"publish/plan.json", "publish/manifest.json"}  # what is to be done, and what there is ours
 
 
 def work_of(line: str) -> tuple[str, str] | None:
     """Return what is done by a request and for what; None where it only looks."""
     for step, pattern in WORK:
-        if (found := re.match(pattern, line)) and found[1] != ASKED_EACH_TIME:
+        if (found := re.match(pattern, line)) and found[1] not in ASKED_EACH_TIME:
             return step, found[1]
     return None
 
