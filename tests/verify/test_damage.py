@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,23 @@ def test_weights_that_are_pickles_are_not_read_even_where_all_documents_have_the
     weights = "vae/diffusion_pytorch_model.safetensors"
     pickled = io.BytesIO()
     torch.save(load(consumer.release[weights]), pickled)
-    files = {weights: None, weights.replace("safetensors", "bin"): pickled.getvalue()}
+    plan, report = (json.loads(consumer.release[name]) for name in (PLAN, REPORT))
+    content, pickle = pickled.getvalue(), weights.replace("safetensors", "bin")
+    del plan["files"][weights]
+    plan["files"][pickle] = {"size": len(content), "sha256": sha256(content).hexdigest(), "git_sha1": None}
+    files = {weights: None, pickle: content, PLAN: json.dumps(plan).encode()}
     manifest = Manifest.model_validate_json(consumer.listed(files)["publish/manifest.json"] or b"")
     built = Manifest(files={name: file for name, file in manifest.files.items() if name != PROVENANCE})
-    plan, report = (json.loads(consumer.release[name]) for name in (PLAN, REPORT))
     stated = state(built, plan, report).model_dump_json().encode()
     consumer.change(consumer.listed({**files, PROVENANCE: stated}))
     refusal = consumer.refusal(Wanted())
     assert "It does not load: vae/diffusion_pytorch_model.bin is a pickle, which is never read" in refusal
+
+
+def test_another_file_of_the_source_than_was_planned_is_found_though_the_manifest_has_it(consumer: Consumer) -> None:
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    content = bytearray(consumer.release[weights])
+    content[-1] ^= 1
+    consumer.change(consumer.listed({weights: bytes(content)}))
+    refusal = consumer.refusal(Wanted(load=False))
+    assert f"publish/plan.json takes over another {weights} from the source than publish/manifest.json lists" in refusal
