@@ -9,7 +9,7 @@ import pytest
 
 from tests.soak.sampled import sample
 
-INPUTS = {"recipes": 60, "headers": 150, "answers": 16}
+INPUTS = {"recipes": 60, "headers": 150, "answers": 24}
 
 
 @pytest.mark.parametrize("what", INPUTS)
