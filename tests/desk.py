@@ -34,6 +34,7 @@ from pipeline.stages.card import templates
 XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
 needs_xet = pytest.mark.skipif(not xet.available(), reason="Xet is turned off")
 REPO = "acme/tiny"
+AGAIN = "Publish one (0123456789ab) (#2)"  # the title of another release of target one
 TOKENS = {
     "alice": {"name": "alice", "role": "write", "orgs": ["acme"]},
     "reader": {"name": "alice", "role": "read"},

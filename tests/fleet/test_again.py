@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline.hub.client import Hub
 from pipeline.yank import yank
-from tests.desk import TWO, WEIGHTS, Desk
+from tests.desk import AGAIN, TWO, WEIGHTS, Desk
 
 ONE = "alice/tiny-one"
 PLAN, MANIFEST, PROVENANCE = "publish/plan.json", "publish/manifest.json", "publish/provenance.json"
@@ -26,9 +27,12 @@ def older(desk: Desk, hub: Hub) -> str:
     """A release that older versions made: its plan has them, and its weights came out otherwise. Returns its commit."""
     plan, manifest = read(hub, PLAN), read(hub, MANIFEST)
     plan["versions"] |= {"quantpress": "0.1.0", "torch": "2.0.0"}
-    manifest["files"][WEIGHTS]["sha256"] = "0" * 64
-    files = {PLAN: plan, MANIFEST: manifest}
-    commit = desk.shelf.commit_files({name: json.dumps(text).encode() for name, text in files.items()}, ONE)
+    weights = bytearray(hub.content(ONE, "main", WEIGHTS, 1 << 24) or b"")
+    weights[-1] ^= 1
+    files = {WEIGHTS: bytes(weights), PLAN: json.dumps(plan).encode()}
+    for name, content in files.items():
+        manifest["files"][name] = {"size": len(content), "sha256": sha256(content).hexdigest()}
+    commit = desk.shelf.commit_files({**files, MANIFEST: json.dumps(manifest).encode()}, ONE, AGAIN)
     desk.shelf.api.create_tag(ONE, tag="v2", revision=commit)
     return commit
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
@@ -15,11 +16,11 @@ from pipeline.fleet import Standing, doubt
 from pipeline.hub.client import Hub
 from pipeline.hub.local.faults import Faults
 from pipeline.yank import yank
-from tests.desk import REPO, TWO, Desk
+from tests.desk import AGAIN, REPO, TWO, Desk
 from tests.fleet.conftest import Look
 
 ONE = "alice/tiny-one"
-PLAN = "publish/plan.json"
+PLAN, MANIFEST = "publish/plan.json", "publish/manifest.json"
 
 
 def texts(found: Standing) -> str:
@@ -114,14 +115,21 @@ def release_again(desk: Desk, tag: str, change: Callable[[dict[str, Any]], None]
     """Tag a ``main`` whose plan another version wrote."""
     plan = plan_of(desk)
     change(plan)
-    commit = desk.shelf.commit_files({PLAN: json.dumps(plan).encode()}, ONE)
+    content = json.dumps(plan).encode()
+    manifest = document(desk, MANIFEST)
+    manifest["files"][PLAN] = {"size": len(content), "sha256": sha256(content).hexdigest()}
+    commit = desk.shelf.commit_files({PLAN: content, MANIFEST: json.dumps(manifest).encode()}, ONE, AGAIN)
     desk.shelf.api.create_tag(ONE, tag=tag, revision=commit)
 
 
 def plan_of(desk: Desk) -> dict[str, Any]:
+    return document(desk, PLAN)
+
+
+def document(desk: Desk, name: str) -> dict[str, Any]:
     hub = Hub(desk.shelf.endpoint, token=desk.token)
-    plan: dict[str, Any] = json.loads(hub.content(ONE, "main", PLAN, 1 << 24) or b"")
-    return plan
+    content: dict[str, Any] = json.loads(hub.content(ONE, "main", name, 1 << 24) or b"")
+    return content
 
 
 def test_only_older_and_major_versions_are_doubted() -> None:
