@@ -314,14 +314,14 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
                 os.fsync(file.fileno())
             Path(aside).chmod(mode)
             Path(aside).replace(path)
-            flush_folder(path.parent)
+            flush(path.parent)
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
 
 
-def flush_folder(path: Path) -> None:
-    """See a folder's entries on the disk."""
+def flush(path: Path) -> None:
+    """See a file's content, or a folder's entries, on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -8,7 +8,6 @@ away before its first file goes, and never while another process uses it.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from pipeline.events import Event, Listener, silent
-from pipeline.files import disk_errors, empty, files_under, link_or_copy, write_atomically
+from pipeline.files import disk_errors, empty, files_under, flush, link_or_copy, write_atomically
 from pipeline.locks import Lock
 
 TRASH = "removed-"
@@ -230,15 +229,6 @@ def seal(folder: Path, sealed: Path) -> None:
     flush(folder)
     folder.rename(sealed)
     flush(sealed.parent)
-
-
-def flush(path: Path) -> None:
-    """See a file's content, or a folder's entries, on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def link_all(folder: Path, to: Path) -> None:
