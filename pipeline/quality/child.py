@@ -73,8 +73,9 @@ class Child:
     def _in_time(self, wait: Callable[[], Done]) -> Done:
         """Wait for the process, which is ended where that takes too long."""
         timer = threading.Timer(self.silence, self._give_up)
-        timer.start()
+        timer.daemon = True  # Ctrl-C may come before it can be cancelled, and nobody waits for it then
         try:
+            timer.start()
             return wait()
         finally:
             timer.cancel()

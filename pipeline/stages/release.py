@@ -266,14 +266,15 @@ class Underway:
     def conclude(self, refs: Refs, commit: str) -> str:
         """Close what was staged for the commit of ``main`` that is this build, and tag it.
 
-        The tag comes last, for where it is nobody looks again whether something was left open.
+        The tag comes last, for where it is nobody asks again whether it is proven, or looks for its files.
         """
-        self.prove(commit)
+        there = version_at(refs.tags, commit)
+        if there is None:
+            self.prove(commit)
         staged = {self.staged.number} if self.staged is not None else set()
         for number in sorted(staged | set(self.place.open_pulls(self.publication.title))):
             self.place.close(number, f"Published as {commit}.")
         self.staged = None
-        there = version_at(refs.tags, commit)
         if there is None:
             if self.tag is None or refs.tags.get(self.tag, commit) != commit:
                 self.tag = next_tag(refs)  # the one that was tried belongs to somebody else by now

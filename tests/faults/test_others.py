@@ -219,6 +219,13 @@ def test_a_release_beneath_somebodys_commit_gets_its_tag_and_theirs_none(release
     assert released.alice.state(REPO).tags == {"v1": ours}
 
 
+def test_a_release_that_has_its_tag_is_not_read_back_again(released: Town) -> None:
+    before = len(released.faults.seen)
+    assert released.release(FIRST) == "v1"
+    read = [seen.path for seen in released.faults.seen[before:] if "/resolve/" in seen.path]
+    assert [path for path in read if not path.endswith("publish/manifest.json")] == []
+
+
 def test_a_commit_that_comes_while_a_release_is_read_back_ends_it(released: Town) -> None:
     def somebody(event: Event) -> None:
         if event.text.startswith("every byte"):

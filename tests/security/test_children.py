@@ -173,3 +173,27 @@ def test_a_snippet_that_hangs_is_not_the_hubs_fault(tmp_path: Path, hanging: str
     (tmp_path / USAGE).write_text("raise SystemExit('no')")
     with pytest.raises(VerificationError, match="no"):
         run_snippet(tmp_path, tmp_path, "alice/model")
+
+
+CTRL_C = """
+import sys, threading
+from pathlib import Path
+from types import FrameType
+from pipeline.quality.child import child
+
+def ctrl_c(frame: FrameType, event: str, _: object) -> None:
+    if event == "return" and frame.f_code is threading.Thread.start.__code__:
+        sys.setprofile(None)
+        raise KeyboardInterrupt
+
+with child("told", Path(), Path("told.log")) as process:
+    sys.setprofile(ctrl_c)
+    process.say({})
+"""
+
+
+def test_ctrl_c_at_any_moment_ends_a_process_that_waits_for_one_of_libraries(tmp_path: Path) -> None:
+    """Nothing that guards the wait, which may be one of hours, outlives it."""
+    (tmp_path / "told.py").write_text("input()")
+    done = run([sys.executable, "-c", CTRL_C], 60, {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert "KeyboardInterrupt" in done.stderr
