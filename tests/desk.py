@@ -30,6 +30,7 @@ from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.recipe import Vocabulary, load
 from pipeline.stages.card import templates
+from pipeline.store import Store
 
 XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
 needs_xet = pytest.mark.skipif(not xet.available(), reason="Xet is turned off")
@@ -42,6 +43,8 @@ TOKENS = {
 }
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 ONE = {"one": {"transformer": {"backend": "torchao", "scheme": "int8-weight-only"}}}
+# They say how long something took; and safetensors writes the two entries of its metadata in any order.
+DIFFERING = {"answers.json", "report.json", "README.md", "layers.safetensors"}
 TWO = {**ONE, "two": {"transformer": {"backend": "quanto", "scheme": "int8"}}}
 
 
@@ -192,6 +195,30 @@ class Desk:
         text = text.replace(self.shelf.endpoint, "HUB")
         text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "DATE", text)
         return re.sub(r"\b[0-9a-f]{40}\b|\b[0-9a-f]{12}\b|\b[0-9a-f]{64}\b", "DIGEST", text)
+
+
+def torn(store: Store, stage: str) -> None:
+    """Put a sealed result back to where it is made, as a kill leaves it: some files lack, and one is half."""
+    for sealed in list((store.root / stage).iterdir()):
+        half = store.unfinished(stage, sealed.name)
+        half.parent.mkdir(exist_ok=True)
+        sealed.rename(half)
+        files = sorted(path for path in half.rglob("*") if path.is_file())
+        for path in files[1::2]:
+            path.unlink()
+        content = files[0].read_bytes()
+        files[0].unlink()  # its other links keep their bytes
+        files[0].write_bytes(content[: len(content) // 2])
+
+
+def contents(home: Path, stage: str) -> dict[str, bytes]:
+    """Return the files of a stage's results by their names there, without those that differ from run to run."""
+    found = (home / "store" / stage).glob("*/**/*")
+    return {
+        "/".join(path.relative_to(home / "store" / stage).parts[1:]): path.read_bytes()
+        for path in found
+        if path.is_file() and path.name not in DIFFERING and "publish" not in path.parts
+    }
 
 
 @contextmanager

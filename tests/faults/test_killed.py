@@ -15,37 +15,11 @@ from pipeline.events import Event, Listener, silent
 from pipeline.stages.uses import Next
 from pipeline.stages.validate import request_of
 from pipeline.store import Store
-from tests.desk import REPO, TWO, Desk
+from tests.desk import REPO, TWO, Desk, contents, torn
 
 VARIED = "acme/varied"
 QUANTIZED = ("transformer", "text_encoder_2")
 PARTS = {"one": {name: {"backend": "torchao", "scheme": "int8-weight-only"} for name in QUANTIZED}}
-# They say how long something took; and safetensors writes the two entries of its metadata in any order.
-DIFFERING = {"answers.json", "report.json", "README.md", "layers.safetensors"}
-
-
-def torn(store: Store, stage: str) -> None:
-    """Put a sealed result back to where it is made, as a kill leaves it: some files lack, and one is half."""
-    for sealed in list((store.root / stage).iterdir()):
-        half = store.unfinished(stage, sealed.name)
-        half.parent.mkdir(exist_ok=True)
-        sealed.rename(half)
-        files = sorted(path for path in half.rglob("*") if path.is_file())
-        for path in files[1::2]:
-            path.unlink()
-        content = files[0].read_bytes()
-        files[0].unlink()  # its other links keep their bytes
-        files[0].write_bytes(content[: len(content) // 2])
-
-
-def contents(home: Path, stage: str) -> dict[str, bytes]:
-    """Return the files of a stage's results by their names there, without those that differ from run to run."""
-    found = (home / "store" / stage).glob("*/**/*")
-    return {
-        "/".join(path.relative_to(home / "store" / stage).parts[1:]): path.read_bytes()
-        for path in found
-        if path.is_file() and path.name not in DIFFERING and "publish" not in path.parts
-    }
 
 
 def test_whatever_a_kill_left_half_made_is_made_whole(ready_desk: Desk) -> None:

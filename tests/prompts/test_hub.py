@@ -17,7 +17,8 @@ from pipeline.hub.local import running
 from pipeline.hub.patience import Patience
 from pipeline.recipe import DatasetPrompts
 from pipeline.stages.prompts import LARGEST_SPLIT, refuse_large
-from tests.desk import TOKENS, Desk
+from pipeline.store import Store
+from tests.desk import TOKENS, Desk, torn
 from tests.faults.test_environment import hide
 from tests.prompts.conftest import LINES, SAMPLE, TABLE, TEXTS, Shown, push
 
@@ -60,6 +61,12 @@ def test_the_second_plan_is_the_same_and_fetches_no_rows(again: Desk, asking: As
     done = again.publish("plan", asking(**SAMPLE), "--json")
     assert done.lines[-1] == json.loads(shown.done.out.splitlines()[-2])
     assert requests(again) == []
+
+
+def test_prompts_that_a_kill_left_half_drawn_are_drawn_anew(again: Desk, asking: Asking) -> None:
+    drawn = texts(again, asking(**SAMPLE))
+    torn(Store(again.home / "store"), "prompts")
+    assert texts(again, asking(**SAMPLE)) == drawn
 
 
 def test_what_was_fetched_is_not_fetched_again_for_another_seed(again: Desk, asking: Asking) -> None:

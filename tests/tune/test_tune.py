@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,19 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     recipe.write_text(RECIPE.replace("LARGEST", "0.58"))  # int8 is larger
     with running(folder / "hub") as endpoint:
         desk = Desk(folder, Shelf(endpoint, folder / "hub", ""), folder / "home", token="local")
-        child = desk.start("--json", "tune", recipe, "--trials", "16", "--write")
-        out, err = child.communicate()
-        yield Bench(desk, recipe, Done(child.returncode, out, err))
+        tune = ("--json", "tune", recipe, "--trials", "16", "--write")
+        with desk.start(*tune) as killed:
+            validations = (line for line in killed.stdout or () if '"validate"' in line and '"started"' in line)
+            next(islice(validations, 1, None))  # the target's own is over, and the first proposal is judged
+            killed.kill()
+        assert recipe.read_text() == RECIPE.replace("LARGEST", "0.58")
+        yield Bench(desk, recipe, desk.publish(*tune))
+
+
+def test_a_kill_costs_nothing_that_was_finished(bench: Bench) -> None:
+    """The target's own checkpoint and that of the first proposal are those that are there."""
+    begun = [line["stage"] for line in bench.done.lines if line.get("event") == "started"]
+    assert begun.count("quantize") == len(bench.tuned["attempts"]) - 1, begun
 
 
 def test_what_was_proposed_is_the_smallest_that_passed_a_whole_validation(bench: Bench) -> None:

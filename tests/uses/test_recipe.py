@@ -17,9 +17,11 @@ from pipeline.errors import PublishError, RecipeError
 from pipeline.files import hashed, sha256_file
 from pipeline.plan import TargetPlan
 from pipeline.provenance import dependencies
-from tests.desk import ONE, Desk, Shelf, opened
+from pipeline.store import Store
+from tests.desk import ONE, Desk, Shelf, contents, opened, torn
 
 LORA = "acme/style"
+LOADED_AND_FUSED = ((0.7, "fused"), (0.5, "loaded"))
 
 
 @pytest.fixture
@@ -171,3 +173,18 @@ def test_a_lora_that_is_loaded_is_a_line_of_the_report_and_is_tried_once(desk: D
     assert {
         file: file.stat().st_mtime_ns for file in (desk.home / "store" / "uses").rglob("*") if file.is_file()
     } == tried
+
+
+def test_whatever_a_kill_left_half_made_of_loras_is_made_whole(desk: Desk, lora: Path) -> None:
+    commit = upload(desk, (lora, "style.safetensors"))
+    styles = [{"repo": LORA, "revision": commit, "scale": scale, "how": how} for scale, how in LOADED_AND_FUSED]
+    run = ("run", recipe(desk, *styles), "--stop-after", "card")
+    assert desk.publish(*run).code == 0
+    stages = {path.parent.name for path in (desk.home / "store").glob("*/*") if path.is_dir()} - {"making", "locks"}
+    assert {"fused", "adapted", "uses"} < stages
+    before = {stage: contents(desk.home, stage) for stage in stages}
+    for stage in stages:
+        torn(Store(desk.home / "store"), stage)
+    done = desk.publish(*run)
+    assert done.code == 0, done.err
+    assert {stage: contents(desk.home, stage) for stage in stages} == before
