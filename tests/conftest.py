@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -21,6 +22,9 @@ import pytest
 from tests.desk import answers, ready, stocked
 
 __all__ = ["answers", "ready", "stocked"]
+
+# A shell that runs tests in the background has Ctrl-C ignored, and every process that they start would ignore it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
