@@ -111,6 +111,8 @@ class Console:
             self.terminal.print(f"  {text}")
 
     def _advance(self, event: Event, label: str) -> None:
+        if self._bars.disable:
+            return
         key = (event.stage, event.subject)
         if key not in self._tasks:
             self._tasks[key] = self._bars.add_task(label, total=event.total or None, amount="")

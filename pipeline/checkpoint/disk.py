@@ -23,6 +23,7 @@ from pipeline.files import BuiltFile, disk_errors
 
 PAGE: Final = 4096  # bytes; direct access works in whole ones of these
 BLOCK: Final = 8 << 20  # bytes that are read or written at a time
+RUN: Final = 128 << 20  # bytes for which it is asked once whether the page cache has them
 DIRECT: Final = getattr(os, "O_DIRECT", 0)
 LIBC: Final = ctypes.CDLL(None)
 
@@ -62,6 +63,7 @@ class LocalFile:
             raise SourceError(f"It cannot be read ({error.strerror}).", where=str(path)) from error
         self._direct = open_directly(path, os.O_RDONLY)
         self._files = [file for file in (self._file, self._direct) if file is not None]
+        self._cached, self._asked = False, 0  # of the run that ends there
 
     def read(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer, which begins at a page as the offset does, with what lies there.
@@ -71,7 +73,7 @@ class LocalFile:
         """
         got = 0
         try:
-            direct = None if cached(self._file, offset, len(buffer)) else self._direct
+            direct = None if self._is_cached(offset) else self._direct
             while got < len(buffer):
                 whole = (offset + got) % PAGE == 0 and (len(buffer) - got) % PAGE == 0
                 file = direct if direct is not None and whole else self._file
@@ -88,6 +90,12 @@ class LocalFile:
         except OSError as error:
             raise SourceError(f"It cannot be read ({error.strerror}).", where=str(self._path)) from error
         return got
+
+    def _is_cached(self, offset: int) -> bool:
+        """Return whether the page cache holds the run that an offset lies in; asking costs as much as a small read."""
+        if offset >= self._asked:
+            self._cached, self._asked = cached(self._file, offset, RUN), offset + RUN
+        return self._cached
 
     def close(self) -> None:
         """Close the file."""
