@@ -72,7 +72,8 @@ def test_a_log_of_github_obeys_nothing_that_it_was_told(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("end", ["finished", "failed"])
-def test_a_stage_that_ends_takes_all_its_bars_with_it(end: str) -> None:
+def test_a_stage_that_ends_takes_all_its_bars_with_it(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # for others than a terminal nothing is drawn
     console = Console("people")
     console.listen(Event("started", "release", "one"))
     for stage, subject in (("upload", "one"), ("read back", "one"), ("fetch", "acme/tiny"), ("release", "one")):
