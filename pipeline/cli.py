@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from pipeline.console import Console, Mode
+from pipeline.console import LOG, Console, Mode
 from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError
 from pipeline.imports import leave_quickly
 from pipeline.logs import listen_to_libraries
@@ -442,6 +443,7 @@ def yank(
 
     with session.hub(session.home(), hub) as target:
         repo, _ = read_name(repo, tag, target.endpoint)
+        new_version = read_name(new_version, None, target.endpoint)[0] if new_version else None
         done = withdraw(target, repo, tag, why, new_version)
     how = "is withdrawn now" if done.state == "yanked" else "was withdrawn before, and nothing was changed"
     session.console.result({"result": done.model_dump(mode="json")}, f"{repo} {tag} {how}: {done.why}")
@@ -512,10 +514,26 @@ def main() -> None:
     # Read by huggingface_hub when it is imported: progress is the console's.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    for stream in (sys.stdout, sys.stderr):  # whatever the locale, and whatever bytes an argument has
-        cast("TextIOWrapper", stream).reconfigure(errors="backslashreplace")
+    open_streams()
+    logging.getLogger(LOG).addHandler(logging.NullHandler())  # what fails before there is a log is no traceback
     leave_quickly()
-    sys.exit(guarded(lambda: app(standalone_mode=False)))
+    try:
+        code = guarded(lambda: app(standalone_mode=False))
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except OSError:  # a stream takes nothing more, so there is nobody to tell
+        for number in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        code = CannotHereError.exit_code
+    sys.exit(code)
+
+
+def open_streams() -> None:
+    """Have stdout and stderr take whatever text there is, in any locale, also where a shell closed them."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  as long as we are
+        cast("TextIOWrapper", getattr(sys, name)).reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

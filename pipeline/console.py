@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.errors import PublishError
+from pipeline.errors import CannotHereError, PublishError
 from pipeline.events import Event
 from pipeline.files import human_size
 
@@ -46,6 +46,7 @@ class Console:
 
     def __init__(self, mode: Mode) -> None:
         self.mode = mode
+        self._broken = False  # stdout
         self.terminal = Terminal(stderr=True, highlight=False, soft_wrap=True)
         self._bars = Progress(
             TextColumn("  {task.description}"),
@@ -134,15 +135,30 @@ class Console:
 
     def emit(self, value: Any) -> None:
         """Write one JSON value as a line of stdout."""
-        sys.stdout.write(hidden(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
-        sys.stdout.flush()
+        self._write(hidden(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
     def result(self, value: Mapping[str, Any], text: str = "") -> None:
         """Write a verb's result: JSON for programs, text for people."""
         if self.mode == "json":
             self.emit(value)
         elif text:
-            sys.stdout.write(self._plain(text.rstrip("\n")) + "\n")
+            self._write(self._plain(text.rstrip("\n")))
+
+    def _write(self, line: str) -> None:
+        """Write a line to stdout, unless it broke before.
+
+        Raises:
+            CannotHereError: It takes no more: its disk is full, or whoever read it left.
+        """
+        if self._broken:
+            return
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            self._broken = True
+            what = f"stdout takes no more ({error.strerror})."
+            raise CannotHereError(what, remedy="Give it another reader or place, then run again.") from error
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         """Show a table to people."""

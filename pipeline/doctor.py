@@ -78,7 +78,7 @@ class Examination:
         except PublishError as error:
             return problem("token", error)
         if found is None:
-            return Remark(level="problem", topic="token", text="there is none", remedy=ANOTHER_TOKEN)
+            return Remark(level="warning", topic="token", text="there is none", remedy=ANOTHER_TOKEN)
         told = f"it is {found.name}'s, with the role {found.role}"
         if found.role == "read":
             return Remark(level="problem", topic="token", text=told, remedy=ANOTHER_TOKEN)
@@ -90,7 +90,7 @@ class Examination:
             may = writable(self.hub, repo)
         except PublishError as error:
             return problem("destination", error)
-        return fine("destination", f"{repo}: this token may {may} it")
+        return fine("destination", f"{repo}: {'this token' if bearer(self.hub) else 'anybody'} may {may} it")
 
     def is_there(self, repo: str) -> bool:
         """Return whether a destination is there; one that cannot be read counts as missing, and says so elsewhere."""

@@ -42,7 +42,8 @@ class Earlier:
         name = f"{self.tag} of {self.plan.repository}"
         if self.withdrawal is None:
             return f"is published already as {name}"
-        return f"was withdrawn as {name}: {self.withdrawal.why} `publish run --rebuild` makes it with what is installed"
+        instead = "Another recipe, or `publish run --rebuild` with other versions, makes another one"
+        return f"was withdrawn as {name}: {self.withdrawal.reason} {instead}"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pipeline.events import Event, Listener
 from pipeline.files import digest_of
 from pipeline.hub.card_rules import errors_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
+from pipeline.hub.destination import Destination
 from pipeline.hub.endpoint import OfflineError
 from pipeline.hub.ownership import Holdings, look_at, version_at
 from pipeline.hub.patience import BRIEF
@@ -30,6 +31,8 @@ from pipeline.plan import Asked, TargetPlan, read_plan
 from pipeline.planned import PlannedPrompts
 from pipeline.planner import Planner
 from pipeline.published import WRITTEN
+from pipeline.quality.findings import undecided_by
+from pipeline.quality.intervals import LEAST
 from pipeline.readers import readers
 from pipeline.recipe import HubSource, Loaded
 from pipeline.signing import Signer
@@ -171,6 +174,7 @@ class Engine:
         """
         with self.timed("plan", target):
             plan = self.planner.plan(target)
+        self.tell_of_prompts(plan)
         if releases or isinstance(self.place, Repository):
             return plan, self.hub.state(plan.repository)
         try:
@@ -179,6 +183,13 @@ class Engine:
             told = f"goes on without the Hub, so what is published of it is unknown: {error.what}"
             self.listen(Event("note", "plan", target, told))
             return plan, RemoteState()
+
+    def tell_of_prompts(self, plan: TargetPlan) -> None:
+        """Tell where a target is asked too few prompts, before hours go into a verdict that they leave open."""
+        asked = len(plan.validation.prompts)
+        if open_ones := undecided_by(plan.validation.require, asked):
+            told = f"the verdict will be INCONCLUSIVE: with {asked} prompts a mean has no interval, and {LEAST} or more"
+            self.listen(Event("note", "plan", plan.target, f"{told} are needed for {', '.join(open_ones)}"))
 
     def withdrawn(self, repo: str, remote: RemoteState) -> Withdrawals:
         """Return what of a repository was withdrawn."""
@@ -331,12 +342,14 @@ class Engine:
 
         Raises:
             CannotHereError: A device is missing, or the token may not write where the result is to be published.
+            RemoteChangedError: Everybody sees that place, and the recipe says ``private: true``.
         """
         if stop_after != STAGES[0]:
             for part in plan.components.values():
                 require(BACKENDS[part.quantization.backend], part.quantization.scheme)
         if stop_after == STAGES[-1]:
-            self.hub.require_writer(plan.repository)
+            if self.hub.require_writer(plan.repository) and plan.private:
+                Destination(self.hub, plan.repository).require_private()
             if self.signer:
                 self.signer.require_usable()
 
@@ -404,9 +417,11 @@ class Run:
         if self.stop_after == "card":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
         if same := next((made for made in self.earlier if same_bytes(engine.hub, made, plan, folder)), None):
-            engine.listen(Event("note", "run", plan.target, f"rebuilt, same bytes as {same.tag}"))
+            told = f"rebuilt, same bytes as {same.tag}" + (", which was withdrawn" if same.withdrawal else "")
+            engine.listen(Event("note", "run", plan.target, told))
             return engine.skip(plan, same)
-        with self.timed("release"):
+        # Another process that publishes to the same repository would stage, and use, the same again.
+        with self.timed("release"), engine.store.alone("release", digest_of([engine.hub.name, plan.repository])):
             folder = sign(plan, folder, engine.signer, engine.store, engine.listen)
             done = release(
                 publication(plan, folder, gate_of(engine.place), engine.terms),

@@ -86,7 +86,7 @@ class Store:
         while missing := [key for key in dict.fromkeys(keys) if not self.look(stage, key)]:
             with ExitStack() as locks:
                 for key in sorted(missing):  # one order for all, against deadlocks
-                    locks.enter_context(self._alone(stage, key))
+                    locks.enter_context(self.alone(stage, key))
                 folders = {key: self.unfinished(stage, key) for key in missing if not self._sealed(stage, key)}
                 if folders:
                     self._build(stage, folders, build, resume=resume)
@@ -139,7 +139,7 @@ class Store:
         Where another process uses it, it stays where it is as well; where nothing is left of it, nothing is done.
         """
         half, failed = self.aside / f"failed-{name}", self.root / "failed" / name
-        with self._alone("failed", name), disk_errors(half):
+        with self.alone("failed", name), disk_errors(half):
             self.aside.mkdir(parents=True, exist_ok=True)
             if self._sealed(stage, key):
                 self._discard(half)
@@ -155,7 +155,7 @@ class Store:
 
     def discard_failed(self, name: str) -> None:
         """Remove what was set aside under a name."""
-        with self._alone("failed", name):
+        with self.alone("failed", name):
             self._discard(self.root / "failed" / name)
         self.sweep()
 
@@ -210,7 +210,9 @@ class Store:
             return Lock(path)
 
     @contextmanager
-    def _alone(self, stage: str, key: str) -> Iterator[None]:
+    def alone(self, stage: str, key: str) -> Iterator[None]:
+        """Keep other processes of this home out of a block; waiting for one of them is told."""
+
         def waiting(process: str) -> None:
             text = f"waits for process {process or '?'}, which makes {stage} {key[:12]} in this home"
             self._listen(Event("note", stage, "", text))

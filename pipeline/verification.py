@@ -30,6 +30,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.ownership import named
 from pipeline.hub.proof import Proof
 from pipeline.hub.served import Served
+from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan import TargetPlan
 from pipeline.published import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, USAGE, YANKED
 from pipeline.quality import GenerationError, generate
@@ -126,6 +127,7 @@ class Verification:
         """The checks in their order."""
         checks: dict[str, Callable[[], Found]] = {
             "names": self.names,
+            "withdrawals": self.withdrawals,
             "bytes": self.bytes,
             "manifest": self.manifest,
             "others": self.others,
@@ -187,6 +189,17 @@ class Verification:
             if name.startswith("publish/") and file.size > LARGEST:
                 raise self.documents.differs(f"{name} has {human_size(file.size)}, more than any that was published.")
         return "passed", f"{len(self.tree)} files"
+
+    def withdrawals(self) -> Found:
+        """Tell whether the publisher withdrew this release, which ``main`` says, whatever is read here."""
+        head = self.hub.state(self.repo).head
+        known = read_withdrawals(self.hub, self.repo, head) if head else Withdrawals()
+        release = known.shown.commit if known.shown and self.commit == head else self.commit
+        for tag, found in known.tags.items():
+            if found.commit == release:
+                instead = f" Use {found.new_version} instead." if found.new_version else ""
+                return "note", f"{tag} was withdrawn by its publisher: {found.reason}{instead}"
+        return "passed", "it was not withdrawn"
 
     def bytes(self) -> Found:
         """Check every byte that the manifest covers against the digests that the Hub lists."""

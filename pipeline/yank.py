@@ -183,9 +183,7 @@ def changed(hub: Hub, repo: str, head: str, tag: str, known: Withdrawals) -> dic
         remedy = "Look at its history: main is not what publish released."
         raise RecipeError("It has no card or no manifest of ours.", where=repo, remedy=remedy) from error
     files = {
-        CARD: with_banner(
-            card, banner(tag, found, hub.endpoint), found.new_version if is_main else None, repo
-        ).encode(),
+        CARD: with_banner(card, banner(tag, found, hub), found.new_version if is_main else None, repo).encode(),
         YANKED: pretty_json(known.model_dump(mode="json")),
     }
     entries = {name: FileEntry(size=len(text), sha256=hashlib.sha256(text).hexdigest()) for name, text in files.items()}
@@ -218,11 +216,15 @@ def commit(hub: Hub, repo: str, head: str, tag: str, files: dict[str, bytes]) ->
     return done
 
 
-def banner(tag: str, found: Withdrawal, endpoint: str) -> str:
-    """Return the paragraph for the card's top: one line, in which the reason is text and nothing else."""
+def banner(tag: str, found: Withdrawal, hub: Hub) -> str:
+    """Return the paragraph for the card's top: one line, in which the reason is text and nothing else.
+
+    It links to another repository where the Hub has an address that stays.
+    """
     other = found.new_version
-    instead = f" Use [{inert(other)}]({endpoint}/{other}) instead." if other else ""
-    return f"> **`{tag}` was withdrawn by its publisher.** The reason given: {inert(found.why)}{instead}\n"
+    name = f"[{inert(other)}]({hub.endpoint}/{other})" if other and hub.name == hub.endpoint else f"`{other}`"
+    instead = f" Use {name} instead." if other else ""
+    return f"> **`{tag}` was withdrawn by its publisher.** The reason given: {inert(found.reason)}{instead}\n"
 
 
 def inert(text: str) -> str:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from pipeline.errors import RemoteChangedError
 from pipeline.files import FileEntry, ListedFile, Manifest, digest_of, files_under, git_blob_sha1, sha256_file
 from pipeline.hub import ownership
-from pipeline.hub.answers import Bearer, Talk
+from pipeline.hub.answers import Talk
 from pipeline.hub.client import Gate, Hub, pointing, tagged
 from pipeline.hub.ownership import Holdings
+from pipeline.hub.questions import bearer
 from pipeline.hub.uploads import Change, Heard, Uploader
 from pipeline.published import MANIFEST
 
@@ -148,6 +149,21 @@ class Destination:
         with self.hub.asking(self.repo):
             self._api.create_repo(self.repo, private=private, exist_ok=True)
 
+    def require_private(self) -> None:
+        """Refuse a repository that everybody sees where the release is for its owners alone.
+
+        Raises:
+            RemoteChangedError: It is public.
+        """
+        with self.hub.asking(self.repo):
+            if not self._api.repo_info(self.repo).private:
+                raise RemoteChangedError(
+                    "The repository is public, and the recipe says `private: true`.",
+                    where=self.repo,
+                    remedy=f"Make it private in {self.hub.endpoint}/{self.repo}/settings, or take that out of the "
+                    "recipe, then run again; nothing was published.",
+                )
+
     def gate(self, gated: Gate) -> None:
         """Have the repository ask for access as the source does, unless it does so already."""
         with self.hub.asking(self.repo):
@@ -167,8 +183,8 @@ class Destination:
         with self.hub.asking(self.repo):
             talks = self._api.get_repo_discussions(self.repo, discussion_type="pull_request", discussion_status="open")
             alike = [talk for talk in map(Talk.of, talks) if talk.title == title]
-            bearer = Bearer.of(self._api.whoami(cache=True)).name if alike else ""
-            return sorted(talk.num for talk in alike if talk.author == bearer)
+        us = bearer(self.hub) if alike else None  # without a token everybody here is the same one
+        return sorted(talk.num for talk in alike if us is None or talk.author == us.name)
 
     def stage(self, build: Build, parent: str, title: str, heard: Heard) -> Staged:
         """Commit a build as the whole content of a new pull request on ``parent``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from urllib.parse import SplitResult, urlsplit
 
 from pipeline.errors import CannotHereError, PublishError, RecipeError
@@ -69,6 +70,8 @@ def no_address(address: str, giver: str) -> PublishError:
     scheme = "http" if bare.startswith(LOOPBACK) else "https"
     likely = f"{scheme}://{bare or 'huggingface.co'}"
     remedy = f"Write it with its scheme: {likely}." if split(likely) else "Write it as in https://huggingface.co."
+    if giver == "--hub" and get_close_matches(bare.lower(), ["local"]):
+        remedy = "Did you mean local?"
     kind = RecipeError if giver == "--hub" else CannotHereError
     what = f"{giver} is {address!r}, which is no address of a Hub."
     return kind(what, remedy=remedy)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import chain, islice, pairwise, zip_longest
 from typing import TYPE_CHECKING, Final
 
@@ -183,15 +184,25 @@ def look_at(hub: Hub, repo: str, head: str, tags: Mapping[str, str], release: st
     if release is None:
         return Holdings(head, tree)
     manifest = read_manifest(hub, repo, release)
+    tag = version_at(tags, release)
     listed = {name for name, file in manifest.files.items() if is_same(file, then.get(name))} if manifest else set()
+    if manifest and tag is None:  # anybody may give a commit such a title; the tag came after every byte was read
+        listed = {
+            name for name in listed if then[name].sha256 or serves(hub, repo, release, name, manifest.files[name])
+        }
     ours = (listed | ({MANIFEST, SIGNATURE} & then.keys() if manifest else set())) - NOT_OURS
     then, withdrawals = with_withdrawals(hub, repo, head, release, then)
-    return Holdings(head, tree, release, version_at(tags, release) or release[:12], ours, then, withdrawals)
+    return Holdings(head, tree, release, tag or release[:12], ours, then, withdrawals)
 
 
 def is_same(entry: FileEntry, listed: ListedFile | None) -> bool:
     """Return whether a manifest's file is the listed one; of small ones the Hub tells no digest that it has."""
     return listed is not None and listed.size == entry.size and listed.sha256 in {None, entry.sha256}
+
+
+def serves(hub: Hub, repo: str, commit: str, name: str, entry: FileEntry) -> bool:
+    """Return whether a file at a commit is the one of a manifest, by its content."""
+    return sha256(hub.content(repo, commit, name, entry.size) or b"").hexdigest() == entry.sha256
 
 
 def read_manifest(hub: Hub, repo: str, commit: str) -> Manifest | None:

@@ -124,9 +124,15 @@ class PatientTransport(httpx2.BaseTransport):
             try:
                 answer = whole(self._send(request), asked.patience.answer)
             except httpx2.TransportError as error:
-                if isinstance(error, httpx2.ConnectError) and request.url.host not in self._reached:
-                    require_hope(error, began)
-                wait(tries, error, 0.0, asked.listen)
+                unknown = isinstance(error, httpx2.ConnectError) and request.url.host not in self._reached
+                if unknown and time.monotonic() - began > UNREACHED_SECONDS:
+                    raise unreachable(error) from error
+                try:
+                    wait(tries, error, 0.0, asked.listen)
+                except HubUnavailableError:
+                    if unknown:
+                        raise unreachable(error) from error
+                    raise
                 continue
             if not is_busy(answer):
                 return answer
@@ -142,21 +148,15 @@ class PatientTransport(httpx2.BaseTransport):
         return answer
 
 
-def require_hope(error: httpx2.ConnectError, began: float) -> None:
-    """Give up soon on a host that never answered: it is a network that is not there, or an address that is wrong.
-
-    Raises:
-        HubUnavailableError: It was tried for as long as such a thing is waited for.
-    """
-    if time.monotonic() - began < UNREACHED_SECONDS:
-        return
+def unreachable(error: httpx2.TransportError) -> HubUnavailableError:
+    """Return the error for a host that never answered: the network is not there, or the address is wrong."""
     url = error.request.url
-    raise HubUnavailableError(
+    return HubUnavailableError(
         f"{url.host} cannot be reached ({error}).",
         where=f"{url.scheme}://{url.netloc.decode()}",
-        remedy="Check the network, HTTPS_PROXY and HF_ENDPOINT with `publish doctor`, then run again; "
-        "`publish plan` of a source in a folder needs no Hub.",
-    ) from error
+        remedy="Check the network, HTTPS_PROXY and HF_ENDPOINT with `publish doctor`, then run again; `--hub local` is "
+        "the Hub that is embedded here, and `publish plan` of a source in a folder needs none.",
+    )
 
 
 def wait(tries: Tries, error: Exception, asked: float, listen: Listener) -> None:

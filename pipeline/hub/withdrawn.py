@@ -36,6 +36,11 @@ class Withdrawal(BaseModel):
     why: str
     new_version: str | None = None
 
+    @property
+    def reason(self) -> str:
+        """The reason as a whole sentence, which another may follow."""
+        return self.why if self.why.endswith((".", "!", "?", "…")) else f"{self.why}."
+
 
 class Shown(BaseModel):
     """What ``main`` shows beneath the commits that withdrew something: a tag, its commit, its plan's digest."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
+from typing import Any, Final
 
 from pipeline.errors import CannotHereError, RecipeError
 from pipeline.quality.intervals import LEAST, interval, prompts_needed
-from pipeline.quality.limits import Limit
+from pipeline.quality.limits import Limit, limits_of
 from pipeline.quality.metrics import METRICS, Given, Measured, Metric, Pair, Reading
+from pipeline.quality.metrics.protocol import PairMetric
 from pipeline.quality.report import Finding, Interval, Judgement, Of, Verdict, Worst
 
 Limits = Mapping[str, tuple[Limit, ...]]
+MEANS: Final = frozenset({"value", "drop"})  # what a limit may be on that is a mean over prompts
 SHOWN = 3  # worst pairs that a report names for each metric
 
 
@@ -176,7 +179,7 @@ def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> J
     if found is None:
         why = "compares the two sides and " if sample.readings else ""
         raise RecipeError(f"{name} {why}has no {limit.of}.", where="validation.require")
-    verdict, is_mean = _held_against(found, limit), bool(sample.readings) and limit.of in {"value", "drop"}
+    verdict, is_mean = _held_against(found, limit), bool(sample.readings) and limit.of in MEANS
     if is_mean and sample.prompts < LEAST:
         verdict = "INCONCLUSIVE"
     return Judgement(
@@ -189,6 +192,17 @@ def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> J
         verdict=verdict,
         prompts_needed=needed(sample, limit) if verdict == "INCONCLUSIVE" else None,
     )
+
+
+def undecided_by(requirements: Mapping[str, Any], prompts: int) -> list[str]:
+    """Return the metrics whose means so few prompts leave open, whatever is measured.
+
+    Args:
+        requirements: A recipe's ``require``.
+        prompts: How many there are.
+    """
+    means = {name for name, limits in limits_of(requirements).items() for limit in limits if limit.of in MEANS}
+    return sorted(name for name in means if prompts < LEAST and isinstance(METRICS[name], PairMetric))
 
 
 def needed(sample: Sample, limit: Limit) -> int | None:

@@ -174,6 +174,8 @@ class Underway:
             self.place.create(private=self.publication.private)
             return "created the repository"
         if self.held is None:
+            if self.publication.private:
+                self.place.require_private()
             if self.publication.gated is not None:
                 self.place.gate(self.publication.gated)
             self.held = self.place.holdings(refs)

@@ -75,13 +75,19 @@ def test_the_command_takes_an_address_of_its_hub_and_any_name_of_the_public_one(
     assert desk.publish("verify", f"{REPO}@{commit}", "--no-load").code == 10  # found, and no release
 
 
+def test_the_word_for_the_embedded_hub_is_proposed_to_who_mistyped_it(desk: Desk) -> None:
+    done = desk.publish("plan", desk.recipe(), "--hub", "lokal")
+    assert done.code == 2
+    assert done.error.endswith("no address of a Hub. Did you mean local?")
+
+
 @pytest.mark.parametrize(
     ("given", "arguments", "code", "likely"),
     [
         ("huggingface.co", (), 3, "https://huggingface.co"),
         ("localhost:8000", (), 3, "http://localhost:8000"),
         ("http://127.0.0.1:9", ("--hub", "127.0.0.1:9"), 2, "http://127.0.0.1:9"),
-        ("http://127.0.0.1:9", ("--hub", "loca"), 2, "https://loca"),
+        ("http://127.0.0.1:9", ("--hub", "mirror"), 2, "https://mirror"),
     ],
 )
 def test_an_address_without_its_scheme_is_shown_with_it(
@@ -143,6 +149,10 @@ def test_a_hub_that_cannot_be_reached_is_not_waited_for_as_one_that_is_busy(desk
     assert done.code == 9, done.err
     assert done.error.startswith(f"error: {address}: 127.0.0.1 cannot be reached (")
     assert "HF_ENDPOINT with `publish doctor`" in done.error
+    for verb in ("status", "doctor"):
+        told = desk.publish(verb, desk.recipe())
+        assert "127.0.0.1 cannot be reached" in told.err + told.out
+        assert "`--hub local` is the Hub that is embedded here" in told.err + told.out
 
 
 def test_what_is_no_text_is_told_in_any_locale(desk: Desk, source: Path) -> None:

@@ -43,6 +43,17 @@ def test_an_error_is_a_line_of_json_too(desk: Desk) -> None:
     assert done.lines[-1] == {"error": done.error.removeprefix("error: "), "exit_code": 4}
 
 
+@pytest.mark.parametrize(
+    ("streams", "code"), [(">/dev/full", 3), ("| true", 3), (">&-", 0), ("2>&-", 0), (">/dev/full 2>/dev/full", 3)]
+)
+def test_a_stream_that_takes_nothing_is_no_defect(desk: Desk, streams: str, code: int) -> None:
+    command = f"{sys.executable} -m pipeline.cli --json check {desk.recipe()} {streams}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=desk.environment, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert ("stdout takes no more" in done.stderr) == (code == 3 and "2>" not in streams)
+
+
 def test_a_recipe_with_every_kind_of_mistake_tells_them_all(desk: Desk) -> None:
     recipe = desk.recipe(ONE)
     written = json.loads(recipe.read_text())

@@ -239,6 +239,39 @@ def test_a_commit_that_comes_while_a_release_is_read_back_ends_it(released: Town
     assert released.release(SECOND) == "v2"
 
 
+def test_where_everybody_may_write_a_release_goes_on_without_a_token(tmp_path: Path) -> None:
+    def leaves(event: Event) -> None:
+        if event.text.startswith("every byte"):
+            raise KeyboardInterrupt
+
+    with running(tmp_path / "hub") as endpoint:
+        Hub(endpoint, token="anybody").api.create_repo(REPO)
+        shelf = Shelf(endpoint, tmp_path / "hub", "")
+        (tmp_path / "alice").mkdir()
+        town = Town(tmp_path / "alice", Hub(endpoint), shelf, shelf.faults)
+        with pytest.raises(KeyboardInterrupt):
+            town.release(FIRST, listen=leaves)
+        assert town.release(FIRST) == "v1"
+        assert shelf.pulls(REPO) == ["closed"]
+
+
+def test_an_edit_of_the_same_size_under_our_title_is_somebodys(released: Town) -> None:
+    title = released.bob.history(REPO)[0]
+    released.commit({"README.md": FIRST["README.md"].swapcase()})
+    released.bob.api.super_squash_history(REPO, commit_message=title)
+    assert "README.md" in released.refusal(SECOND)
+
+
+def test_what_is_to_be_private_is_not_published_where_everybody_sees_it(town: Town) -> None:
+    town.bob.api.create_repo(REPO)
+    place = Destination(town.alice, REPO)
+    with pytest.raises(PublishError, match="The repository is public, and the recipe says `private: true`") as caught:
+        place.require_private()
+    assert caught.value.exit_code == 8
+    town.bob.api.update_repo_settings(REPO, private=True)
+    place.require_private()
+
+
 def test_a_history_that_was_squashed_is_still_ours(released: Town) -> None:
     released.bob.api.super_squash_history(REPO)
     assert released.release(SECOND) == "v2"

@@ -37,6 +37,31 @@ def test_a_verdict_that_is_open_publishes_nothing_and_says_what_would_settle_it(
     assert "then give more prompts" in done.error
 
 
+def test_too_few_prompts_are_told_before_anything_is_made(ready_desk: Desk) -> None:
+    recipe = ready_desk.recipe(require={"psnr": {"min": 10}, "size_ratio": {"max": 2.0}})
+    done = ready_desk.publish("plan", recipe)
+    assert "the verdict will be INCONCLUSIVE: with 1 prompts a mean has no interval" in done.err
+    assert "8 or more are needed for psnr" in done.err
+    assert "INCONCLUSIVE" not in ready_desk.publish("plan", ready_desk.recipe()).err
+
+
+def test_two_runs_in_one_home_publish_once(ready_desk: Desk) -> None:
+    recipe = ready_desk.recipe(TWO)
+    runs = [ready_desk.start("run", recipe, "--target", "one") for _ in range(2)]
+    ended = [run.communicate(timeout=300) and run.returncode for run in runs]
+    assert ended == [0, 0]
+    assert ready_desk.shelf.tags("alice/tiny-one") == ["v1"]
+    assert ready_desk.shelf.pulls("alice/tiny-one") == ["closed"]
+
+
+def test_a_private_target_is_refused_a_public_place_before_anything_is_made(ready_desk: Desk) -> None:
+    ready_desk.shelf.api.create_repo("alice/tiny-one")
+    done = ready_desk.publish("run", ready_desk.recipe(destination={"private": True}))
+    assert done.code == 8
+    assert "Make it private in" in done.error
+    assert ready_desk.shelf.pulls("alice/tiny-one") == []
+
+
 def test_a_card_that_the_hub_refuses_ends_the_run_before_a_byte_goes_there(ready_desk: Desk) -> None:
     body = '{"errors":[{"message":"no such tag"}]}'
     ready_desk.shelf.faults.rules = (f"POST /api/validate-yaml status=400 body='{body}'",)

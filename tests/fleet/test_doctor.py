@@ -12,6 +12,7 @@ from pipeline.backends import SCHEMES
 from pipeline.doctor import ON_GITHUB, Examination, extras_of, on_github
 from pipeline.hub.answers import FineGrained
 from pipeline.hub.client import Hub
+from pipeline.hub.local import running
 from pipeline.machine import (
     NOTHING_TO_DO,
     Remark,
@@ -37,7 +38,7 @@ def examination(desk: Desk, hub: Hub) -> Examination:
     return Examination([loaded], desk.home, hub, hub)
 
 
-def with_token(examination: Examination, token: str) -> Examination:
+def with_token(examination: Examination, token: str | None) -> Examination:
     hub = Hub(examination.hub.endpoint, token=token, patience=HASTY)
     return replace(examination, hub=hub, fallback=hub)
 
@@ -54,6 +55,16 @@ def test_a_writer_may_write_what_is_there_and_create_what_is_not(examination: Ex
         f"{TWO}: this token may create it",
     ]
     assert "alice's, with the role write" in topics(remarks, "token")[0].text
+
+
+def test_without_a_token_each_destination_says_whether_that_suffices(examination: Examination, tmp_path: Path) -> None:
+    remarks = list(with_token(examination, None).of_hub())
+    assert [remark.level for remark in topics(remarks, "destination")] == ["problem", "problem"]
+    with running(tmp_path / "open") as endpoint:
+        Hub(endpoint, token="anybody").api.create_repo(ONE)
+        hub = Hub(endpoint, patience=HASTY)
+        remarks = list(replace(examination, hub=hub, fallback=hub).of_hub())
+    assert topics(remarks, "destination")[0].text == f"{ONE}: anybody may write it"
 
 
 @pytest.mark.parametrize("token", ["reader", "carol", "nobody"])

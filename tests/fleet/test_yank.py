@@ -53,6 +53,21 @@ def test_a_tag_is_withdrawn_by_one_commit_and_stays_where_it_is(desk: Desk, hub:
     assert hub.content(ONE, "v1", "README.md", 1 << 24) == card.encode()
 
 
+def test_what_was_withdrawn_is_told_by_who_verifies_it_whatever_revision_he_names(desk: Desk, hub: Hub) -> None:
+    yank(hub, ONE, "v1", "a test", REPO)
+    for revision in ((), ("--revision", "v1")):
+        done = desk.publish("--json", "verify", ONE, "--no-load", *revision)
+        checks = {check["name"]: check for check in done.lines[-1]["result"]["checks"]}
+        told = f"v1 was withdrawn by its publisher: a test. Use {REPO} instead."
+        assert (checks["withdrawals"]["state"], checks["withdrawals"]["text"]) == ("note", told)
+
+
+def test_a_hub_whose_address_changes_is_not_linked_to(hub: Hub, desk: Desk, read: Read) -> None:
+    passing = Hub(hub.endpoint, token="alice", name=str(desk.folder))
+    yank(passing, ONE, "v1", "a test", REPO)
+    assert f"The reason given: a test. Use `{REPO}` instead." in read("README.md").decode()
+
+
 def test_the_manifest_of_main_stays_true(desk: Desk, hub: Hub, read: Read) -> None:
     yank(hub, ONE, "v1", WHY)
     files = json.loads(read("publish/manifest.json"))["files"]
@@ -211,7 +226,7 @@ def test_a_reason_is_one_paragraph_of_text_whatever_it_holds(desk: Desk, hub: Hu
     assert set(kinds) <= {"text", "strong_open", "strong_close", "code_inline"}
     assert kinds.count("code_inline") == kinds.count("strong_open") == 1
     shown = "".join(child.content for child in inline.children)
-    assert shown.endswith(f"The reason given: {' '.join(why.split())}")
+    assert shown.endswith((f"The reason given: {' '.join(why.split())}", f"The reason given: {' '.join(why.split())}."))
 
 
 @pytest.mark.parametrize("address", ["https://evil.example", "WWW.evil.example", "a@evil.example", "ftp://evil"])
