@@ -23,7 +23,7 @@ from pipeline.checkpoint.safetensors import Slot
 from pipeline.checkpoint.shards import WEIGHTS_NAME, Weights, lay_out
 from pipeline.checkpoint.variants import plain_name
 from pipeline.errors import RecipeError
-from pipeline.files import ListedFile, canonical_json, digest_of
+from pipeline.files import ListedFile, digest_of
 from pipeline.planned import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.require import Require
@@ -136,7 +136,7 @@ class TargetPlan(Value):
     def asks_the_same(self, published: TargetPlan) -> bool:
         """Return whether what was published is what this plan asks for, as far as older versions wrote that down."""
         known = [key for key in self.identity if key != "source_card" or published.source_card is not None]
-        return canonical_json({key: self.identity[key] for key in known}) == canonical_json(published.identity)
+        return {key: self.identity[key] for key in known} == published.identity
 
     @property
     def content_digest(self) -> str:

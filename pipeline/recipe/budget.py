@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from pipeline.recipe import names
-from pipeline.recipe.clause import Clause, Component, Text, optional, written
+from pipeline.recipe.clause import Clause, ComponentNames, Texts, optional, written
 
 KEY: Final = "budget"
 Size = Annotated[str, AfterValidator(names.size), written(f"^{names.SIZE}$")]
@@ -20,10 +20,10 @@ class Budget(Clause):
 
     size_ratio: Annotated[float, Field(gt=0, le=1)] | None = optional("Bytes of the target over bytes of the source.")
     memory: Size | None = optional("Bytes of all weights when they are loaded, such as `12GB`.")
-    backends: tuple[Text, ...] = Field(
+    backends: Texts = Field(
         default=(), description="The only libraries to choose from; all that are installed where it is left out."
     )
-    components: tuple[Component, ...] = Field(
+    components: ComponentNames = Field(
         default=(), description="The only components that may be quantized; those made of Linear layers otherwise."
     )
 

@@ -37,3 +37,12 @@ def written(pattern: str) -> WithJsonSchema:
 Commit = Annotated[str, written(f"^{names.COMMIT}$")]  # judged by the model around it, which knows the repository
 Component = Annotated[str, AfterValidator(names.component), written(f"^{names.COMPONENT}$")]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def as_set(named: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names whose order and repetition mean nothing in the one form that a plan has of them."""
+    return tuple(sorted(set(named)))
+
+
+Texts = Annotated[tuple[Text, ...], AfterValidator(as_set)]
+ComponentNames = Annotated[tuple[Component, ...], AfterValidator(as_set)]

@@ -18,7 +18,7 @@ from pydantic import (
 
 from pipeline.recipe import names
 from pipeline.recipe.budget import KEY, Budget, Budgeted
-from pipeline.recipe.clause import Clause, Commit, Component, Text, optional, written
+from pipeline.recipe.clause import Clause, Commit, Component, ComponentNames, Text, Texts, optional, written
 from pipeline.recipe.require import Require
 
 Argument = str | bool | int | float | None
@@ -140,7 +140,7 @@ class Quantization(Clause):
 
     backend: str = Field(description="The quantization library.")
     scheme: str = Field(description="What the library is asked to do.")
-    keep: tuple[Text, ...] = Field(default=(), description="Modules that stay as they are: names or globs.")
+    keep: Texts = Field(default=(), description="Modules that stay as they are: names or globs.")
     dtype: Literal["bfloat16", "float16", "float32"] = Field(
         default="bfloat16", description="The type of the weights that are not quantized."
     )
@@ -190,7 +190,7 @@ Prompts = Annotated[
 class Compile(Clause):
     """How users compile a target with ``torch.compile``; tried on each."""
 
-    components: tuple[Component, ...] = Field(min_length=1, description="The components that are compiled.")
+    components: ComponentNames = Field(min_length=1, description="The components that are compiled.")
     fullgraph: bool = Field(default=False, description="Whether a single break of the graph is a failure.")
     mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = Field(
         default="default", description="What is optimized for, as `torch.compile` has it."

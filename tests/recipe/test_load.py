@@ -58,6 +58,11 @@ def test_a_recipe_is_read_as_written_with_its_place(vocabulary: Vocabulary) -> N
     assert problems(GOOD, vocabulary) == []
 
 
+def test_modules_to_keep_are_a_set(written) -> None:
+    found = [written(TEXT.replace("keep: [proj_out]", f"keep: {keep}")) for keep in ("[b, a]", "[a, b]", "[a, b, a]")]
+    assert found[0] == found[1] == found[2]
+
+
 def test_the_digest_does_not_depend_on_what_the_author_spelled_out(written) -> None:
     spelled = TEXT.replace(
         "double_quant: true", "double_quant: true, compute_dtype: bfloat16, dtype: bfloat16, keep: []"

@@ -36,7 +36,7 @@ def test_only_the_line_that_changes_and_the_remark_differ() -> None:
     assert lines(text, after) == [
         "+   # tuned: psnr 41 dB",
         "-     transformer: {backend: bitsandbytes, scheme: int8}",
-        '+     transformer: {backend: quanto, scheme: int8, keep: [proj_out, "*.proj_out"]}',
+        '+     transformer: {backend: quanto, scheme: int8, keep: ["*.proj_out", proj_out]}',
     ]
 
 
