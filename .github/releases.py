@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 from pipeline.backends import SCHEMES
+from pipeline.card.stage import templates
 from pipeline.errors import PublishError
-from pipeline.plan import chosen
+from pipeline.plan.model import chosen
 from pipeline.recipe import Vocabulary, load
-from pipeline.stages.card import templates
 
 CHANGED = Path(__file__).with_name("changed-recipes")
 

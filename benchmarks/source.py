@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.checkpoint.safetensors import head_of, header_of, place
+from pipeline.source.safetensors import head_of, header_of, place
 
 SHARD = 10 * 10**9  # bytes; the library's own default
 BLOCKS = {

@@ -21,7 +21,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from pipeline.backends import SCHEMES
-from pipeline.engine import Engine
+from pipeline.card.stage import templates
 from pipeline.errors import PublishError
 from pipeline.events import Listener, silent
 from pipeline.hub import xet
@@ -29,7 +29,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.recipe import Vocabulary, load
-from pipeline.stages.card import templates
+from pipeline.run import Engine
 from pipeline.store import Store
 
 XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children

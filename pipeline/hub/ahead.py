@@ -44,7 +44,7 @@ class Part:
 
 
 class ReadAhead:
-    """An open file of the Hub; satisfies `pipeline.checkpoint.disk.Opened`.
+    """An open file of the Hub; satisfies `pipeline.source.disk.Opened`.
 
     Args:
         file: The file, closed with this.

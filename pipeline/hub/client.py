@@ -17,7 +17,7 @@ from pipeline.hub.card_rules import errors_of
 from pipeline.hub.endpoint import endpoint_of, require_importable
 from pipeline.hub.failures import hub_errors, no_right
 from pipeline.hub.patience import PATIENT, Patience
-from pipeline.published import PLAN
+from pipeline.hub.published import PLAN
 
 if TYPE_CHECKING:
     from httpx2 import Client

@@ -19,9 +19,9 @@ from pipeline.hub import ownership
 from pipeline.hub.answers import Talk
 from pipeline.hub.client import Gate, Hub, pointing, tagged
 from pipeline.hub.ownership import Holdings
+from pipeline.hub.published import MANIFEST
 from pipeline.hub.questions import bearer
 from pipeline.hub.uploads import Change, Heard, Uploader
-from pipeline.published import MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

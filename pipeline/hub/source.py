@@ -26,7 +26,7 @@ READINGS: Final = 2  # what a line damages comes right the second time
 
 
 class Repository:
-    """A source on a Hub at a commit; satisfies `pipeline.checkpoint.layout.Place`."""
+    """A source on a Hub at a commit; satisfies `pipeline.source.layout.Place`."""
 
     def __init__(self, hub: Hub, repo: str, revision: str, files: Mapping[str, ListedFile]) -> None:
         self.hub = hub

@@ -1,4 +1,4 @@
-"""Reads the prompts of a dataset with ``datasets``; run as a process of its own by `pipeline.stages.prompts`.
+"""Reads the prompts of a dataset with ``datasets``; run as a process of its own by `pipeline.validate.prompts`.
 
 ``datasets`` is asked about a folder, never about the Hub. It takes the Hub's address from the environment once, when
 it is imported, and here there may be two Hubs; it gives up sooner than we do and proves no digest; and it opens
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline import oneshot
-from pipeline.oneshot import Refusal, first_line
 from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.sample import Texts, choose, refuse_unfit
 from pipeline.recipe.schema import DatasetPrompts
+from pipeline.worker import once as oneshot
+from pipeline.worker.once import Refusal, first_line
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder

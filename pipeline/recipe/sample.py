@@ -8,9 +8,9 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from pipeline.oneshot import Refusal
 from pipeline.recipe.prompts import LARGEST
 from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
+from pipeline.worker.once import Refusal
 
 Row = tuple[int, str, str | None]
 """A row's number from 0, its text, and its label where one is asked for."""

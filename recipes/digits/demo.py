@@ -24,7 +24,7 @@ from push import push
 
 from pipeline.files import human_size
 from pipeline.hub.local import running
-from pipeline.quality.metrics.digits import read_digits
+from pipeline.validate.metrics.digits import read_digits
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.card.facts import facts, words
+from pipeline.card.known import Known
+from pipeline.card.stage import SourceCard, compose
+from pipeline.card.template import render
 from pipeline.files import ListedFile
-from pipeline.plan import TargetPlan
-from pipeline.planned import PlannedLora
-from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, compose
-from pipeline.stages.facts import facts, words
-from pipeline.stages.known import Known
-from pipeline.stages.template import render
+from pipeline.plan.model import TargetPlan
+from pipeline.plan.parts import PlannedLora
+from pipeline.validate import Report
 
 RECORDED = Path(__file__).parents[1] / "unit" / "recorded"
 SOURCE = SourceCard({"license": "apache-2.0"}, "https://hub.example/digits/digits-flux")

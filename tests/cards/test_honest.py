@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.quality import Finding, Report
-from pipeline.quality.report import Interval, Judgement
+from pipeline.card.metadata import SourceCard
+from pipeline.card.stage import compose, reread
 from pipeline.recipe import Prompt
-from pipeline.stages.card import compose, reread
-from pipeline.stages.metadata import SourceCard
+from pipeline.validate import Finding, Report
+from pipeline.validate.report import Interval, Judgement
 from tests.cards.conftest import LORA, asking, recorded
 
 PLAN, REPORT = recorded()

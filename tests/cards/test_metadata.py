@@ -10,10 +10,10 @@ from huggingface_hub.repocard_data import eval_results_to_model_index, model_ind
 
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
-from pipeline.plan import TargetPlan
-from pipeline.planned import PlannedDataset
-from pipeline.quality import Report
-from pipeline.yank import with_banner
+from pipeline.plan.model import TargetPlan
+from pipeline.plan.parts import PlannedDataset
+from pipeline.release.yank import with_banner
+from pipeline.validate import Report
 from tests.cards.conftest import asking, card
 
 DATASET = PlannedDataset(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.published import MEDIAN, WORST
-from pipeline.quality import PairReport, Report
-from pipeline.stages.card import draw
-from pipeline.stages.facts import pictures
-from pipeline.stages.validate import Judged
+from pipeline.card.facts import pictures
+from pipeline.card.stage import draw
+from pipeline.hub.published import MEDIAN, WORST
+from pipeline.validate import PairReport, Report
+from pipeline.validate.stage import Judged
 
 COLORS = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250)]
 

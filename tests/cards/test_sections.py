@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 
-from pipeline.plan import TargetPlan
-from pipeline.planned import PlannedLora
-from pipeline.quality import Report
-from pipeline.quality.report import Use
+from pipeline.plan.model import TargetPlan
+from pipeline.plan.parts import PlannedLora
 from pipeline.recipe import Compile
+from pipeline.validate import Report
+from pipeline.validate.report import Use
 from tests.cards.conftest import LORA, asking, card
 from tests.cards.test_metadata import DATASET
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.card.stage import SourceCard, compose, reread
 from pipeline.hub.withdrawn import Withdrawal
-from pipeline.plan import TargetPlan
-from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, compose, reread
-from pipeline.yank import banner, with_banner
+from pipeline.plan.model import TargetPlan
+from pipeline.release.yank import banner, with_banner
+from pipeline.validate import Report
 from tests.cards.conftest import SOURCE
 
 WHY = "It draws 6 fingers on 1 of 3 hands; 0.5 dB worse than v1.2 [see](#12)."

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.plan import TargetPlan
-from pipeline.quality import Report
-from pipeline.stages.card import SourceCard
-from pipeline.stages.facts import facts
-from pipeline.stages.template import USAGE, render
+from pipeline.card.facts import facts
+from pipeline.card.stage import SourceCard
+from pipeline.card.template import USAGE, render
+from pipeline.plan.model import TargetPlan
+from pipeline.validate import Report
 from tests.cards.conftest import asking
 
 CALL = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import DictLoader
 
+from pipeline.card.metadata import SourceCard
+from pipeline.card.stage import compose
+from pipeline.card.template import packaged
+from pipeline.card.truth import mappings, pieces, split, unknown, untrue
 from pipeline.errors import CardError
-from pipeline.plan import TargetPlan
-from pipeline.quality import Report
+from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Prompt
-from pipeline.stages.card import compose
-from pipeline.stages.metadata import SourceCard
-from pipeline.stages.template import packaged
-from pipeline.stages.truth import mappings, pieces, split, unknown, untrue
+from pipeline.validate import Report
 from tests.cards.conftest import SOURCE, card, known, recorded
 
 TARGETS = ("torchao-int8", "bnb-nf4")

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import BACKENDS
-from pipeline.checkpoint.linears import Question, SkipRule, ask
-from pipeline.checkpoint.making import Job
-from pipeline.checkpoint.safetensors import read_header
-from pipeline.checkpoint.shards import lay_out
-from pipeline.checkpoint.spans import local_file
-from pipeline.checkpoint.stream import stream
+from pipeline.backends.oracle.linears import Question, SkipRule, ask
 from pipeline.files import ListedFile
-from pipeline.stages.quantize import Packer
+from pipeline.plan.shards import lay_out
+from pipeline.quantize.build import Packer
+from pipeline.quantize.making import Job
+from pipeline.quantize.spans import local_file
+from pipeline.quantize.stream import stream
+from pipeline.source.safetensors import read_header
 
 CLASSES = {
     "transformer": ("diffusers", "FluxTransformer2DModel"),

@@ -10,7 +10,7 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, require_device
 from pipeline.backends.library import LibraryPacking
 from pipeline.errors import CannotHereError, QuantizationError
-from pipeline.stages.quantize import Packer
+from pipeline.quantize.build import Packer
 
 ON_CPU = [
     (backend, scheme)

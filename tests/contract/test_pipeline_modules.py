@@ -18,8 +18,8 @@ import torch
 from diffusers import pipelines
 from transformers import PreTrainedModel
 
-from pipeline.checkpoint.classes import loads_plainly, pipelines_of_diffusers
-from pipeline.checkpoint.layout import Folder, read_layout
+from pipeline.source.classes import loads_plainly, pipelines_of_diffusers
+from pipeline.source.layout import Folder, read_layout
 from tests.desk import Desk, Shelf
 
 ROOT = Path(diffusers.__file__).parent

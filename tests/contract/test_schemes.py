@@ -16,7 +16,7 @@ from contract import cases
 from safetensors import safe_open
 
 from pipeline.backends import BACKENDS
-from pipeline.checkpoint.safetensors import read_header
+from pipeline.source.safetensors import read_header
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -119,14 +119,14 @@ import torch
 gc.disable()  # a cycle that holds a weight is to be seen, however often a collection would break it
 from safetensors.torch import save_file
 from pipeline.backends import BACKENDS
-from pipeline.checkpoint.linears import Answer, Conversion
-from pipeline.checkpoint.safetensors import read_header
-from pipeline.checkpoint.making import Job
-from pipeline.checkpoint.shards import lay_out
-from pipeline.checkpoint.spans import local_file
-from pipeline.checkpoint.stream import stream
+from pipeline.backends.oracle.linears import Answer, Conversion
+from pipeline.source.safetensors import read_header
+from pipeline.quantize.making import Job
+from pipeline.plan.shards import lay_out
+from pipeline.quantize.spans import local_file
+from pipeline.quantize.stream import stream
 from pipeline.files import ListedFile
-from pipeline.stages.quantize import Packer
+from pipeline.quantize.build import Packer
 
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 weights = {f"layers.{number}.weight": torch.full((1024, 2048), 0.5, dtype=torch.bfloat16) for number in range(4)}

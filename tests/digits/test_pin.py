@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from pipeline.backends import SCHEMES
+from pipeline.card.stage import templates
 from pipeline.hub.local import running
 from pipeline.recipe import Vocabulary, load
-from pipeline.stages.card import templates
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
 

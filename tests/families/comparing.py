@@ -11,8 +11,8 @@ from typing import Any
 from contract.cases import library_config
 
 from pipeline.backends import BACKENDS
-from pipeline.checkpoint.linears import Answer, Conversion, Question, SkipRule
-from pipeline.checkpoint.safetensors import read_header
+from pipeline.backends.oracle.linears import Answer, Conversion, Question, SkipRule
+from pipeline.source.safetensors import read_header
 
 SCHEMES = {
     "nf4": ("bitsandbytes", "nf4"),

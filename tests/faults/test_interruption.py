@@ -154,7 +154,7 @@ def test_a_run_with_nothing_changed_sends_nothing_and_needs_no_torch(journey: Jo
     assert [result["state"] for result in done.lines[-1]["result"]] == ["unchanged", "unchanged"]
     assert everything(desk) == before
     imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
-    assert "pipeline.engine" in imported
+    assert "pipeline.run" in imported
     assert "torch" not in imported
 
 

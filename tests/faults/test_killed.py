@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine import Engine, Run
 from pipeline.errors import PublishError
 from pipeline.events import Event, Listener, silent
-from pipeline.stages.uses import Next
-from pipeline.stages.validate import request_of
+from pipeline.run import Engine, Run
 from pipeline.store import Store
+from pipeline.validate.next import Next
+from pipeline.validate.stage import request_of
 from tests.desk import REPO, TWO, Desk, contents, torn
 
 VARIED = "acme/varied"

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from pipeline.cli import app, options_of
-from pipeline.logs import KEPT
+from pipeline.cli.logs import KEPT
 from tests.desk import Desk, Shelf
 
 SITE = "import logging, warnings\nlogging.getLogger('lib').warning('a library warns: %s', {token!r})\n"

@@ -22,9 +22,9 @@ from pipeline.hub.local.faults import Faults
 from pipeline.hub.local.web import Limits
 from pipeline.hub.ownership import version_at
 from pipeline.hub.patience import Patience
-from pipeline.stages.others import Terms
-from pipeline.stages.release import Publication, release
-from pipeline.yank import yank
+from pipeline.release.others import Terms
+from pipeline.release.stage import Publication, release
+from pipeline.release.yank import yank
 from tests.desk import Shelf
 
 REPO = "acme/tiny"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.checkpoint.layout import Folder
-from pipeline.engine import Engine, Run
 from pipeline.errors import CannotHereError, PublishError
 from pipeline.events import Event, Listener, silent
-from pipeline.plan import TargetPlan
-from pipeline.stages.room import result_to_come, source_to_come
+from pipeline.plan.model import TargetPlan
+from pipeline.quantize.room import result_to_come, source_to_come
+from pipeline.run import Engine, Run
+from pipeline.source.layout import Folder
 from pipeline.store import Store
 from tests.desk import WEIGHTS, Desk
 
@@ -110,8 +110,8 @@ def test_a_checkpoint_that_was_streamed_is_not_counted_again(begin: Any, desk: D
 
 
 def next_of(engine: Engine, plan: TargetPlan) -> Any:
-    from pipeline.stages.uses import Next
-    from pipeline.stages.validate import request_of
+    from pipeline.validate.next import Next
+    from pipeline.validate.stage import request_of
 
     return Next(plan, (), request_of(plan), engine.store, silent)
 

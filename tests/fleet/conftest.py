@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends import SCHEMES
-from pipeline.fleet import Fleet, Standing
+from pipeline.card.stage import templates
+from pipeline.fleet.status import Fleet, Standing
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.patience import Patience
 from pipeline.recipe import Vocabulary, load
-from pipeline.stages.card import templates
 from tests.desk import TOKENS, TWO, Desk, Shelf, opened
 
 HASTY = Patience(progress=2.0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.hub.client import Hub
-from pipeline.yank import yank
+from pipeline.release.yank import yank
 from tests.desk import AGAIN, TWO, WEIGHTS, Desk
 
 ONE = "alice/tiny-one"

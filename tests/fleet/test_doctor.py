@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends import SCHEMES
-from pipeline.doctor import ON_GITHUB, Examination, extras_of, on_github
-from pipeline.hub.answers import FineGrained
-from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.machine import (
+from pipeline.card.stage import templates
+from pipeline.fleet.doctor import ON_GITHUB, Examination, extras_of, on_github
+from pipeline.fleet.machine import (
     NOTHING_TO_DO,
     Remark,
     disk,
@@ -24,8 +22,10 @@ from pipeline.machine import (
     processor,
     requirements,
 )
+from pipeline.hub.answers import FineGrained
+from pipeline.hub.client import Hub
+from pipeline.hub.local import running
 from pipeline.recipe import DatasetPrompts, Vocabulary, load
-from pipeline.stages.card import templates
 from tests.desk import REPO, Desk
 from tests.fleet.conftest import HASTY
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pipeline.errors import HubUnavailableError
-from pipeline.fleet import Standing, doubt
+from pipeline.fleet.status import Standing, doubt
 from pipeline.hub.client import Hub
 from pipeline.hub.local.faults import Faults
-from pipeline.yank import yank
+from pipeline.release.yank import yank
 from tests.desk import AGAIN, REPO, TWO, Desk
 from tests.fleet.conftest import Look
 

@@ -16,7 +16,7 @@ from pipeline.errors import CardError, PublishError, RecipeError, RemoteChangedE
 from pipeline.hub.client import Hub
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.withdrawn import Withdrawal, Withdrawals, read_withdrawals
-from pipeline.yank import changed, commit, inert, with_banner, yank
+from pipeline.release.yank import changed, commit, inert, with_banner, yank
 from tests.desk import REPO, TWO, Desk
 
 ONE = "alice/tiny-one"

@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from pipeline.errors import PublishError
-from pipeline.quality import Report
+from pipeline.validate import Report
 from tests.gate.damage import copied
 from tests.gate.defects import DEFECTS, Defect
 from tests.gate.honest import SOURCE, Bench

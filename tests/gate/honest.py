@@ -12,17 +12,17 @@ from ruamel.yaml import YAML
 
 import pipeline
 from pipeline.backends import SCHEMES
-from pipeline.engine import Engine
+from pipeline.card.stage import templates
 from pipeline.events import silent
 from pipeline.hub.client import Hub
-from pipeline.plan import TargetPlan
-from pipeline.quality import Besides, Report, Request, Side, Sizes, generate, judge
-from pipeline.quality.consumer import answer
-from pipeline.quality.generate import ANSWERS
+from pipeline.plan.model import TargetPlan
+from pipeline.quantize.build import quantize
 from pipeline.recipe import Vocabulary, load
-from pipeline.stages.card import templates
-from pipeline.stages.quantize import quantize
-from pipeline.stages.validate import (
+from pipeline.run import Engine
+from pipeline.validate import Besides, Report, Request, Side, Sizes, generate, judge
+from pipeline.validate.consumer import answer
+from pipeline.validate.generate import ANSWERS
+from pipeline.validate.stage import (
     asked_again,
     made_layers,
     prompts_of,

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.quality import Report, Side, generate
-from pipeline.quality.generate import ANSWERS
-from pipeline.stages.validate import asked_again, side
+from pipeline.validate import Report, Side, generate
+from pipeline.validate.generate import ANSWERS
+from pipeline.validate.stage import asked_again, side
 from tests.gate.honest import SOURCE, Bench
 
 FIRST = 100

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from pipeline.card.stage import require_taken
 from pipeline.errors import CardError
 from pipeline.hub.card_rules import errors_of, metadata_of
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.stages.card import require_taken
 
 GOOD = "---\nlicense: other\nlicense_name: own\nbase_model: acme/tiny\ntags: [quantized]\n---\n# Tiny\n"
 BAD = {

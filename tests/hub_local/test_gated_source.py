@@ -13,8 +13,8 @@ from huggingface_hub import HfApi
 from pipeline.errors import CannotHereError
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
-from pipeline.readers import readers
 from pipeline.recipe import HubSource
+from pipeline.source.readers import readers
 from tests.desk import REPO, TOKENS, TWO, Desk, Shelf
 from tests.hub_local.test_oidc import TRUSTED, Actions, actions
 

@@ -29,7 +29,7 @@ from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.local.web import Limits
 from pipeline.hub.patience import Patience
-from pipeline.stages.release import Publication, release
+from pipeline.release.stage import Publication, release
 
 REPO = "alice/tiny"
 TOKENS = {"alice": {"name": "alice", "role": "write"}}

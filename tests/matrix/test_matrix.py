@@ -12,7 +12,7 @@ import pytest
 from pipeline.events import Event
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
-from pipeline.stages.release import Publication, release
+from pipeline.release.stage import Publication, release
 from tests.matrix.release import FAULTS, REPO, TOKENS, build
 from tests.soak.sampled import sample
 

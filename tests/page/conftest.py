@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.quality.page import Subject, render
-from pipeline.quality.report import Report
+from pipeline.validate.page import Subject, render
+from pipeline.validate.report import Report
 
 NASTY = "\"><script>alert('prompt')</script></style><!-- & </script> 'ünï' {{ 7 * 7 }}"
 PROMPTS = ["a red barn", NASTY, "a cat", "a boat on a lake", "three apples", "a clock", "an owl", "a bridge"]

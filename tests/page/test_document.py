@@ -18,7 +18,7 @@ import html5lib
 import pytest
 from PIL import Image
 
-from pipeline.quality.page import render
+from pipeline.validate.page import render
 from tests.page.conftest import NASTY, PROMPTS, pair, report, subject
 
 SPACE = "{http://www.w3.org/1999/xhtml}"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import HubUnavailableError, PublishError, RecipeError, SourceError
-from pipeline.fleet import changes
+from pipeline.fleet.status import changes
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.patience import Patience
 from pipeline.recipe import DatasetPrompts
-from pipeline.stages.prompts import LARGEST_SPLIT, refuse_large
 from pipeline.store import Store
+from pipeline.validate.prompts import LARGEST_SPLIT, refuse_large
 from tests.desk import TOKENS, Desk, torn
 from tests.faults.test_environment import hide
 from tests.prompts.conftest import LINES, SAMPLE, TABLE, TEXTS, Shown, push

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.quality import Answers, Request, generate
+from pipeline.validate import Answers, Request, generate
 
 Variant = Callable[..., Path]
 

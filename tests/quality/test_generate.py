@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from pipeline.errors import CannotHereError
 from pipeline.events import Event
 from pipeline.files import sha256_file
-from pipeline.quality import Answers, GenerationError, Request, generate
-from pipeline.quality.child import last_words
+from pipeline.validate import Answers, GenerationError, Request, generate
+from pipeline.worker.child import last_words
 
 
 def test_importing_quality_does_not_import_torch() -> None:
-    code = "import sys, pipeline.quality; print({*sys.modules} & {'torch', 'diffusers', 'numpy', 'sklearn'})"
+    code = "import sys, pipeline.validate; print({*sys.modules} & {'torch', 'diffusers', 'numpy', 'sklearn'})"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -43,7 +43,7 @@ def test_the_facts_are_measured(drawn: tuple[Answers, Path]) -> None:
 
 def test_memory_is_the_childs_own_even_below_a_big_parent() -> None:
     # ru_maxrss would tell of the parent's 300 MB: it survives fork and exec.
-    code = "from pipeline.quality.consumer import peak_memory; print(peak_memory())"
+    code = "from pipeline.validate.consumer import peak_memory; print(peak_memory())"
     hoard = bytearray(b"x") * 300_000_000
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert 5e6 < int(said) < len(hoard) / 2
@@ -114,7 +114,7 @@ def test_an_interrupted_generation_leaves_no_answers_and_no_process(
 
 def test_the_child_leaves_when_its_parent_is_gone(source: Path, request_of_two: Request, tmp_path: Path) -> None:
     job = {"model": str(source), "out": str(tmp_path), "request": request_of_two.model_dump(mode="json")}
-    command = [sys.executable, "-m", "pipeline.quality.consumer"]
+    command = [sys.executable, "-m", "pipeline.validate.consumer"]
     done = subprocess.run(
         command, input=json.dumps(job) + "\n", text=True, check=False, capture_output=True, timeout=30
     )

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.quality.intervals import LEAST, interval, prompts_needed, share_outside
+from pipeline.validate.intervals import LEAST, interval, prompts_needed, share_outside
 from tests.quality import simulate
 from tests.quality.simulate import COVERED, PROMPTS, WORLDS, YES_AND_NO
 

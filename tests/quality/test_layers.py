@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import pytest
 from safetensors import safe_open
 
-from pipeline.quality import Answers, Request, generate
-from pipeline.quality.layers import IDENTICAL, compare
-from pipeline.quality.loaded import differences
-from pipeline.quality.probes import FILE, named_in, write_answers
+from pipeline.validate import Answers, Request, generate
+from pipeline.validate.layers import IDENTICAL, compare
+from pipeline.validate.loaded import differences
+from pipeline.validate.probes import FILE, named_in, write_answers
 
 
 def _answers(folder: Path, quantized: tuple[str, ...] = (), **tensors: Any) -> Path:

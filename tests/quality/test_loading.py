@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.checkpoint.safetensors import read_header
-from pipeline.checkpoint.writer import Writer
-from pipeline.quality import Answers, Request, generate
-from pipeline.quality.guards import is_flat
-from pipeline.quality.loading import quantized_components
+from pipeline.quantize.writer import Writer
+from pipeline.source.safetensors import read_header
+from pipeline.validate import Answers, Request, generate
+from pipeline.validate.guards import is_flat
+from pipeline.validate.loading import quantized_components
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,7 @@ def test_torchao_in_the_transformer_is_loaded_as_published(
     import diffusers
     from torchao.quantization import Int8WeightOnlyConfig
 
-    from pipeline.quality.consumer import answer
+    from pipeline.validate.consumer import answer
 
     config = diffusers.TorchAoConfig(Int8WeightOnlyConfig())
     folder = variant(transformer=_load(diffusers.FluxTransformer2DModel, source / "transformer", config))
@@ -134,7 +134,7 @@ def test_values_that_are_no_numbers_are_counted(
     import diffusers
     import torch
 
-    from pipeline.quality.consumer import answer
+    from pipeline.validate.consumer import answer
 
     vae = diffusers.AutoencoderKL.from_pretrained(source / "vae", dtype=torch.bfloat16)
     with torch.no_grad():

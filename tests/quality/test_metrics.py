@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import CannotHereError, RecipeError
-from pipeline.quality import METRICS, Facts, Sizes
-from pipeline.quality.limits import limits_of
-from pipeline.quality.metrics import IDENTICAL_PSNR, Given, Pair, digits, eyes, lpips
 from pipeline.recipe.require import Require
+from pipeline.validate import METRICS, Facts, Sizes
+from pipeline.validate.limits import limits_of
+from pipeline.validate.metrics import IDENTICAL_PSNR, Given, Pair, digits, eyes, lpips
 
 
 def _noise(seed: int, side: int = 32) -> Image.Image:

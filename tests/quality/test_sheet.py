@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.quality import grid
+from pipeline.validate import grid
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
-from pipeline.checkpoint import model_card
+from pipeline.card.stage import SourceCard, as_text, compose
 from pipeline.errors import SourceError
-from pipeline.plan import TargetPlan
-from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, as_text, compose
+from pipeline.plan.model import TargetPlan
+from pipeline.source import model_card
+from pipeline.validate import Report
 
 RECORDED = Path(__file__).parents[1] / "unit" / "recorded" / "torchao-int8"
 HOSTILE = [

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline.checkpoint.layout import read_source
 from pipeline.errors import SourceError
 from pipeline.events import silent
-from pipeline.stages.fetch import fetch
+from pipeline.source.fetch import fetch
+from pipeline.source.layout import read_source
 from pipeline.store import Store
 from tests.desk import REPO, WEIGHTS
 from tests.security.conftest import Hostile, answer

@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 
-from pipeline.checkpoint.layout import read_slots, read_source
 from pipeline.errors import PublishError
 from pipeline.files import manifest_of, pretty_json
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.transport import certificates
-from pipeline.stages.fetch import download
-from pipeline.stages.release import Publication, release
+from pipeline.release.stage import Publication, release
+from pipeline.source.fetch import download
+from pipeline.source.layout import read_slots, read_source
 from tests.matrix.release import IMPATIENT, REPO, TOKENS, build, look
 from tests.soak.between import Answer, Between, between
 from tests.soak.guarded import Guard, allowed

@@ -13,19 +13,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.backends import BACKENDS, SCHEMES
-from pipeline.checkpoint.layout import Component, Folder, Place, read_slots, read_source
-from pipeline.checkpoint.linears import Answer, Conversion, Question, place_of
-from pipeline.checkpoint.making import Job
-from pipeline.checkpoint.safetensors import Slot, read_header
-from pipeline.checkpoint.shards import TORCH_DTYPES
-from pipeline.checkpoint.spans import local_file
-from pipeline.checkpoint.stream import stream
-from pipeline.checkpoint.variants import plain_index
+from pipeline.backends.oracle.linears import Answer, Conversion, Question, place_of
 from pipeline.errors import PublishError
 from pipeline.files import ListedFile, pretty_json, sha256_file
-from pipeline.plan import flat, lay_out_result, question_of
+from pipeline.plan.model import flat, lay_out_result, question_of
+from pipeline.plan.shards import TORCH_DTYPES
+from pipeline.quantize.build import Packer
+from pipeline.quantize.making import Job
+from pipeline.quantize.spans import local_file
+from pipeline.quantize.stream import stream
 from pipeline.recipe import Vocabulary, read_quantization
-from pipeline.stages.quantize import Packer
+from pipeline.source.layout import Component, Folder, Place, read_slots, read_source
+from pipeline.source.safetensors import Slot, read_header
+from pipeline.source.variants import plain_index
 from tests.soak.guarded import Guard, allowed
 from tests.soak.mutations import PATHS, changed, scrambled, written
 

@@ -25,7 +25,6 @@ from typing import Any
 from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars
 
-from pipeline.engine import published_as
 from pipeline.errors import PublishError
 from pipeline.events import silent
 from pipeline.files import digest_of
@@ -34,7 +33,8 @@ from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults, Seen
 from pipeline.hub.local.web import Limits
 from pipeline.hub.withdrawn import Withdrawals
-from pipeline.stages.release import Publication, proofs_of, release
+from pipeline.release.stage import Publication, proofs_of, release
+from pipeline.run import published_as
 from tests.matrix.release import IMPATIENT, REPO, TOKENS
 
 LONGEST_LINE = 1000  # characters; so short a line enters a pipe in one piece

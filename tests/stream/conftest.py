@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from pipeline.checkpoint.linears import Answer, Conversion
-from pipeline.checkpoint.making import Job
-from pipeline.checkpoint.safetensors import read_header
-from pipeline.checkpoint.shards import lay_out
-from pipeline.checkpoint.spans import WeightFile, local_file
+from pipeline.backends.oracle.linears import Answer, Conversion
 from pipeline.files import ListedFile, hashed
 from pipeline.kernels.packing import Finished
+from pipeline.plan.shards import lay_out
+from pipeline.quantize.making import Job
+from pipeline.quantize.spans import WeightFile, local_file
+from pipeline.source.safetensors import read_header
 
 UNIT = 8
 NAMES = {np.dtype("f4"): "F32", np.dtype("f2"): "F16", np.dtype("u2"): "BF16", np.dtype("i8"): "I64"}

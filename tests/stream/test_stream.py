@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from pipeline.checkpoint.disk import LocalFile
-from pipeline.checkpoint.shards import Weights
-from pipeline.checkpoint.spans import WeightFile
-from pipeline.checkpoint.stream import stream
 from pipeline.errors import QuantizationError, SourceError
 from pipeline.files import ListedFile, git_blob_sha1, hashed, sha256_file
+from pipeline.plan.shards import Weights
+from pipeline.quantize.spans import WeightFile
+from pipeline.quantize.stream import stream
+from pipeline.source.disk import LocalFile
 
 
 def quiet(name: str, size: int) -> None:
@@ -352,7 +352,7 @@ def test_a_local_file_is_read_whole_from_any_page(tmp_path: Path) -> None:
     content = np.random.default_rng(1).bytes(3 * 4096 + 17)
     path = tmp_path / "file"
     path.write_bytes(content)
-    from pipeline.checkpoint.disk import memory
+    from pipeline.source.disk import memory
 
     buffer = memory(8 * 4096)
     file = LocalFile(path)

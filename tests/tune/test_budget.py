@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.fleet import changes
-from pipeline.plan import TargetPlan
-from pipeline.rebuild import Workshop
+from pipeline.fleet.status import changes
+from pipeline.plan.model import TargetPlan
+from pipeline.verify.rebuild import Workshop
 from tests.desk import Desk, Done, Shelf, opened
 
 BACKENDS = ["torchao", "quanto"]  # each library that is asked takes seconds to be imported

@@ -8,7 +8,7 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.budget import ALIKE, Candidate, Choice, choices, within
+from pipeline.plan.budget import ALIKE, Candidate, Choice, choices, within
 from pipeline.recipe import Quantization
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoint.layout import Component
-from pipeline.checkpoint.linears import Answer, Conversion
-from pipeline.checkpoint.safetensors import Slot
-from pipeline.plan import Asked, lay_out_result
-from pipeline.quality import Report
-from pipeline.quality.answers import Facts
-from pipeline.quality.report import LayerReport
+from pipeline.backends.oracle.linears import Answer, Conversion
+from pipeline.plan.model import Asked, lay_out_result
 from pipeline.recipe import Quantization
-from pipeline.tuning.bench import shift
-from pipeline.tuning.groups import Group, groups_of
-from pipeline.tuning.search import widened
+from pipeline.source.layout import Component
+from pipeline.source.safetensors import Slot
+from pipeline.tune.bench import shift
+from pipeline.tune.groups import Group, groups_of
+from pipeline.tune.search import widened
+from pipeline.validate import Report
+from pipeline.validate.answers import Facts
+from pipeline.validate.report import LayerReport
 
 MODULES = [
     "transformer_blocks.0.attn.to_q",

@@ -7,7 +7,7 @@ import torch
 from packing.cases import CASES, Case, by_us
 
 from pipeline.backends import BACKENDS, SCHEMES
-from pipeline.stages.quantize import decibels
+from pipeline.quantize.build import decibels
 
 NO_KERNEL_HERE = {("torchao", "int4-weight-only"), ("torchao", "float8-dynamic")}  # they need a CUDA device
 ACTIVATIONS = 3.0  # decibels that as much noise again takes

@@ -13,12 +13,12 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.hub.local import running
-from pipeline.plan import TargetPlan
-from pipeline.quality.answers import Request
-from pipeline.quality.swaps import Swap
-from pipeline.quality.trials import opened
-from pipeline.stages.validate import judged_before
-from pipeline.tuning.search import require_unseen
+from pipeline.plan.model import TargetPlan
+from pipeline.tune.search import require_unseen
+from pipeline.validate.answers import Request
+from pipeline.validate.stage import judged_before
+from pipeline.validate.swaps import Swap
+from pipeline.validate.trials import opened
 from tests.desk import Desk, Done, Shelf
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"

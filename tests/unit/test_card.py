@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.card.facts import facts
+from pipeline.card.metadata import metadata
+from pipeline.card.stage import SourceCard, as_text, compose, templates
+from pipeline.card.template import render
 from pipeline.errors import CardError
-from pipeline.plan import TargetPlan
-from pipeline.quality import Report
-from pipeline.stages.card import SourceCard, as_text, compose, templates
-from pipeline.stages.facts import facts
-from pipeline.stages.metadata import metadata
-from pipeline.stages.template import render
+from pipeline.plan.model import TargetPlan
+from pipeline.validate import Report
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded"

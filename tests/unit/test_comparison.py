@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from pipeline.backends import SCHEMES
-from pipeline.comparison import EXEMPT, differences
 from pipeline.files import ListedFile
-from pipeline.plan import TargetPlan, required
-from pipeline.planned import PlannedChoice, Value
+from pipeline.plan.comparison import EXEMPT, differences
+from pipeline.plan.model import TargetPlan, required
+from pipeline.plan.parts import PlannedChoice, Value
 from pipeline.recipe import Prompt, Recipe, Vocabulary, read_recipe
 from pipeline.recipe.clause import Clause
 from tests.unit.test_identity import RELEASED

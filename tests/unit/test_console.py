@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipeline.console import Console
+from pipeline.cli.console import Console
 from pipeline.errors import SourceError
 from pipeline.events import Event
 

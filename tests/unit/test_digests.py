@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from pipeline.checkpoint.layout import Folder
 from pipeline.errors import SourceError
 from pipeline.files import hashed, sha256_file
+from pipeline.source.layout import Folder
 
 
 @pytest.fixture

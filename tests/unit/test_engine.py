@@ -11,16 +11,16 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from pipeline.backends import SCHEMES
-from pipeline.engine import Engine, published_as
+from pipeline.card.stage import templates
 from pipeline.errors import RecipeError
 from pipeline.events import Event, silent
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.local import running
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Shown, Withdrawals
-from pipeline.plan import TargetPlan
+from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Vocabulary, load
-from pipeline.stages.card import templates
+from pipeline.run import Engine, published_as
 
 NEVER = Withdrawals()
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"

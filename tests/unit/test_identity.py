@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from pipeline.earlier import OnDisk
-from pipeline.engine import published_as
 from pipeline.files import digest_of, manifest_of
 from pipeline.hub.client import RemoteState
 from pipeline.hub.withdrawn import Shown, Withdrawals
-from pipeline.plan import TargetPlan, read_plan
+from pipeline.plan.model import TargetPlan, read_plan
+from pipeline.release.earlier import OnDisk
+from pipeline.run import published_as
 
 RELEASED = (Path(__file__).parent / "released" / "plan-0.3.0.json").read_bytes()  # as version 0.3.0 published it
 RELEASED_DIGEST = "b38f1aae631adccf8b8beb9a185ab05a4ce5378c6e0d15ba093a02db9a7780de"  # that version's name for it

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from pipeline.imports import without_collector
+from pipeline.worker.startup import without_collector
 
 ENDING = """
 import atexit
-from pipeline.imports import leave_quickly
+from pipeline.worker.startup import leave_quickly
 
 class Loop:
     def __init__(self):
@@ -67,7 +67,7 @@ def test_whether_torch_has_a_gpu_is_known_without_torch() -> None:
     code = """
 import sys
 from pipeline.backends.available import has_gpu
-import pipeline.stages.card
+import pipeline.card.stage
 found = has_gpu()
 assert "torch" not in sys.modules
 import torch

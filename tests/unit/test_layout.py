@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from pipeline.checkpoint.layout import Folder, read_layout, read_slots, read_source
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, hashed
+from pipeline.source.layout import Folder, read_layout, read_slots, read_source
 
 INDEX = {
     "_class_name": "FluxPipeline",

@@ -11,10 +11,10 @@ import yaml
 from huggingface_hub import RepoCard
 from huggingface_hub.repocard import metadata_load
 
-from pipeline.checkpoint.layout import Folder
-from pipeline.checkpoint.model_card import REPEATED, front_matter, repeated_fields
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, git_blob_sha1
+from pipeline.source.layout import Folder
+from pipeline.source.model_card import REPEATED, front_matter, repeated_fields
 
 FIELDS = "license: other\nlicense_name: its-own-1.0\nlicense_link: LICENSE.md\n"
 TEXTS = {

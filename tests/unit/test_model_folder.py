@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoint.layout import Folder
 from pipeline.errors import SourceError
 from pipeline.files import files_of_model, link_or_copy
+from pipeline.plan.loras import on_disk
 from pipeline.recipe import FolderLora, Loaded
-from pipeline.stages.judges import pin_of
-from pipeline.stages.loras import on_disk
+from pipeline.source.layout import Folder
+from pipeline.validate.judges import pin_of
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1000000\n"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoint.layout import Component
-from pipeline.checkpoint.linears import Answer, Conversion, Question, SkipRule, place_of
-from pipeline.checkpoint.safetensors import Slot
+from pipeline.backends.oracle.linears import Answer, Conversion, Question, SkipRule, place_of
 from pipeline.errors import RecipeError
-from pipeline.plan import lay_out_result
+from pipeline.plan.model import lay_out_result
 from pipeline.recipe import Quantization
+from pipeline.source.layout import Component
+from pipeline.source.safetensors import Slot
 
 
 def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.card.provenance import Statement, dependencies, state
 from pipeline.files import FileEntry, Manifest, digest_of
-from pipeline.provenance import Statement, dependencies, state
-from pipeline.published import PLAN, RECIPE, REPORT
+from pipeline.hub.published import PLAN, RECIPE, REPORT
 
 RECORDED = Path(__file__).parent / "recorded" / "bnb-nf4"
 MANIFEST = Manifest(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline import errors
 from pipeline.backends import SCHEMES
+from pipeline.card.stage import templates
 from pipeline.recipe import Vocabulary, problems
-from pipeline.stages.card import templates
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.checkpoint.safetensors import parse_header
 from pipeline.errors import SourceError
+from pipeline.source.safetensors import parse_header
 
 SIMPLE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoint.layout import Folder, read_source
-from pipeline.checkpoint.safetensors import read_header
-from pipeline.checkpoint.shards import read_index
-from pipeline.checkpoint.strict import parse
 from pipeline.errors import SourceError
+from pipeline.plan.shards import read_index
+from pipeline.source.layout import Folder, read_source
+from pipeline.source.safetensors import read_header
+from pipeline.source.strict import parse
 
 UNWRITABLE = {
     "not a number": b'{"a": NaN}',

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from pipeline.checkpoint.layout import read_layout, read_source
-from pipeline.checkpoint.variants import plain_index, plain_name
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile
+from pipeline.source.layout import read_layout, read_source
+from pipeline.source.variants import plain_index, plain_name
 
 FILES = {
     "transformer/config.json": b"{}",

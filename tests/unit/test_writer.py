@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from pipeline.checkpoint.disk import LocalFile
-from pipeline.checkpoint.safetensors import LINE, read_header, size_of
-from pipeline.checkpoint.writer import Writer
 from pipeline.errors import QuantizationError
 from pipeline.files import hashed
+from pipeline.quantize.writer import Writer
+from pipeline.source.disk import LocalFile
+from pipeline.source.safetensors import LINE, read_header, size_of
 
 NUMPY = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U8": "u1"}
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from uses.conftest import loaded, make_lora
 
-from pipeline.checkpoint.layout import Folder, read_layout
-from pipeline.checkpoint.lora import Adapter, Job, fuse_into, parts_of
-from pipeline.checkpoint.lora_library import say
 from pipeline.errors import RecipeError, SourceError
+from pipeline.quantize.lora.lora import Adapter, Job, fuse_into, parts_of
+from pipeline.quantize.lora.lora_library import say
+from pipeline.source.layout import Folder, read_layout
 
 
 def linked(source: Path, out: Path) -> Path:

@@ -13,10 +13,10 @@ import pytest
 from blake3 import blake3
 from uses.conftest import loaded
 
+from pipeline.card.provenance import dependencies
 from pipeline.errors import PublishError, RecipeError
 from pipeline.files import hashed, sha256_file
-from pipeline.plan import TargetPlan
-from pipeline.provenance import dependencies
+from pipeline.plan.model import TargetPlan
 from pipeline.store import Store
 from tests.desk import ONE, Desk, Shelf, contents, opened, torn
 

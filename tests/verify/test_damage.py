@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from pipeline.documents import Documents
+from pipeline.card.provenance import state
 from pipeline.errors import VerificationError
 from pipeline.files import Manifest
-from pipeline.provenance import state
-from pipeline.published import PLAN, PROVENANCE, REPORT
-from pipeline.signing import Expected
-from pipeline.verification import Wanted
+from pipeline.hub.published import PLAN, PROVENANCE, REPORT
+from pipeline.release.signing import Expected
+from pipeline.verify.documents import Documents
+from pipeline.verify.verification import Wanted
 from tests.desk import needs_xet
 from tests.verify.conftest import VOCABULARY, Consumer
 

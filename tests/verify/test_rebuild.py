@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from pipeline.checkpoint.compare import Comparison, compare
-from pipeline.verification import local
+from pipeline.verify.compare import Comparison, compare
+from pipeline.verify.verification import local
 from tests.verify.conftest import REPO, Consumer
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.verification import Wanted
+from pipeline.verify.verification import Wanted
 from tests.verify.conftest import REPO, Consumer
 
 

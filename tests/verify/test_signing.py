@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.errors import CannotHereError, HubUnavailableError, RecipeError, VerificationError
 from pipeline.events import Event, silent
-from pipeline.plan import TargetPlan
-from pipeline.published import SIGNATURE
-from pipeline.signing import Expected, Signer, check, sign, signed_by
-from pipeline.stages.sign import sign as sign_folder
+from pipeline.hub.published import SIGNATURE
+from pipeline.plan.model import TargetPlan
+from pipeline.release.sign import sign as sign_folder
+from pipeline.release.signing import Expected, Signer, check, sign, signed_by
 from pipeline.store import Store
-from pipeline.verification import Wanted
+from pipeline.verify.verification import Wanted
 from tests.desk import ONE, Desk
 from tests.verify.conftest import REPO, Consumer, keys
 

@@ -1,1 +1,0 @@
-"""Checkpoint folders: what is in them, how tensors stream in and out, and what a library makes of a component."""

@@ -1,0 +1,5 @@
+"""``python -m pipeline.cli`` is ``publish``."""
+
+from pipeline.cli import main
+
+main()

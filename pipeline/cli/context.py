@@ -1,0 +1,151 @@
+"""What every verb shares: how to speak, where to work, which recipes and which Hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.cli.console import Console
+from pipeline.cli.logs import write_log
+from pipeline.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pipeline.hub.client import Hub
+    from pipeline.recipe import Loaded, Vocabulary
+    from pipeline.release.signing import Signer
+    from pipeline.run import Engine
+
+
+@dataclass
+class Session:
+    """What the options of every verb say.
+
+    Attributes:
+        console: How to speak.
+        given_home: The home, where it was given.
+        tracebacks: Whether to show where in the code an error came from.
+        log: The log of this run; there is one as soon as somebody asks for the home.
+    """
+
+    console: Console
+    given_home: Path | None
+    tracebacks: bool
+    log: Path | None = None
+
+    def home(self, recipe: Path | None = None) -> Path:
+        """Return the home: as given, else ``.publish`` in the checkout that holds the recipe, else here."""
+        found = checkout_of(recipe.parent if recipe else Path()) / ".publish"
+        home = self.given_home.resolve() if self.given_home is not None else found
+        self.log = self.log or write_log(home)
+        return home
+
+    def recipes(self, given: list[Path] | None) -> list[Path]:
+        """Return the recipes as given, else every one under ``recipes/`` of this checkout.
+
+        Raises:
+            RecipeError: There is none.
+        """
+        folder = checkout_of(Path()) / "recipes"
+        found = given or sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+        if not found:
+            raise RecipeError("There are no recipes.", where=str(folder), remedy="Name them.")
+        return found
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words that a recipe may use."""
+        from pipeline.backends import SCHEMES
+        from pipeline.card.stage import templates
+        from pipeline.recipe import Vocabulary
+
+        return Vocabulary(SCHEMES, frozenset(templates()))
+
+    def load(self, recipe: Path) -> Loaded:
+        """Read a recipe."""
+        from pipeline.recipe import load
+
+        return load(recipe, self.vocabulary)
+
+    @contextmanager
+    def engine(
+        self,
+        recipe: Path,
+        hub: str,
+        *,
+        stream: bool = False,
+        signer: Signer | None = None,
+        rebuild: bool = False,
+        replace: bool = False,
+    ) -> Iterator[Engine]:
+        """Return the engine for a recipe, with the embedded Hub running if it is the one to publish to."""
+        from pipeline.hub.client import Hub
+        from pipeline.run import Engine
+
+        loaded = self.load(recipe)
+        home = self.home(recipe)
+        with ExitStack() as stack:
+            stack.enter_context(self.console)
+            target = stack.enter_context(self.hub(home, hub))
+            listen = self.console.listen
+            yield Engine(
+                loaded, home, target, Hub(listen=listen), listen, stream, signer, rebuild=rebuild, replace=replace
+            )
+
+    @contextmanager
+    def hub(self, home: Path, hub: str) -> Iterator[Hub]:
+        """Return the Hub that the command line names."""
+        from pipeline.hub.client import Hub
+        from pipeline.hub.endpoint import require_importable
+
+        require_importable()
+        if hub != "local":
+            yield Hub(hub or None, listen=self.console.listen)
+            return
+        with embedded(home) as running:
+            yield running
+
+    @contextmanager
+    def hubs_soon(self, home: Path, hub: str) -> Iterator[tuple[Hub, Hub]]:
+        """Return the Hub that the command line names and the one for sources, for somebody who sits and waits."""
+        from pipeline.hub.client import Hub
+        from pipeline.hub.patience import SOON
+
+        with self.hub(home, hub) as target:
+            target.patience = SOON
+            yield target, Hub(patience=SOON)
+
+
+def checkout_of(folder: Path) -> Path:
+    """Return the checkout that holds a folder, or the folder itself."""
+    start = folder.resolve()
+    return next((above for above in (start, *start.parents) if (above / ".git").exists()), start)
+
+
+@contextmanager
+def embedded(home: Path) -> Iterator[Hub]:
+    """Run the embedded Hub in this process; any token is its only user's."""
+    from pipeline.hub.client import Hub
+    from pipeline.hub.local import running
+
+    with running(home / "hub") as endpoint, directly("127.0.0.1"):
+        # No secret: the server is ours and on loopback. Its port is another one each time, its folder is not.
+        yield Hub(endpoint, token="local", name=str(home / "hub"))  # noqa: S106
+
+
+@contextmanager
+def directly(host: str) -> Iterator[None]:
+    """Have this process and its children ask a server of this machine past the proxies that the environment names."""
+    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+    known = before["no_proxy"] or before["NO_PROXY"]
+    os.environ |= dict.fromkeys(before, f"{known},{host}" if known else host)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {} if value is None else {name: value}

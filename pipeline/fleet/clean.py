@@ -1,0 +1,221 @@
+"""Clean: what a home holds, which recipes need it, and the removal of what none needs.
+
+A recipe needs the weights of a target until that is published as it asks for it; what was asked and judged it needs as
+long as it stands, for `publish report` shows that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import PublishError
+from pipeline.hub.published import PLAN
+from pipeline.hub.source import Repository
+from pipeline.plan.model import TargetPlan, read_plan
+from pipeline.quantize.lora.fuse import FUSED, fused_key
+from pipeline.quantize.room import CHECKPOINT
+from pipeline.recipe import DatasetPrompts
+from pipeline.run import PLAIN, Engine
+from pipeline.source.fetch import FETCH, fetch_key
+from pipeline.store import Store
+from pipeline.validate.judges import read_by_judges
+from pipeline.validate.next import ADAPTED, USES, Next
+from pipeline.validate.prompts import STAGE, prompts_key
+from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key, failed_name, reference_key, request_of
+from pipeline.verify.rebuild import clear_workroom
+
+FAILED: Final = "failed"
+RELEASES: Final = ("release", "signed")
+STAGES: Final = (
+    FETCH, PLAIN, FUSED, CHECKPOINT, FAILED, *RELEASES, REFERENCE, CANDIDATE, ADAPTED, USES, JUDGED, STAGE,
+)  # fmt: skip
+Named = tuple[str, str]
+"""A stage and a key."""
+Fate = Literal["needed", "kept", "used", "removed"]
+
+
+class Holding(BaseModel):
+    """One thing that a home holds.
+
+    Attributes:
+        kind: The stage that made it, or ``failed``.
+        key: Its name there.
+        size: Its bytes; those that are linked are counted where they are listed first.
+        whole: Whether it is finished.
+        needed_by: The targets that need it, as ``RECIPE: TARGET``.
+        fate: What becomes of it: it is ``needed``, ``kept`` as asked, ``used`` by a running process, or ``removed``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    key: str
+    size: int
+    whole: bool = True
+    needed_by: tuple[str, ...] = ()
+    fate: Fate
+
+
+class Cleaned(BaseModel):
+    """What a home held.
+
+    Attributes:
+        holdings: By kind.
+        freed: The bytes that the disk has again, or would have.
+        dry_run: Whether nothing was removed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    holdings: tuple[Holding, ...]
+    freed: int
+    dry_run: bool
+
+
+def clean(engines: Sequence[Engine], store: Store, *, keep_sources: bool = False, dry_run: bool = False) -> Cleaned:
+    """Remove what no recipe needs, nor a running process; interrupted, it leaves nothing torn.
+
+    Args:
+        engines: The recipes, all of them with this store.
+        store: The store of their home.
+        keep_sources: Whether downloads stay, whoever needs them.
+        dry_run: Whether it is only told what would be removed.
+
+    Raises:
+        PublishError: A recipe cannot be planned, so that nobody knows what it needs; nothing was removed.
+    """
+    needs, seen, gone = Needs.of(engines), Counter[int](), Links()
+    found = []
+    for stage, key, whole, path in list(held(store)):
+        needed_by, files = needs.of_path(stage, key, path), files_of(path)
+        size = sum(file.st_size for file in files if not seen[file.st_ino])
+        seen.update(file.st_ino for file in files)
+        fate: Fate = "needed" if needed_by else "kept" if keep_sources and stage == FETCH else "removed"
+        if fate == "removed":
+            left = store.in_use(stage, key) if dry_run else not remove(store, stage, key, whole=whole)
+            fate = "used" if left else fate
+        if fate == "removed":
+            gone.add(files)
+        found.append(Holding(kind=stage, key=key, size=size, whole=whole, needed_by=needed_by, fate=fate))
+    rebuilt = clear_workroom(store.root.parent, dry=dry_run)
+    return Cleaned(holdings=tuple(found), freed=gone.freed + rebuilt, dry_run=dry_run)
+
+
+class Links:
+    """The files that are gone, and the bytes that the disk has again: those of which no link is left."""
+
+    def __init__(self) -> None:
+        self.freed = 0
+        self._links: dict[int, int] = {}
+
+    def add(self, files: Sequence[os.stat_result]) -> None:
+        """Add files as they were before they went."""
+        for file in files:
+            left = min(self._links.get(file.st_ino, file.st_nlink), file.st_nlink) - 1
+            self._links[file.st_ino] = left
+            self.freed += 0 if left else file.st_size
+
+
+def files_of(folder: Path) -> list[os.stat_result]:
+    """Return what the disk says of every file under a folder."""
+    return [path.lstat() for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+
+
+def held(store: Store) -> Iterator[tuple[str, str, bool, Path]]:
+    """Yield what a store holds: the stage, the key, whether it is finished, and the folder."""
+    for stage in STAGES:
+        for path in sorted(store.root.glob(f"{stage}/*")):
+            yield stage, path.name, True, path
+        for path in sorted(store.aside.glob(f"{stage}-*")):
+            yield stage, path.name.removeprefix(f"{stage}-"), False, path
+
+
+def remove(store: Store, stage: str, key: str, *, whole: bool) -> bool:
+    """Remove something, and return whether it is gone."""
+    if not whole:
+        return store.drop_unfinished(stage, key)
+    return store.drop(stage, key)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What recipes need.
+
+    Attributes:
+        named: The targets that need a result, by its stage and key.
+        unpublished: The targets that are to be published, by the digest of their plan.
+    """
+
+    named: dict[Named, list[str]]
+    unpublished: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, engines: Sequence[Engine]) -> Needs:
+        """Return what these recipes need.
+
+        Raises:
+            PublishError: One cannot be planned.
+        """
+        needs = cls({}, {})
+        for engine in engines:
+            try:
+                needs.add(engine)
+            except PublishError as error:
+                what = f"{error.what} What {engine.loaded.path.name} needs is not known, so nothing was removed."
+                raise type(error)(what, where=error.where, remedy=error.remedy) from error
+        return needs
+
+    def add(self, engine: Engine) -> None:
+        """Add what a recipe needs."""
+        targets = list(engine.loaded.recipe.targets)
+        engine.prepare(targets)
+        for target in targets:
+            plan, remote = engine.plan(target)
+            who = f"{engine.loaded.path.name}: {target}"
+            keys = [*evidence(engine, plan)]
+            if not engine.earlier(plan, remote):
+                keys += weights(engine, plan)
+                self.unpublished.setdefault(plan.content_digest, []).append(who)
+            for key in keys:
+                self.named.setdefault(key, []).append(who)
+
+    def of_path(self, stage: str, key: str, path: Path) -> tuple[str, ...]:
+        """Return who needs a result; a release is known by the plan in it."""
+        if stage in RELEASES:
+            plan = read_plan((path / PLAN).read_bytes()) if (path / PLAN).is_file() else None
+            return tuple(self.unpublished.get(plan.content_digest, [])) if plan else ()
+        return tuple(self.named.get((stage, key), []))
+
+
+def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
+    """Yield what was asked and judged of a target."""
+    request = request_of(plan)
+    following = Next(plan, engine.loras, request, engine.store, engine.listen)
+    yield REFERENCE, reference_key(plan, request)
+    yield CANDIDATE, candidate_key(plan)
+    yield JUDGED, plan.verdict_key
+    yield USES, following.tried_key
+    yield from ((ADAPTED, following.key(lora)) for lora in plan.loaded)
+    if isinstance(asked := engine.loaded.recipe.validation.prompts, DatasetPrompts):
+        yield STAGE, prompts_key(asked)
+
+
+def weights(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
+    """Yield what a target is made of and judged by, and what was made of it."""
+    streamed = set.intersection(*(set(part.slots) for part in engine.asked(plan).values()))
+    yield FETCH, fetch_key(plan.files)
+    yield FETCH, fetch_key({name: file for name, file in plan.files.items() if name not in streamed})
+    yield PLAIN, fetch_key(plan.files)
+    yield FUSED, fused_key(plan)
+    yield from ((FETCH, fetch_key({lora.file: lora.listed})) for lora in plan.loras)
+    judges = [place for place in engine.judges.places.values() if isinstance(place, Repository)]
+    yield from ((FETCH, fetch_key(place.listed(read_by_judges(place)))) for place in judges)
+    yield CHECKPOINT, plan.build_key
+    yield FAILED, failed_name(plan)

@@ -1,0 +1,197 @@
+"""Doctor: whether everything that publishing these recipes takes is there, before hours are spent on finding out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.backends import BACKENDS
+from pipeline.errors import PublishError
+from pipeline.files import human_size
+from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, processor
+from pipeline.hub.client import Hub
+from pipeline.hub.questions import bearer, exists, reach, writable
+from pipeline.plan.model import PIPELINE_MEMORY, scheme_of
+from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
+from pipeline.source.layout import Folder, read_source
+from pipeline.source.readers import readers
+
+ALWAYS: Final = {"models": ("torch", "diffusers", "transformers", "torchmetrics")}  # for quantizing and validating
+AT_ONCE: Final = 8  # repositories that are asked for at the same time
+SLOW: Final = 2.0  # seconds for the cheapest question
+ISSUER: Final = "https://token.actions.githubusercontent.com"
+WORKFLOW: Final = "publish.yml"
+BRANCH: Final = "main"
+ON_GITHUB: Final = re.compile(r"(?:^|[@/])github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
+ANOTHER_TOKEN: Final = "Use a token with the write role for the destinations (HF_TOKEN, or hf auth login)."  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is looked at.
+
+    Attributes:
+        recipes: What is to be published.
+        home: Where it is made.
+        hub: Where it is published, and the first place where a source is looked for.
+        fallback: The Hub that sources come from otherwise.
+        github: The repository on GitHub whose workflow publishes, ``owner/name``, where it is known.
+    """
+
+    recipes: Sequence[Loaded]
+    home: Path
+    hub: Hub
+    fallback: Hub
+    github: str | None = None
+
+    def remarks(self) -> list[Remark]:
+        """Look at everything; what is slow is done at the same time, and told in a fixed order."""
+        needed = extras_of([loaded.recipe for loaded in self.recipes])
+        with ThreadPoolExecutor(2) as pool:
+            imported = pool.map(libraries, needed.keys(), needed.values())
+            return [*self.of_hub(), *imported, processor(), graphics(self.without_gpu()), *self.of_room()]
+
+    def of_hub(self) -> Iterator[Remark]:
+        """Look at the Hub, the token, and every destination."""
+        try:
+            seconds = reach(self.hub)
+        except PublishError as error:
+            yield problem("hub", error)
+            return
+        told, wait = f"{self.hub.endpoint} answers in {seconds:.2f} s", "Expect long transfers, or use another network."
+        yield Remark(level="warning", topic="hub", text=told, remedy=wait) if seconds > SLOW else fine("hub", told)
+        yield self.token()
+        repos = sorted({repo for loaded in self.recipes for repo in loaded.recipe.repositories.values()})
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            yield from pool.map(self.destination, repos)
+            yield from self.publishers(repos, list(pool.map(self.is_there, repos)))
+
+    def token(self) -> Remark:
+        """Say whose token it is and what it is for; never the token."""
+        try:
+            found = bearer(self.hub)
+        except PublishError as error:
+            return problem("token", error)
+        if found is None:
+            return Remark(level="warning", topic="token", text="there is none", remedy=ANOTHER_TOKEN)
+        told = f"it is {found.name}'s, with the role {found.role}"
+        if found.role == "read":
+            return Remark(level="problem", topic="token", text=told, remedy=ANOTHER_TOKEN)
+        return fine("token", f"{told}{''.join(f'; {scope}' for scope in found.scopes)}")
+
+    def destination(self, repo: str) -> Remark:
+        """Say whether the token may publish to a repository."""
+        try:
+            may = writable(self.hub, repo)
+        except PublishError as error:
+            return problem("destination", error)
+        return fine("destination", f"{repo}: {'this token' if bearer(self.hub) else 'anybody'} may {may} it")
+
+    def is_there(self, repo: str) -> bool:
+        """Return whether a destination is there; one that cannot be read counts as missing, and says so elsewhere."""
+        try:
+            return exists(self.hub, repo)
+        except PublishError:
+            return False
+
+    def publishers(self, repos: Sequence[str], there: Sequence[bool]) -> Iterator[Remark]:
+        """Say what to enter on the Hub for a workflow that publishes without any secret."""
+        if self.github is None:
+            remedy = "Nothing to do for a token; for a workflow set GITHUB_REPOSITORY=owner/name to see what to enter."
+            yield Remark(level="ok", topic="trusted publisher", text="no repository on GitHub is known", remedy=remedy)
+            return
+        claims = f"issuer {ISSUER}, repository {self.github}, workflow {WORKFLOW}, branch {BRANCH}"
+        for repo, known in zip(repos, there, strict=True):
+            if known:
+                remedy = f"Enter these claims in {self.hub.endpoint}/{repo}/settings, unless they are there."
+                yield Remark(level="ok", topic="trusted publisher", text=f"{repo}: {claims}", remedy=remedy)
+            else:
+                remedy = (
+                    "The repository must exist first: create it, or run once with a token; then enter these claims."
+                )
+                yield Remark(level="warning", topic="trusted publisher", text=f"{repo}: {claims}", remedy=remedy)
+
+    def without_gpu(self) -> list[str]:
+        """Return the repositories whose libraries need a GPU to make them."""
+        return [
+            loaded.recipe.repositories[name]
+            for loaded in self.recipes
+            for name in loaded.recipe.targets
+            if any(scheme_of(part).makes_on == "cuda" for part in loaded.recipe.named(name).values())
+        ]
+
+    def of_room(self) -> Iterator[Remark]:
+        """Look at every source, and whether disk and memory hold the largest."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            sizes = list(pool.map(self.source_size, self.recipes))
+        yield from (found for found in sizes if isinstance(found, Remark))
+        known = [(size, loaded) for size, loaded in zip(sizes, self.recipes, strict=True) if isinstance(size, int)]
+        largest, of = max(known, key=lambda pair: pair[0], default=(0, None))
+        name = of.path.name if of else ""
+        for size, loaded in known:
+            yield fine("source", f"{loaded.recipe.source.origin}: {human_size(size)}")
+        copies = 3 if of and isinstance(of.recipe.source, HubSource) else 2  # the source, the result, and it read back
+        yield disk(self.home, copies * largest, name)
+        if found := memory(PIPELINE_MEMORY + largest if largest else 0, name):
+            yield found
+
+    def source_size(self, loaded: Loaded) -> int | Remark:
+        """Return the bytes that are read of a source, or what is wrong with it."""
+        source = loaded.recipe.source
+        try:
+            if isinstance(source, HubSource):
+                first, other = readers(self.hub, self.fallback, source)
+                hub = first if first.find(source.repo, source.revision) else other
+                place = hub.source(source.repo, source.revision)
+                return sum(place.files[name].size for name in read_source(place, source.variant).wanted)
+            folder = Folder(loaded.resolve(source.path))
+            return sum(folder.files[name].size for name in read_source(folder, source.variant).wanted)
+        except PublishError as error:
+            return problem("source", error)
+
+
+def extras_of(recipes: Sequence[Recipe]) -> dict[str, tuple[str, ...]]:
+    """Return the extras of this program that recipes need, each with what is imported of it."""
+    backends = sorted({name for recipe in recipes for name in backends_of(recipe)})
+    found: dict[str, tuple[str, ...]] = ALWAYS | {BACKENDS[name].EXTRA: (BACKENDS[name].PACKAGE,) for name in backends}
+    if any(isinstance(recipe.validation.prompts, DatasetPrompts) for recipe in recipes):
+        found["datasets"] = ("datasets",)
+    return found
+
+
+def backends_of(recipe: Recipe) -> set[str]:
+    """Return the libraries that a recipe's targets name, and those that its budgets may choose from."""
+    found: set[str] = set()
+    for target in recipe.targets:
+        budget = recipe.budget(target)
+        found |= (
+            set(budget.backends or BACKENDS) if budget else {part.backend for part in recipe.named(target).values()}
+        )
+    return found
+
+
+def fine(topic: str, text: str) -> Remark:
+    """Return a line about what is as it should be."""
+    return Remark(level="ok", topic=topic, text=text)
+
+
+def problem(topic: str, error: PublishError) -> Remark:
+    """Return an error as a line of the examination."""
+    what = f"{error.where}: {error.what}" if error.where else error.what
+    return Remark(level="problem", topic=topic, text=what, remedy=error.remedy or "Run again.")
+
+
+def on_github(checkout: Path) -> str | None:
+    """Return ``owner/name`` of the repository on GitHub that a checkout came from, or None."""
+    command = ["git", "-C", str(checkout), "remote", "get-url", "origin"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # no git, which only this question needs
+        return None
+    found = ON_GITHUB.search(done.stdout.strip())
+    return found[1] if found else None

@@ -1,0 +1,377 @@
+"""The plan: the recipe with everything resolved, from tensor headers alone, so that it can be hashed and compared.
+
+A plan holds two things. Its identity is what was asked and of what source: whatever was published under it is not made
+again. The rest tells what follows from that here and now: how the installed libraries lay out a component, what a
+budget found, which versions and which template took part. An upgrade changes the rest, and republishes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Final
+
+from pydantic import Field, ValidationError
+
+from pipeline.backends import BACKENDS, Scheme
+from pipeline.backends.available import require_installed
+from pipeline.backends.oracle.linears import Answer, Question, SkipRule, installed_versions
+from pipeline.errors import RecipeError
+from pipeline.files import ListedFile, digest_of
+from pipeline.plan.parts import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
+from pipeline.plan.shards import WEIGHTS_NAME, Weights, lay_out
+from pipeline.recipe import Quantization, Recipe
+from pipeline.recipe.require import Require
+from pipeline.source.layout import INDEX, Component, Place, read_json
+from pipeline.source.safetensors import Slot
+from pipeline.source.variants import plain_name
+
+STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
+LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
+COPIES: Final = 4  # of the largest tensor, then: as stored, as cast, as packed, and what the library needs between
+PIPELINE_MEMORY: Final = 700 << 20  # bytes that torch and diffusers take before the first weight
+JUDGES: Final = ("torchmetrics",)
+
+
+Slots = Mapping[str, Mapping[str, Slot]]
+"""The tensors of each weight file of a component."""
+
+
+class PlannedComponent(Value):
+    """What is done to one component and what comes of it.
+
+    Attributes:
+        library: The package whose ``from_pretrained`` loads it.
+        class_name: Its class.
+        quantization: Backend, scheme, options, dtype, and the modules that are kept.
+        tensors: How many tensors the scheme takes.
+        parameters: How many parameters those have.
+        parameters_left: How many parameters stay unquantized.
+        kept: Linear modules that stay as they are, each with the reason.
+        source_bytes: Bytes of its tensors in the source.
+        result_bytes: Bytes of its tensors in the result.
+        largest_bytes: Bytes of its largest tensor in the source.
+    """
+
+    library: str
+    class_name: str
+    quantization: Quantization
+    tensors: int
+    parameters: int
+    parameters_left: int
+    kept: dict[str, str]
+    source_bytes: int
+    result_bytes: int
+    largest_bytes: int
+
+
+RESOLVED: Final[Any] = {  # fields that are no part of a plan's identity: they follow from it and from what is installed
+    "pipeline": True,
+    "components": {"__all__": set(PlannedComponent.model_fields) - {"quantization"}},
+    "budget": {"found", "runner_up"},
+    "validation": {"dataset": {"rows", "repeated"}},
+    "template_digest": True,
+    "source_bytes": True,
+    "result_bytes": True,
+    "versions": True,
+}
+
+
+class TargetPlan(Value):
+    """One published repository, fully resolved.
+
+    Attributes:
+        target: The target's name in the recipe.
+        repository: ``namespace/name`` of what is published.
+        files: The source's files that go into it, as their place lists them.
+        source_card: What the card repeats of the source's, such as its license; None where an older version did not
+            write it down.
+        components: What is quantized.
+        budget: What the recipe asks for instead of naming schemes, and what was found for it.
+        loras: What is fused into the source before that, in this order, and what the validation loads onto the result.
+        source_bytes: Bytes of those source files.
+        result_bytes: Bytes of the published weights and small files, cards and pictures left out.
+        versions: Of the libraries that decide over bytes and verdict.
+    """
+
+    target: str
+    task: str
+    repository: str
+    private: bool
+    pipeline: str
+    source: PlannedSource
+    files: dict[str, ListedFile]
+    source_card: dict[str, str | list[str]] | None = Field(default=None, exclude_if=lambda value: value is None)
+    components: dict[str, PlannedComponent]
+    budget: PlannedBudget | None = Field(default=None, exclude_if=lambda value: value is None)
+    loras: tuple[PlannedLora, ...] = Field(default=(), exclude_if=lambda value: not value)
+    validation: PlannedValidation
+    template: str
+    template_digest: str
+    source_bytes: int
+    result_bytes: int
+    versions: dict[str, str]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What was asked, and of what source, as JSON: two plans that are equal in this are published once."""
+        asked = self.model_dump(mode="json", exclude=RESOLVED)
+        if self.source.repo:
+            del asked["files"]  # the commit names them all
+            asked.pop("source_card", None)
+        if self.budget:
+            del asked["components"]  # what was found for it; the budget is what was asked
+        else:
+            asked["components"] = {name: asked_of(part.quantization) for name, part in self.components.items()}
+        asked["validation"]["require"] = required(self.validation.require)
+        return asked
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the plan's identity."""
+        return digest_of(self.identity)
+
+    def asks_the_same(self, published: TargetPlan) -> bool:
+        """Return whether what was published is what this plan asks for, as far as older versions wrote that down."""
+        known = [key for key in self.identity if key != "source_card" or published.source_card is not None]
+        return {key: self.identity[key] for key in known} == published.identity
+
+    @property
+    def content_digest(self) -> str:
+        """The SHA-256 of everything in the plan, which names one ``publish/plan.json`` in withdrawals."""
+        return digest_of(self.model_dump(mode="json"))
+
+    @cached_property
+    def build_key(self) -> str:
+        """The digest of what the checkpoint's bytes depend on."""
+        content = self.model_dump(mode="json", include={"components"})
+        versions = {name: found for name, found in self.versions.items() if name != "peft" or self.fused}
+        return digest_of(content | {"files": self.source_content, "versions": versions})
+
+    @cached_property
+    def verdict_key(self) -> str:
+        """The digest of what the report depends on."""
+        loaded = [lora.model_dump(mode="json") for lora in self.loaded]
+        return digest_of([self.build_key, self.validation.model_dump(mode="json"), *loaded])
+
+    @property
+    def named(self) -> dict[str, Quantization]:
+        """What the recipe itself says of each component: nothing where it gives a budget."""
+        return {} if self.budget else {name: part.quantization for name, part in self.components.items()}
+
+    @property
+    def fused(self) -> tuple[PlannedLora, ...]:
+        """The LoRAs that are fused into the source."""
+        return tuple(lora for lora in self.loras if lora.how == "fused")
+
+    @property
+    def loaded(self) -> tuple[PlannedLora, ...]:
+        """The LoRAs that the validation loads onto source and result."""
+        return tuple(lora for lora in self.loras if lora.how == "loaded")
+
+    @cached_property
+    def source_content(self) -> dict[str, Any]:
+        """What the bytes depend on that are quantized, and that the result is judged against."""
+        files = {name: file.model_dump(mode="json") for name, file in self.files.items()}
+        fused = [lora.model_dump(mode="json") for lora in self.fused]
+        return {"files": files, "fused": fused} if fused else files
+
+    @property
+    def taken_over(self) -> dict[str, ListedFile]:
+        """The source's files that the result has as they are, by the name under which they are published."""
+        found = {}
+        for source, listed in self.files.items():
+            name = plain_name(source, self.source.variant)
+            component, _, file = name.rpartition("/")
+            weights = file.endswith((".safetensors", INDEX))
+            made = component in self.components and (weights or file == "config.json")
+            if not (made or (self.fused and weights) or (name != source and file.endswith(INDEX))):
+                found[name] = listed
+        return found
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that quantizing takes: a few pieces of tensors, or a few tensors where a library packs them whole."""
+        parts = self.components.values()
+        whole = max((part.largest_bytes for part in parts if scheme_of(part.quantization).makes_on != "cpu"), default=0)
+        return STREAM_MEMORY + (LIBRARY_MEMORY + COPIES * whole if whole else 0)
+
+    @property
+    def validation_memory_bytes(self) -> int:
+        """Memory that answering prompts takes: one whole pipeline at a time."""
+        return PIPELINE_MEMORY + max(self.source_bytes, self.result_bytes)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk that a run takes: source, result, the result again when it is read back, and what LoRAs make of it."""
+        return self.source_bytes * (2 if self.fused else 1) + 2 * self.result_bytes
+
+    @property
+    def streamed_disk_bytes(self) -> int:
+        """Disk that making the checkpoint takes where its source is streamed, which LoRAs are not fused into."""
+        return self.disk_bytes if self.fused else self.result_bytes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A component to quantize with all that is known of it: headers, the library's answer, the result's layout."""
+
+    component: Component
+    quantization: Quantization
+    slots: Slots
+    answer: Answer
+    weights: Weights
+
+    @property
+    def tensors(self) -> dict[str, Slot]:
+        """All tensors of the source by name."""
+        return flat(self.slots)
+
+    @property
+    def files(self) -> set[str]:
+        """The paths of the files that it becomes."""
+        part, folder = self.component, f"{self.component.name}/" if self.component.name else ""
+        weights = {f"{folder}{shard.name}" for shard in self.weights.shards}
+        index = {f"{folder}{WEIGHTS_NAME[part.library]}{INDEX}"} if len(weights) > 1 else set()
+        return {*part.small, *weights, *index}
+
+    def planned(self) -> PlannedComponent:
+        """Return the component as the plan shows it."""
+        tensors = self.tensors
+        sizes = {name: slot.end - slot.begin for name, slot in tensors.items()}
+        taken = [name for name, conversion in self.answer.conversions.items() if conversion.quantized]
+        left = [name for name in self.answer.conversions if name not in taken]
+        return PlannedComponent(
+            library=self.component.library,
+            class_name=self.component.class_name,
+            quantization=self.quantization,
+            tensors=len(taken),
+            parameters=sum(prod(tensors[name].shape) for name in taken),
+            parameters_left=sum(prod(tensors[name].shape) for name in left),
+            kept=self.answer.kept,
+            source_bytes=sum(sizes.values()),
+            result_bytes=self.weights.size,
+            largest_bytes=max(sizes.values()),
+        )
+
+
+def flat(slots: Slots) -> dict[str, Slot]:
+    """Return the tensors of all weight files by name."""
+    return {name: slot for part in slots.values() for name, slot in part.items()}
+
+
+def question_of(place: Place, component: Component, quantization: Quantization, slots: Slots) -> Question:
+    """Return what is asked of the library about a component.
+
+    Raises:
+        RecipeError: The component cannot be quantized.
+        CannotHereError: The library is not installed.
+        SourceError: Its config is not readable.
+    """
+    refuse_unfit(component, quantization, f"{place.where}, {component.name}")
+    backend = BACKENDS[quantization.backend]
+    require_installed(backend, quantization.scheme)
+    return Question(
+        library=component.library,  # type: ignore[arg-type]
+        class_name=component.class_name,
+        config=read_json(place, component.config),
+        tensors={name: slot.header for name, slot in flat(slots).items()},
+        dtype=quantization.dtype,
+        quantization=backend.configuration(quantization.scheme, quantization.options),
+        distribution=backend.DISTRIBUTION,
+        skip=SkipRule.model_validate(backend.SKIP),
+        keep=quantization.keep,
+    )
+
+
+def lay_out_result(component: Component, quantization: Quantization, slots: Slots, answer: Answer) -> Asked:
+    """Lay out what a component becomes.
+
+    Raises:
+        RecipeError: The scheme takes no weight of it.
+    """
+    backend = BACKENDS[quantization.backend]
+    tensors = flat(slots)
+    if not any(conversion.quantized for conversion in answer.conversions.values()):
+        raise RecipeError(
+            f"{quantization.backend} {quantization.scheme} takes no weight of {component.class_name}.",
+            where=component.name,
+            remedy="Take this component out, choose another scheme for it, or keep less.",
+        )
+    layouts = {}
+    for name, conversion in answer.conversions.items():
+        if conversion.quantized:
+            shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
+            layouts[name] = backend.layout(quantization.scheme, quantization.options, written, shape, conversion.dtype)
+    return Asked(component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library))
+
+
+def refuse_unfit(component: Component, quantization: Quantization, where: str) -> None:
+    """Refuse a component that this scheme cannot make.
+
+    Raises:
+        RecipeError: It has no weights, is of another library, or could not be saved.
+    """
+    scheme = scheme_of(quantization)
+    if not component.weights or component.library not in {"diffusers", "transformers"}:
+        reason = f"{component.name} is a {component.library}.{component.class_name} and cannot be quantized."
+        raise RecipeError(reason, where=where, remedy="Take it out of the target.")
+    if reason := scheme.refuses.get(component.library, ""):
+        remedy = "Choose another backend for this component."
+        raise RecipeError(f"{quantization.backend} cannot be used here: {reason}.", where=where, remedy=remedy)
+
+
+def asked_of(quantization: Quantization) -> dict[str, Any]:
+    """Return what is asked for a component; options that an older version did not know have their defaults."""
+    backend = BACKENDS.get(quantization.backend)
+    scheme = backend.SCHEMES.get(quantization.scheme) if backend else None
+    usual = scheme.options().model_dump(mode="json") if scheme else {}
+    return quantization.model_dump(mode="json") | {"options": usual | quantization.options}
+
+
+def required(require: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is required beyond today's defaults, without the commits of judges, which a plan pins apart."""
+    try:
+        written = Require.model_validate(require).model_dump(mode="json", exclude_defaults=True)
+    except ValidationError:  # a requirement of another version
+        written = dict(require)
+    return {name: {key: found for key, found in each.items() if key != "revision"} for name, each in written.items()}
+
+
+def read_plan(text: bytes | None) -> TargetPlan | None:
+    """Return a published plan, or None where there is none that this version reads."""
+    try:
+        return TargetPlan.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
+
+
+def scheme_of(quantization: Quantization) -> Scheme:
+    """Return what a backend says of the scheme that is asked of it."""
+    return BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
+
+
+def chosen(recipe: Recipe, names: tuple[str, ...]) -> list[str]:
+    """Return the names of the targets that were asked for, all of them by default.
+
+    Raises:
+        RecipeError: The recipe has no such target.
+    """
+    for name in names:
+        if name not in recipe.targets:
+            known = ", ".join(recipe.targets)
+            raise RecipeError(f"The recipe has no target {name!r}.", remedy=f"It has {known}.")
+    return [name for name in recipe.targets if not names or name in names]
+
+
+def deciding_versions(backends: set[str], *, adapted: bool) -> dict[str, str]:
+    """Return the versions of what decides over bytes and verdict: the libraries of these backends, no others.
+
+    Args:
+        backends: The backends.
+        adapted: Whether there are LoRAs.
+    """
+    libraries = sorted(BACKENDS[name].DISTRIBUTION for name in backends) + ["peft"] * adapted
+    return installed_versions(("quantpress", "torch", "diffusers", "transformers", *libraries, *JUDGES))

@@ -1,0 +1,349 @@
+"""Makes plans: reads a source's headers, asks the libraries, and finds what a budget leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Final
+
+from pipeline.backends import BACKENDS
+from pipeline.backends.available import cuda_devices, installed
+from pipeline.backends.oracle.linears import Question, ask, ask_ahead
+from pipeline.errors import CannotHereError, QuantizationError, RecipeError
+from pipeline.files import ListedFile, human_size
+from pipeline.plan.budget import Candidate, Choice, choices, within
+from pipeline.plan.model import (
+    Asked,
+    PlannedComponent,
+    Slots,
+    TargetPlan,
+    deciding_versions,
+    flat,
+    lay_out_result,
+    question_of,
+    scheme_of,
+)
+from pipeline.plan.parts import (
+    PlannedBudget,
+    PlannedChoice,
+    PlannedLora,
+    PlannedPrompts,
+    PlannedSource,
+    PlannedValidation,
+)
+from pipeline.quantize.making import FLOATS
+from pipeline.recipe import Budget, Loaded, Quantization
+from pipeline.source.layout import Component, Layout, Place, read_layout, read_slots
+from pipeline.source.model_card import repeated_fields
+from pipeline.source.safetensors import DTYPE_SIZES
+
+LINEAR_LEAST: Final = 0.1  # share of a component's parameters that a scheme takes where a budget takes it unasked
+LIBRARIES: Final = ("diffusers", "transformers")  # whose components can be quantized
+BFLOAT16: Final = 2  # bytes of a value as a budget's targets are loaded
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Makes the plans of a recipe's targets.
+
+    Attributes:
+        loaded: The recipe.
+        place: Where its source lies.
+        judges: The commit, or the digest of the files, of each model that judges, by metric.
+        answers: The folder that keeps what libraries said.
+        templates: The digest of each card template.
+        prompts: The questions that the recipe asks.
+        loras: The LoRAs of the recipe, each pinned to its file.
+        slots: The tensors of each component, once they were read.
+        questions: What is asked by component and quantization, once it was put together: a config is a request to the
+            Hub.
+        found: What was found for the budget of a target, with what it does to each component.
+    """
+
+    loaded: Loaded
+    place: Place
+    judges: Mapping[str, str]
+    answers: Path
+    templates: Mapping[str, str]
+    prompts: PlannedPrompts
+    loras: tuple[PlannedLora, ...] = ()
+    slots: dict[str, Slots] = field(default_factory=dict)
+    questions: dict[tuple[str, str], Question] = field(default_factory=dict)
+    found: dict[str, tuple[PlannedBudget, Mapping[str, Quantization]]] = field(default_factory=dict)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The source's components and files."""
+        return read_layout(self.place, self.loaded.recipe.source.variant)
+
+    @cached_property
+    def files(self) -> dict[str, ListedFile]:
+        """The source's files that are published or quantized, with their digests."""
+        return self.place.listed(self.layout.wanted)
+
+    def plan(self, target: str) -> TargetPlan:
+        """Resolve one target.
+
+        Raises:
+            RecipeError: The target does not fit the source.
+            SourceError: The source is not what it should be.
+        """
+        recipe, layout = self.loaded.recipe, self.layout
+        budget, wanted = self.schemes(target)
+        components = {name: self.consult(name, quantization).planned() for name, quantization in wanted.items()}
+        files, source_bytes = self.files, self.source_bytes
+        change = sum(part.result_bytes - part.source_bytes for part in components.values())
+        backends = {part.quantization.backend for part in components.values()}
+        return TargetPlan(
+            target=target,
+            task=recipe.task,
+            repository=recipe.repositories[target],
+            private=recipe.destination.private,
+            pipeline=layout.class_name,
+            source=PlannedSource(**recipe.source.model_dump()),
+            files=files,
+            source_card=self.source_card,
+            components=components,
+            budget=budget,
+            loras=self.loras,
+            validation=self.validation,
+            template=recipe.card.template,
+            template_digest=self.templates[recipe.card.template],
+            source_bytes=source_bytes,
+            result_bytes=source_bytes + change,
+            versions=deciding_versions(backends, adapted=bool(self.loras)),
+        )
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the source's files that are published or quantized."""
+        return sum(self.place.files[name].size for name in self.layout.wanted)
+
+    def ask_ahead(self, targets: Iterable[str]) -> None:
+        """Ask the libraries about all components of these targets at once, and all that budgets may choose."""
+        recipe, questions = self.loaded.recipe, []
+        for target in targets:
+            budget = recipe.budget(target)
+            wanted = self.options(budget) if budget else recipe.named(target).items()
+            questions += [self.question(*pair) for pair in wanted if pair[0] in self.layout.components]
+        ask_ahead(questions, self.answers)
+
+    def schemes(self, target: str) -> tuple[PlannedBudget | None, Mapping[str, Quantization]]:
+        """Return what is done to each component of a target, and the budget that it was found for.
+
+        Raises:
+            RecipeError: Nothing fits the budget.
+        """
+        budget = self.loaded.recipe.budget(target)
+        if budget is None:
+            return None, self.loaded.recipe.named(target)
+        if target not in self.found:
+            self.ask_ahead([target])
+            self.found[target] = self.find(budget, target)
+        return self.found[target]
+
+    def find(self, budget: Budget, target: str) -> tuple[PlannedBudget, Mapping[str, Quantization]]:
+        """Find what keeps most within a budget.
+
+        Raises:
+            RecipeError: Nothing fits it.
+        """
+        candidates = self.candidates(budget)
+        sizes = Sizes(self.source_bytes, self.read_all(), candidates)
+        every = choices(candidates)
+        best = within(every, *sizes.limits(budget))
+        if not best:
+            raise sizes.nothing(every, target)
+        told = [sizes.planned(choice) for choice in best[:2]]
+        next_best = told[1] if len(told) > 1 else None
+        return PlannedBudget(asked=budget, found=told[0], runner_up=next_best), best[0].quantized
+
+    def options(self, budget: Budget) -> Iterator[tuple[str, Quantization]]:
+        """Return everything that a budget may do to a component: each scheme that this machine can make and save.
+
+        Raises:
+            RecipeError: The source has no component that the budget names.
+        """
+        for name in budget.components:
+            self.require_component(name)
+        for name, component in self.layout.components.items():
+            if component.weights and name in (budget.components or self.layout.components):
+                for quantization in schemes_here(budget.backends):
+                    if component.library in LIBRARIES and component.library not in scheme_of(quantization).refuses:
+                        yield name, quantization
+
+    def candidates(self, budget: Budget) -> dict[str, list[Candidate]]:
+        """Return what may be done to each component, and what comes of it; what a library refuses is left out."""
+        found: dict[str, list[Candidate]] = {}
+        for name, quantization in self.options(budget):
+            try:
+                planned = self.consult(name, quantization).planned()
+            except (RecipeError, QuantizationError, CannotHereError):
+                continue
+            if name in budget.components or linear_enough(planned):
+                stays = Candidate(None, planned.source_bytes, loaded_bytes(self.slots[name]))
+                found.setdefault(name, [stays]).append(candidate_of(planned))
+        return found
+
+    def read_all(self) -> dict[str, Slots]:
+        """Return the tensors of all components."""
+        return {name: self.read(part) for name, part in self.layout.components.items() if part.weights}
+
+    def read(self, component: Component) -> Slots:
+        """Return the tensors of a component."""
+        if component.name not in self.slots:
+            self.slots[component.name] = read_slots(self.place, component)
+        return self.slots[component.name]
+
+    def require_component(self, name: str) -> Component:
+        """Return a component of the source.
+
+        Raises:
+            RecipeError: It has no such component.
+        """
+        if name not in self.layout.components:
+            known = ", ".join(self.layout.components)
+            reason = f"The source has no component {name!r}."
+            raise RecipeError(reason, where=self.place.where, remedy=f"It has {known}.")
+        return self.layout.components[name]
+
+    def question(self, name: str, quantization: Quantization) -> Question:
+        """Return what is asked about a component and what is to be done to it.
+
+        Raises:
+            RecipeError: The source has no such component, or it cannot be quantized.
+        """
+        component, key = self.require_component(name), (name, quantization.model_dump_json())
+        if key not in self.questions:
+            self.questions[key] = question_of(self.place, component, quantization, self.read(component))
+        return self.questions[key]
+
+    def consult(self, name: str, quantization: Quantization) -> Asked:
+        """Ask about a component and lay out what it becomes.
+
+        Raises:
+            RecipeError: The component or its ``keep`` does not fit.
+            SourceError: Its tensors are not those of its class.
+        """
+        answer = ask(self.question(name, quantization), self.answers, f"{self.place.where}, {name}")
+        return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer)
+
+    @cached_property
+    def source_card(self) -> dict[str, str | list[str]]:
+        """What the cards of all targets repeat of the source's."""
+        return repeated_fields(self.place)
+
+    @cached_property
+    def validation(self) -> PlannedValidation:
+        """The validation with its prompts read and its judges pinned.
+
+        Raises:
+            RecipeError: It compiles a component that the source does not have.
+        """
+        written = self.loaded.recipe.validation
+        for name in written.compile.components if written.compile else ():
+            self.require_component(name)
+        return PlannedValidation(
+            prompts=self.prompts.prompts,
+            dataset=self.prompts.dataset,
+            seeds=written.seeds,
+            call=dict(written.call),
+            require=written.require.model_dump(mode="json", exclude_none=True),
+            judges=dict(self.judges),
+            compile=written.compile,
+        )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the choice over some components comes to for the whole source.
+
+    Attributes:
+        source: Bytes of the source's files.
+        slots: The tensors of all its components.
+        candidates: What may be done to some of them.
+    """
+
+    source: int
+    slots: Mapping[str, Slots]
+    candidates: Mapping[str, Sequence[Candidate]]
+
+    def limits(self, budget: Budget) -> tuple[float | None, float | None]:
+        """Return the bytes in files and in memory that a budget leaves to the components that are chosen for."""
+        size = None if budget.size_ratio is None else budget.size_ratio * self.source - self.fixed
+        memory = None if budget.memory_bytes is None else budget.memory_bytes - self.fixed_memory
+        return size, memory
+
+    @property
+    def fixed(self) -> int:
+        """Bytes of files that no choice changes."""
+        return self.source - sum(parts[0].size for parts in self.candidates.values())
+
+    @property
+    def fixed_memory(self) -> int:
+        """Bytes in memory that no choice changes."""
+        return sum(loaded_bytes(slots) for name, slots in self.slots.items() if name not in self.candidates)
+
+    def planned(self, choice: Choice) -> PlannedChoice:
+        """Return a choice as the plan tells it."""
+        every = sum(max(part.parameters for part in parts) for parts in self.candidates.values())
+        return PlannedChoice(
+            components={name: part.words for name, part in choice.parts.items() if part.words},
+            size_ratio=round((self.fixed + choice.size) / self.source, 4),
+            memory_bytes=self.fixed_memory + choice.memory,
+            sqnr=choice.sqnr(every),
+        )
+
+    def nothing(self, every: Sequence[Choice], target: str) -> RecipeError:
+        """Return the error for a budget that nothing fits."""
+        if not every:
+            what = "No backend that is installed here can quantize any component that the budget leaves open."
+            return RecipeError(what, where=target, remedy="Name other components or backends.")
+        least = self.planned(min(every, key=lambda choice: (choice.size, choice.memory)))
+        return RecipeError(
+            f"Nothing fits the budget. The smallest that can be made here has {least.size_ratio} of the source's bytes "
+            f"and takes {human_size(least.memory_bytes)} of memory: {in_words(least)}.",
+            where=target,
+            remedy="Give a larger budget, or name more components or backends.",
+        )
+
+
+def schemes_here(backends: Sequence[str]) -> Iterator[Quantization]:
+    """Return every scheme that this machine can make, with the defaults of its options.
+
+    Args:
+        backends: The only libraries that count; all that are installed where it is empty.
+    """
+    for name, backend in BACKENDS.items():
+        if (backends and name not in backends) or not all(map(installed, ("torch", backend.PACKAGE))):
+            continue
+        for word, scheme in backend.SCHEMES.items():
+            if scheme.makes_on == "cpu" or cuda_devices():
+                yield Quantization(backend=name, scheme=word, options=scheme.options().model_dump(mode="json"))
+
+
+def candidate_of(planned: PlannedComponent) -> Candidate:
+    """Return what a scheme makes of a component, for the choice."""
+    sqnr = scheme_of(planned.quantization).sqnr
+    return Candidate(planned.quantization, planned.result_bytes, planned.result_bytes, planned.parameters, sqnr)
+
+
+def linear_enough(planned: PlannedComponent) -> bool:
+    """Tell a component that is made of Linear layers from one that has a few, such as a VAE, where they save little."""
+    return planned.parameters >= LINEAR_LEAST * (planned.parameters + planned.parameters_left)
+
+
+def loaded_bytes(slots: Slots) -> int:
+    """Return the bytes of a component's tensors when it is loaded in bfloat16."""
+    return sum(
+        prod(slot.shape) * (BFLOAT16 if slot.dtype in FLOATS else DTYPE_SIZES[slot.dtype])
+        for slot in flat(slots).values()
+    )
+
+
+def in_words(choice: PlannedChoice) -> str:
+    """Return a choice in one line."""
+    return ", ".join(f"{name} {words}" for name, words in choice.components.items())

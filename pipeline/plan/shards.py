@@ -1,0 +1,123 @@
+"""The files of a result: which tensors a component becomes, which file each lies in, and in what order.
+
+Follows the libraries' naming and size rules: whoever loads the result finds what the library would have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.backends.oracle.linears import Answer, Conversion
+from pipeline.errors import SourceError
+from pipeline.files import pretty_json
+from pipeline.source.safetensors import Slot, Specs, size_of
+from pipeline.source.strict import parse, require_shallow
+
+TORCH_DTYPES: Final = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
+STORED_DTYPES: Final = {name: stored for stored, name in TORCH_DTYPES.items()}
+SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # bytes; the libraries' own defaults
+WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+
+WHOLE: Final = "Ask the source's publisher for a whole one, or pin a commit that has it."
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the result: the source tensors that it takes, and the tensors that it holds, as they are made."""
+
+    name: str
+    sources: tuple[str, ...]
+    tensors: Specs
+
+
+@dataclass
+class Weights:
+    """The result of one component: its shards by file name, and where each tensor lies.
+
+    Attributes:
+        shards: The files, in order.
+        size: Bytes of all tensors.
+    """
+
+    shards: list[Shard] = field(default_factory=list)
+    size: int = 0
+
+    def index(self) -> bytes | None:
+        """Return the text of the index file that the libraries read, or None where one file holds all."""
+        if len(self.shards) == 1:
+            return None
+        weight_map = {name: shard.name for shard in self.shards for name in shard.tensors}
+        return pretty_json({"metadata": {"total_size": self.size}, "weight_map": weight_map})
+
+
+def lay_out(
+    answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Specs], library: str, limit: int = 0
+) -> Weights:
+    """Decide which tensors the result holds and in which file each lies.
+
+    Follows the libraries' greedy rule in the order of the model, except that a weight and its statistics are never
+    parted: diffusers does part them, and then cannot load what it wrote.
+
+    Args:
+        answer: What the library makes of the component.
+        slots: The source's tensors by name, in the order in which they are read.
+        layouts: For every quantized tensor, what is saved for it, in the order in which it is made.
+        library: ``diffusers`` or ``transformers``.
+        limit: Bytes a file may hold; the library's own default where it is 0.
+    """
+    groups = {
+        name: layouts.get(name) or {conversion.name_of(name): (stored_as(conversion, slots[name]), slots[name].shape)}
+        for name, conversion in answer.conversions.items()
+    }
+    bins: list[list[str]] = [[]]
+    filled = 0
+    sizes = {name: sum(nominal_size(*tensor) for tensor in group.values()) for name, group in groups.items()}
+    for name, size in sizes.items():
+        if bins[-1] and filled + size > (limit or SHARD_LIMIT[library]):
+            bins.append([])
+            filled = 0
+        bins[-1].append(name)
+        filled += size
+    stem, count = WEIGHTS_NAME[library], len(bins)
+    read_as = {name: number for number, name in enumerate(slots)}
+    weights = Weights(size=sum(sizes.values()))
+    for number, names in enumerate(bins, start=1):
+        suffix = "" if count == 1 else f"-{number:05d}-of-{count:05d}"
+        tensors = {
+            tensor: spec for name in sorted(names, key=read_as.__getitem__) for tensor, spec in groups[name].items()
+        }
+        weights.shards.append(Shard(f"{stem}{suffix}.safetensors", tuple(names), tensors))
+    return weights
+
+
+def stored_as(conversion: Conversion, slot: Slot) -> str:
+    """Return the safetensors dtype of a tensor that is not quantized."""
+    return STORED_DTYPES.get(conversion.dtype, slot.dtype)
+
+
+def nominal_size(dtype: str, shape: tuple[int, ...] | None) -> int:
+    """Return the bytes of a tensor; some hundred where only its content tells."""
+    return 128 if shape is None else size_of(dtype, shape)
+
+
+def read_index(content: bytes, where: str) -> dict[str, str]:
+    """Read which file of a sharded component holds which tensor.
+
+    Raises:
+        SourceError: The index is no such mapping.
+    """
+    try:
+        weight_map = (said := parse(content))["weight_map"]
+        require_shallow(said)
+        honest = all(isinstance(file, str) for file in weight_map.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError("This index of shards is not readable.", where=where, remedy=WHOLE) from error
+    if not honest:
+        raise SourceError("This index names something that is no file.", where=where, remedy=WHOLE)
+    return dict(weight_map)

@@ -1,5 +1,0 @@
-"""The report page: one HTML file that tells a verdict, shows what it rests on, and needs nothing else."""
-
-from pipeline.quality.page.document import Subject, render
-
-__all__ = ["Subject", "render"]

@@ -1,0 +1,1 @@
+"""Quantize: a component in, its quantized files out, streamed."""

@@ -1,0 +1,274 @@
+"""Quantize: the source streamed through the backends into the checkpoint folders of one target or of many."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from math import log10
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.backends import BACKENDS, Backend
+from pipeline.backends.available import require
+from pipeline.backends.library import LibraryPacking
+from pipeline.backends.protocol import Packing
+from pipeline.events import Event, Listener
+from pipeline.files import ListedFile, copy, files_under, link_or_copy, pretty_json, write_atomically
+from pipeline.plan.model import Asked, TargetPlan
+from pipeline.plan.shards import STORED_DTYPES, WEIGHTS_NAME
+from pipeline.quantize.making import Job, Made, restored
+from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
+from pipeline.quantize.spans import WeightFile, local_file
+from pipeline.quantize.stream import DamagedDownloadError, stream
+from pipeline.recipe import Quantization
+from pipeline.source.disk import Opened
+from pipeline.source.layout import INDEX, Layout
+from pipeline.source.safetensors import Slot
+from pipeline.source.variants import plain_index
+from pipeline.store import Store
+
+MEASURED: Final = "publish/quantization.json"
+JOURNALS: Final = ".journals"
+
+
+@dataclass(frozen=True)
+class Packer:
+    """A backend with its scheme, as the stream uses it; on a CUDA device where it is told so or can nowhere else."""
+
+    backend: Backend
+    scheme: str
+    options: Mapping[str, Any]
+    device: str = "cpu"
+
+    @property
+    def describes(self) -> bool:
+        """Whether `describe` tells all that the header's metadata says of a weight."""
+        return self.backend.SCHEMES[self.scheme].makes_on == "cpu"
+
+    def packing(self, name: str, shape: tuple[int, ...], dtype: str) -> Packing:
+        """Return our kernel for a weight, else its library."""
+        device = self.device if self.describes else "cuda"
+        own = self.backend.packing(self.scheme, self.options, name, shape, dtype) if device == "cpu" else None
+        return own or LibraryPacking(self.backend, self.scheme, self.options, name, shape, dtype, device)
+
+    def describe(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
+        """Return what the header's metadata says of a weight."""
+        return self.backend.describe(self.scheme, self.options, name, shape, dtype)
+
+    def metadata(self, parameters: list[str], described: Mapping[str, str]) -> dict[str, str]:
+        """Return the header's metadata."""
+        return self.backend.metadata(parameters, described)
+
+
+def warm(quantizations: Iterable[Quantization]) -> None:
+    """Begin to load the kernels, or to compile them where that was never done, while somebody else is waited for."""
+
+    def load_all() -> None:
+        import numpy as np
+
+        from pipeline.kernels.cast import VALUES, non_finite
+
+        non_finite(np.zeros(1, VALUES["BF16"]), "BF16")
+        for chosen in quantizations:
+            packer = Packer(BACKENDS[chosen.backend], chosen.scheme, chosen.options)
+            if packer.describes:
+                packing = packer.packing("weight", (64, 128), chosen.dtype)
+                packing.pack(0, np.zeros(64 * 128, VALUES[STORED_DTYPES[chosen.dtype]]))
+                packing.finish()
+
+    # What fails here fails again, and is told, where it is needed.
+    threads = ThreadPoolExecutor(1, "warm")
+    threads.submit(load_all)
+    threads.shutdown(wait=False)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the source's bytes come from.
+
+    Attributes:
+        folder: A folder with the source's files; those that are missing in it are read from the Hub as they are used.
+        files: The source's files, as their place lists them.
+        layout: Its components, and the names under which its files are published.
+        where: How the source is named in messages.
+        remote: Opens a file on the Hub; none where the folder has everything.
+        stored: Files in the folder by the digest that they had when their download was proven.
+        lent: Whether what is made is somebody's own folder, which then shares no file with this one.
+    """
+
+    folder: Path
+    files: Mapping[str, ListedFile]
+    layout: Layout
+    where: str
+    remote: Callable[[str], Opened] | None = None
+    stored: Mapping[str, ListedFile] = field(default_factory=dict)
+    lent: bool = False
+
+    def weight_file(self, name: str, slots: Mapping[str, Slot]) -> WeightFile:
+        """Return a weight file as the stream reads it."""
+        where, listed = f"{self.where}/{name}", self.files[name]
+        if self.remote is None or (self.folder / name).exists():
+            return local_file(self.folder / name, name, slots, listed, where, self.stored.get(name))
+        return WeightFile(name, slots, listed, where, partial(self.remote, name), tuple)
+
+    def put(self, parts: Mapping[str, Asked], folder: Path) -> None:
+        """Put the files that a checkpoint takes as they are into its folder, under plain names."""
+        replaced = {file for part in parts.values() for file in (*part.component.weights, part.component.index)}
+        replaced |= {part.component.config for part in parts.values()}
+        variants = {part.index: part.variant for part in self.layout.components.values()}
+        for name, source in self.layout.published.items():
+            if source in replaced:
+                continue
+            if name != source and source in variants:
+                content = plain_index((self.folder / source).read_bytes(), variants[source], f"{self.where}/{source}")
+                write_atomically(folder / name, content)
+            elif self.lent:
+                copy(self.folder / source, folder / name)
+            else:
+                link_or_copy(self.folder / source, folder / name)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One checkpoint to make.
+
+    Attributes:
+        folder: Where; it may hold what an interrupted run left.
+        parts: What is known of each component to quantize.
+        device: Where the library packs what it packs itself.
+    """
+
+    folder: Path
+    parts: Mapping[str, Asked]
+    device: str = "cpu"
+
+    def journal(self, component: str) -> Path:
+        """Return the file that remembers which files of a component are done."""
+        return self.folder / JOURNALS / f"{component or 'component'}.json"
+
+    def job(self, component: str) -> Job:
+        """Return what the stream makes of a component for this checkpoint."""
+        part = self.parts[component]
+        backend = BACKENDS[part.quantization.backend]
+        packer = Packer(backend, part.quantization.scheme, part.quantization.options, self.device)
+        out = self.folder / component
+        out.mkdir(parents=True, exist_ok=True)
+        return Job(part.answer, part.tensors, part.weights, packer, out, self.journal(component))
+
+
+def quantize(
+    plans: Sequence[TargetPlan],
+    asked: Sequence[Mapping[str, Asked]],
+    origin: Origin,
+    store: Store,
+    listen: Listener,
+) -> list[Path]:
+    """Return the checkpoint folders of targets that share a source; each of its files is read once for all of them.
+
+    Args:
+        plans: The targets' plans.
+        asked: For each plan, what is known of each component to quantize.
+        origin: The source.
+        store: Where checkpoints are kept.
+        listen: Hears of progress in bytes of the source.
+
+    Raises:
+        CannotHereError: A library or device is missing, or the disk is full.
+        SourceError: The source is broken, or a weight holds NaN or Inf.
+        QuantizationError: The library failed.
+    """
+    for parts in asked:
+        for part in parts.values():
+            require(BACKENDS[part.quantization.backend], part.quantization.scheme)
+    known = {plan.build_key: (plan, parts) for plan, parts in zip(plans, asked, strict=True)}
+
+    def build(folders: Mapping[str, Path]) -> None:
+        require_room(results_to_come([known[key][0] for key in folders], store, origin.folder), store)
+        results = [Result(folder, known[key][1]) for key, folder in folders.items()]
+        subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
+        make(results, origin, subject, listen)
+
+    try:
+        return store.make_all(CHECKPOINT, list(known), build, resume=True)
+    except DamagedDownloadError:
+        store.drop("fetch", origin.folder.name)
+        raise
+
+
+def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listener) -> None:
+    """Fill the folders of checkpoints, each component of the source read once; finished files are kept.
+
+    Args:
+        results: The checkpoints.
+        origin: The source they share.
+        subject: How they are named to the listener.
+        listen: Hears of progress in bytes of the source.
+    """
+    for result in results:
+        keep_finished(result)
+        origin.put(result.parts, result.folder)
+    components = {name: part for result in results for name, part in result.parts.items()}
+    total = sum(origin.files[file].size for part in components.values() for file in part.slots)
+    done = 0
+
+    def heard(tensor: str, size: int) -> None:
+        nonlocal done
+        done += size
+        listen(Event("progress", "quantize", subject, tensor, done, total, "B"))
+
+    notes: list[dict[str, Any]] = [{} for _ in results]
+    for name, part in components.items():
+        takers = [number for number, result in enumerate(results) if name in result.parts]
+        files = [origin.weight_file(file, slots) for file, slots in part.slots.items()]
+        for number, made in zip(takers, stream(files, [results[n].job(name) for n in takers], heard), strict=True):
+            finish(results[number], name)
+            notes[number][name] = measurements(made)
+    for result, found in zip(results, notes, strict=True):
+        write_atomically(result.folder / MEASURED, pretty_json(found))
+        shutil.rmtree(result.folder / JOURNALS)
+
+
+def keep_finished(result: Result) -> None:
+    """Remove what an interrupted run left in a folder, except the files that its journals say are done."""
+    kept = set()
+    for name in result.parts:
+        kept |= {result.journal(name), *(result.folder / name / file for file in restored(result.journal(name)).files)}
+    for path in files_under(result.folder):
+        if path not in kept:
+            path.unlink()
+
+
+def finish(result: Result, name: str) -> None:
+    """Write what lies beside the weights of a component."""
+    part, out = result.parts[name], result.folder / name
+    write_atomically(out / "config.json", part.answer.config.encode())
+    index = part.weights.index()
+    if index is not None:
+        write_atomically(out / f"{WEIGHTS_NAME[part.component.library]}{INDEX}", index)
+
+
+def measurements(made: Made) -> dict[str, Any]:
+    """Return what was measured while a component was made.
+
+    For each file of the source its digest, for each file of the result too, and for each quantized tensor the ratio of
+    signal to quantization noise in dB; none where it is exact or its library packed it.
+    """
+    return {
+        "source": dict(sorted(made.sources.items())),
+        "files": {name: entry.model_dump() for name, entry in sorted(made.files.items())},
+        "sqnr": {name: decibels(*error) for name, error in sorted(made.errors.items())},
+    }
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """Return what was measured while a checkpoint was made, by component."""
+    return dict(json.loads((folder / MEASURED).read_bytes()))
+
+
+def decibels(noise: float, signal: float) -> float | None:
+    """Return the SQNR of a tensor."""
+    return round(10 * log10(signal / noise), 3) if noise and signal else None

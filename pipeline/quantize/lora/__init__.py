@@ -1,0 +1,1 @@
+"""LoRAs fused into a source before it is quantized."""

@@ -1,0 +1,112 @@
+"""Writes one file of a result while its tensors are made, and knows its digest when the last byte is on the disk."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Final
+
+from pipeline.errors import QuantizationError
+from pipeline.files import BuiltFile, disk_errors
+from pipeline.source.disk import BLOCK, Appender
+from pipeline.source.safetensors import LINE, Slot, Specs, head_of, header_of, place
+
+LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
+METADATA_ROOM: Final = 1024  # header bytes kept for metadata beside the entries
+
+
+class Writer:
+    """One safetensors file.
+
+    Tensors of a whole number of lines come in the order in which they were given, each from its first byte to its last,
+    and go to the disk as they come. The others are small, or rare: they wait in memory, or in a temporary file where
+    they are not small, and are written behind. The header is final before the first tensor where all lengths are known;
+    otherwise room is kept for it, and the file is read once more for its digest.
+
+    Args:
+        path: The file to write.
+        tensors: dtype and shape by name; the shape is None where it is not known yet, of bytes (U8) only.
+        metadata: The header's metadata; None where only `finish` knows it.
+        room: Bytes of the header to keep for metadata that is not known yet.
+        writing: Runs one write at a time.
+    """
+
+    def __init__(
+        self, path: Path, tensors: Specs, metadata: dict[str, str] | None, room: int, writing: Executor
+    ) -> None:
+        self.path = path
+        self._placed = place(tensors)
+        self._left = {name: slot.end - slot.begin for name, slot in self._placed.slots.items()}
+        self._late: dict[str, bytes] = {}
+        self._metadata = metadata
+        self._known = metadata is not None and not self._placed.late
+        header = header_of(self._placed.slots, metadata or {})
+        spare = 0 if self._known else len(self._placed.late) * LATE_ROOM + METADATA_ROOM + room
+        self._start = -(-(8 + len(header) + spare) // LINE) * LINE
+        self._tail = SpooledTemporaryFile(4 * BLOCK, "w+b", dir=str(path.parent))  # noqa: SIM115  closed below
+        self._file = Appender(path, writing)
+        self._file.append(memoryview(head_of(header if self._known else b"", self._start)))
+
+    def put(self, name: str, offset: int, content: memoryview) -> None:
+        """Write a part of a tensor.
+
+        Args:
+            name: The tensor's name.
+            offset: The byte of the tensor where the part begins.
+            content: Bytes.
+
+        Raises:
+            QuantizationError: The tensor is not what was planned for this file.
+            CannotHereError: The disk is full.
+        """
+        if name in self._placed.late and name not in self._late:
+            self._late[name] = bytes(content)
+            return
+        left = self._left.get(name, 0)
+        if len(content) > left:
+            planned = f"{left} were planned" if name in self._left else "no such tensor was planned"
+            raise QuantizationError(f"{name} has {len(content)} bytes more, {planned}.", where=str(self.path))
+        self._left[name] = left - len(content)
+        slot = self._placed.slots[name]
+        if slot.begin >= self._placed.ragged:
+            with disk_errors(self.path):
+                self._tail.seek(slot.begin - self._placed.ragged + offset)
+                self._tail.write(content)
+        elif self._start + slot.begin + offset == self._file.size:
+            self._file.append(content)
+        else:
+            raise QuantizationError(f"{name} came out of its order.", where=str(self.path))
+
+    def finish(self, metadata: dict[str, str]) -> BuiltFile:
+        """Write what waited, and see the file on the disk.
+
+        Args:
+            metadata: The header's metadata.
+
+        Returns:
+            Size and digest of the file.
+
+        Raises:
+            QuantizationError: A tensor never came whole.
+            CannotHereError: The disk is full.
+        """
+        missing = [name for name, left in self._left.items() if left]
+        missing += [name for name in self._placed.late if name not in self._late]
+        if missing:
+            raise QuantizationError(f"{missing[0]} was never written whole.", where=str(self.path))
+        self._tail.seek(0)
+        while piece := self._tail.read(BLOCK):
+            self._file.append(memoryview(piece))
+        slots = dict(self._placed.slots)
+        for name in self._placed.late:
+            begin = self._file.size - self._start
+            self._file.append(memoryview(self._late[name]))
+            slots[name] = Slot("U8", (len(self._late[name]),), begin, begin + len(self._late[name]))
+        self._tail.close()
+        return self._file.finish(b"" if self._known else head_of(header_of(slots, metadata), self._start))
+
+    def close(self) -> None:
+        """Let go of a file that is not finished."""
+        self._tail.close()
+        self._file.close()

@@ -1,0 +1,7 @@
+"""Tune: what to keep, or which scheme to raise, so that a target passes its verdict at the least size."""
+
+from pipeline.tune.proposal import difference, propose, rewrite, told
+from pipeline.tune.search import tune
+from pipeline.tune.values import Attempt, GroupTrial, Tuned
+
+__all__ = ["Attempt", "GroupTrial", "Tuned", "difference", "propose", "rewrite", "told", "tune"]

@@ -1,0 +1,230 @@
+"""What the metrics found: each with its interval, the source's own noise, and what the recipe's limits make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any, Final
+
+from pipeline.errors import CannotHereError, RecipeError
+from pipeline.validate.intervals import LEAST, interval, prompts_needed
+from pipeline.validate.limits import Limit, limits_of
+from pipeline.validate.metrics import METRICS, Given, Measured, Metric, Pair, Reading
+from pipeline.validate.metrics.protocol import PairMetric
+from pipeline.validate.report import Finding, Interval, Judgement, Of, Verdict, Worst
+
+Limits = Mapping[str, tuple[Limit, ...]]
+MEANS: Final = frozenset({"value", "drop"})  # what a limit may be on that is a mean over prompts
+SHOWN = 3  # worst pairs that a report names for each metric
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one metric read, prompt by prompt.
+
+    Attributes:
+        metric: The metric.
+        measured: What it measured.
+        pairs: The pairs behind it.
+        same: Whether all of them are pairs of identical pictures, so that there is no difference to be unsure of.
+    """
+
+    metric: Metric
+    measured: Measured
+    pairs: Sequence[Pair]
+    same: bool = False
+
+    @property
+    def readings(self) -> list[tuple[Pair, Reading]]:
+        """The pairs with what is read on them; none where the number is no mean."""
+        return list(zip(self.pairs, self.measured.readings, strict=True)) if self.measured.readings else []
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts there are behind the mean."""
+        return len({pair.index for pair, _ in self.readings})
+
+    def by_prompt(self, of: str) -> list[float]:
+        """Return the mean over the seeds of each prompt, of the candidate's ``value``s or the source's own."""
+        found: dict[int, list[float]] = {}
+        for pair, reading in self.readings:
+            found.setdefault(pair.index, []).append(getattr(reading, of))
+        return [sum(values) / len(values) for values in found.values()]
+
+    def numbers(self, of: Of) -> tuple[list[float], tuple[float, ...]]:
+        """Return one number a prompt, and the imagined prompts beside them, whose mean is held against a bound."""
+        span = self.metric.span
+        if of == "value":
+            return self.by_prompt("value"), (span[0], span[0], span[1], span[1]) if span else ()
+        width = span[1] - span[0] if span and not self.same else 0.0
+        both = zip(self.by_prompt("reference"), self.by_prompt("value"), strict=True)
+        return [own - value for own, value in both], (width, -width) if width else ()
+
+    def number(self, of: Of) -> Interval | None:
+        """Return the candidate's value or its drop from the source's, as a mean with its interval or at the worst.
+
+        None where the metric has no such number.
+        """
+        if (of in {"drop", "worst drop"} and self.measured.reference is None) or (not self.readings and of != "value"):
+            return None
+        if of in {"worst", "worst drop"}:
+            return exactly(self.worst(of))
+        if not self.readings:
+            return exactly(self.measured.value)
+        found = interval(*self.numbers(of))
+        return found if of == "drop" else within(found, self.metric.ends)
+
+    def worst(self, of: Of) -> float:
+        """Return the value or the drop of the picture that speaks loudest against the candidate."""
+        if of == "worst drop":
+            return max((one.reference or 0.0) - one.value for _, one in self.readings)
+        values = [one.value for _, one in self.readings]
+        return min(values) if self.metric.direction == "higher" else max(values)
+
+    @property
+    def ratio(self) -> Interval | None:
+        """How many times the source's the candidate costs; none where that is no question."""
+        value, own = self.measured.value, self.measured.reference
+        return exactly(value / own) if own and not self.readings else None
+
+
+def within(found: Interval, ends: tuple[float, float]) -> Interval:
+    """Return an interval that reaches no farther than values can."""
+    return Interval(number=found.number, low=max(found.low, ends[0]), high=min(found.high, ends[1]))
+
+
+def exactly(number: float) -> Interval:
+    """Return the interval of a number that is no sample of anything."""
+    return Interval(number=number, low=number, high=number)
+
+
+def measure(given: Given, limits: Limits) -> tuple[dict[str, Measured], dict[str, str]]:
+    """Measure what can be, and say of the rest what it lacks; what is required must be measured.
+
+    Raises:
+        RecipeError: A requirement cannot be measured on what was given.
+        CannotHereError: A required metric needs a library that is missing.
+    """
+    measured, unmeasured = {}, {}
+    for name, metric in METRICS.items():
+        lack = metric.lacks(given)
+        if lack and name in limits:
+            raise RecipeError(f"{name} is required, but it needs {lack}.", where="validation.require")
+        if lack:
+            unmeasured[name] = f"It needs {lack}."
+            continue
+        try:
+            measured[name] = metric.measure(given)
+        except CannotHereError as error:
+            if name in limits:
+                raise
+            unmeasured[name] = str(error)
+    return measured, unmeasured
+
+
+def noise_floors(given: Given, names: Sequence[str]) -> dict[str, float]:
+    """Return how much each metric says that two runs of the source itself differ.
+
+    It is told beside what was found of the candidate and moves no limit: a few pictures do not know it well enough.
+
+    Args:
+        given: The source's first answers beside those of its second run.
+        names: The metrics.
+
+    Returns:
+        For a metric that compares two pictures its mean, else the size of the mean drop.
+    """
+    found = {}
+    for name in names if given.pairs else ():
+        metric = METRICS[name]
+        if metric.lacks(given):
+            continue
+        sample = Sample(metric, metric.measure(given), given.pairs, same=True)
+        if sample.readings:
+            one_sided = sample.measured.reference is not None
+            found[name] = abs(mean(sample.numbers("drop")[0])) if one_sided else mean(sample.by_prompt("value"))
+    return found
+
+
+def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float | None) -> Finding:
+    """Put together what is known of a metric and hold it against its limits.
+
+    Raises:
+        RecipeError: A limit is on something that this metric has not.
+    """
+    metric, measured = sample.metric, sample.measured
+    return Finding(
+        value=measured.value,
+        median=median(sample.by_prompt("value")) if sample.readings else None,
+        interval=sample.number("value") if sample.readings else None,
+        reference=measured.reference,
+        drop=sample.number("drop"),
+        ratio=sample.ratio,
+        floor=floor,
+        unit=metric.unit,
+        direction=metric.direction,
+        judgements=tuple(judgement(name, sample, limit, floor) for limit in required),
+        worst=worst(sample),
+    )
+
+
+def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> Judgement:
+    """Hold one limit against what was measured: a mean by its interval, and the worst image as it is.
+
+    Raises:
+        RecipeError: The metric has no such number.
+    """
+    found = sample.number(limit.of)
+    if found is None:
+        why = "compares the two sides and " if sample.readings else ""
+        raise RecipeError(f"{name} {why}has no {limit.of}.", where="validation.require")
+    verdict, is_mean = _held_against(found, limit), bool(sample.readings) and limit.of in MEANS
+    if is_mean and sample.prompts < LEAST:
+        verdict = "INCONCLUSIVE"
+    return Judgement(
+        words=limit.words(sample.metric.unit),
+        of=limit.of,
+        kind=limit.kind,
+        bound=limit.bound,
+        found=found,
+        floor=floor if _has_floor(sample, limit) else None,
+        verdict=verdict,
+        prompts_needed=needed(sample, limit) if verdict == "INCONCLUSIVE" else None,
+    )
+
+
+def undecided_by(requirements: Mapping[str, Any], prompts: int) -> list[str]:
+    """Return the metrics whose means so few prompts leave open, whatever is measured.
+
+    Args:
+        requirements: A recipe's ``require``.
+        prompts: How many there are.
+    """
+    means = {name for name, limits in limits_of(requirements).items() for limit in limits if limit.of in MEANS}
+    return sorted(name for name in means if prompts < LEAST and isinstance(METRICS[name], PairMetric))
+
+
+def needed(sample: Sample, limit: Limit) -> int | None:
+    """Return how many prompts would settle on which side of a limit the number lies, in four of five samples."""
+    numbers, prior = sample.numbers(limit.of)
+    return prompts_needed(numbers, limit.bound, prior)
+
+
+def _has_floor(sample: Sample, limit: Limit) -> bool:
+    """Tell whether the noise floor is of the number that a limit is on."""
+    return limit.of == ("value" if sample.measured.reference is None else "drop")
+
+
+def _held_against(found: Interval, limit: Limit) -> Verdict:
+    bound = limit.bound
+    inside, outside = (found.low >= bound, found.high < bound) if limit.kind == "min" else (
+        found.high <= bound, found.low > bound)  # fmt: skip
+    return "PASS" if inside else "FAIL" if outside else "INCONCLUSIVE"
+
+
+def worst(sample: Sample) -> tuple[Worst, ...]:
+    """Return the pairs with the largest drop where the source has values of its own, else with the worst values."""
+    sign = 1 if sample.metric.direction == "higher" else -1
+    ranked = sorted(sample.readings, key=lambda entry: sign * (entry[1].value - (entry[1].reference or 0.0)))
+    return tuple(Worst(prompt=pair.index, seed=pair.seed, value=one.value) for pair, one in ranked[:SHOWN])

@@ -1,0 +1,170 @@
+"""What a metric is: what it is given, what it says of a pair of pictures, and how it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.validate.answers import Facts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The source's and the candidate's answer to the same prompt and seed: RGB pictures of one size.
+
+    Attributes:
+        index: Number of the prompt in the request.
+        prompt: Its text.
+        label: What its picture must show, if the prompts say.
+        seed: The seed of both.
+        reference: The source's picture.
+        candidate: The candidate's picture.
+        latents: Files of both sides' last latents before they were decoded (``.npy``, float32), where they were kept.
+    """
+
+    index: int
+    prompt: str
+    label: str | None
+    seed: int
+    reference: Image.Image
+    candidate: Image.Image
+    latents: tuple[Path, Path] | None = None
+
+
+class Sizes(BaseModel):
+    """Bytes of the source's files that a consumer downloads, and of the candidate's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: int = Field(gt=0)
+    result: int = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that a metric may need.
+
+    Attributes:
+        pairs: The pictures.
+        sizes: Bytes of source and result, if known.
+        facts: How the source and how the candidate answered, where that was measured side by side.
+        judges: Folders of the models that judge, by metric.
+    """
+
+    pairs: tuple[Pair, ...]
+    sizes: Sizes | None = None
+    facts: tuple[Facts, Facts] | None = None
+    judges: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One value of the candidate, and the source's own where the metric looks at one side at a time."""
+
+    value: float
+    reference: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's result: over all pairs, and pair by pair where there are pairs behind it.
+
+    Attributes:
+        value: The candidate's.
+        reference: The source's own, where the metric looks at one side at a time.
+        readings: One for each pair in their order.
+    """
+
+    value: float
+    reference: float | None = None
+    readings: tuple[Reading, ...] = ()
+
+
+class Metric(Protocol):
+    """What the verdict asks of a metric."""
+
+    @property
+    def unit(self) -> str: ...  # noqa: D102 - the unit of its values, empty for plain ratios
+    @property
+    def direction(self) -> Literal["higher", "lower"]: ...  # noqa: D102 - which way is better
+    @property
+    def span(self) -> tuple[float, float] | None: ...  # noqa: D102 - of values that are shares of yes and no
+    @property
+    def ends(self) -> tuple[float, float]: ...  # noqa: D102 - the least and the greatest value that there can be
+    @property
+    def tail(self) -> Callable[[float], float] | None: ...  # noqa: D102 - a mean's bound to that of the worst image
+
+    def lacks(self, given: Given) -> str:
+        """Return what is missing to measure it, as the end of the sentence "it needs ..."; empty if nothing is."""
+        ...
+
+    def measure(self, given: Given) -> Measured:
+        """Measure it; everything it needs is given.
+
+        Raises:
+            CannotHereError: A library is missing.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PairMetric:
+    """A metric that reads pair by pair and is the mean of its readings.
+
+    Attributes:
+        unit: Of its values.
+        direction: Which way is better.
+        read: Reads the pairs that are given, in their order.
+        lacks: See ``Metric``.
+        span: Least and greatest value where each reading is one of the two, yes or no; a few of them that all say yes
+            do not prove that none says no, and the interval must know.
+        ends: Least and greatest value that there can be; no interval reaches beyond.
+        tail: Turns the bound of a mean into that of the worst image, where a recipe does not say one itself.
+    """
+
+    unit: str
+    direction: Literal["higher", "lower"]
+    read: Callable[[Given], Sequence[Reading]]
+    lacks: Callable[[Given], str] = lambda _: ""
+    span: tuple[float, float] | None = None
+    ends: tuple[float, float] = (-inf, inf)
+    tail: Callable[[float], float] | None = None
+
+    def measure(self, given: Given) -> Measured:
+        """Read every pair and take the means."""
+        readings = tuple(self.read(given))
+        own = [reading.reference for reading in readings if reading.reference is not None]
+        value = sum(reading.value for reading in readings) / len(readings)
+        return Measured(value, sum(own) / len(own) if own else None, readings)
+
+
+def half_the_decibels(bound: float) -> float:
+    """Return what the worst image must reach where the mean must reach so many decibels."""
+    return bound / 2
+
+
+def least_likeness(bound: float) -> float:
+    """Return what the worst image must reach where the mean likeness must reach a bound: half of its decibels, too."""
+    return 1 - greatest_distance(1 - bound)
+
+
+def greatest_distance(bound: float) -> float:
+    """Return how far the worst image may be off where the mean may be off by a bound, on a scale where 1 is unlike.
+
+    Half the decibels of a distance are its square root.
+    """
+    return max(bound, sqrt(bound))
+
+
+def lacks_room(given: Given, side: int) -> str:
+    """Return what is missing where a metric needs pictures of so many pixels a side."""
+    least = min(min(pair.reference.size) for pair in given.pairs)
+    return "" if least >= side else f"pictures of {side} pixels or more a side, not {least}"

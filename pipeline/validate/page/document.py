@@ -1,0 +1,104 @@
+"""The page as a whole: what it is about, and one document with its pictures, its style and its script inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.files import human_size
+from pipeline.validate.page.facts import answered, versions
+from pipeline.validate.page.layers import plot
+from pipeline.validate.page.numbers import number, rows
+from pipeline.validate.page.pictures import gallery
+from pipeline.validate.page.targets import charts, standings
+from pipeline.validate.report import Report
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is about.
+
+    Attributes:
+        target: The target's name in its recipe.
+        repository: Where it is published, or would be.
+        report: What was measured and what follows.
+        reference: The folder with the source's pictures.
+        candidate: The folder with the target's pictures.
+        others: The reports of the recipe's other targets; none where one was not judged.
+        used: What the run used, as facts by their names under headings.
+    """
+
+    target: str
+    repository: str
+    report: Report
+    reference: Path
+    candidate: Path
+    others: Mapping[str, Report | None]
+    used: Mapping[str, Mapping[str, str]]
+
+
+def render(subject: Subject) -> str:
+    """Return the page of a report as HTML that loads nothing, forbids that anything is loaded, and sends nothing.
+
+    Args:
+        subject: What it is about.
+    """
+    report = subject.report
+    judged = {subject.target: report, **{name: other for name, other in subject.others.items() if other}}
+    shown = gallery(report, subject.reference, subject.candidate)
+    style, script = asset("page.css"), asset("page.js")
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            subject=subject,
+            report=report,
+            policy=policy(style, script),
+            style=Markup(style),  # noqa: S704 - files of this package
+            script=Markup(script),  # noqa: S704
+            rows=rows(report),
+            gallery=shown,
+            plot=plot(report.layers),
+            charts=charts(subject.target, judged),
+            standings=standings(subject.target, judged),
+            unjudged=[name for name, other in subject.others.items() if other is None],
+            answered=answered(report),
+            versions=versions(report),
+            orders={"orders": shown.orders},
+        )
+    )
+
+
+def policy(style: str, script: str) -> str:
+    """Return the Content-Security-Policy under which only this style and this script act, and only inline pictures."""
+    style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def asset(name: str) -> str:
+    """Return a file that lies beside the templates."""
+    return (files(__package__) / "templates" / name).read_text()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "human_size": human_size}
+    return environment

@@ -1,0 +1,197 @@
+"""The pictures of every pair, inside the page: as they were drawn where that is small, else compressed and said so."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from statistics import mean
+
+from pipeline.validate.page.numbers import in_order, is_cost, number
+from pipeline.validate.report import PairReport, Report
+
+WHOLE_BYTES = 8 << 20  # of all pictures as drawn; more than that is compressed
+MOST_BYTES = 24 << 20  # about what all compressed pictures take
+BYTES_A_PIXEL = 0.25  # of WebP at this quality, from photographs
+QUALITY = 90
+MOST_SIDE = 1024
+LEAST_SIDE = 192
+SMALL_SIDE = 256  # up to here pictures are enlarged, pixel by pixel
+FIRST = 12  # pairs that are in sight from the start
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's value of one pair, and the source's own where it has one."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A pair with its pictures as ``data:`` addresses.
+
+    Attributes:
+        index: Its place in the report, by which it is known.
+        pair: What the report says of it.
+        reference: The source's picture.
+        candidate: The target's picture.
+        width: Of the picture in pixels, as it was drawn.
+        height: The same.
+        measured: The metrics' values.
+    """
+
+    index: int
+    pair: PairReport
+    reference: str
+    candidate: str
+    width: int
+    height: int
+    measured: tuple[Measured, ...]
+
+    @property
+    def small(self) -> bool:
+        """Whether it is enlarged."""
+        return max(self.width, self.height) <= SMALL_SIDE
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All pairs, the worst first.
+
+    Attributes:
+        first: The pairs in sight from the start.
+        rest: The others.
+        orders: By metric, and as ``prompt`` and ``worst``: the pairs' indices in that order.
+        note: What was done to the pictures; empty if nothing.
+    """
+
+    first: tuple[Compared, ...]
+    rest: tuple[Compared, ...]
+    orders: dict[str, list[int]]
+    note: str
+
+
+def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
+    """Return the pairs with their pictures.
+
+    Args:
+        report: The report on them.
+        reference: The folder with the source's pictures.
+        candidate: The folder with the candidate's pictures.
+    """
+    pairs = report.pairs
+    drawn = {reference / pair.reference for pair in pairs}
+    drawn |= {candidate / pair.candidate for pair in pairs if not pair.identical}
+    sizes = {path: _size(path) for path in drawn}
+    side = side_for([path.stat().st_size for path in drawn])
+    with ThreadPoolExecutor() as pool:
+        inline = dict(zip(drawn, pool.map(lambda path: picture(path, side), drawn), strict=True))
+
+    def compared(index: int) -> Compared:
+        pair = pairs[index]
+        own = inline[reference / pair.reference]
+        other = own if pair.identical else inline[candidate / pair.candidate]
+        return Compared(index, pair, own, other, *sizes[reference / pair.reference], _measured(report, pair))
+
+    orders = orders_of(report)
+    worst = [compared(index) for index in orders["worst"]]
+    return Gallery(tuple(worst[:FIRST]), tuple(worst[FIRST:]), orders, _note(side, sizes.values()))
+
+
+def side_for(sizes: Iterable[int]) -> int | None:
+    """Return the longest side that pictures may have, so that a browser can hold them; none if they stay as they are.
+
+    Args:
+        sizes: Bytes of each picture.
+    """
+    sizes = list(sizes)
+    if sum(sizes) <= WHOLE_BYTES:
+        return None
+    return max(LEAST_SIDE, min(MOST_SIDE, int(sqrt(MOST_BYTES / len(sizes) / BYTES_A_PIXEL))))
+
+
+def picture(path: Path, side: int | None) -> str:
+    """Return a picture as a ``data:`` address: the file itself, or WebP of at most this side."""
+    if side is None:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    from PIL import Image
+
+    out = io.BytesIO()
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small.save(out, "WEBP", quality=QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def orders_of(report: Report) -> dict[str, list[int]]:
+    """Return the orders in which pairs can be looked at.
+
+    The worst pair is one without a picture, else the one that has the worst places in the metrics' own orders.
+    """
+    pairs = report.pairs
+    bad = {name: _badness(report, name) for name, finding in in_order(report).items() if not is_cost(finding)}
+    bad = {name: found for name, found in bad.items() if found}
+    places = {name: _places(found) for name, found in bad.items()}
+    place = [mean([found[index] for found in places.values() if index in found] or [0]) for index in range(len(pairs))]
+
+    def ordered(key: Callable[[int], float]) -> list[int]:
+        return sorted(range(len(pairs)), key=lambda index: (not pairs[index].fault, key(index)))
+
+    return {
+        "worst": sorted(ordered(lambda index: place[index]), key=lambda index: pairs[index].identical),
+        "prompt": list(range(len(pairs))),
+        **{name: ordered(lambda index, found=found: -found.get(index, float("-inf"))) for name, found in bad.items()},  # type: ignore[misc]
+    }
+
+
+def _badness(report: Report, name: str) -> dict[int, float]:
+    """Return how much a metric speaks against each pair: its drop, or the value turned so that more is worse."""
+    sign = -1.0 if report.metrics[name].direction == "higher" else 1.0
+    return {
+        index: sign * (pair.values[name] - pair.reference_values.get(name, 0.0))
+        for index, pair in enumerate(report.pairs)
+        if name in pair.values
+    }
+
+
+def _places(bad: Mapping[int, float]) -> dict[int, int]:
+    """Return each pair's place, 0 for the worst; equals share theirs."""
+    ranked = sorted(bad.values(), reverse=True)
+    return {index: ranked.index(value) for index, value in bad.items()}
+
+
+def _measured(report: Report, pair: PairReport) -> tuple[Measured, ...]:
+    """Return a pair's values; where the source's own stands beside one, neither has room for its unit."""
+    own = pair.reference_values
+    return tuple(
+        Measured(name, number(value), number(own[name]))
+        if name in own
+        else Measured(name, number(value, report.metrics[name].unit), "")
+        for name, value in ((name, pair.values[name]) for name in in_order(report) if name in pair.values)
+        if not is_cost(report.metrics[name])
+    )
+
+
+def _size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.size
+
+
+def _note(side: int | None, sizes: Iterable[tuple[int, int]]) -> str:
+    width, height = max(sizes, default=(0, 0))
+    if side is None:
+        return f"Every picture is the PNG that was measured, {width} x {height} pixels."
+    return (
+        f"What was measured are PNGs of {width} x {height} pixels; to keep this page small it shows them as WebP of "
+        f"quality {QUALITY}, at most {side} pixels wide or high."
+    )

@@ -1,0 +1,144 @@
+"""Prompts: those of the recipe's file, or of a column of a dataset on the Hub at its commit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.backends.available import installed
+from pipeline.errors import CannotHereError, RecipeError, SourceError
+from pipeline.events import Listener
+from pipeline.files import digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
+from pipeline.hub.source import Repository
+from pipeline.plan.parts import PlannedDataset, PlannedPrompts
+from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows, sample
+from pipeline.source.fetch import fetch
+from pipeline.store import Store
+from pipeline.worker import once as oneshot
+
+STAGE: Final = "prompts"
+PROMPTS: Final = "prompts.json"
+DESCRIBING: Final = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # where a dataset tells of its files
+# Of what datasets reads, tables are what holds texts, and nothing but data: a pickle is a program. It never sees the
+# other files, so that what is a folder of pictures to it otherwise is the table of their captions here.
+TABLE: Final = re.compile(r"\.(parquet|arrow|jsonl|ndjson|json|csv|tsv|txt)(\.(gz|bz2|xz|zst|lz4))?$", re.IGNORECASE)
+LARGEST_SPLIT: Final = 2 << 30  # bytes; a million prompts take a tenth of it
+# Nothing is fetched while rows are read, and no tensor is made of them.
+QUIETLY: Final = {
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "USE_TORCH": "0",
+    "USE_TF": "0",
+    "USE_JAX": "0",
+}
+Find = Callable[[str, str], Repository]
+
+
+def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> PlannedPrompts:
+    """Return the prompts that a recipe asks.
+
+    Args:
+        loaded: The recipe.
+        find: Returns a dataset's repository at a commit.
+        store: Where the prompts of datasets are kept; those that are there are not fetched again.
+        listen: Hears of progress in bytes.
+
+    Raises:
+        RecipeError: There is no such file, split or column, or it has no texts.
+        CannotHereError: ``datasets`` is not installed.
+        SourceError: The dataset is not there, or cannot be read.
+        HubUnavailableError: The Hub does not answer.
+    """
+    asked = loaded.recipe.validation.prompts
+    if isinstance(asked, str):
+        return PlannedPrompts(prompts=read_prompts(loaded.resolve(asked)))
+    kept = store.make(STAGE, prompts_key(asked), lambda folder: draw(asked, find, store, folder, listen))
+    return PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
+
+
+def prompts_key(asked: DatasetPrompts) -> str:
+    """Return the digest of what the prompts of a dataset depend on: what is asked, and how rows are read and drawn."""
+    readers = [sha256_file(Path(str(module.__file__))) for module in (rows, sample)]
+    return digest_of([asked.model_dump(mode="json"), readers])
+
+
+def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: Listener) -> None:
+    """Put the prompts of a dataset into a folder."""
+    if not installed("datasets"):
+        remedy = "Install it with pip install 'quantpress[datasets]'."
+        what = "Prompts of a dataset need the library datasets, which is not installed."
+        raise CannotHereError(what, where=asked.where, remedy=remedy)
+    place = find(asked.dataset, asked.revision)
+    describing = [name for name in DESCRIBING if name in place.files]
+    names = {*describing, *tables(place.files, asked)}
+    safe_listing(names, place.where)
+
+    def ask(step: str, wanted: Iterable[str]) -> dict[str, Any]:
+        files = {name: place.files[name] for name in wanted}
+        with emptied(folder / "reading") as scratch:
+            spread(names, fetch(place, files, store, listen), scratch / "dataset")
+            return ask_datasets(step, asked, scratch)
+
+    wanted = ask("files", describing)["files"]
+    refuse_large(asked, sum(place.files[name].size for name in wanted))
+    drawn = ask("rows", {*describing, *wanted})
+    planned = PlannedPrompts(
+        prompts=tuple(Prompt(**prompt) for prompt in drawn["prompts"]),
+        dataset=PlannedDataset(**asked.model_dump(), rows=drawn["rows"], repeated=drawn["repeated"]),
+    )
+    (folder / PROMPTS).write_bytes(pretty_json(planned.model_dump(mode="json")))
+
+
+def tables(names: Iterable[str], asked: DatasetPrompts) -> list[str]:
+    """Return the files that are tables by their names.
+
+    Raises:
+        RecipeError: There is none.
+    """
+    found = [name for name in names if TABLE.search(name)]
+    if not found:
+        what = "The dataset has no table: no Parquet, Arrow, JSON, CSV or plain text."
+        raise RecipeError(what, where=asked.where, remedy="Choose another dataset.")
+    return found
+
+
+def spread(names: Iterable[str], fetched: Path, folder: Path) -> None:
+    """Fill a folder with the files of a repository: those that were fetched, and the others empty."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (fetched / name).is_file():
+            link_or_copy(fetched / name, path)
+        else:
+            path.touch()
+
+
+def refuse_large(asked: DatasetPrompts, size: int) -> None:
+    """Refuse a split that is more than texts.
+
+    Raises:
+        RecipeError: Its files are too large.
+    """
+    if size > LARGEST_SPLIT:
+        what = f"The files of this split have {human_size(size)}, and at most {human_size(LARGEST_SPLIT)} are read."
+        raise RecipeError(what, where=asked.where, remedy="Choose a dataset of the prompts alone.")
+
+
+def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path) -> dict[str, Any]:
+    """Ask ``datasets`` about the folder ``dataset`` in a process of its own, and return its answer.
+
+    Raises:
+        PublishError: There is none.
+    """
+    job = rows.Job(step=step, folder=str(scratch / "dataset"), asked=asked)  # type: ignore[arg-type]
+    caches = dict.fromkeys(("HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE"), str(scratch / "cache"))
+    try:
+        (said,) = oneshot.ask("pipeline.recipe.rows", job.model_dump_json(), environment=QUIETLY | caches)
+    except oneshot.NoAnswerError as error:
+        remedy = "Put its prompts into a file beside the recipe."
+        raise SourceError(f"datasets did not read it: {error}.", where=asked.where, remedy=remedy) from error
+    if "error" in said:
+        raise oneshot.error_of(said, asked.where)
+    return said

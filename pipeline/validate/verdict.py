@@ -1,0 +1,284 @@
+"""Judge a candidate against its source: look at everything that was loaded and drawn, and say what follows and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import floor
+from statistics import median
+from typing import Any
+
+from pipeline.validate import layers
+from pipeline.validate.answers import Answers, Facts
+from pipeline.validate.findings import Limits, Sample, finding, measure, noise_floors
+from pipeline.validate.guards import degenerate_candidate, refuse_degenerate_source
+from pipeline.validate.intervals import CONFIDENCE, FARTHEST, LEAST, share_outside
+from pipeline.validate.limits import amount, judges_of, limits_of
+from pipeline.validate.loaded import differences
+from pipeline.validate.metrics import METRICS, Given, Measured, Pair, Sizes
+from pipeline.validate.pairs import Prompt, Side, identical, pair_up, repeated_pairs
+from pipeline.validate.report import (
+    Finding,
+    Floor,
+    Interval,
+    Judgement,
+    LayerReport,
+    PairReport,
+    Reason,
+    Report,
+    Use,
+    Verdict,
+)
+
+FAR = 10  # times the prompts of a sample: more of them cost more than another scheme
+NAMED = 2  # layers or pictures that are named; others are counted
+ORDER: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
+
+
+@dataclass(frozen=True)
+class Besides:
+    """What is known of a candidate besides its answers.
+
+    Attributes:
+        made: SQNR in decibels that quantization measured, by ``component/layer``; none for a tensor without signal.
+        uses: What users do next, as it was tried.
+    """
+
+    made: Mapping[str, float | None] = field(default_factory=dict)
+    uses: tuple[Use, ...] = ()
+
+
+def judge(
+    reference: Side,
+    candidate: Side,
+    prompts: Sequence[Prompt],
+    requirements: Mapping[str, Any],
+    sizes: Sizes | None = None,
+    besides: Besides = Besides(),
+) -> Report:
+    """Measure every metric that has what it needs and decide by the recipe's requirements.
+
+    Args:
+        reference: The source's answers.
+        candidate: The candidate's answers to the same request.
+        prompts: The request's prompts in its order, with their labels.
+        requirements: The recipe's ``require``; every ``model`` is a local folder by now.
+        sizes: Bytes of source and result, for ``size_ratio``.
+        besides: What is known besides.
+
+    Raises:
+        RecipeError: A requirement is malformed or cannot be measured on what was given, or the source's own answers are
+            degenerate.
+        CannotHereError: A required metric needs a library that is missing.
+        GenerationError: The answers do not belong together.
+    """
+    limits = limits_of(requirements)
+    pairs = pair_up(reference, candidate, prompts)
+    refuse_degenerate_source(reference, pairs)
+    same = [identical(pair) for pair in pairs]
+    facts = _facts(reference.answers), _facts(candidate.answers)
+    given = Given(pairs, sizes, facts, judges_of(requirements))
+    measured, unmeasured = measure(given, limits)
+    again = repeated_pairs(reference, prompts)
+    floors = noise_floors(Given(again, judges=given.judges), list(measured))
+    findings = {
+        name: finding(name, Sample(METRICS[name], found, pairs, all(same)), limits.get(name, ()), floors.get(name))
+        for name, found in measured.items()
+    }
+    looked = layers.compare(reference.folder, candidate.folder, besides.made)
+    faults = degenerate_candidate(candidate, pairs)
+    seen = _file_reasons(reference, candidate) + _layer_reasons(looked) + _picture_reasons(pairs, faults)
+    seen = seen or _where_the_signal_went(findings, looked)
+    reasons = seen + _metric_reasons(findings, limits, pairs) + _use_reasons(besides.uses)
+    verdict = next((word for word in ORDER if any(reason.verdict == word for reason in reasons)), ORDER[-1])
+    return Report(
+        verdict=verdict,
+        reasons=_told(verdict, reasons) or (_nothing_required(pairs),),
+        metrics=findings,
+        unmeasured=unmeasured,
+        pairs=_pair_reports(reference, candidate, pairs, measured, same, faults),
+        identical=sum(same),
+        layers=looked,
+        uses=besides.uses,
+        floor=_floor(reference.answers, again),
+        reference=facts[0],
+        candidate=facts[1],
+        sizes=sizes,
+    )
+
+
+def _told(verdict: Verdict, reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Return the reasons to tell: where something failed, what failed and what is open."""
+    words = ORDER[: max(ORDER.index(verdict), 1) + 1]
+    return tuple(reason for word in words for reason in reasons if reason.verdict == word)
+
+
+def _nothing_required(pairs: Sequence[Pair]) -> Reason:
+    text = f"All {len(pairs)} pictures were drawn; no number was required."
+    return Reason(about="metric", verdict="PASS", text=text)
+
+
+def _file_reasons(reference: Side, candidate: Side) -> list[Reason]:
+    """Return a sentence for everything that was loaded and is not the source's."""
+    found = differences(reference.answers, candidate.answers)
+    return [Reason(about="file", verdict="FAIL", text=text) for text in found]
+
+
+def _use_reasons(uses: Sequence[Use]) -> list[Reason]:
+    """Return a sentence for everything that was tried."""
+    return [Reason(about="use", verdict=use.verdict, text=f"{use.name}: {use.text}") for use in uses]
+
+
+def _layer_reasons(looked: Sequence[LayerReport]) -> list[Reason]:
+    """Return a sentence for every component with layers at fault; the component that is hit hardest is first."""
+    faulty = [layer for layer in looked if layer.fault]
+    found = []
+    for component in dict.fromkeys(layer.component for layer in faulty):
+        hit = [layer for layer in faulty if layer.component == component]
+        of = sum(layer.component == component for layer in looked)
+        named = "; ".join(f"{layer.name} {layer.fault}" for layer in hit[:NAMED])
+        more = f"; and {len(hit) - NAMED} more of its {of} layers" if len(hit) > NAMED else ""
+        found.append(Reason(about="layer", verdict="FAIL", text=f"{component}: {named}{more}."))
+    return found
+
+
+def _where_the_signal_went(findings: Mapping[str, Finding], looked: Sequence[LayerReport]) -> list[Reason]:
+    """Return what lost most, where pictures differ too much and nothing is at fault by itself."""
+    drawn = [finding for finding in findings.values() if finding.interval]
+    failed = any(one.verdict == "FAIL" for finding in drawn for one in finding.judgements)
+    quantized = [layer for layer in looked if layer.quantized and layer.sqnr is not None]
+    if not quantized or not failed:
+        return []
+    lost: dict[str, list[LayerReport]] = {}
+    for layer in quantized:
+        lost.setdefault(layer.component, []).append(layer)
+    middle = {name: median(layer.sqnr or 0.0 for layer in part) for name, part in lost.items()}
+    name = min(middle, key=lambda part: middle[part])
+    least = lost[name][0]
+    text = (
+        f"{name} lost most: half of its {len(lost[name])} quantized layers keep less than {middle[name]:.1f} dB of "
+        f"their signal, and {least.name} keeps {least.sqnr:.1f} dB."
+    )
+    return [Reason(about="layer", verdict="FAIL", text=text)]
+
+
+def _picture_reasons(pairs: Sequence[Pair], faults: Sequence[str]) -> list[Reason]:
+    """Return a sentence for the first answers that are no pictures, and one that counts the others."""
+    found = [
+        f"The picture for {pair.prompt!r} with seed {pair.seed} is {fault}."
+        for pair, fault in zip(pairs, faults, strict=True)
+        if fault
+    ]
+    more = [f"{len(found) - NAMED} more of {len(faults)} pictures are at fault."] if len(found) > NAMED else []
+    return [Reason(about="picture", verdict="FAIL", text=text) for text in (*found[:NAMED], *more)]
+
+
+def _metric_reasons(findings: Mapping[str, Finding], limits: Limits, pairs: Sequence[Pair]) -> list[Reason]:
+    """Return a sentence for every limit."""
+    prompts = len({pair.index for pair in pairs})
+    texts = {pair.index: pair.prompt for pair in pairs}
+    found = []
+    for name in limits:
+        finding = findings[name]
+        for judgement in finding.judgements:
+            text = f"{_sentence(name, judgement, finding.unit)}{_what_next(judgement, prompts, finding, texts)}."
+            found.append(Reason(about="metric", verdict=judgement.verdict, text=text))
+    return found
+
+
+def _sentence(name: str, judgement: Judgement, unit: str) -> str:
+    """Return what was found and what was required; unrounded where rounding would hide the difference."""
+    number, sign = judgement.found.number, 1.0
+    verb = "dropped by" if judgement.of in {"drop", "worst drop"} else "is"
+    if verb == "dropped by" and number < 0 <= judgement.bound:
+        verb, sign = "rose by", -1.0
+    shown, bound = amount(sign * number, unit), amount(judgement.bound, unit)
+    if shown == bound and number != judgement.bound:
+        shown = f"{number!r} {unit}".rstrip()
+    where = " in its worst image" if judgement.of.startswith("worst") else ""
+    required = f"{judgement.words} is required{_beside_the_noise(judgement, unit)}"
+    return f"{name} {verb} {shown}{where}{_between(judgement.found, sign, unit)}; {required}"
+
+
+def _beside_the_noise(judgement: Judgement, unit: str) -> str:
+    """Return what the source keeps to itself where that is not what is required."""
+    noise, bound = judgement.floor, judgement.bound
+    if noise is None or (noise >= bound if judgement.kind == "min" else noise <= bound):
+        return ""
+    drop = "a drop of " if judgement.of == "drop" else ""
+    return f", which the source itself does not keep when it runs a second time ({drop}{amount(noise, unit)})"
+
+
+def _between(found: Interval, sign: float, unit: str) -> str:
+    """Return the interval in words; nothing where there is none."""
+    low, high = (amount(end, "") for end in sorted((sign * found.low, sign * found.high)))
+    return f" (95 % between {low} and {high} {unit}".rstrip() + ")" if low != high else ""
+
+
+def _what_next(judgement: Judgement, prompts: int, finding: Finding, texts: Mapping[int, str]) -> str:
+    """Return what to look at, how many prompts would settle it, or what so many do not show."""
+    if judgement.verdict == "INCONCLUSIVE":
+        asked = f", which {prompts} {'prompt does' if prompts == 1 else 'prompts do'} not settle"
+        return f"{asked}{_settled_by(judgement, prompts)}"
+    if judgement.verdict == "PASS":
+        return f"; {unseen(prompts)}" if judgement.of.startswith("worst") else ""
+    if not finding.worst:
+        return ""
+    worst = finding.worst[0]
+    return f"; worst with seed {worst.seed} for {texts[worst.prompt]!r}: {amount(worst.value, finding.unit)}"
+
+
+def _settled_by(judgement: Judgement, prompts: int) -> str:
+    """Return how many prompts would settle a limit, and whether another scheme is the cheaper way."""
+    needed = judgement.prompts_needed
+    if needed is None:
+        return f", nor would {FARTHEST:,}; choose another scheme or limit"
+    if prompts < LEAST:
+        return f"; it takes {needed} or more"
+    cheaper = "; another scheme is likely cheaper" if needed > FAR * prompts else ""
+    return f"; about {needed} would in four of five samples, if what was found here holds{cheaper}"
+
+
+def unseen(prompts: int) -> str:
+    """Return how many prompts may be outside of what all of a sample keep."""
+    least = floor(100 * (1 - share_outside(prompts)))
+    return f"with {100 * CONFIDENCE:.0f} % confidence that is so for {least} % of all prompts or more"
+
+
+def _pair_reports(
+    reference: Side,
+    candidate: Side,
+    pairs: Sequence[Pair],
+    measured: Mapping[str, Measured],
+    same: Sequence[bool],
+    faults: Sequence[str],
+) -> tuple[PairReport, ...]:
+    """Return every pair with the value that each metric read on it."""
+    reports = []
+    for index, pair in enumerate(pairs):
+        readings = {name: one.readings[index] for name, one in measured.items() if one.readings}
+        report = PairReport(
+            prompt=pair.index,
+            text=pair.prompt,
+            label=pair.label,
+            seed=pair.seed,
+            reference=reference.answers.pictures[index].file,
+            candidate=candidate.answers.pictures[index].file,
+            identical=same[index],
+            fault=faults[index],
+            values={name: reading.value for name, reading in readings.items()},
+            reference_values={n: reading.reference for n, reading in readings.items() if reading.reference is not None},
+        )
+        reports.append(report)
+    return tuple(reports)
+
+
+def _floor(answers: Answers, again: Sequence[Pair]) -> Floor | None:
+    """Return how the noise floor was measured, if it was."""
+    if not again:
+        return None
+    return Floor(varied=answers.varied, pairs=len(again), identical=sum(identical(pair) for pair in again))
+
+
+def _facts(answers: Answers) -> Facts:
+    return Facts.model_validate(answers.model_dump(include=set(Facts.model_fields)))

@@ -1,0 +1,111 @@
+"""Rebuild: a published checkpoint made again from its recipe, apart from everything that was made before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import CannotHereError, PublishError
+from pipeline.events import Event, Listener
+from pipeline.files import disk_errors, emptied, write_atomically
+from pipeline.hub.client import Hub
+from pipeline.locks import Lock
+from pipeline.plan.model import TargetPlan
+from pipeline.recipe import Loaded, Recipe
+from pipeline.recipe.require import RatioAtMost, Require
+from pipeline.run import Engine
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where checkpoints are made again.
+
+    Attributes:
+        home: A folder of its own, as `workroom` gives it.
+        hub: The first place where the source is looked for.
+        fallback: The other one.
+        listen: Hears of everything.
+        local: The recipe at hand, which knows where a source in a folder lies.
+    """
+
+    home: Path
+    hub: Hub
+    fallback: Hub
+    listen: Listener
+    local: Loaded | None = None
+
+    def rebuild(self, plan: TargetPlan, recipe: Recipe) -> Path:
+        """Make the checkpoint of a plan again and return its folder.
+
+        Args:
+            plan: As published.
+            recipe: As published.
+
+        Raises:
+            PublishError: It cannot be made here.
+        """
+        away = [f"source is the folder {plan.source.path}"] if plan.source.repo is None else []
+        away += [f"LoRA is {lora.path} of a disk" for lora in plan.fused if lora.repo is None]
+        if away and self.local is None:
+            remedy = "Give the recipe beside which it lies with --recipe."
+            raise CannotHereError(f"Its {away[0]}.", where=plan.repository, remedy=remedy)
+        engine = Engine(self.unjudged(plan, recipe), self.home, self.hub, self.fallback, self.listen)
+        engine.prepare([plan.target])
+        for ended in engine.run([plan.target], stop_after="quantize"):
+            if isinstance(ended, PublishError):
+                raise ended
+        made, _ = engine.plan(plan.target)
+        return engine.store.root / "checkpoint" / made.build_key
+
+    def unjudged(self, plan: TargetPlan, recipe: Recipe) -> Loaded:
+        """Return a recipe that makes the same bytes, and asks for nothing that only judging them needs."""
+        prompts = self.home / "prompts.jsonl"
+        write_atomically(prompts, json.dumps({"prompt": plan.validation.prompts[0].prompt}).encode())
+        require = Require(size_ratio=RatioAtMost(max=1.0))
+        validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
+        path = self.local.path if self.local else self.home / "recipe.yaml"
+        made = {plan.target: {name: part.quantization for name, part in plan.components.items()}}
+        loras = tuple(lora for lora in recipe.loras if lora.how == "fused")
+        changed = {"targets": made, "validation": validation, "loras": loras}
+        return Loaded(recipe.model_copy(update=changed), path, b"")
+
+
+@contextmanager
+def workroom(home: Path, listen: Listener) -> Iterator[Path]:
+    """Return an empty folder of a home for a rebuild, which is gone afterwards; one process at a time has it.
+
+    Args:
+        home: The home.
+        listen: Hears of waiting for another process.
+    """
+
+    def waiting(process: str) -> None:
+        listen(Event("note", "rebuild", "", f"waits for process {process or '?'}, which makes one again in this home"))
+
+    with disk_errors(home), Lock(home / "locks" / "rebuild") as lock:
+        lock.alone(waiting)
+        with emptied(home / "rebuild") as folder:
+            yield folder
+
+
+def clear_workroom(home: Path, *, dry: bool) -> int:
+    """Remove what a rebuild that was killed left, and return how many bytes that is.
+
+    Args:
+        home: The home.
+        dry: Whether it is only counted.
+    """
+    folder = home / "rebuild"
+    if not folder.is_dir():
+        return 0
+    with Lock(home / "locks" / "rebuild") as lock:
+        if not lock.try_alone():
+            return 0
+        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        if not dry:
+            shutil.rmtree(folder, ignore_errors=True)
+    return size

@@ -1,0 +1,46 @@
+"""In a child process: how it speaks to its parent, and when it leaves. See ``child``."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.worker.startup import leave_quickly
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def private_stdout() -> Tell:
+    """Keep stdout for messages to the parent: what libraries print to it goes to stderr from here on.
+
+    The parent waits for our end, so that comes quickly as well, and asks by a signal where we are if we hang.
+    """
+    leave_quickly()
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    mouth = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(message: dict[str, Any]) -> None:
+        mouth.write(json.dumps(message) + "\n")
+        mouth.flush()
+
+    return tell
+
+
+def only_job() -> Any:
+    """Return the one job that stdin carries, and leave from then on when the parent is gone, even if it was killed."""
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    return job
+
+
+def _leave_with_the_parent() -> None:
+    """End this process when the parent's end of our stdin closes."""
+    sys.stdin.read()
+    os._exit(1)
