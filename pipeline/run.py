@@ -23,8 +23,8 @@ from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.destination import Destination
 from pipeline.hub.endpoint import OfflineError
 from pipeline.hub.ownership import Holdings, look_at, version_at
-from pipeline.hub.patience import BRIEF
-from pipeline.hub.published import WRITTEN
+from pipeline.hub.release_files import WRITTEN
+from pipeline.hub.retry import BRIEF
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.loras import FoundLora, find_loras
@@ -35,21 +35,21 @@ from pipeline.quantize.build import Origin, quantize
 from pipeline.quantize.lora.fuse import fused_source
 from pipeline.quantize.sourcing import Sourcing, gate_of
 from pipeline.recipe import HubSource, Loaded
-from pipeline.release import others
+from pipeline.release import other_work as others
 from pipeline.release.earlier import Earlier, OnDisk, same_bytes, withdrawn_before
-from pipeline.release.others import Beside, Terms
+from pipeline.release.other_work import Beside, Terms
 from pipeline.release.sign import sign
 from pipeline.release.signing import Signer
+from pipeline.release.smoke_test import CardTrial
 from pipeline.release.stage import Publication, Release, proofs_of, release
-from pipeline.release.trial import CardTrial
 from pipeline.source.fetch import fetch, fetch_key
 from pipeline.source.layout import Folder
 from pipeline.source.readers import readers
 from pipeline.store import Store
 from pipeline.validate.findings import undecided_by
+from pipeline.validate.follow_up import Next
 from pipeline.validate.intervals import LEAST
 from pipeline.validate.judges import Judges
-from pipeline.validate.next import Next
 from pipeline.validate.prompts import ask_prompts
 from pipeline.validate.stage import earlier_failure, reference_answers, refuse, request_of, validate
 

@@ -81,7 +81,7 @@ class Backend(Protocol):
 
     @property
     def SKIP(self) -> Mapping[str, str]:  # noqa: N802
-        """The fields of a `pipeline.backends.oracle.linears.SkipRule`."""
+        """The fields of a `pipeline.backends.oracle.conversion.SkipRule`."""
 
     def configuration(self, scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the ``quantization_config`` that a user would pass to ``from_pretrained``, as JSON."""

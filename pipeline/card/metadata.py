@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.card.template import counted, interval, rounded
+from pipeline.card.render import counted, interval, rounded
 from pipeline.plan.model import TargetPlan
 from pipeline.source.model_card import LICENSE_KEYS, REPEATED
 from pipeline.validate import Finding, Report

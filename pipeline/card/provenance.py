@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from pipeline.files import Manifest, digest_of
-from pipeline.hub.published import RECIPE, REPORT
+from pipeline.hub.release_files import RECIPE, REPORT
 from pipeline.worker.hardware import hardware
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"

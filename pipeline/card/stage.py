@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
-from pipeline.card import template
-from pipeline.card.facts import facts, pictures, words
-from pipeline.card.known import Known
+from pipeline.card import render as template
+from pipeline.card.allowed_numbers import Known
+from pipeline.card.audit import Untrue, require_true, untrue
+from pipeline.card.context import facts, pictures, words
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.provenance import state
-from pipeline.card.template import PACKAGED, as_text, render, templates
-from pipeline.card.truth import Untrue, require_true, untrue
+from pipeline.card.render import PACKAGED, as_text, render, templates
 from pipeline.errors import CardError, QuantizationError, SourceError
 from pipeline.files import (
     BuiltFile,
@@ -32,7 +32,7 @@ from pipeline.files import (
     pretty_json,
     write_atomically,
 )
-from pipeline.hub.published import CARD, MANIFEST, MEDIAN, PLAN, PROVENANCE, RECIPE, REPORT, USAGE, WORST
+from pipeline.hub.release_files import CARD, MANIFEST, MEDIAN, PLAN, PROVENANCE, RECIPE, REPORT, USAGE, WORST
 from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.source.model_card import front_matter

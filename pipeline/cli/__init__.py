@@ -128,7 +128,7 @@ def options(
 @app.command()
 def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to check.")]) -> None:
     """Show every problem in recipes; offline, without torch."""
-    from pipeline.card.rehearsal import problems
+    from pipeline.card.preview import problems
 
     found = {str(path): problems(path, session.vocabulary) for path in recipes}
     told = [problem for group in found.values() for problem in group]
@@ -250,7 +250,7 @@ def validate(
     hub: HubName = "",
 ) -> None:
     """Judge one folder or repository against another; nothing is made and nothing published."""
-    from pipeline.verify.adhoc import PAGE, Court
+    from pipeline.verify.folder import PAGE, Court
 
     with session.engine(recipe, hub) as engine:
         court = Court(engine, source_at(reference), dtype)

@@ -113,7 +113,7 @@ class Session:
     def hubs_soon(self, home: Path, hub: str) -> Iterator[tuple[Hub, Hub]]:
         """Return the Hub that the command line names and the one for sources, for somebody who sits and waits."""
         from pipeline.hub.client import Hub
-        from pipeline.hub.patience import SOON
+        from pipeline.hub.retry import SOON
 
         with self.hub(home, hub) as target:
             target.patience = SOON

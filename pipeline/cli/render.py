@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.fleet.status import Standing
     from pipeline.plan.model import TargetPlan
     from pipeline.plan.parts import PlannedChoice
-    from pipeline.release.others import Beside
+    from pipeline.release.other_work import Beside
     from pipeline.run import Outcome
     from pipeline.validate import Report
     from pipeline.verify.reporting import Page

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import PublishError
-from pipeline.hub.published import PLAN
+from pipeline.hub.release_files import PLAN
 from pipeline.hub.source import Repository
 from pipeline.plan.model import TargetPlan, read_plan
 from pipeline.quantize.lora.fuse import FUSED, fused_key
@@ -25,8 +25,8 @@ from pipeline.recipe import DatasetPrompts
 from pipeline.run import PLAIN, Engine
 from pipeline.source.fetch import FETCH, fetch_key
 from pipeline.store import Store
+from pipeline.validate.follow_up import ADAPTED, USES, Next
 from pipeline.validate.judges import read_by_judges
-from pipeline.validate.next import ADAPTED, USES, Next
 from pipeline.validate.prompts import STAGE, prompts_key
 from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key, failed_name, reference_key, request_of
 from pipeline.verify.rebuild import clear_workroom

@@ -15,7 +15,7 @@ from pipeline.errors import PublishError
 from pipeline.files import human_size
 from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, processor
 from pipeline.hub.client import Hub
-from pipeline.hub.questions import bearer, exists, reach, writable
+from pipeline.hub.preflight import bearer, exists, reach, writable
 from pipeline.plan.model import PIPELINE_MEMORY, scheme_of
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
 from pipeline.source.layout import Folder, read_source

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends.available import cuda_devices
 from pipeline.files import human_size
-from pipeline.worker.child import last_words
-from pipeline.worker.environment import run
+from pipeline.worker.process import run
+from pipeline.worker.session import last_words
 
 DISTRIBUTION: Final = "quantpress"
 IMPORT_SECONDS: Final = 300.0  # a cold disk reads a gigabyte of libraries

@@ -25,7 +25,7 @@ from pipeline.errors import PublishError, SourceError
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.ownership import changes as others_changes
 from pipeline.hub.ownership import look_at, named, version_at
-from pipeline.hub.questions import reach
+from pipeline.hub.preflight import reach
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.comparison import differences
 from pipeline.plan.model import TargetPlan, deciding_versions, read_plan

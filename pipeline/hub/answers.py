@@ -10,7 +10,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.hub.failures import UnreadableAnswerError
+from pipeline.hub.errors import UnreadableAnswerError
 
 WRITE: Final = "repo.write"
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]

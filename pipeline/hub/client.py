@@ -15,9 +15,9 @@ from pipeline.files import ListedFile
 from pipeline.hub.answers import Bearer, CardJudged, ListedEntry, Reference
 from pipeline.hub.card_rules import errors_of
 from pipeline.hub.endpoint import endpoint_of, require_importable
-from pipeline.hub.failures import hub_errors, no_right
-from pipeline.hub.patience import PATIENT, Patience
-from pipeline.hub.published import PLAN
+from pipeline.hub.errors import hub_errors, no_right
+from pipeline.hub.release_files import PLAN
+from pipeline.hub.retry import PATIENT, Patience
 
 if TYPE_CHECKING:
     from httpx2 import Client

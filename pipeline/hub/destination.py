@@ -19,8 +19,8 @@ from pipeline.hub import ownership
 from pipeline.hub.answers import Talk
 from pipeline.hub.client import Gate, Hub, pointing, tagged
 from pipeline.hub.ownership import Holdings
-from pipeline.hub.published import MANIFEST
-from pipeline.hub.questions import bearer
+from pipeline.hub.preflight import bearer
+from pipeline.hub.release_files import MANIFEST
 from pipeline.hub.uploads import Change, Heard, Uploader
 
 if TYPE_CHECKING:

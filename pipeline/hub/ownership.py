@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from pipeline.files import FileEntry, ListedFile, Manifest
 from pipeline.hub.answers import Made
-from pipeline.hub.published import CARD, MANIFEST, SIGNATURE, YANKED
+from pipeline.hub.release_files import CARD, MANIFEST, SIGNATURE, YANKED
 
 if TYPE_CHECKING:
     from datetime import datetime

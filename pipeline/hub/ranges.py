@@ -17,10 +17,10 @@ import httpx2
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from pipeline.errors import SourceError
-from pipeline.hub.failures import RETRIED
-from pipeline.hub.patience import PATIENT, Patience, Tries, asked_pause
+from pipeline.hub.errors import RETRIED
+from pipeline.hub.open_connections import Wires
+from pipeline.hub.retry import PATIENT, Patience, Tries, asked_pause
 from pipeline.hub.transport import require_safe
-from pipeline.hub.wires import Wires
 
 if TYPE_CHECKING:
     from httpx2 import URL, Client, Response

@@ -12,14 +12,14 @@ from blake3 import blake3
 
 from pipeline.errors import SourceError
 from pipeline.files import PIECE, ListedFile, disk_errors, hashed
-from pipeline.hub.failures import hub_errors
-from pipeline.hub.served import Served
+from pipeline.hub.errors import hub_errors
+from pipeline.hub.snapshot import Served
 from pipeline.hub.transport import new_client
 
 if TYPE_CHECKING:
-    from pipeline.hub.ahead import ReadAhead
     from pipeline.hub.client import Hub
     from pipeline.hub.ranges import RemoteFile
+    from pipeline.hub.read_ahead import ReadAhead
 
 PARTS: Final = ".parts"
 READINGS: Final = 2  # what a line damages comes right the second time
@@ -55,7 +55,7 @@ class Repository:
             begin: Where the reader will begin.
             **options: Those of `ReadAhead`.
         """
-        from pipeline.hub.ahead import ReadAhead
+        from pipeline.hub.read_ahead import ReadAhead
 
         size, client = self.files[name].size, new_client()
         file = self.hub.file(self.repo, self.revision, name, size=size, client=client)

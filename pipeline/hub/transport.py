@@ -24,8 +24,8 @@ import httpx2
 
 from pipeline.errors import CannotHereError, HubUnavailableError, SourceError
 from pipeline.events import Event, Listener, silent
-from pipeline.hub.failures import RETRIED
-from pipeline.hub.patience import PATIENT, Patience, Tries, asked_pause
+from pipeline.hub.errors import RETRIED
+from pipeline.hub.retry import PATIENT, Patience, Tries, asked_pause
 
 API: Final = re.compile(r"/api/(?!resolve-cache/)|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")

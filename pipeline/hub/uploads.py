@@ -23,8 +23,8 @@ from pipeline.events import Event, Listener
 from pipeline.files import FileEntry
 from pipeline.hub import xet
 from pipeline.hub.answers import Committed, Sorted
-from pipeline.hub.failures import UnreadableAnswerError
-from pipeline.hub.patience import Patience
+from pipeline.hub.errors import UnreadableAnswerError
+from pipeline.hub.retry import Patience
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import VerificationError
-from pipeline.hub.published import YANKED
+from pipeline.hub.release_files import YANKED
 
 if TYPE_CHECKING:
     from pipeline.hub.client import Hub

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.hub.answers import ChunkStorage
-from pipeline.hub.failures import UnreadableAnswerError
-from pipeline.hub.patience import Patience
+from pipeline.hub.errors import UnreadableAnswerError
+from pipeline.hub.retry import Patience
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:

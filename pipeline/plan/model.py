@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
-from pipeline.backends.oracle.linears import Answer, Question, SkipRule, installed_versions
+from pipeline.backends.oracle.conversion import Answer, Question, SkipRule, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.plan.parts import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value

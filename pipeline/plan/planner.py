@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, installed
-from pipeline.backends.oracle.linears import Question, ask, ask_ahead
+from pipeline.backends.oracle.conversion import Question, ask, ask_ahead
 from pipeline.errors import CannotHereError, QuantizationError, RecipeError
 from pipeline.files import ListedFile, human_size
 from pipeline.plan.budget import Candidate, Choice, choices, within
@@ -34,7 +34,7 @@ from pipeline.plan.parts import (
     PlannedSource,
     PlannedValidation,
 )
-from pipeline.quantize.making import FLOATS
+from pipeline.quantize.component_writer import FLOATS
 from pipeline.recipe import Budget, Loaded, Quantization
 from pipeline.source.layout import Component, Layout, Place, read_layout, read_slots
 from pipeline.source.model_card import repeated_fields

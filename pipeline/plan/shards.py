@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.backends.oracle.linears import Answer, Conversion
+from pipeline.backends.oracle.conversion import Answer, Conversion
 from pipeline.errors import SourceError
 from pipeline.files import pretty_json
 from pipeline.source.safetensors import Slot, Specs, size_of

@@ -20,7 +20,7 @@ from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, copy, files_under, link_or_copy, pretty_json, write_atomically
 from pipeline.plan.model import Asked, TargetPlan
 from pipeline.plan.shards import STORED_DTYPES, WEIGHTS_NAME
-from pipeline.quantize.making import Job, Made, restored
+from pipeline.quantize.component_writer import Job, Made, restored
 from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
 from pipeline.quantize.spans import WeightFile, local_file
 from pipeline.quantize.stream import DamagedDownloadError, stream

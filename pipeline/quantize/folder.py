@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require, require_device
-from pipeline.backends.oracle.linears import LIBRARIES, ask, ask_ahead, installed_versions
+from pipeline.backends.oracle.conversion import LIBRARIES, ask, ask_ahead, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import digest_of, files_under

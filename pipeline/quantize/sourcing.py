@@ -17,7 +17,7 @@ from pipeline.quantize.room import CHECKPOINT, result_to_come, source_to_come
 from pipeline.source.fetch import FETCH, fetch, fetch_key, stored
 from pipeline.source.layout import Folder, Layout
 from pipeline.store import Store
-from pipeline.validate.next import Next
+from pipeline.validate.follow_up import Next
 from pipeline.validate.stage import reference_answers, request_of
 
 

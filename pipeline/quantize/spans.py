@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile
 from pipeline.kernels.packing import Part
-from pipeline.quantize.making import FLOATS, Making, Take
+from pipeline.quantize.component_writer import FLOATS, Making, Take
 from pipeline.source.disk import BLOCK, LocalFile, Opened
 from pipeline.source.safetensors import DTYPE_SIZES, Slot
 

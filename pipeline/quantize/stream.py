@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from pipeline.errors import SourceError
-from pipeline.quantize.making import Job, Made, Making
+from pipeline.quantize.component_writer import Job, Made, Making
 from pipeline.quantize.spans import Segment, WeightFile, pack, spans_of, write
 from pipeline.source.disk import BLOCK, Forward, memory
 

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.sample import Texts, choose, refuse_unfit
 from pipeline.recipe.schema import DatasetPrompts
-from pipeline.worker import once as oneshot
-from pipeline.worker.once import Refusal, first_line
+from pipeline.worker import oneshot
+from pipeline.worker.oneshot import Refusal, first_line
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.recipe.prompts import LARGEST
 from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
-from pipeline.worker.once import Refusal
+from pipeline.worker.oneshot import Refusal
 
 Row = tuple[int, str, str | None]
 """A row's number from 0, its text, and its label where one is asked for."""

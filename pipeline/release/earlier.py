@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pipeline.errors import RemoteChangedError, VerificationError
 from pipeline.files import FileEntry, ListedFile, Manifest, digest_of, manifest_of
 from pipeline.hub.client import Hub
-from pipeline.hub.published import CARD, MANIFEST, MEDIAN, PLAN, WORST
+from pipeline.hub.release_files import CARD, MANIFEST, MEDIAN, PLAN, WORST
 from pipeline.hub.withdrawn import Withdrawal, Withdrawals
 from pipeline.plan.model import TargetPlan, read_plan
 

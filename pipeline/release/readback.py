@@ -17,7 +17,7 @@ from pipeline.errors import VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors
 from pipeline.hub.destination import Build, Destination
-from pipeline.hub.served import Served
+from pipeline.hub.snapshot import Served
 
 PROVEN: Final = re.compile(r"[0-9a-f]{64} .+")
 READINGS: Final = 2  # a byte that was damaged on its way comes right the second time

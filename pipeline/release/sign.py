@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.events import Event, Listener
 from pipeline.files import Manifest, digest_of, files_under, link_or_copy, sha256_file, write_atomically
-from pipeline.hub.published import MANIFEST, SIGNATURE
+from pipeline.hub.release_files import MANIFEST, SIGNATURE
 from pipeline.plan.model import TargetPlan
 from pipeline.release import signing
 from pipeline.release.signing import Signer

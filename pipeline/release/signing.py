@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import CannotHereError, HubUnavailableError, RecipeError, VerificationError
-from pipeline.hub.published import SIGNATURE
+from pipeline.hub.release_files import SIGNATURE
 
 if TYPE_CHECKING:
     from model_signing import hashing

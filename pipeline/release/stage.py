@@ -23,12 +23,12 @@ from pipeline.events import Event, Listener
 from pipeline.files import digest_of, human_size
 from pipeline.hub.client import Gate, Hub
 from pipeline.hub.destination import Build, Destination, Refs, Staged
-from pipeline.hub.failures import LATER
+from pipeline.hub.errors import LATER
 from pipeline.hub.ownership import Holdings, newest_of, version_at
-from pipeline.hub.patience import Tries, asked_by, is_refusal
-from pipeline.release.others import TAKE_NOTHING, OthersWorkError, Terms, require
+from pipeline.hub.retry import Tries, asked_by, is_refusal
+from pipeline.release.other_work import TAKE_NOTHING, OthersWorkError, Terms, require
 from pipeline.release.readback import Proofs, read_back
-from pipeline.release.trial import Trial
+from pipeline.release.smoke_test import Trial
 
 LOOKS: Final = 5
 REFUSALS: Final = 3  # in a row, after which the Hub is believed to mean it

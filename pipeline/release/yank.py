@@ -29,11 +29,11 @@ from pipeline.errors import CardError, HubUnavailableError, RecipeError, RemoteC
 from pipeline.files import FileEntry, Manifest, pretty_json
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.ownership import look_at, version_at
-from pipeline.hub.published import CARD, MANIFEST, PLAN, YANKED
+from pipeline.hub.release_files import CARD, MANIFEST, PLAN, YANKED
 from pipeline.hub.withdrawn import Shown, Withdrawal, Withdrawals, read_withdrawals
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe.problems import nearest
-from pipeline.release.others import OthersWorkError, told
+from pipeline.release.other_work import OthersWorkError, told
 
 LARGEST: Final = 64 << 20  # bytes of a file that is read here
 FRONT: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)

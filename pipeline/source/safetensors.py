@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.backends.oracle.linears import TensorHeader
+from pipeline.backends.oracle.conversion import TensorHeader
 from pipeline.errors import SourceError
 from pipeline.files import PIECE
 from pipeline.source.strict import parse

@@ -12,7 +12,7 @@ from pipeline.plan.model import Asked
 from pipeline.plan.shards import STORED_DTYPES
 from pipeline.source.safetensors import DTYPE_SIZES
 from pipeline.validate import Report
-from pipeline.validate.swaps import Swap
+from pipeline.validate.layer_swap_worker import Swap
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ from typing import Final
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices
-from pipeline.backends.oracle.linears import ask_ahead
+from pipeline.backends.oracle.conversion import ask_ahead
 from pipeline.errors import PublishError, RecipeError
 from pipeline.events import Event
 from pipeline.plan.model import Asked, scheme_of
 from pipeline.recipe import Quantization
 from pipeline.run import Engine
-from pipeline.tune.bench import Bench, Numbers, bench_of, found_of, shift, validated, verdicts_of
+from pipeline.tune.baseline import Bench, Numbers, bench_of, found_of, shift, validated, verdicts_of
 from pipeline.tune.groups import Group, groups_of
 from pipeline.tune.values import Attempt, Change, GroupTrial, Tuned
 from pipeline.validate.intervals import LEAST
+from pipeline.validate.layer_swaps import Trials, opened
 from pipeline.validate.stage import failed_name
-from pipeline.validate.trials import Trials, opened
 from pipeline.validate.verdict import ORDER
 
 MOST_TRIALS: Final = 32

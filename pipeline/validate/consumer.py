@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.linears import installed_versions
+from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.files import sha256_file
 from pipeline.validate import probes
 from pipeline.validate.answers import Answers, Picture, Request
-from pipeline.validate.loading import device_of, load, quantized_components
+from pipeline.validate.load import device_of, load, quantized_components
 from pipeline.worker.hardware import hardware
-from pipeline.worker.inside import Tell, only_job, private_stdout
+from pipeline.worker.io import Tell, only_job, private_stdout
 from pipeline.worker.startup import without_collector
 
 Question = tuple[int, int]  # the index of a prompt, and a seed

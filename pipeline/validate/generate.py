@@ -15,7 +15,7 @@ from pipeline.events import Event, Listener, silent
 from pipeline.files import pretty_json, write_atomically
 from pipeline.validate import probes
 from pipeline.validate.answers import Answers, Request
-from pipeline.worker.child import Child, child
+from pipeline.worker.session import Child, child
 
 ANSWERS = "answers.json"
 LOG = "generation.log"

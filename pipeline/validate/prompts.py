@@ -16,7 +16,7 @@ from pipeline.plan.parts import PlannedDataset, PlannedPrompts
 from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows, sample
 from pipeline.source.fetch import fetch
 from pipeline.store import Store
-from pipeline.worker import once as oneshot
+from pipeline.worker import oneshot
 
 STAGE: Final = "prompts"
 PROMPTS: Final = "prompts.json"

@@ -11,14 +11,14 @@ from typing import Any
 from pipeline.errors import SourceError, VerdictError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, files_under, pretty_json, write_atomically
-from pipeline.hub.published import REPORT as PUBLISHED
+from pipeline.hub.release_files import REPORT as PUBLISHED
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
 from pipeline.validate import Answers, Besides, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.validate.generate import ANSWERS
-from pipeline.validate.meanwhile import judges_imported
+from pipeline.validate.preload import judges_imported
 from pipeline.validate.report import Use
 
 REPORT = "report.json"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pipeline.card.provenance import Statement, dependencies, subjects
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.files import FileEntry, Manifest, digest_of
-from pipeline.hub.published import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
+from pipeline.hub.release_files import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
 from pipeline.plan.comparison import differences
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Loaded, Prompt, Recipe, Vocabulary, read_prompts, read_recipe

@@ -17,18 +17,18 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import installed
-from pipeline.backends.oracle.linears import installed_versions
-from pipeline.card.known import strings
+from pipeline.backends.oracle.conversion import installed_versions
+from pipeline.card.allowed_numbers import strings
+from pipeline.card.audit import Untrue
 from pipeline.card.stage import reread, templates
-from pipeline.card.truth import Untrue
 from pipeline.errors import CannotHereError, CardError, SourceError, VerificationError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing
 from pipeline.hub.client import Hub
+from pipeline.hub.content_check import Proof
 from pipeline.hub.ownership import named
-from pipeline.hub.proof import Proof
-from pipeline.hub.published import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, USAGE, YANKED
-from pipeline.hub.served import Served
+from pipeline.hub.release_files import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, USAGE, YANKED
+from pipeline.hub.snapshot import Served
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Loaded, Recipe, Vocabulary
@@ -38,8 +38,8 @@ from pipeline.release.signing import Expected
 from pipeline.source.layout import Folder, is_pickle, read_source
 from pipeline.validate import GenerationError, generate
 from pipeline.validate.stage import request_of
-from pipeline.verify.compare import Comparison, Weights, compare
 from pipeline.verify.documents import Documents, printable
+from pipeline.verify.tensors import Comparison, Weights, compare
 
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.card.facts import facts, words
-from pipeline.card.known import Known
+from pipeline.card.allowed_numbers import Known
+from pipeline.card.context import facts, words
+from pipeline.card.render import render
 from pipeline.card.stage import SourceCard, compose
-from pipeline.card.template import render
 from pipeline.files import ListedFile
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedLora

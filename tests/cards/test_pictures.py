@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.card.facts import pictures
+from pipeline.card.context import pictures
 from pipeline.card.stage import draw
-from pipeline.hub.published import MEDIAN, WORST
+from pipeline.hub.release_files import MEDIAN, WORST
 from pipeline.validate import PairReport, Report
 from pipeline.validate.stage import Judged
 

@@ -11,8 +11,8 @@ import pytest
 from jinja2 import DictLoader
 
 from pipeline.backends import SCHEMES
-from pipeline.card.rehearsal import problems
-from pipeline.card.template import packaged, templates
+from pipeline.card.preview import problems
+from pipeline.card.render import packaged, templates
 from pipeline.recipe import Vocabulary
 
 REPOSITORY = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_the_command_writes_them_offline_without_torch_and_soon() -> None:
     code = (
         "import socket, sys, time\n"
         "socket.socket.connect = None\n"
-        "import pipeline.cli, pipeline.card.rehearsal as room\n"
+        "import pipeline.cli, pipeline.card.preview as room\n"
         "began = time.process_time()\n"
         "told = room.problems\n"
         "try:\n"

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.card.facts import facts
+from pipeline.card.context import facts
+from pipeline.card.render import USAGE, render
 from pipeline.card.stage import SourceCard
-from pipeline.card.template import USAGE, render
 from pipeline.plan.model import TargetPlan
 from pipeline.validate import Report
 from tests.cards.conftest import asking

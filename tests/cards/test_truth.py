@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import DictLoader
 
+from pipeline.card.audit import mappings, pieces, split, unknown, untrue
 from pipeline.card.metadata import SourceCard
+from pipeline.card.render import packaged
 from pipeline.card.stage import compose
-from pipeline.card.template import packaged
-from pipeline.card.truth import mappings, pieces, split, unknown, untrue
 from pipeline.errors import CardError
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Prompt

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.linears import Question, SkipRule, ask
+from pipeline.backends.oracle.conversion import Question, SkipRule, ask
 from pipeline.files import ListedFile
 from pipeline.plan.shards import lay_out
 from pipeline.quantize.build import Packer
-from pipeline.quantize.making import Job
+from pipeline.quantize.component_writer import Job
 from pipeline.quantize.spans import local_file
 from pipeline.quantize.stream import stream
 from pipeline.source.safetensors import read_header

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from contract.cases import CASES, question_of
 
-from pipeline.backends.oracle.linears import ask_ahead
+from pipeline.backends.oracle.conversion import ask_ahead
 
 
 @pytest.fixture(scope="session")

@@ -119,9 +119,9 @@ import torch
 gc.disable()  # a cycle that holds a weight is to be seen, however often a collection would break it
 from safetensors.torch import save_file
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.linears import Answer, Conversion
+from pipeline.backends.oracle.conversion import Answer, Conversion
 from pipeline.source.safetensors import read_header
-from pipeline.quantize.making import Job
+from pipeline.quantize.component_writer import Job
 from pipeline.plan.shards import lay_out
 from pipeline.quantize.spans import local_file
 from pipeline.quantize.stream import stream

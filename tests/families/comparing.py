@@ -11,7 +11,7 @@ from typing import Any
 from contract.cases import library_config
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.linears import Answer, Conversion, Question, SkipRule
+from pipeline.backends.oracle.conversion import Answer, Conversion, Question, SkipRule
 from pipeline.source.safetensors import read_header
 
 SCHEMES = {

@@ -10,7 +10,7 @@ import pytest
 from families.cases import CASES, FAILING, FAMILIES, KEEPS, Wanted
 from families.comparing import Case, Family
 
-from pipeline.backends.oracle.linears import ask_library
+from pipeline.backends.oracle.conversion import ask_library
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ from typing import Any
 from families import comparing, diffusers_models, transformers_models
 from families.comparing import Case, Family
 
-from pipeline.backends.oracle import linears
+from pipeline.backends.oracle import conversion as linears
 
 SOURCES = {"diffusers": diffusers_models, "transformers": transformers_models}
 SCHEMES = {"diffusers": ("nf4", "int8", "torchao", "quanto"), "transformers": ("nf4", "int8", "torchao")}

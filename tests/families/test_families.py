@@ -11,7 +11,7 @@ from families import comparing
 from families.cases import CASES, FAILING, KEEPS, Said, Wanted, refused
 from families.comparing import Case
 
-from pipeline.backends.oracle.linears import Answer
+from pipeline.backends.oracle.conversion import Answer
 
 CaseOf = Callable[[Wanted], Case]
 

@@ -11,10 +11,10 @@ from families import comparing
 from families.cases import Wanted
 from families.comparing import Case, Family
 
-from pipeline.backends.oracle import linears
-from pipeline.backends.oracle.linears import Answer, Question, TensorHeader, ask_library
+from pipeline.backends.oracle import conversion as linears
+from pipeline.backends.oracle.conversion import Answer, Question, TensorHeader, ask_library
 from pipeline.errors import QuantizationError
-from pipeline.worker.once import ERRORS
+from pipeline.worker.oneshot import ERRORS
 
 LLAMA = Wanted("LlamaForCausalLM", "nf4")
 UNET = Wanted("UNet2DConditionModel", "torchao")

@@ -13,7 +13,7 @@ from pipeline.errors import PublishError
 from pipeline.events import Event, Listener, silent
 from pipeline.run import Engine, Run
 from pipeline.store import Store
-from pipeline.validate.next import Next
+from pipeline.validate.follow_up import Next
 from pipeline.validate.stage import request_of
 from tests.desk import REPO, TWO, Desk, contents, torn
 

@@ -21,8 +21,8 @@ from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.local.web import Limits
 from pipeline.hub.ownership import version_at
-from pipeline.hub.patience import Patience
-from pipeline.release.others import Terms
+from pipeline.hub.retry import Patience
+from pipeline.release.other_work import Terms
 from pipeline.release.stage import Publication, release
 from pipeline.release.yank import yank
 from tests.desk import Shelf

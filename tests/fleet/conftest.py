@@ -15,7 +15,7 @@ from pipeline.fleet.status import Fleet, Standing
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 from pipeline.recipe import Vocabulary, load
 from tests.desk import TOKENS, TWO, Desk, Shelf, opened
 

@@ -12,7 +12,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.destination import Build, Destination
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 
 IMPATIENT = Patience(connect=5, silence=5, answer=5, progress=5, pause=0.02, longest_pause=0.2)
 CODES = {400: 70, 401: 3, 403: 3, 404: 8, 405: 70, 406: 70, 409: 8, 410: 70, 412: 8, 413: 70, 415: 70, 422: 70, 429: 9,

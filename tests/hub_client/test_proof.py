@@ -10,11 +10,11 @@ from huggingface_hub import CommitOperationAdd
 
 from pipeline.errors import VerificationError
 from pipeline.hub.client import Hub
+from pipeline.hub.content_check import Proof
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.patience import Patience
-from pipeline.hub.proof import Proof
-from pipeline.hub.served import Served
+from pipeline.hub.retry import Patience
+from pipeline.hub.snapshot import Served
 
 FILES = {name: name.encode() * 100 for name in ("a.txt", "b.txt", "c.txt")}
 

@@ -18,8 +18,8 @@ from pipeline.cli.context import embedded
 from pipeline.errors import CannotHereError, HubUnavailableError
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
-from pipeline.hub.patience import Patience
-from pipeline.hub.questions import reach
+from pipeline.hub.preflight import reach
+from pipeline.hub.retry import Patience
 
 HUB = "http://hub.invalid"  # no name of any machine: only the proxy knows where that is
 HASTY = Patience(connect=5, silence=10, answer=10, progress=1, pause=0.05)

@@ -11,7 +11,7 @@ from pipeline.errors import CannotHereError
 from pipeline.hub.answers import Bearer
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
-from pipeline.hub.questions import writable
+from pipeline.hub.preflight import writable
 
 
 def fine(entity: tuple[str, str], *permissions: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline.events import Event
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 
 ROUNDS, AT_ONCE = 60, 8
 

@@ -13,7 +13,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.destination import Build, Destination
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 
 REPO = "alice/model"
 IMPATIENT = Patience(connect=1, silence=1, answer=1, progress=2, pause=0.02, longest_pause=0.2)

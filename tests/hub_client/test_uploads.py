@@ -16,7 +16,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.destination import Build, Destination
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 from tests.desk import needs_xet
 
 IMPATIENT = Patience(connect=1, silence=2, answer=2, progress=3, pause=0.02, longest_pause=0.2)

@@ -13,9 +13,9 @@ import pytest
 from huggingface_hub import close_session
 
 from pipeline.files import ListedFile
-from pipeline.hub.ahead import ReadAhead
 from pipeline.hub.client import Hub
-from pipeline.hub.patience import Patience
+from pipeline.hub.read_ahead import ReadAhead
+from pipeline.hub.retry import Patience
 from pipeline.hub.source import Repository
 from tests.hub_ranges.server import NAME, Faulty, faulty_hub
 

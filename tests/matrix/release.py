@@ -28,7 +28,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.local.web import Limits
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 from pipeline.release.stage import Publication, release
 
 REPO = "alice/tiny"

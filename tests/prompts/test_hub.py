@@ -14,7 +14,7 @@ from pipeline.errors import HubUnavailableError, PublishError, RecipeError, Sour
 from pipeline.fleet.status import changes
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 from pipeline.recipe import DatasetPrompts
 from pipeline.store import Store
 from pipeline.validate.prompts import LARGEST_SPLIT, refuse_large

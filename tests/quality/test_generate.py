@@ -16,7 +16,7 @@ from pipeline.errors import CannotHereError
 from pipeline.events import Event
 from pipeline.files import sha256_file
 from pipeline.validate import Answers, GenerationError, Request, generate
-from pipeline.worker.child import last_words
+from pipeline.worker.session import last_words
 
 
 def test_importing_quality_does_not_import_torch() -> None:

@@ -10,8 +10,8 @@ import pytest
 from safetensors import safe_open
 
 from pipeline.validate import Answers, Request, generate
+from pipeline.validate.config_diff import differences
 from pipeline.validate.layers import IDENTICAL, compare
-from pipeline.validate.loaded import differences
 from pipeline.validate.probes import FILE, named_in, write_answers
 
 

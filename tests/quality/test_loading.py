@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.quantize.writer import Writer
+from pipeline.quantize.shard_writer import Writer
 from pipeline.source.safetensors import read_header
 from pipeline.validate import Answers, Request, generate
-from pipeline.validate.guards import is_flat
-from pipeline.validate.loading import quantized_components
+from pipeline.validate.degenerate import is_flat
+from pipeline.validate.load import quantized_components
 
 
 @pytest.fixture(autouse=True)

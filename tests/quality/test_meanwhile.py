@@ -9,11 +9,11 @@ from importlib import import_module
 
 import pytest
 
-from pipeline.validate.meanwhile import LIBRARIES, judges_imported
+from pipeline.validate.preload import LIBRARIES, judges_imported
 
 WAITING = """
 import sys, time
-from pipeline.validate.meanwhile import judges_imported
+from pipeline.validate.preload import judges_imported
 with judges_imported():
     until = time.monotonic() + 60
     while "torch.nn" not in sys.modules and time.monotonic() < until:
@@ -25,7 +25,7 @@ ENOUGH = """
 import sys
 import threading
 import time
-from pipeline.validate.meanwhile import LIBRARIES, judges_imported
+from pipeline.validate.preload import LIBRARIES, judges_imported
 with judges_imported() as enough:
     enough()
     while threading.active_count() > 1:  # the block outlasts the imports

@@ -18,7 +18,8 @@ from pipeline.errors import CannotHereError, RecipeError
 from pipeline.recipe.require import Require
 from pipeline.validate import METRICS, Facts, Sizes
 from pipeline.validate.limits import limits_of
-from pipeline.validate.metrics import IDENTICAL_PSNR, Given, Pair, digits, eyes, lpips
+from pipeline.validate.metrics import IDENTICAL_PSNR, Given, Pair, digits, lpips
+from pipeline.validate.metrics import embedders as eyes
 
 
 def _noise(seed: int, side: int = 32) -> Image.Image:

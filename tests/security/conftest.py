@@ -19,7 +19,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults, Rule
-from pipeline.hub.patience import Patience
+from pipeline.hub.retry import Patience
 from tests.desk import REPO, Shelf
 
 TOKEN = "hf_PLANTEDneverToBeSeenAnywhere0123456"

@@ -15,7 +15,7 @@ from pipeline.errors import HubUnavailableError, PublishError, SourceError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination
-from pipeline.hub.questions import bearer
+from pipeline.hub.preflight import bearer
 from pipeline.hub.transport import ANSWER_BYTES, REFUSAL_BYTES, unpacked
 from tests.matrix.release import IMPATIENT, REPO
 from tests.soak.answers import Reading, world

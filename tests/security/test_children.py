@@ -12,11 +12,11 @@ import pytest
 
 from pipeline.errors import CannotHereError, VerificationError
 from pipeline.fleet import machine
-from pipeline.hub.published import USAGE
-from pipeline.release.trial import run_snippet
-from pipeline.worker import once as oneshot
-from pipeline.worker.child import child
-from pipeline.worker.environment import run
+from pipeline.hub.release_files import USAGE
+from pipeline.release.smoke_test import run_snippet
+from pipeline.worker import oneshot
+from pipeline.worker.process import run
+from pipeline.worker.session import child
 
 SECRETS = (
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_OIDC_RESOURCE", "HF_OIDC_ID_TOKEN", "HF_HUB_TOKEN"),
@@ -57,7 +57,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def asked_once(folder: Path, code: str) -> None:
-    (folder / "told.py").write_text(f"{code}\nfrom pipeline.worker.once import answer\nanswer([{{}}])")
+    (folder / "told.py").write_text(f"{code}\nfrom pipeline.worker.oneshot import answer\nanswer([{{}}])")
     oneshot.ask("told", "")
 
 
@@ -142,7 +142,7 @@ def test_a_library_that_hangs_while_it_is_asked_is_ended_with_its_children(tmp_p
 
 
 def test_a_pipeline_that_hangs_is_ended_and_says_where_it_was(tmp_path: Path, hanging: str) -> None:
-    body = "from pipeline.worker.inside import private_stdout\nprivate_stdout()({'drawn': 1})\ndream()"
+    body = "from pipeline.worker.io import private_stdout\nprivate_stdout()({'drawn': 1})\ndream()"
     (tmp_path / "told.py").write_text(hanging + body)
     with child("told", tmp_path, tmp_path / "log", silence=8) as process:
         assert list(process.heard()) == [{"drawn": 1}]
@@ -180,7 +180,7 @@ CTRL_C = """
 import sys, threading
 from pathlib import Path
 from types import FrameType
-from pipeline.worker.child import child
+from pipeline.worker.session import child
 
 def ctrl_c(frame: FrameType, event: str, _: object) -> None:
     if event == "return" and frame.f_code is threading.Thread.start.__code__:

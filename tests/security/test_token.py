@@ -134,7 +134,7 @@ PLATFORM = b"uname\x00-p\x00"  # the system's own, which Python's platform modul
 
 
 def test_no_process_is_told_the_token_but_the_publisher(scene: Scene) -> None:
-    kinds = (b"pipeline.backends.oracle.library", b"pipeline.validate.consumer", b"publish/usage.py")
+    kinds = (b"pipeline.backends.oracle.worker", b"pipeline.validate.consumer", b"publish/usage.py")
     for kind in kinds:
         assert any(kind in line for line in scene.watch.children), f"nobody saw {kind.decode()}"
     assert not [line for line in scene.watch.lines if SECRET in line]

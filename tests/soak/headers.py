@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.backends import BACKENDS, SCHEMES
-from pipeline.backends.oracle.linears import Answer, Conversion, Question, place_of
+from pipeline.backends.oracle.conversion import Answer, Conversion, Question, place_of
 from pipeline.errors import PublishError
 from pipeline.files import ListedFile, pretty_json, sha256_file
 from pipeline.plan.model import flat, lay_out_result, question_of
 from pipeline.plan.shards import TORCH_DTYPES
 from pipeline.quantize.build import Packer
-from pipeline.quantize.making import Job
+from pipeline.quantize.component_writer import Job
 from pipeline.quantize.spans import local_file
 from pipeline.quantize.stream import stream
 from pipeline.recipe import Vocabulary, read_quantization

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from pipeline.backends.oracle.linears import Answer, Conversion
+from pipeline.backends.oracle.conversion import Answer, Conversion
 from pipeline.files import ListedFile, hashed
 from pipeline.kernels.packing import Finished
 from pipeline.plan.shards import lay_out
-from pipeline.quantize.making import Job
+from pipeline.quantize.component_writer import Job
 from pipeline.quantize.spans import WeightFile, local_file
 from pipeline.source.safetensors import read_header
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backends.oracle.linears import Answer, Conversion
+from pipeline.backends.oracle.conversion import Answer, Conversion
 from pipeline.plan.model import Asked, lay_out_result
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Component
 from pipeline.source.safetensors import Slot
-from pipeline.tune.bench import shift
+from pipeline.tune.baseline import shift
 from pipeline.tune.groups import Group, groups_of
 from pipeline.tune.search import widened
 from pipeline.validate import Report

@@ -16,9 +16,9 @@ from pipeline.hub.local import running
 from pipeline.plan.model import TargetPlan
 from pipeline.tune.search import require_unseen
 from pipeline.validate.answers import Request
+from pipeline.validate.layer_swap_worker import Swap
+from pipeline.validate.layer_swaps import opened
 from pipeline.validate.stage import judged_before
-from pipeline.validate.swaps import Swap
-from pipeline.validate.trials import opened
 from tests.desk import Desk, Done, Shelf
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"

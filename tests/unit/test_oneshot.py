@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
-from pipeline.worker.once import NoAnswerError, Refusal, ask, error_of, first_line
+from pipeline.worker.oneshot import NoAnswerError, Refusal, ask, error_of, first_line
 
 HEAD = """
 import atexit, os, signal, sys
-from pipeline.worker.once import answer
+from pipeline.worker.oneshot import answer
 asked = sys.stdin.read()
 """
 

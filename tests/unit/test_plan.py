@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backends.oracle.linears import Answer, Conversion, Question, SkipRule, place_of
+from pipeline.backends.oracle.conversion import Answer, Conversion, Question, SkipRule, place_of
 from pipeline.errors import RecipeError
 from pipeline.plan.model import lay_out_result
 from pipeline.recipe import Quantization

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.card.provenance import Statement, dependencies, state
 from pipeline.files import FileEntry, Manifest, digest_of
-from pipeline.hub.published import PLAN, RECIPE, REPORT
+from pipeline.hub.release_files import PLAN, RECIPE, REPORT
 
 RECORDED = Path(__file__).parent / "recorded" / "bnb-nf4"
 MANIFEST = Manifest(

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from pipeline.errors import QuantizationError
 from pipeline.files import hashed
-from pipeline.quantize.writer import Writer
+from pipeline.quantize.shard_writer import Writer
 from pipeline.source.disk import LocalFile
 from pipeline.source.safetensors import LINE, read_header, size_of
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.validate.answers import Request
-from pipeline.validate.uses import Compilation, Use, Uses, try_uses
-from pipeline.validate.uses.asking import Tried
-from pipeline.validate.uses.compiled import judge_compiled
+from pipeline.validate.compatibility import Compilation, Use, Uses, try_uses
+from pipeline.validate.compatibility.asking import Tried
+from pipeline.validate.compatibility.compiled import judge_compiled
 
 CALL = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}
 REQUEST = Request(prompts=("seven", "nine"), seeds=(3,), call=CALL)

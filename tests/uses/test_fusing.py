@@ -10,8 +10,8 @@ import pytest
 from uses.conftest import loaded, make_lora
 
 from pipeline.errors import RecipeError, SourceError
-from pipeline.quantize.lora.lora import Adapter, Job, fuse_into, parts_of
-from pipeline.quantize.lora.lora_library import say
+from pipeline.quantize.lora.adapters import Adapter, Job, fuse_into, parts_of
+from pipeline.quantize.lora.worker import say
 from pipeline.source.layout import Folder, read_layout
 
 

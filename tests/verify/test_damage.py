@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from pipeline.card.provenance import state
 from pipeline.errors import VerificationError
 from pipeline.files import Manifest
-from pipeline.hub.published import PLAN, PROVENANCE, REPORT
+from pipeline.hub.release_files import PLAN, PROVENANCE, REPORT
 from pipeline.release.signing import Expected
 from pipeline.verify.documents import Documents
 from pipeline.verify.verification import Wanted

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from pipeline.verify.compare import Comparison, compare
+from pipeline.verify.tensors import Comparison, compare
 from pipeline.verify.verification import local
 from tests.verify.conftest import REPO, Consumer
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import CannotHereError, HubUnavailableError, RecipeError, VerificationError
 from pipeline.events import Event, silent
-from pipeline.hub.published import SIGNATURE
+from pipeline.hub.release_files import SIGNATURE
 from pipeline.plan.model import TargetPlan
 from pipeline.release.sign import sign as sign_folder
 from pipeline.release.signing import Expected, Signer, check, sign, signed_by

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pipeline.backends.oracle.linears import installed_versions
+from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.events import Event
 from pipeline.files import digest_of, link_or_copy
 from pipeline.hub.source import Repository
 from pipeline.plan.loras import FoundLora
 from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import Origin
-from pipeline.quantize.lora.lora import Adapter, changed_files, fuse_into, try_on
+from pipeline.quantize.lora.adapters import Adapter, changed_files, fuse_into, try_on
 from pipeline.quantize.room import require_room, same_disk, source_to_come
 from pipeline.quantize.sourcing import Sourcing
 from pipeline.source.fetch import fetch

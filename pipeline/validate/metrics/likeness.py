@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.validate.metrics.eyes import Look, cosine, open_clip, open_dino
+from pipeline.validate.metrics.embedders import Look, cosine, open_clip, open_dino
 from pipeline.validate.metrics.protocol import Given, PairMetric, Reading, least_likeness
 
 if TYPE_CHECKING:

@@ -1,0 +1,202 @@
+"""What a library makes of a component: the modules a scheme converts, the dtypes, the config it writes.
+
+The library itself is asked, on the meta device, in a process of its own (`pipeline.backends.oracle.worker`), and its
+answer is kept by the digest of the question and of the versions. Neither this module nor its callers import torch.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import QuantizationError
+from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
+from pipeline.worker import oneshot
+
+LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")  # that answer, beside the backend's own
+
+
+class TensorHeader(BaseModel):
+    """A tensor as a safetensors header names it: dtype in the format's own spelling, shape in elements."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class SkipRule(BaseModel):
+    """How a backend is told which modules to leave alone.
+
+    Attributes:
+        key: The key of ``quantization_config`` that holds the list.
+        spelling: What one entry is compared with: a whole ``module`` name, a whole ``parameter`` name,
+            or only the ``leaf`` of a module's name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    spelling: Literal["module", "parameter", "leaf"]
+
+
+class Question(BaseModel):
+    """One component and what is to be done to it.
+
+    Attributes:
+        library: The package whose ``from_pretrained`` loads the component.
+        class_name: The component's class in that package.
+        config: The component's ``config.json``.
+        tensors: The source's tensors by name.
+        dtype: The dtype that ``from_pretrained`` is asked for.
+        quantization: The ``quantization_config`` as a user would pass it.
+        distribution: The name on PyPI of the library that reads it, whose version an answer depends on.
+        skip: How modules to keep are named to the backend.
+        keep: Module names and globs that stay as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    library: Literal["diffusers", "transformers"]
+    class_name: str
+    config: dict[str, Any]
+    tensors: dict[str, TensorHeader]
+    dtype: str
+    quantization: dict[str, Any]
+    distribution: str
+    skip: SkipRule
+    keep: tuple[str, ...] = ()
+
+
+class Conversion(BaseModel):
+    """What becomes of one tensor of the source.
+
+    Attributes:
+        parameter: The tensor's name inside the model; the file's name may differ in some transformers models.
+        dtype: The dtype it has when it is quantized or written.
+        quantized: Whether the scheme takes it.
+        transposed: Whether the library turns it before it quantizes (GPT-2's ``Conv1D``).
+        written: The name it has in the result, where the library renames it for good; else empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parameter: str
+    dtype: str
+    quantized: bool = False
+    transposed: bool = False
+    written: str = ""
+
+    def name_of(self, source: str) -> str:
+        """Return the name in the result of a tensor that is named so in the source."""
+        return self.written or source
+
+    def shape_of(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in which the library quantizes a tensor that is stored in this one."""
+        return stored[::-1] if self.transposed else stored
+
+
+class Answer(BaseModel):
+    """What the library makes of a component.
+
+    Attributes:
+        conversions: Every tensor that is written, by its name in the source's files, in the model's order.
+        parameters: All names of the model's state in its order, those tied to a written tensor included.
+        repeated: Tensors of the source that are not written because they are tied to another that is, by name: that
+            other's name. Both must hold the same; the libraries would not tie them otherwise.
+        kept: Modules of a kind the scheme converts that stay as they are, each with the reason.
+        config: The text of ``config.json`` as the library writes it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conversions: dict[str, Conversion]
+    parameters: tuple[str, ...]
+    repeated: dict[str, str] = {}
+    kept: dict[str, str]
+    config: str
+
+
+def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the installed versions of the libraries that decide what a checkpoint looks like."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def ask(question: Question, answers: Path, where: str) -> Answer:
+    """Return the library's answer, from the folder of kept answers where it was given before.
+
+    Args:
+        question: The component and the scheme.
+        answers: The folder that keeps answers by digest.
+        where: How the component is named in an error.
+
+    Raises:
+        RecipeError: ``keep`` matches nothing, or this backend cannot keep exactly those modules.
+        SourceError: The tensors are not those of the class.
+        CannotHereError: The library is not installed.
+        QuantizationError: The library refused for another reason.
+    """
+    kept = place_of(question, answers)
+    try:
+        return Answer.model_validate_json(kept.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        said = ask_library([question], where)[0]
+    if "error" in said:
+        raise oneshot.error_of(said, where)
+    return _keep(said, kept)
+
+
+def ask_ahead(questions: list[Question], answers: Path) -> None:
+    """Ask everything that is not known yet in one process, because importing the libraries is most of the time.
+
+    What has no answer is left for `ask` to find out, with its place in the message.
+    """
+    unknown = {place_of(question, answers): question for question in questions}
+    unknown = {kept: question for kept, question in unknown.items() if not kept.exists()}
+    if len(unknown) > 1:
+        try:
+            told = ask_library(list(unknown.values()), "the plan")
+        except QuantizationError:  # one of them felled the process; asked alone, it is found out and the others answer
+            return
+        for kept, said in zip(unknown, told, strict=True):
+            if "error" not in said:
+                _keep(said, kept)
+
+
+def place_of(question: Question, answers: Path) -> Path:
+    """Return where an answer is kept: by question, versions, and the code that asks."""
+    asked = {
+        "question": question.model_dump(mode="json"),
+        "versions": installed_versions((*LIBRARIES, question.distribution)),
+        "asker": [sha256_file(file) for file in sorted(Path(__file__).parent.glob("library*.py"))],
+    }
+    return answers / f"{digest_of(asked)}.json"
+
+
+def _keep(said: dict[str, Any], kept: Path) -> Answer:
+    answer = Answer.model_validate(said)
+    write_atomically(kept, pretty_json(answer.model_dump(mode="json")))
+    return answer
+
+
+def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
+    """Ask in a process of its own, and return for each question the fields of an `Answer` or an ``error``.
+
+    Raises:
+        QuantizationError: The process ended without answers.
+    """
+    lines = "".join(f"{question.model_dump_json()}\n" for question in questions)
+    try:
+        return oneshot.ask("pipeline.backends.oracle.worker", lines, len(questions))
+    except oneshot.NoAnswerError as error:
+        names = ", ".join(sorted({question.class_name for question in questions}))
+        raise QuantizationError(f"The libraries could not be asked about {names}: {error}.", where=where) from error

@@ -1,0 +1,144 @@
+"""A model as its library prepares it for quantization: on the meta device, with nothing loaded.
+
+Part of the child process that asks the libraries; see `pipeline.backends.oracle.worker`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.backends.oracle.conversion import Question
+from pipeline.worker.oneshot import Refusal
+
+FLOATS = {"F64", "F32", "F16", "BF16"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor of the source goes: the model's tensor that takes it, and the name it is saved under."""
+
+    parameter: str
+    written: str
+
+
+@dataclass
+class Followed:
+    """What the library's loader and writer do with the source's tensors.
+
+    Attributes:
+        places: Every tensor that is written, by its name in the source, in the order in which the library writes.
+        repeated: Tensors that are not written because another holds the same, by name: the name of that other.
+    """
+
+    places: dict[str, Place]
+    repeated: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Prepared:
+    """A model on the meta device after the library's quantizer has worked on it.
+
+    Attributes:
+        model: The model, with the library's own modules in place of those it converts.
+        quantizer: The library's quantizer.
+        modules: The model's modules as they were before, a shared one under each of its names.
+        parameters: Its parameters and persistent buffers as they were before, in order.
+        fp32: Names that diffusers keeps in float32.
+    """
+
+    model: Any
+    quantizer: Any
+    modules: dict[str, Any]
+    parameters: dict[str, Any]
+    fp32: tuple[str, ...] = ()
+
+    def linears(self) -> list[str]:
+        """Return the names of the modules whose weight the scheme may take: Linear and GPT-2's ``Conv1D``."""
+        from transformers.pytorch_utils import Conv1D
+
+        torch = sys.modules["torch"]
+        return [name for name, module in self.modules.items() if isinstance(module, (torch.nn.Linear, Conv1D))]
+
+    def converted(self) -> set[str]:
+        """Return the names of the modules whose ``weight`` the library will quantize."""
+        return {name for name in self.linears() if self.takes(f"{name}.weight")}
+
+    def quantizes(self, parameter: str) -> bool:
+        """Return whether a tensor of the model is a weight that the library will quantize."""
+        return parameter.endswith(".weight") and self.takes(parameter)
+
+    def takes(self, parameter: str) -> bool:
+        """Return whether the library's own loader would quantize a parameter, and its backend not pass it over."""
+        if hasattr(self.quantizer, "param_needs_quantization"):
+            taken = bool(self.quantizer.param_needs_quantization(self.model, parameter))
+        else:
+            taken = bool(self.quantizer.check_if_quantized_param(self.model, None, parameter, {}))
+        return taken and not (
+            self.quantizer.quantization_config.quant_method == "torchao" and self._passed_over(parameter)
+        )
+
+    def _passed_over(self, parameter: str) -> bool:
+        """Return whether torchao's ``quantize_`` leaves a weight as it is, without a word, for its module or shape."""
+        from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, Int4WeightOnlyConfig
+        from torchao.quantization.quant_api import _is_linear
+        from torchao.quantization.utils import _fp8_mm_compat
+
+        module = self.model.get_submodule(parameter.rpartition(".")[0])
+        config = self.quantizer.quantization_config.get_apply_tensor_subclass()
+        if isinstance(config, Int4WeightOnlyConfig):
+            return bool(module.weight.shape[-1] % config.group_size)
+        if isinstance(config, Float8DynamicActivationFloat8WeightConfig) and not _fp8_mm_compat(module.weight):
+            return True
+        return not _is_linear(module)
+
+
+def known_class(package: Any, question: Question) -> Any:
+    """Return the component's class from its package, never from anywhere else.
+
+    Raises:
+        Refusal: The package has no such class.
+    """
+    cls = getattr(package, question.class_name, None)
+    if not isinstance(cls, type) or not hasattr(cls, "from_pretrained"):
+        raise Refusal(
+            "source",
+            f"The installed {question.library} has no model class {question.class_name}.",
+            "Only classes of the library itself are loaded; custom code is never run.",
+        )
+    return cls
+
+
+def refuse_strangers(question: Question, strangers: set[str]) -> None:
+    """Refuse tensors that the class has no use for.
+
+    Raises:
+        Refusal: There are some.
+    """
+    if strangers:
+        first = min(strangers)
+        raise Refusal("source", f"{question.class_name} has no tensor {first!r} (one of {len(strangers)}).")
+
+
+def refuse_missing(question: Question, missing: set[str]) -> None:
+    """Refuse a source that lacks tensors of the class.
+
+    Raises:
+        Refusal: It does.
+    """
+    if missing:
+        rest = f" (one of {len(missing)})" if len(missing) > 1 else ""
+        what = f"The tensor {min(missing)!r}{rest} of {question.class_name} is missing from the source."
+        raise Refusal("source", what)
+
+
+def refuse_shape(question: Question, source: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Refuse a tensor of another shape than the class wants.
+
+    Raises:
+        Refusal: It has another shape.
+    """
+    if shape != wanted:
+        what = f"The tensor {source!r} has shape {list(shape)}, {question.class_name} wants {list(wanted)}."
+        raise Refusal("source", what)

@@ -1,0 +1,127 @@
+"""What ``PreTrainedModel.from_pretrained`` and ``save_pretrained`` of transformers 5.23 make of a component.
+
+Part of the child process that asks the libraries; see `pipeline.backends.oracle.worker`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.backends.oracle.conversion import Question
+from pipeline.backends.oracle.model import Followed, Prepared, known_class
+from pipeline.backends.oracle.weight_mapping import rehearse
+from pipeline.worker.oneshot import Refusal
+
+if TYPE_CHECKING:
+    import torch
+
+
+def prepare(question: Question, settings: dict[str, Any]) -> Prepared:
+    """Build the model without weights and let the library's quantizer preprocess it."""
+    import torch
+    from transformers.modeling_utils import _get_dtype
+    from transformers.quantizers.auto import AutoQuantizationConfig, get_hf_quantizer
+
+    config = read_config(question)
+    wanted = AutoQuantizationConfig.from_dict(settings)
+    quantizer, config, device_map = get_hf_quantizer(config, wanted, {"": "cpu"}, True, {})
+    config, dtype = _get_dtype(getattr(torch, question.dtype), None, config, None, None, True, quantizer)
+    model = build(question, config, dtype)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    parameters = model.state_dict(keep_vars=True)
+    with torch.device("meta"):
+        quantizer.preprocess_model(model=model, dtype=dtype, device_map=device_map, checkpoint_files=None)
+    prepared = Prepared(model, quantizer, modules, parameters)
+    refuse_unquantizable(question, prepared)
+    return prepared
+
+
+def refuse_unquantizable(question: Question, prepared: Prepared) -> None:
+    """Refuse a class that transformers fails to quantize with torchao: it looks for input embeddings in all of them.
+
+    Raises:
+        Refusal: The class does not say which are its input embeddings.
+    """
+    if question.quantization["quant_method"] == "torchao" and prepared.converted():
+        try:
+            prepared.model.get_input_embeddings()
+        except NotImplementedError as error:
+            what = f"transformers cannot quantize {question.class_name} with torchao: it names no input embeddings."
+            raise Refusal("library", what, "Choose another backend for this component.") from error
+
+
+def read_config(question: Question) -> Any:
+    """Return the class's config as it reads it from a file, which may be that of a larger model around it."""
+    import transformers
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(question.config))
+        config = known_class(transformers, question).config_class.from_pretrained(folder)
+    config.name_or_path = ""
+    return config
+
+
+def build(question: Question, config: Any, dtype: torch.dtype) -> Any:
+    """Build the model on the meta device, in the circumstances in which the library does."""
+    import transformers
+    from transformers.utils.generic import ContextManagers
+
+    cls = known_class(transformers, question)
+    with ContextManagers(cls.get_init_context(dtype, True, False, False)):
+        return cls(copy.deepcopy(config))
+
+
+def follow(question: Question, prepared: Prepared) -> Followed:
+    """Follow every tensor of the source through the library's loader and writer.
+
+    Raises:
+        Refusal: Names, shapes or the form of the source's tensors do not fit.
+    """
+    import torch
+
+    return rehearse(question, prepared, build(question, prepared.model.config, getattr(torch, question.dtype)))
+
+
+def dtype_of(question: Question, prepared: Prepared, stored: str, parameter: str) -> str:  # noqa: ARG001  as diffusers
+    """Return the torch dtype of a tensor after loading: what the model plans in float32, else what it was built in."""
+    import torch
+    from transformers.core_model_loading import build_glob_alternation
+
+    dtype: torch.dtype = getattr(torch, question.dtype)
+    plan: dict[str, torch.dtype] = prepared.model._get_dtype_plan(dtype)
+    held = prepared.parameters[parameter].dtype
+    if plan:
+        alternatives, groups, _ = build_glob_alternation(list(plan))
+        if found := alternatives.search(parameter):
+            return spelled(plan[groups[found.lastgroup]])
+    return spelled(dtype if prepared.quantizes(parameter) else held)
+
+
+def spelled(dtype: torch.dtype) -> str:
+    """Return a dtype's name."""
+    return str(dtype).removeprefix("torch.")
+
+
+def config_text(question: Question, prepared: Prepared) -> str:
+    """Return ``config.json`` as the library writes it, without the path that it loaded from."""
+    model = prepared.model
+    prepared.quantizer.postprocess_model(model)
+    model.config.dtype = dtype_of_model(question, prepared)
+    model.config.architectures = [question.class_name]
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        return (Path(folder) / "config.json").read_text()
+
+
+def dtype_of_model(question: Question, prepared: Prepared) -> str:
+    """Return the dtype of the first parameter that is one of floats once the model is loaded."""
+    whole = prepared.quantizer.quantization_config.quant_method == "torchao"  # its tensors keep the dtype they had
+    for name, _ in prepared.model.named_parameters():
+        known = prepared.parameters.get(name)
+        if known is not None and known.is_floating_point() and (whole or not prepared.quantizes(name)):
+            return dtype_of(question, prepared, "F32", name)
+    return question.dtype

@@ -1,0 +1,122 @@
+"""Asks diffusers or transformers what it makes of a component; run as a process of its own by `linears.ask`.
+
+Reads a `Question` a line from stdin, builds each model on the meta device, lets the library's own quantizer work on
+it, and writes an `Answer` each as the last lines of stdout. No weight is read and no memory is taken for one.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from types import ModuleType
+from typing import Any
+
+from pipeline.backends.oracle import diffusers as library_diffusers
+from pipeline.backends.oracle import transformers as library_transformers
+from pipeline.backends.oracle.conversion import Answer, Conversion, Question
+from pipeline.backends.oracle.keep import agree, matching, spell
+from pipeline.backends.oracle.model import FLOATS, Place, Prepared
+from pipeline.worker import oneshot
+from pipeline.worker.oneshot import Refusal, first_line
+from pipeline.worker.startup import without_collector
+
+LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
+CASTABLE = {*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL"}
+
+
+def answer(question: Question) -> Answer:
+    """Ask the library about a component.
+
+    Raises:
+        Refusal: The tensors, the class or ``keep`` do not fit.
+    """
+    refuse_quantized(question)
+    library = LIBRARIES[question.library]
+    first = prepare(question, None)
+    wanted = first.converted()
+    if question.keep:
+        wanted -= matching(question.keep, first.linears())
+        prepared = prepare(question, spell(question, first, wanted))
+        agree(question, prepared.converted(), wanted)
+    else:
+        prepared = first
+    by_default = first.converted()
+    kept = {name: "keep" if name in by_default else f"left alone by {question.library}" for name in prepared.linears()}
+    followed = library.follow(question, prepared)
+    return Answer(
+        conversions={source: convert(question, prepared, source, place) for source, place in followed.places.items()},
+        parameters=tuple(prepared.parameters),
+        repeated=followed.repeated,
+        kept={name: reason for name, reason in kept.items() if name not in wanted},
+        config=library.config_text(question, prepared),
+    )
+
+
+def prepare(question: Question, skip: list[str] | None) -> Prepared:
+    """Build the model without weights and let the library's quantizer preprocess it."""
+    settings = copy.deepcopy(question.quantization)
+    if skip is not None:
+        settings[question.skip.key] = skip
+    prepared: Prepared = LIBRARIES[question.library].prepare(question, settings)
+    return prepared
+
+
+def refuse_quantized(question: Question) -> None:
+    """Refuse a source that somebody quantized before.
+
+    Raises:
+        Refusal: Its config says so.
+    """
+    configs = [question.config, *(part for part in question.config.values() if isinstance(part, dict))]
+    if said := next((part["quantization_config"] for part in configs if part.get("quantization_config")), None):
+        method = said.get("quant_method", "another method") if isinstance(said, dict) else said
+        what = f"This {question.class_name} is quantized already, with {method}."
+        raise Refusal("source", what, "Name the repository of the full-precision weights as the source.")
+
+
+def convert(question: Question, prepared: Prepared, source: str, place: Place) -> Conversion:
+    """Decide on one tensor as the library's loader does.
+
+    Raises:
+        Refusal: It is stored in a dtype that means nothing without the scales beside it, or cannot be quantized.
+    """
+    stored, parameter = question.tensors[source].dtype, place.parameter
+    taken = prepared.quantizes(parameter)
+    if stored not in (FLOATS if taken else CASTABLE):
+        what = f"The tensor {source!r} is stored as {stored}, which {question.library} cannot take as a plain weight."
+        raise Refusal("source", what, "Name the repository of the full-precision weights as the source.")
+    module = prepared.modules[parameter.rpartition(".")[0]]
+    return Conversion(
+        parameter=parameter,
+        dtype=LIBRARIES[question.library].dtype_of(question, prepared, stored, parameter),
+        quantized=taken,
+        transposed=taken and type(module).__name__ == "Conv1D",
+        written="" if place.written == source else place.written,
+    )
+
+
+def say(question: Question) -> dict[str, Any]:
+    """Return the answer to a question, or why there is none, as JSON."""
+    try:
+        return answer(question).model_dump(mode="json")
+    except Refusal as refusal:
+        return refusal.said
+    except ImportError as error:
+        what = f"A library that {question.class_name} needs is missing or broken: {first_line(error)}"
+        remedy = "Install it (pip install 'quantpress[all]' brings every backend), or leave this component out."
+        return Refusal("environment", what, remedy).said
+    except Exception as error:  # the libraries' own code, of any class; other questions still want their answers
+        what = f"{question.library} failed on {question.class_name}: {type(error).__name__}: {first_line(error)}"
+        return Refusal("library", what, "Leave this component out of the target.").said
+
+
+def main() -> None:
+    """Answer the questions on stdin, one a line, with one line each at the end of stdout."""
+    questions = [Question.model_validate_json(line) for line in sys.stdin]
+    with without_collector():
+        answers = [say(question) for question in questions]
+    oneshot.answer(answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Facts: every value that a card's template may use, looked up in plan and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+from pipeline.backends import BACKENDS
+from pipeline.card.allowed_numbers import UNCHANGED
+from pipeline.card.metadata import SourceCard
+from pipeline.errors import CardError
+from pipeline.hub.release_files import MEDIAN, WORST
+from pipeline.plan.model import PlannedComponent, TargetPlan
+from pipeline.validate import METRICS, Finding, PairReport, Report
+from pipeline.validate.report import LayerReport
+from pipeline.validate.stage import pipeline_dtype
+
+MOST_NAMED: Final = 8  # modules that are kept, of one component for one reason
+FIRST: Final = "psnr"  # of the metrics that read pictures, the one that ranks them
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pairs of pictures that a card shows.
+
+    Attributes:
+        metric: What chose them.
+        unit: Of its values.
+        worst: The pair that differs most.
+        median: The one in the middle, where that is another one.
+    """
+
+    metric: str
+    unit: str
+    worst: PairReport
+    median: PairReport | None
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What the layers of one component answer, against the source's.
+
+    Attributes:
+        component: The component.
+        quantized: How many of its layers are quantized.
+        middle: Their median SQNR in decibels.
+        least: The one that lost most.
+        unchanged: How many of the others answer exactly as the source's.
+    """
+
+    component: str
+    quantized: int
+    middle: float
+    least: LayerReport
+    unchanged: int
+
+
+def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool) -> dict[str, Any]:
+    """Return the values that templates may use.
+
+    Args:
+        plan: The target's plan.
+        report: What was measured.
+        source: What the source's card says.
+        executed: Whether the snippet is run before the release.
+    """
+    parts = plan.components.values()
+    schemes = {name: BACKENDS[part.quantization.backend].SCHEMES[part.quantization.scheme] for name, part in
+               plan.components.items()}  # fmt: skip
+    return {
+        "plan": plan,
+        "report": report,
+        "metrics": ordered(report),
+        "source": source,
+        "dtype": pipeline_dtype(plan),
+        "schemes": schemes,
+        "runs_on": sorted({scheme.runs_on for scheme in schemes.values()}),
+        "packages": sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts}),
+        "executed": executed,
+        "files": {"worst": WORST, "median": MEDIAN},
+        "shown": pictures(report),
+        "layers": layers_of(report),
+        "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in ("lora", "compile")},
+        "license": source.license,
+        "prompt": plan.validation.prompts[0].prompt,
+        "call": plan.validation.call,
+        "seed": plan.validation.seeds[0],
+        "kept": kept_modules(plan.components),
+        "most_named": MOST_NAMED,
+    }
+
+
+def words(facts: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a card that stand neither in plan nor in report."""
+    schemes = [text for scheme in facts["schemes"].values() for text in (scheme.summary, scheme.runs_on)]
+    return [*schemes, *(text[:1].upper() + text[1:] for text in schemes), *facts["source"].words]
+
+
+def ordered(report: Report) -> dict[str, Finding]:
+    """Return the metrics in their order, those first of which something is required."""
+    known = {name: report.metrics[name] for name in (*METRICS, *report.metrics) if name in report.metrics}
+    return dict(sorted(known.items(), key=lambda entry: not entry[1].judgements))
+
+
+def pictures(report: Report) -> Pictures:
+    """Choose the worst and the median pair, by PSNR where it could be measured.
+
+    Raises:
+        CardError: No metric reads pictures.
+    """
+    names = [name for name in report.metrics if any(name in pair.values for pair in report.pairs)]
+    if not names:
+        raise CardError("No metric compares the pictures, so none is known to be the worst.", where="report.json")
+    name = FIRST if FIRST in names else names[0]
+    found, sign = report.metrics[name], 1 if report.metrics[name].direction == "higher" else -1
+    ranked = sorted(
+        (pair for pair in report.pairs if name in pair.values),
+        key=lambda pair: sign * (pair.values[name] - pair.reference_values.get(name, 0.0)),
+    )
+    middle = (len(ranked) - 1) // 2
+    return Pictures(name, found.unit, ranked[0], ranked[middle] if middle else None)
+
+
+def layers_of(report: Report) -> list[Layers]:
+    """Sum up the layers of each component that has quantized ones."""
+    found = []
+    for name in dict.fromkeys(layer.component for layer in report.layers):
+        part = [layer for layer in report.layers if layer.component == name]
+        taken = {layer: layer.sqnr for layer in part if layer.quantized and layer.sqnr is not None}
+        same = sum(layer.sqnr == UNCHANGED for layer in part if not layer.quantized)
+        if taken:
+            found.append(Layers(name, len(taken), median(taken.values()), min(taken, key=lambda one: taken[one]), same))
+    return found
+
+
+def kept_modules(components: Mapping[str, PlannedComponent]) -> dict[str, dict[str, Sequence[str]]]:
+    """Return the modules that stay as they are, by component and reason."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, part in components.items():
+        for module, reason in part.kept.items():
+            found.setdefault(name, {}).setdefault(reason, []).append(module)
+    return {name: dict(reasons) for name, reasons in found.items()}

@@ -1,0 +1,143 @@
+"""Rehearsal: the cards of a recipe are written from a recorded report, so that a broken template never meets a release.
+
+What was recorded is of this program; the recipe's own words are put into it. Nothing is asked of a Hub or of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline import recipe as recipes
+from pipeline.card.render import PACKAGED
+from pipeline.card.stage import SourceCard, compose
+from pipeline.errors import CardError
+from pipeline.files import ListedFile
+from pipeline.plan.model import PlannedComponent, TargetPlan
+from pipeline.plan.parts import PlannedDataset, PlannedLora, PlannedSource
+from pipeline.recipe import Loaded, Problem, Quantization, Recipe, Vocabulary, read_prompts
+from pipeline.validate import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jinja2 import BaseLoader
+
+GATED: Final = SourceCard({"license": "other", "license_name": "its-own-1.0", "license_link": "LICENSE.md"})
+PINNED: Final = ListedFile(size=1, sha256="0" * 64)
+LORA: Final = "pytorch_lora_weights.safetensors"  # as diffusers names the only file of a LoRA
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A card to write: what it is of, what was measured, what the source says, and whether its snippet is run."""
+
+    plan: TargetPlan
+    report: Report
+    source: SourceCard
+    executed: bool
+
+
+def problems(path: Path, vocabulary: Vocabulary, loader: BaseLoader = PACKAGED) -> list[Problem]:
+    """List every problem of a recipe; one without any is told where its cards cannot be written.
+
+    Args:
+        path: The recipe.
+        vocabulary: The words that it may use.
+        loader: Where the templates come from.
+    """
+    found = recipes.problems(path, vocabulary)
+    if found:
+        return found
+    loaded = recipes.load(path, vocabulary)
+    try:
+        for scene in scenes(loaded):
+            compose(scene.plan, scene.report, scene.source, executed=scene.executed, loader=loader)
+    except CardError as error:
+        said = f"no card can be written from this template; {error.where}: {error.what.rstrip('.')}"
+        return [recipes.problem_at(loaded, ("card", "template"), said)]
+    return []
+
+
+def scenes(loaded: Loaded) -> Iterator[Scene]:
+    """Return a card to write for every target, and one of which less is known than of any."""
+    plan, report = recorded()
+    plans = [planned(plan, loaded, target) for target in loaded.recipe.targets]
+    for number, made in enumerate(plans):
+        told = report.model_copy(update={"layers": renamed(report, list(plan.components), list(made.components))})
+        yield Scene(made, told, GATED, executed=number % 2 == 0)
+    yield Scene(plans[0], bare(report), SourceCard({}), executed=False)
+
+
+@cache
+def recorded() -> tuple[TargetPlan, Report]:
+    """Return the plan and the report of a target of the digits recipe, as a run of this program made them."""
+    folder = resources("pipeline.cards") / "recorded"
+    plan = TargetPlan.model_validate_json((folder / "plan.json").read_bytes())
+    return plan, Report.model_validate_json((folder / "report.json").read_bytes())
+
+
+def planned(plan: TargetPlan, loaded: Loaded, target: str) -> TargetPlan:
+    """Return a recorded plan with the words of a recipe in it.
+
+    Raises:
+        RecipeError: The recipe's prompts cannot be read.
+    """
+    recipe = loaded.recipe
+    asked = recipe.validation
+    validation: dict[str, Any] = {"seeds": asked.seeds, "call": dict(asked.call), "compile": asked.compile}
+    if isinstance(asked.prompts, str):
+        validation["prompts"] = read_prompts(loaded.resolve(asked.prompts))
+    else:
+        validation["dataset"] = PlannedDataset(
+            **asked.prompts.model_dump(), rows=len(plan.validation.prompts), repeated=0
+        )
+    return plan.model_copy(
+        update={
+            "target": target,
+            "task": recipe.task,
+            "repository": recipe.repositories[target],
+            "source": PlannedSource(**recipe.source.model_dump()),
+            "components": components(plan.components, recipe.named(target)),
+            "loras": loras(recipe),
+            "validation": plan.validation.model_copy(update=validation),
+            "template": recipe.card.template,
+        }
+    )
+
+
+def components(known: Mapping[str, PlannedComponent], named: Mapping[str, Quantization]) -> dict[str, PlannedComponent]:
+    """Return what was recorded of components under the names of others, quantized as those; a budget names none."""
+    stand_ins = list(known.values())
+    made = {
+        name: stand_ins[number % len(stand_ins)].model_copy(update={"quantization": quantization})
+        for number, (name, quantization) in enumerate(named.items())
+    }
+    return made or dict(known)
+
+
+def loras(recipe: Recipe) -> tuple[PlannedLora, ...]:
+    """Return the LoRAs of a recipe as a plan has them."""
+    written = (lora.model_dump() for lora in recipe.loras)
+    return tuple(PlannedLora(**{**lora, "file": lora.get("file") or LORA, "listed": PINNED}) for lora in written)
+
+
+def renamed(report: Report, names: list[str], others: list[str]) -> tuple[Any, ...]:
+    """Return the layers of a report under the names of other components."""
+    to = dict(zip(names, others, strict=False))
+    return tuple(
+        layer.model_copy(update={"component": to[layer.component]}) for layer in report.layers if layer.component in to
+    )
+
+
+def bare(report: Report) -> Report:
+    """Return a report of a GPU with as little in it as a report may have: nothing tried, nothing asked twice."""
+    on_gpu = {"device": "cuda, NVIDIA H200", "peak_device_bytes": 1 << 30}
+    sides = {side: getattr(report, side).model_copy(update=on_gpu) for side in ("reference", "candidate")}
+    unmeasured = {"lpips": "It needs pictures of at least 32 pixels."}
+    less = {"layers": (), "uses": (), "floor": None, "unmeasured": unmeasured, "identical": 1}
+    return report.model_copy(update={**sides, **less})

@@ -1,0 +1,254 @@
+"""One result on its way: what becomes of each tensor that is read, in which file it lies, and which files are done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from math import isnan, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.backends.oracle.conversion import Answer
+from pipeline.errors import QuantizationError
+from pipeline.files import BuiltFile, pretty_json, write_atomically
+from pipeline.kernels.packing import Packing, Part
+from pipeline.plan.shards import STORED_DTYPES, Shard, Weights
+from pipeline.quantize.shard_writer import METADATA_ROOM, Writer
+from pipeline.source.safetensors import Slot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+LARGEST = {"F64": 1024, "F32": 128, "BF16": 128, "F16": 16}  # powers of two that no value of a dtype reaches
+
+
+class Packer(Protocol):
+    """A backend with its scheme."""
+
+    @property
+    def describes(self) -> bool:
+        """Whether `describe` tells all that the header's metadata says of a weight."""
+
+    def packing(self, name: str, shape: tuple[int, ...], dtype: str) -> Packing:
+        """Return the packing of a weight of shape (out, in) and torch dtype."""
+
+    def describe(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
+        """Return what the header's metadata says of a weight."""
+
+    def metadata(self, parameters: list[str], described: Mapping[str, str]) -> dict[str, str]:
+        """Return the header's metadata, given the model's parameters and what it says of its quantized weights."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One result to make of a component.
+
+    Attributes:
+        answer: What the library makes of the component.
+        slots: The tensors of the source by name.
+        weights: The files of the result.
+        packer: The backend with its scheme.
+        out: The folder of the result.
+        journal: The file that remembers which files of the result are done.
+    """
+
+    answer: Answer
+    slots: Mapping[str, Slot]
+    weights: Weights
+    packer: Packer
+    out: Path
+    journal: Path
+
+
+class Made(BaseModel):
+    """What is known of the files that are done.
+
+    Attributes:
+        files: Size and digest of each.
+        errors: For each quantized tensor of theirs, by its name in the source, the squared error that the scheme made
+            and the squared values; none where a library packed it.
+        sources: The digest of each file of the source that was read to its end, with its kind as in `ListedFile`.
+        tied: The digest of each tensor in them that is tied to another one.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    files: dict[str, BuiltFile] = {}
+    errors: dict[str, tuple[float, float]] = {}
+    sources: dict[str, dict[str, str]] = {}
+    tied: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Take:
+    """What one result makes of one tensor, ``name`` in the source and ``written`` in the result."""
+
+    making: Making
+    name: str
+    written: str
+    slot: Slot
+    dtype: str
+    packing: Packing | None
+    transposed: bool
+
+    @property
+    def unit(self) -> int:
+        """Return the values that a piece must hold a multiple of."""
+        if self.packing is None:
+            return 1
+        return prod(self.slot.shape) if self.transposed else self.packing.unit
+
+    def pack(self, first: int, values: NDArray[Any]) -> list[Part]:
+        """Turn the values from the ``first`` on, in the dtype they are stored in, into parts of the result.
+
+        Raises:
+            QuantizationError: A value does not fit into the dtype that the library is asked for.
+        """
+        from pipeline.kernels.cast import cast, non_finite
+
+        held = values
+        if self.slot.dtype in FLOATS and self.dtype != self.slot.dtype:
+            held = cast(values, self.slot.dtype, self.dtype)
+            if LARGEST[self.dtype] < LARGEST[self.slot.dtype] and (lost := non_finite(held, self.dtype)):
+                raise QuantizationError(
+                    f"{lost} values of tensor {self.name!r} are too large for {self.dtype}.",
+                    where=str(self.making.job.out.name),
+                    remedy="Give the target dtype: bfloat16 or float32.",
+                )
+        if self.packing is None:
+            return [(self.written, first * held.itemsize, held)]
+        if self.transposed:
+            held = held.reshape(self.slot.shape).T.reshape(-1)
+        return self.packing.pack(first, held)
+
+    def write(self, parts: list[Part], *, last: bool) -> None:
+        """Write parts in their order; with the last one, what is known of the whole weight."""
+        self.making.write(self.name, parts)
+        if last:
+            self.making.end(self.name, self.packing)
+
+
+class Making:
+    """The files of one result while they are made.
+
+    Args:
+        job: What is made.
+        writing: Runs one write at a time.
+    """
+
+    def __init__(self, job: Job, writing: Executor) -> None:
+        self.job = job
+        self.made = restored(job.journal)
+        self._writing = writing
+        self._shards = {name: shard for shard in job.weights.shards for name in shard.sources}
+        self._left = {shard.name: set(shard.sources) for shard in job.weights.shards}
+        self._writers: dict[str, Writer] = {}
+        self._described: dict[str, str] = {}
+        self._ended = Made()
+
+    def wants(self, name: str) -> bool:
+        """Return whether a tensor of the source still has to be read for this result."""
+        return name in self._shards and self._shards[name].name not in self.made.files
+
+    def take(self, name: str, slot: Slot) -> Take:
+        """Return what becomes of a wanted tensor."""
+        conversion = self.job.answer.conversions[name]
+        dtype = STORED_DTYPES.get(conversion.dtype, slot.dtype)
+        packing = None
+        if conversion.quantized:
+            shape = conversion.shape_of(slot.shape)
+            packing = self.job.packer.packing(conversion.name_of(name), shape, conversion.dtype)
+        return Take(self, name, conversion.name_of(name), slot, dtype, packing, conversion.transposed)
+
+    def write(self, name: str, parts: list[Part]) -> None:
+        """Write parts of what a tensor became."""
+        writer = self._writer(self._shards[name])
+        for tensor, offset, content in parts:
+            writer.put(tensor, offset, content.reshape(-1).view("u1").data if content.size else memoryview(b""))
+
+    def end(self, name: str, packing: Packing | None) -> None:
+        """Write what is left of a tensor; with the last one of a file, finish the file."""
+        shard = self._shards[name]
+        if packing is not None:
+            rest = packing.finish()
+            self.write(name, [(tensor, 0, content) for tensor, content in rest.tensors.items()])
+            if rest.metadata is not None:
+                self._described[self.job.answer.conversions[name].parameter] = rest.metadata
+            if isnan(rest.noise):
+                raise QuantizationError(
+                    f"Tensor {name!r} would read back as NaN: a row or group of it is all zero or reaches too far, and "
+                    "the scheme has no scale for that.",
+                    where=self.job.out.name,
+                    remedy="Keep this module with keep: in the recipe, or choose another scheme.",
+                )
+            if rest.signal or rest.noise:
+                self._ended.errors[name] = (rest.noise, rest.signal)
+        self._left[shard.name].remove(name)
+        if not self._left[shard.name]:
+            writer = self._writer(shard)
+            self._ended.files[shard.name] = writer.finish(self._metadata())
+            del self._writers[shard.name]
+
+    def record(self, sources: Mapping[str, dict[str, str]], proven: set[str], tied: Mapping[str, str]) -> None:
+        """Remember the files that are done, once every tensor in them came from a file that was proven.
+
+        Args:
+            sources: The digest of each file of the source that was read.
+            proven: The tensors in them.
+            tied: The digests of tensors among them that are tied to others.
+        """
+        done = [shard for shard in self.job.weights.shards if shard.name in self._ended.files]
+        for shard in done:
+            if proven.issuperset(shard.sources):
+                self.made.files[shard.name] = self._ended.files.pop(shard.name)
+                errors = {name: self._ended.errors.pop(name) for name in shard.sources if name in self._ended.errors}
+                self.made.errors |= errors
+        self.made.sources |= sources
+        self.made.tied |= tied
+        write_atomically(self.job.journal, pretty_json(self.made.model_dump(mode="json")))
+
+    def close(self) -> None:
+        """Let go of files that are not finished."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _writer(self, shard: Shard) -> Writer:
+        if shard.name not in self._writers:
+            metadata = self._metadata() if self.job.packer.describes else None
+            path = self.job.out / shard.name
+            self._writers[shard.name] = Writer(path, shard.tensors, metadata, self._room(), self._writing)
+        return self._writers[shard.name]
+
+    def _metadata(self) -> dict[str, str]:
+        answer = self.job.answer
+        if self.job.packer.describes and not self._described:
+            self._described = self._describe()
+        return self.job.packer.metadata(list(answer.parameters), self._described)
+
+    def _describe(self) -> dict[str, str]:
+        described = {}
+        for name, conversion in self.job.answer.conversions.items():
+            if conversion.quantized:
+                shape = conversion.shape_of(self.job.slots[name].shape)
+                text = self.job.packer.describe(conversion.name_of(name), shape, conversion.dtype)
+                described[conversion.parameter] = text
+        return {name: text for name, text in described.items() if text is not None}
+
+    def _room(self) -> int:
+        answer = self.job.answer
+        bare = self.job.packer.metadata(list(answer.parameters), {})
+        quantized = sum(part.quantized and part.parameter in bare for part in answer.conversions.values())
+        return len(json.dumps(bare)) + quantized * METADATA_ROOM
+
+
+def restored(journal: Path) -> Made:
+    """Return what an interrupted run finished."""
+    try:
+        return Made.model_validate_json(journal.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return Made()

@@ -1,0 +1,95 @@
+"""Trial: what is to be released is used once, as its card says, by a process that knows nothing but the release."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.card.stage import snippet_runs_here
+from pipeline.errors import CannotHereError, VerificationError
+from pipeline.files import emptied, files_under, link_or_copy
+from pipeline.hub.release_files import USAGE
+from pipeline.plan.model import TargetPlan
+from pipeline.validate import GenerationError, generate
+from pipeline.validate.stage import request_of
+from pipeline.worker.process import run
+
+SNIPPET_SECONDS: Final = 6 * 3600.0  # it draws one picture with every step, perhaps on a processor
+Trial = Callable[[str, Path], str]  # takes a commit and the folder that equals it; returns what was done
+
+
+@dataclass(frozen=True)
+class CardTrial:
+    """Uses a release as its card says.
+
+    Attributes:
+        plan: The target's plan.
+        aside: A folder with room for what is drawn.
+    """
+
+    plan: TargetPlan
+    aside: Path
+
+    def __call__(self, commit: str, folder: Path) -> str:
+        """Load a release and draw with it.
+
+        Args:
+            commit: Its commit on the Hub.
+            folder: Files of which each was proven to be what the Hub serves at that commit.
+
+        Raises:
+            VerificationError: It does not load, or does not draw.
+        """
+        where = f"{self.plan.repository}@{commit[:12]}"
+        with emptied(self.aside / f"trial-{self.plan.digest[:12]}") as home:
+            if snippet_runs_here(self.plan):
+                run_snippet(cached(folder, self.plan.repository, commit, home / "hub"), home, where)
+                return "the card's snippet ran against it"
+            load_as_validated(self.plan, folder, home / "answers", where)
+            return "it loaded as validation loaded it; the snippet needs a GPU"
+
+
+def cached(folder: Path, repo: str, commit: str, cache: Path) -> Path:
+    """Lay a folder out as the client's cache of a commit that is ``main``, and return its snapshot."""
+    repository = cache / f"models--{repo.replace('/', '--')}"
+    snapshot = repository / "snapshots" / commit
+    for path in files_under(folder):
+        link_or_copy(path, snapshot / path.relative_to(folder))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    return snapshot
+
+
+def run_snippet(snapshot: Path, home: Path, where: str, seconds: float = SNIPPET_SECONDS) -> None:
+    """Run the card's own file in a fresh process that can see one commit only, and that as ``main``.
+
+    Raises:
+        VerificationError: It fails.
+        CannotHereError: It takes longer than some seconds, and was ended.
+    """
+    offline = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
+    try:
+        done = run([sys.executable, "-I", str(snapshot / USAGE)], seconds, offline, cwd=home)
+    except subprocess.TimeoutExpired as error:
+        what = f"The card's snippet hung on what the Hub serves, and was ended after {seconds:.0f} s."
+        raise CannotHereError(what, where=where, remedy="Run the same command again: it continues.") from error
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise VerificationError(f"The card's snippet fails on what the Hub serves: {said}.", where=where)
+
+
+def load_as_validated(plan: TargetPlan, folder: Path, out: Path, where: str) -> None:
+    """Draw one picture the way validation did.
+
+    Raises:
+        VerificationError: It does not load or draw.
+    """
+    request = request_of(plan)
+    try:
+        generate(folder, request.model_copy(update={"prompts": request.prompts[:1], "seeds": request.seeds[:1]}), out)
+    except GenerationError as error:
+        raise VerificationError(f"What the Hub serves does not load: {error.what}", where=where) from error

@@ -1,0 +1,50 @@
+"""What users do next with a checkpoint, tried on it: a LoRA loaded onto it, its components compiled.
+
+Each is tried in a process of its own that has the checkpoint and the libraries and nothing else; `consumer` is its
+entry. What does not work is a finding with a verdict, and no error: the text says which.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.events import Listener, silent
+from pipeline.validate.answers import Request
+from pipeline.validate.compatibility.asking import Compilation, Lora, Uses, ask_with_lora, few, try_compiling
+from pipeline.validate.compatibility.compiled import judge_compiled
+from pipeline.validate.compatibility.lora import judge_lora
+from pipeline.validate.report import Use
+
+__all__ = ["Compilation", "Lora", "Use", "Uses", "ask_with_lora", "few", "try_uses"]
+
+
+def try_uses(
+    uses: Uses, reference: Path, candidate: Path, request: Request, out: Path, listener: Listener = silent
+) -> tuple[Use, ...]:
+    """Try everything that a plan wants tried on a candidate.
+
+    Args:
+        uses: What to try.
+        reference: The source's pipeline; not looked at where its answers with a LoRA are known.
+        candidate: The checkpoint's pipeline.
+        request: What the validation asks; a few of its questions are asked here.
+        out: A folder for what is answered.
+        listener: Hears what is tried.
+
+    Returns:
+        One line for each LoRA, then one for each component that is compiled.
+
+    Raises:
+        RecipeError: The source itself does not take a LoRA.
+        CannotHereError: A library is missing or the memory did not suffice.
+        GenerationError: The process that tries ended without an answer.
+    """
+    found = []
+    for number, lora in enumerate(uses.loras):
+        known = lora.reference or ask_with_lora(reference, lora, request, out / f"lora-{number}-source", listener)
+        answered = ask_with_lora(candidate, lora, request, out / f"lora-{number}", listener)
+        found.append(judge_lora(lora, known, answered))
+    for compilation in uses.compilations:
+        folder = out / f"compiled-{compilation.component}"
+        found.append(judge_compiled(compilation, try_compiling(candidate, compilation, request, folder, listener)))
+    return tuple(found)

@@ -1,0 +1,158 @@
+"""Asks the process that tries: what travels to it and back, and which few of the questions it is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import RecipeError
+from pipeline.events import Event, Listener
+from pipeline.files import disk_errors, empty, pretty_json, write_atomically
+from pipeline.validate.answers import Request
+from pipeline.validate.generate import LOG
+from pipeline.worker.session import Child, child
+
+QUESTIONS: Final = 4  # prompts, each with the first seed: with and without, on both sides, a few are a large part
+TRIED: Final = "tried.json"
+
+
+class Value(BaseModel):
+    """Frozen and closed, without NaN or Infinity, which JSON cannot hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Lora(Value):
+    """A LoRA to load.
+
+    Attributes:
+        name: How it is named to people.
+        file: Its file.
+        scale: How strongly it is applied.
+        reference: The folder with the source's answers from `ask_with_lora`, where they are known.
+    """
+
+    name: str
+    file: Path
+    scale: float = 1.0
+    reference: Path | None = None
+
+
+class Compilation(Value):
+    """A component to compile, and how ``torch.compile`` is called."""
+
+    component: str
+    fullgraph: bool = False
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = "default"
+
+
+class Uses(Value):
+    """What is tried."""
+
+    loras: tuple[Lora, ...] = ()
+    compilations: tuple[Compilation, ...] = ()
+
+
+class Tried(Value):
+    """What the process says at the end.
+
+    Attributes:
+        device: Where it ran.
+        how: How the pipeline was loaded.
+        failure: What a library raised when it was to do the thing, and where that was; empty where it did it.
+        missing: What this machine lacks for it, if that is why.
+        numbers: What was counted and measured.
+        breaks: Why the graph broke, each reason in a few words.
+    """
+
+    device: str
+    how: str
+    failure: str = ""
+    missing: str = ""
+    numbers: dict[str, float] = {}
+    breaks: tuple[str, ...] = ()
+
+
+def ask_with_lora(model: Path, lora: Lora, request: Request, out: Path, listener: Listener) -> Path:
+    """Have a pipeline draw a few questions without a LoRA and with it.
+
+    Args:
+        model: The pipeline.
+        lora: The LoRA.
+        request: The validation's questions.
+        out: A folder; what it holds is dropped.
+        listener: Hears of every picture.
+
+    Returns:
+        The folder: ``plain.npz``, ``adapted.npz`` and ``again.npz`` with float32 arrays, and what was said beside them.
+
+    Raises:
+        CannotHereError: A library is missing or the memory did not suffice.
+        GenerationError: The pipeline does not load, or does not draw without the LoRA.
+    """
+    job = {"use": "lora", "file": str(lora.file.resolve()), "scale": lora.scale}
+    ask(model, job, request, out, listener)
+    return out
+
+
+def try_compiling(model: Path, wanted: Compilation, request: Request, out: Path, listener: Listener) -> Tried:
+    """Have a pipeline draw a few questions before a component is compiled, and after.
+
+    Raises:
+        CannotHereError: A library is missing or the memory did not suffice.
+        GenerationError: The pipeline does not load, or does not draw before it is compiled.
+    """
+    return ask(model, {"use": "compile", **wanted.model_dump(mode="json")}, request, out, listener)
+
+
+def tried(folder: Path) -> Tried:
+    """Return what was said at the end of a trial."""
+    return Tried.model_validate_json((folder / TRIED).read_bytes())
+
+
+def few(request: Request) -> Request:
+    """Return the first questions, one for each of a few prompts."""
+    return request.model_copy(update={"prompts": request.prompts[:QUESTIONS], "seeds": request.seeds[:1]})
+
+
+def ask(model: Path, job: dict[str, Any], request: Request, out: Path, listener: Listener) -> Tried:
+    """Run the process that tries, and keep what it says in ``out``."""
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        empty(out)
+        job |= {
+            "model": str(model.resolve()),
+            "out": str(out.resolve()),
+            "request": few(request).model_dump(mode="json"),
+        }
+        with child(
+            "pipeline.validate.compatibility.consumer", model, out / LOG, TORCHINDUCTOR_FORCE_DISABLE_CACHES="1"
+        ) as process:
+            process.say(job)
+            said = listen(process, job["use"], listener)
+            if said is None or not process.ended_well():
+                raise process.failure()
+        if not said.failure:
+            (out / LOG).unlink()
+        write_atomically(out / TRIED, pretty_json(said.model_dump(mode="json")))
+    return said
+
+
+def listen(process: Child, use: str, listener: Listener) -> Tried | None:
+    """Listen until the end; nothing said means that the process failed."""
+    found = None
+    for message in process.heard():
+        if "drawn" in message:
+            done, total = message["drawn"]
+            listener(Event("progress", "validate", use, "", done, total, "pictures"))
+        else:
+            found = Tried.model_validate(message["tried"])
+    return found
+
+
+def refuse_source(lora: Lora, failure: str) -> RecipeError:
+    """Return the error for a LoRA that the source itself does not take."""
+    what = f"The source itself does not take this LoRA: {failure}"
+    return RecipeError(what, where=lora.name, remedy="Name another LoRA in the recipe, or one that was trained for it.")

@@ -1,0 +1,118 @@
+"""Uses: what users do next with a target, tried as its plan says; the source's part is done once for all targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from pipeline.backends.oracle.conversion import installed_versions
+from pipeline.events import Event, Listener
+from pipeline.files import digest_of, pretty_json, write_atomically
+from pipeline.plan.loras import FoundLora
+from pipeline.plan.model import TargetPlan
+from pipeline.plan.parts import PlannedLora
+from pipeline.quantize.lora.adapters import Adapter, try_on
+from pipeline.source.layout import Folder, read_layout
+from pipeline.store import Store
+from pipeline.validate import Request
+from pipeline.validate.compatibility import Compilation, Lora, Uses, ask_with_lora, few, try_uses
+from pipeline.validate.report import Use
+
+ADAPTED: Final = "adapted"  # the source's answers with a LoRA and without
+USES: Final = "uses"
+FOUND: Final = "uses.json"
+LINES: Final = TypeAdapter(tuple[Use, ...])
+DECIDING: Final = ("quantpress", "torch", "diffusers", "transformers", "peft")
+
+
+@dataclass(frozen=True)
+class Next:
+    """What users do next, and what it is tried with.
+
+    Attributes:
+        plan: The target's plan, with the LoRAs that are loaded and the components that are compiled.
+        loras: All LoRAs of the recipe, where they were found.
+        request: The questions of the validation, of which a few are asked.
+        store: Where the source's answers are kept.
+        listen: Hears of every picture.
+    """
+
+    plan: TargetPlan
+    loras: Sequence[FoundLora]
+    request: Request
+    store: Store
+    listen: Listener
+
+    def try_all(self, source: Path, checkpoint: Path) -> tuple[Use, ...]:
+        """Try everything on a checkpoint, or return what was tried before.
+
+        Args:
+            source: The folder of the source's pipeline; not looked at where `source_is_known`.
+            checkpoint: The folder of the checkpoint's pipeline.
+
+        Raises:
+            RecipeError: The source itself does not take a LoRA.
+            SourceError: A LoRA is not the one that was pinned.
+            HubUnavailableError: A LoRA does not come.
+            CannotHereError: A library is missing, or the memory did not suffice.
+            GenerationError: The checkpoint does not load, or does not draw.
+        """
+        if not self.plan.loaded and not self.compilations:
+            return ()
+
+        def build(out: Path) -> None:
+            loaded = tuple(self.lora(lora, source) for lora in self.loras if lora.planned.how == "loaded")
+            uses = Uses(loras=loaded, compilations=self.compilations)
+            found = try_uses(uses, source, checkpoint, self.request, out, self.hear)
+            write_atomically(out / FOUND, pretty_json(LINES.dump_python(found, mode="json")))
+
+        return LINES.validate_json((self.store.make(USES, self.tried_key, build) / FOUND).read_bytes())
+
+    @property
+    def tried_key(self) -> str:
+        """The digest of what the lines depend on."""
+        tried = [self.key(lora) for lora in self.plan.loaded]
+        compiled = [wanted.model_dump(mode="json") for wanted in self.compilations]
+        asked = few(self.request).model_dump(mode="json")
+        return digest_of([self.plan.build_key, tried, compiled, asked, installed_versions(DECIDING)])
+
+    @property
+    def compilations(self) -> tuple[Compilation, ...]:
+        """What is compiled."""
+        wanted = self.plan.validation.compile
+        if wanted is None:
+            return ()
+        return tuple(
+            Compilation(component=name, fullgraph=wanted.fullgraph, mode=wanted.mode) for name in wanted.components
+        )
+
+    def lora(self, found: FoundLora, source: Path) -> Lora:
+        """Return a LoRA with the source's answers, asking for them where they are not known."""
+        pinned = found.planned
+        file = found.local(self.store, self.listen)
+        lora = Lora(name=pinned.name, file=file, scale=pinned.scale)
+
+        def ask(out: Path) -> None:
+            place = Folder(source)
+            try_on(place, read_layout(place), (Adapter(file=str(file), scale=pinned.scale, where=pinned.where),))
+            ask_with_lora(source, lora, self.request, out, self.hear)
+
+        return lora.model_copy(update={"reference": self.store.make(ADAPTED, self.key(pinned), ask)})
+
+    def source_is_known(self) -> bool:
+        """Return whether the source was asked before with every LoRA that is loaded."""
+        return all(self.store.look(ADAPTED, self.key(lora)) for lora in self.plan.loaded)
+
+    def key(self, lora: PlannedLora) -> str:
+        """Return the digest of what the source's answers with a LoRA depend on."""
+        asked = few(self.request).model_dump(mode="json")
+        return digest_of([self.plan.source_content, lora.model_dump(mode="json"), installed_versions(DECIDING), asked])
+
+    def hear(self, event: Event) -> None:
+        """Pass an event on with the target's name."""
+        text = f"tries {event.subject}"
+        self.listen(Event("progress", "validate", self.plan.target, text, event.done, event.total, event.unit))

@@ -1,0 +1,125 @@
+"""The process of trials: a quantized pipeline is loaded once and answers with some layers as its source has them.
+
+Its stdin carries the job in one line and then one trial a line, until the parent closes it or dies; stdout carries one
+JSON object a line: ``{"loaded": ...}`` once, ``{"drawn": n}`` after every picture, ``{"pictures": ...}`` after a trial.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.validate.answers import Request
+from pipeline.validate.consumer import draw, keep
+from pipeline.validate.load import load
+from pipeline.worker.io import private_stdout
+
+
+class Swap(BaseModel):
+    """A quantized layer that answers as the source's own.
+
+    Attributes:
+        component: Such as ``transformer``.
+        module: The layer's name in it.
+        file: The source's safetensors file that holds its weight.
+        tensor: The weight's name there.
+        dtype: The torch dtype that it would have if it were kept.
+        transposed: Whether the source stores it turned, as (in, out).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    component: str
+    module: str
+    file: str
+    tensor: str
+    dtype: str
+    transposed: bool = False
+
+
+class Trial(BaseModel):
+    """What is drawn with which layers of the source.
+
+    Attributes:
+        out: The folder for the pictures.
+        questions: The index of a prompt and a seed for each.
+        swaps: The layers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: str
+    questions: tuple[tuple[int, int], ...]
+    swaps: tuple[Swap, ...]
+
+
+def main() -> None:
+    """Answer trials until there are no more."""
+    tell = private_stdout()
+    job = json.loads(sys.stdin.readline())
+    lines: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    request = Request.model_validate(job["request"])
+    pipe, how = load(Path(job["model"]), request.dtype)
+    pipe.set_progress_bar_config(disable=True)
+    tell({"loaded": how})
+    while True:
+        trial = Trial.model_validate_json(lines.get())
+        pictures = []
+        with swapped(pipe, trial.swaps):
+            for index, seed in trial.questions:
+                drawn = draw(pipe, request.prompts[index], seed, request.call)
+                pictures.append(keep(drawn, index, seed, Path(trial.out)).model_dump(mode="json"))
+                tell({"drawn": len(pictures)})
+        tell({"pictures": pictures})
+
+
+def _listen(lines: SimpleQueue[str]) -> None:
+    """Pass trials on; leave when there are no more, or the parent is gone."""
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)
+
+
+@contextmanager
+def swapped(pipe: Any, swaps: Sequence[Swap]) -> Iterator[None]:
+    """Have layers of a pipeline answer as the source's, until the block ends."""
+    before = []
+    try:
+        for swap in swaps:
+            path, _, leaf = swap.module.rpartition(".")
+            parent = getattr(pipe, swap.component).get_submodule(path)
+            quantized = getattr(parent, leaf)
+            before.append((parent, leaf, quantized))
+            setattr(parent, leaf, _full(swap, quantized, pipe.device))
+        yield
+    finally:
+        for parent, leaf, quantized in reversed(before):
+            setattr(parent, leaf, quantized)
+
+
+def _full(swap: Swap, quantized: Any, device: Any) -> Any:
+    """Return a plain Linear with the source's weight and the bias that the quantized one has."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(swap.file, "pt") as source:
+        weight = source.get_tensor(swap.tensor).to(device=device, dtype=getattr(torch, swap.dtype))
+    rows, columns = (weight.t() if swap.transposed else weight).shape
+    linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
+    linear.weight = torch.nn.Parameter((weight.t() if swap.transposed else weight).contiguous(), requires_grad=False)
+    linear.bias = quantized.bias
+    return linear
+
+
+if __name__ == "__main__":
+    main()

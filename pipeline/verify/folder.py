@@ -1,0 +1,116 @@
+"""Judges one folder against another by a recipe's questions, without making or publishing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.backends.oracle.conversion import installed_versions
+from pipeline.files import pretty_json, write_atomically
+from pipeline.hub.release_files import REPORT
+from pipeline.hub.source import Repository
+from pipeline.run import Engine
+from pipeline.source.fetch import fetch
+from pipeline.source.layout import Folder, read_layout
+from pipeline.validate import Besides, Report, Request, Sizes, judge
+from pipeline.validate.answers import Dtype
+from pipeline.validate.page import Subject
+from pipeline.validate.stage import (
+    DECIDING,
+    answer,
+    ask_source,
+    made_layers,
+    prompts_of,
+    resolved_requirements,
+    side,
+    source_key,
+)
+from pipeline.validate.stage import REPORT as JUDGED
+from pipeline.verify.reporting import questions, write_page
+
+PAGE: Final = "report.html"
+
+
+@dataclass(frozen=True)
+class Court:
+    """A recipe's questions and bar, for pipelines that need not come from it.
+
+    Attributes:
+        engine: The recipe with its home and its Hubs.
+        source: Where the reference lies.
+        dtype: The dtype of everything that is not quantized.
+    """
+
+    engine: Engine
+    source: Folder | Repository
+    dtype: Dtype = "bfloat16"
+
+    @property
+    def request(self) -> Request:
+        """What both sides answer."""
+        written = self.engine.loaded.recipe.validation
+        return Request(
+            prompts=tuple(prompt.prompt for prompt in self.engine.prompts.prompts),
+            seeds=written.seeds,
+            call=written.call,
+            dtype=self.dtype,
+        )
+
+    def judge(self, checkpoint: Folder | Repository, out: Path) -> Report:
+        """Have both sides answer in processes of their own, and put report, page and pictures into a folder.
+
+        Raises:
+            GenerationError: The checkpoint does not load or does not run.
+            SourceError: The reference does not.
+            RecipeError: What is required cannot be measured, or the reference is degenerate.
+        """
+        engine, request = self.engine, self.request
+        listed = self.source.listed(read_layout(self.source).wanted)
+        content = {name: file.model_dump(mode="json") for name, file in listed.items()}
+        key = source_key(content, installed_versions(DECIDING), request)
+        folder = self.here(checkpoint)  # first: what is no pipeline is refused before anybody draws
+        reference = ask_source(self.here(self.source), request, key, "reference", engine.store, engine.listen)
+        answer(folder, request, out, "checkpoint", engine.listen)
+        written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
+        required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
+        sizes = Sizes(source=weight_of(self.source), result=weight_of(checkpoint))
+        besides = Besides(made_layers(folder))
+        report = judge(side(reference), side(out), prompts_of(engine.prompts), required, sizes, besides)
+        write_atomically(out / JUDGED, pretty_json(report.model_dump(mode="json")))
+        subject = Subject(
+            target=checkpoint.where.rpartition("/")[2],
+            repository=checkpoint.where,
+            report=report,
+            reference=reference,
+            candidate=out,
+            others={},
+            used=self.used(checkpoint),
+        )
+        write_page(subject, out / PAGE)
+        return report
+
+    def used(self, checkpoint: Folder | Repository) -> dict[str, dict[str, str]]:
+        """Return what was judged and what was asked, as facts under headings."""
+        loaded = self.engine.loaded
+        written = loaded.recipe.validation
+        asked = questions(self.engine.prompts, written.seeds, written.call, str(written.prompts))
+        return {
+            "What was judged": {
+                "Checkpoint": checkpoint.where,
+                "Reference": self.source.where,
+                "Recipe": str(loaded.path),
+                "Type of what is not quantized": self.dtype,
+            },
+            "What was asked": asked,
+        }
+
+    def here(self, place: Folder | Repository) -> Path:
+        """Return the folder of a pipeline, fetched where it is on a Hub."""
+        wanted = {name: place.files[name] for name in (*read_layout(place).wanted, REPORT) if name in place.files}
+        return fetch(place, wanted, self.engine.store, self.engine.listen)
+
+
+def weight_of(place: Folder | Repository) -> int:
+    """Return the bytes of the files that loading a pipeline reads."""
+    return sum(place.files[name].size for name in read_layout(place).wanted)
