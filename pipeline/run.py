@@ -28,7 +28,7 @@ from pipeline.hub.retry import BRIEF
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.loras import FoundLora, find_loras
-from pipeline.plan.model import Asked, TargetPlan, read_plan
+from pipeline.plan.model import ResolvedComponent, TargetPlan, read_plan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.plan.planner import Planner
 from pipeline.quantize.build import Origin, quantize
@@ -40,14 +40,14 @@ from pipeline.release.earlier import Earlier, OnDisk, same_bytes, withdrawn_befo
 from pipeline.release.other_work import Beside, Terms
 from pipeline.release.sign import sign
 from pipeline.release.signing import Signer
-from pipeline.release.smoke_test import CardTrial
+from pipeline.release.smoke_test import SnippetSmokeTest
 from pipeline.release.stage import Publication, Release, proofs_of, release
 from pipeline.source.fetch import fetch, fetch_key
 from pipeline.source.layout import Folder
 from pipeline.source.readers import readers
 from pipeline.store import Store
 from pipeline.validate.findings import undecided_by
-from pipeline.validate.follow_up import Next
+from pipeline.validate.follow_up import FollowUpChecks
 from pipeline.validate.intervals import LEAST
 from pipeline.validate.judges import Judges
 from pipeline.validate.prompts import ask_prompts
@@ -333,7 +333,7 @@ class Engine:
             run.seconds.update(seconds)
         return origin
 
-    def asked(self, plan: TargetPlan) -> Mapping[str, Asked]:
+    def asked(self, plan: TargetPlan) -> Mapping[str, ResolvedComponent]:
         """Return what is known of each component that a target quantizes."""
         return {name: self.planner.consult(name, part.quantization) for name, part in plan.components.items()}
 
@@ -397,7 +397,7 @@ class Run:
         if self.stop_after == "quantize":
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
-            following = Next(plan, engine.loras, request_of(plan), engine.store, engine.listen)
+            following = FollowUpChecks(plan, engine.loras, request_of(plan), engine.store, engine.listen)
             source, judges = self.reference(origin, following), engine.judges.folders(engine.store, engine.listen)
             uses = following.try_all(source, checkpoint)
             judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen, uses)
@@ -427,7 +427,7 @@ class Run:
                 publication(plan, folder, gate_of(engine.place), engine.terms),
                 engine.hub,
                 engine.store.aside,
-                CardTrial(plan, engine.store.aside),
+                SnippetSmokeTest(plan, engine.store.aside),
                 engine.listen,
             )
         return outcome(plan, "published", done, self.seconds, judged.report.verdict)
@@ -436,11 +436,11 @@ class Run:
         """Time a stage of this target."""
         return self.engine.timed(stage, self.plan.target, self.seconds)
 
-    def asked(self) -> Mapping[str, Asked]:
+    def asked(self) -> Mapping[str, ResolvedComponent]:
         """Return what is known of each component to quantize."""
         return self.engine.asked(self.plan)
 
-    def reference(self, origin: Origin, following: Next) -> Path:
+    def reference(self, origin: Origin, following: FollowUpChecks) -> Path:
         """Return the folder of the whole source under plain names, to be asked; one that was streamed comes now.
 
         Where its answers are known nobody looks into it.

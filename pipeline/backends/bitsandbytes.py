@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.backends.packings import Array, Errors, Late, Rows
+from pipeline.backends.packings import Array, Lazy, Rows, SquaredErrorSums
 from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Part, Scheme
 from pipeline.kernels.levels import codebook, dynamic_levels
 
@@ -141,9 +141,9 @@ class Blocks:
     def __init__(self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> None:
         self._scheme, self._options, self._name, self._shape, self._dtype = scheme, options, name, shape, dtype
         blocks = -(-shape[0] * shape[1] // BLOCK)
-        self._absmax = Late(lambda: np.empty(blocks, np.float32))
-        self._moments = Late(lambda: np.empty((blocks, 2), np.float32))
-        self._errors = Errors()
+        self._absmax = Lazy(lambda: np.empty(blocks, np.float32))
+        self._moments = Lazy(lambda: np.empty((blocks, 2), np.float32))
+        self._errors = SquaredErrorSums()
 
     def pack(self, first: int, values: Array) -> list[Part]:
         """Quantize whole blocks, or those that are left and a ragged one."""

@@ -32,7 +32,7 @@ def zeros(shape: tuple[int, ...]) -> Array:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
-class Late(Generic[T]):
+class Lazy(Generic[T]):
     """What a packing needs with its first piece and not before, made by whichever thread comes first."""
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -48,7 +48,7 @@ class Late(Generic[T]):
             return self._made
 
 
-class Errors:
+class SquaredErrorSums:
     """The squared errors and the squared values of a weight's pieces."""
 
     def __init__(self) -> None:
@@ -82,8 +82,8 @@ class Rows:
         self._kernel = kernel
         self._codes, self._code_type = codes
         self._name, scale_type = scales
-        self._scales = Late(lambda: np.empty(rows, scale_type))
-        self._errors = Errors()
+        self._scales = Lazy(lambda: np.empty(rows, scale_type))
+        self._errors = SquaredErrorSums()
 
     def pack(self, first: int, values: Array) -> list[Part]:
         """Quantize whole rows."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.backends.packings import NUMPY, Array, Errors, Late, Rows, zeros
+from pipeline.backends.packings import NUMPY, Array, Lazy, Rows, SquaredErrorSums, zeros
 from pipeline.backends.protocol import Finished, Layout, Packed, Packing, Part, Scheme
 
 if TYPE_CHECKING:
@@ -159,9 +159,9 @@ class Groups:
         self._run = -(-groups * self._bits // 8)
         self._stretch = -(-self._run // STRETCHES)
         self._locks = [Lock() for _ in range(STRETCHES)]
-        self._packed = Late(lambda: zeros((self._run, self.unit)))
-        self._statistics = Late(lambda: np.empty((2, groups), NUMPY[dtype]))
-        self._errors = Errors()
+        self._packed = Lazy(lambda: zeros((self._run, self.unit)))
+        self._statistics = Lazy(lambda: np.empty((2, groups), NUMPY[dtype]))
+        self._errors = SquaredErrorSums()
 
     def pack(self, first: int, values: Array) -> list[Part]:
         """Quantize whole groups; nothing is final yet."""
@@ -197,7 +197,7 @@ class SingleRow:
 
     def __init__(self, name: str, columns: int, dtype: str) -> None:
         self._name, self._dtype, self.unit = name, dtype, columns
-        self._errors = Errors()
+        self._errors = SquaredErrorSums()
         self._shifts: Array = np.empty(0)
 
     def pack(self, first: int, values: Array) -> list[Part]:

@@ -67,7 +67,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Known:
+class AllowedNumbers:
     """What a card may say.
 
     Attributes:

@@ -10,7 +10,7 @@ from markdown_it.tree import SyntaxTreeNode
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.card.allowed_numbers import ROLES, Known
+from pipeline.card.allowed_numbers import ROLES, AllowedNumbers
 from pipeline.errors import CardError
 
 RULE: Final = "---\n"  # above and below the metadata
@@ -20,7 +20,7 @@ Cells = Sequence[tuple[str, str]]
 """A paragraph or a row: its texts, each with what stands above it in its column. What is named holds to its end."""
 
 
-class Untrue(NamedTuple):
+class UnsupportedNumber(NamedTuple):
     """A number of a card that nothing supports, and the line that has it."""
 
     line: int
@@ -35,7 +35,7 @@ class Token(NamedTuple):
     known: bool
 
 
-def require_true(card: str, known: Known) -> None:
+def require_true(card: str, known: AllowedNumbers) -> None:
     """Refuse a card with a number that nothing supports.
 
     Raises:
@@ -51,7 +51,7 @@ def require_true(card: str, known: Known) -> None:
         )
 
 
-def untrue(card: str, known: Known) -> list[Untrue]:
+def untrue(card: str, known: AllowedNumbers) -> list[UnsupportedNumber]:
     """Return the numbers of a card that nothing supports, in the order of its lines.
 
     Args:
@@ -63,10 +63,13 @@ def untrue(card: str, known: Known) -> list[Untrue]:
     found = []
     for cells in mappings(head):
         told = [word for _, word in unknown(cells, known)]
-        found += [Untrue(next(at for at, line in enumerate([*lines, word], 2) if word in line), word) for word in told]
+        found += [
+            UnsupportedNumber(next(at for at, line in enumerate([*lines, word], 2) if word in line), word)
+            for word in told
+        ]
     above = len(lines) + (2 if head else 0)
     for line, cells in pieces(body):
-        found += [Untrue(above + line + below, word) for below, word in unknown(cells, known)]
+        found += [UnsupportedNumber(above + line + below, word) for below, word in unknown(cells, known)]
     return sorted(found, key=lambda one: one.line)
 
 
@@ -78,7 +81,7 @@ def split(card: str) -> tuple[str, str]:
     return head, body
 
 
-def unknown(cells: Cells, known: Known) -> Iterator[Untrue]:
+def unknown(cells: Cells, known: AllowedNumbers) -> Iterator[UnsupportedNumber]:
     """Return the words of a piece that have digits and are not known; their lines are counted from 0."""
     name = ""
     for above, text in cells:
@@ -92,10 +95,10 @@ def unknown(cells: Cells, known: Known) -> Iterator[Untrue]:
             elif any(char.isdigit() for char in shown):
                 behind = after if token.text.endswith(shown) else ""  # behind a comma begins something else
                 if not known.has(name, role, (shown, before, behind)):
-                    yield Untrue(token.line, shown)
+                    yield UnsupportedNumber(token.line, shown)
 
 
-def tokens(text: str, known: Known) -> list[Token]:
+def tokens(text: str, known: AllowedNumbers) -> list[Token]:
     """Split a text into what is known of it and the words between."""
     found, line = [], 0
     for at, part in enumerate(known.texts.split(text)):

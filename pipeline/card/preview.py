@@ -33,7 +33,7 @@ LORA: Final = "pytorch_lora_weights.safetensors"  # as diffusers names the only 
 
 
 @dataclass(frozen=True)
-class Scene:
+class PreviewCase:
     """A card to write: what it is of, what was measured, what the source says, and whether its snippet is run."""
 
     plan: TargetPlan
@@ -63,14 +63,14 @@ def problems(path: Path, vocabulary: Vocabulary, loader: BaseLoader = PACKAGED) 
     return []
 
 
-def scenes(loaded: Loaded) -> Iterator[Scene]:
+def scenes(loaded: Loaded) -> Iterator[PreviewCase]:
     """Return a card to write for every target, and one of which less is known than of any."""
     plan, report = recorded()
     plans = [planned(plan, loaded, target) for target in loaded.recipe.targets]
     for number, made in enumerate(plans):
         told = report.model_copy(update={"layers": renamed(report, list(plan.components), list(made.components))})
-        yield Scene(made, told, GATED, executed=number % 2 == 0)
-    yield Scene(plans[0], bare(report), SourceCard({}), executed=False)
+        yield PreviewCase(made, told, GATED, executed=number % 2 == 0)
+    yield PreviewCase(plans[0], bare(report), SourceCard({}), executed=False)
 
 
 @cache

@@ -13,8 +13,8 @@ from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
 from pipeline.card import render as template
-from pipeline.card.allowed_numbers import Known
-from pipeline.card.audit import Untrue, require_true, untrue
+from pipeline.card.allowed_numbers import AllowedNumbers
+from pipeline.card.audit import UnsupportedNumber, require_true, untrue
 from pipeline.card.context import facts, pictures, words
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.provenance import state
@@ -78,7 +78,7 @@ def compose(
     return Card(text, usage)
 
 
-def reread(text: str, plan: TargetPlan, report: Report, repeated: Sequence[str]) -> list[Untrue]:
+def reread(text: str, plan: TargetPlan, report: Report, repeated: Sequence[str]) -> list[UnsupportedNumber]:
     """Hold a card that was published against its plan and report, and return the numbers that nothing supports.
 
     Args:
@@ -95,9 +95,9 @@ def reread(text: str, plan: TargetPlan, report: Report, repeated: Sequence[str])
     return untrue(text, known(plan, report, [*repeated, *words(values)]))
 
 
-def known(plan: TargetPlan, report: Report, repeated: Sequence[str]) -> Known:
+def known(plan: TargetPlan, report: Report, repeated: Sequence[str]) -> AllowedNumbers:
     """Return what the card of a plan and a report may say, and repeat."""
-    return Known(plan.model_dump(mode="json"), report.model_dump(mode="json"), repeated)
+    return AllowedNumbers(plan.model_dump(mode="json"), report.model_dump(mode="json"), repeated)
 
 
 def write_card(

@@ -35,7 +35,7 @@ from pipeline.cli.render import (
     show_verified,
 )
 from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError
-from pipeline.worker.startup import leave_quickly
+from pipeline.worker.startup import skip_gc_at_exit
 
 if TYPE_CHECKING:
     from pipeline.hub.source import Repository
@@ -219,7 +219,7 @@ def quantize(
 ) -> None:
     """Quantize one folder or repository, without a recipe and without publishing."""
     from pipeline.backends import SCHEMES
-    from pipeline.quantize.folder import Order, quantize_source
+    from pipeline.quantize.folder import QuantizeRequest, quantize_source
     from pipeline.recipe import Vocabulary, read_quantization
     from pipeline.source.layout import read_source
 
@@ -228,7 +228,7 @@ def quantize(
     lines += [f"{key}: {value}" for key, _, value in (text.partition("=") for text in option or ())]
     lines += ["keep:", *(f"  - {jsons.dumps(pattern)}" for pattern in keep)] if keep else []
     quantization = read_quantization("\n".join(lines), Vocabulary(SCHEMES, frozenset()))
-    order = Order(quantization, tuple(component or ()), device, stream)
+    order = QuantizeRequest(quantization, tuple(component or ()), device, stream)
     with session.console:
         place = source_at(source, revision)
         made = quantize_source(
@@ -250,10 +250,10 @@ def validate(
     hub: HubName = "",
 ) -> None:
     """Judge one folder or repository against another; nothing is made and nothing published."""
-    from pipeline.verify.folder import PAGE, Court
+    from pipeline.verify.folder import PAGE, FolderValidation
 
     with session.engine(recipe, hub) as engine:
-        court = Court(engine, source_at(reference), dtype)
+        court = FolderValidation(engine, source_at(reference), dtype)
         report = court.judge(source_at(checkpoint), out.absolute())
     show_judged(session.console, report, out / PAGE)
     if report.verdict != "PASS":
@@ -307,11 +307,11 @@ def source_at(source: str, revision: str | None = None) -> Folder | Repository:
 @app.command()
 def status(recipes: Recipes = None, hub: HubName = "") -> None:
     """Show every recipe and target beside what the Hub has."""
-    from pipeline.fleet.status import Fleet
+    from pipeline.fleet.status import FleetStatus
 
     paths = session.recipes(recipes)
     with session.hubs_soon(session.home(paths[0]), hub) as (target, fallback):
-        fleet = Fleet([session.load(path) for path in paths], session.home(paths[0]), target, fallback)
+        fleet = FleetStatus([session.load(path) for path in paths], session.home(paths[0]), target, fallback)
         found = fleet.standings()
     show_standings(session.console, found)
     if unread := max(standing.exit_code for standing in found):
@@ -321,13 +321,13 @@ def status(recipes: Recipes = None, hub: HubName = "") -> None:
 @app.command()
 def doctor(recipes: Recipes = None, hub: HubName = "") -> None:
     """Look at token, destinations, libraries, device, disk and memory; each line ends in what to do."""
-    from pipeline.fleet.doctor import Examination, on_github
+    from pipeline.fleet.doctor import Doctor, on_github
 
     paths = session.recipes(recipes)
     home = session.home(paths[0])
     github = os.environ.get("GITHUB_REPOSITORY") or on_github(checkout_of(paths[0].parent))
     with session.hubs_soon(home, hub) as (target, fallback):
-        found = Examination([session.load(path) for path in paths], home, target, fallback, github).remarks()
+        found = Doctor([session.load(path) for path in paths], home, target, fallback, github).remarks()
     show_remarks(session.console, found)
     if any(remark.level == "problem" for remark in found):
         raise typer.Exit(CannotHereError.exit_code)
@@ -404,7 +404,7 @@ def verify(
     from pipeline.hub.client import Hub
     from pipeline.recipe.addresses import read_name
     from pipeline.release.signing import Expected
-    from pipeline.verify.rebuild import Workshop, workroom
+    from pipeline.verify.rebuild import ReleaseRebuild, workroom
     from pipeline.verify.verification import Wanted
     from pipeline.verify.verification import verify as verify_release
 
@@ -417,7 +417,7 @@ def verify(
         target, again = stack.enter_context(session.hub(home, hub)), None
         if rebuild:
             folder = stack.enter_context(workroom(home, listen))
-            again = Workshop(folder, target, Hub(listen=listen), listen, local).rebuild
+            again = ReleaseRebuild(folder, target, Hub(listen=listen), listen, local).rebuild
         repo, revision = read_name(repo, revision, target.endpoint)
         wanted = Wanted(revision, Expected(key, identity, issuer), load, local, again)
         found, failure = verify_release(target, repo, wanted, home, session.vocabulary, listen)
@@ -516,7 +516,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     open_streams()
     logging.getLogger(LOG).addHandler(logging.NullHandler())  # what fails before there is a log is no traceback
-    leave_quickly()
+    skip_gc_at_exit()
     try:
         code = guarded(lambda: app(standalone_mode=False))
         for stream in (sys.stdout, sys.stderr):

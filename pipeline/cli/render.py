@@ -15,7 +15,7 @@ from pipeline.files import human_size
 
 if TYPE_CHECKING:
     from pipeline.fleet.machine import Remark
-    from pipeline.fleet.status import Standing
+    from pipeline.fleet.status import TargetStatus
     from pipeline.plan.model import TargetPlan
     from pipeline.plan.parts import PlannedChoice
     from pipeline.release.other_work import Beside
@@ -135,7 +135,7 @@ def show_pages(console: Console, pages: Sequence[Page]) -> None:
     console.result({"result": [page.model_dump(mode="json") for page in pages]}, "\n".join(lines))
 
 
-def show_standings(console: Console, found: Sequence[Standing]) -> None:
+def show_standings(console: Console, found: Sequence[TargetStatus]) -> None:
     """Show where targets stand, and what is to be known of each beneath."""
     console.result({"targets": [standing.model_dump(mode="json") for standing in found]})
     if console.mode == "json":

@@ -25,7 +25,7 @@ from pipeline.recipe import DatasetPrompts
 from pipeline.run import PLAIN, Engine
 from pipeline.source.fetch import FETCH, fetch_key
 from pipeline.store import Store
-from pipeline.validate.follow_up import ADAPTED, USES, Next
+from pipeline.validate.follow_up import ADAPTED, USES, FollowUpChecks
 from pipeline.validate.judges import read_by_judges
 from pipeline.validate.prompts import STAGE, prompts_key
 from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key, failed_name, reference_key, request_of
@@ -197,7 +197,7 @@ class Needs:
 def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     """Yield what was asked and judged of a target."""
     request = request_of(plan)
-    following = Next(plan, engine.loras, request, engine.store, engine.listen)
+    following = FollowUpChecks(plan, engine.loras, request, engine.store, engine.listen)
     yield REFERENCE, reference_key(plan, request)
     yield CANDIDATE, candidate_key(plan)
     yield JUDGED, plan.verdict_key

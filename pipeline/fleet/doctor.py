@@ -32,7 +32,7 @@ ANOTHER_TOKEN: Final = "Use a token with the write role for the destinations (HF
 
 
 @dataclass(frozen=True)
-class Examination:
+class Doctor:
     """What is looked at.
 
     Attributes:

@@ -42,7 +42,7 @@ State = Literal["yanked", "failing", "unpublished", "untagged", "edited", "chang
 URGENCY: Final[tuple[State, ...]] = get_args(State)
 
 
-class Finding(BaseModel):
+class StatusReason(BaseModel):
     """One thing that is true of a target, and the state that it puts it in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +51,7 @@ class Finding(BaseModel):
     text: str
 
 
-class Standing(BaseModel):
+class TargetStatus(BaseModel):
     """One target beside what the Hub has.
 
     Attributes:
@@ -71,7 +71,7 @@ class Standing(BaseModel):
     target: str
     repository: str
     state: State
-    findings: tuple[Finding, ...]
+    findings: tuple[StatusReason, ...]
     tag: str | None = None
     commit: str | None = None
     pinned: str | None = None
@@ -82,7 +82,7 @@ class Standing(BaseModel):
 
 
 @dataclass(frozen=True)
-class Fleet:
+class FleetStatus:
     """The recipes of a checkout, one home, one Hub.
 
     Attributes:
@@ -97,7 +97,7 @@ class Fleet:
     hub: Hub
     fallback: Hub
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[TargetStatus]:
         """Look at every target, several repositories at once.
 
         A repository that cannot be read says so in its own row and hides no other.
@@ -122,12 +122,12 @@ class Fleet:
             return error
         return found or SourceError("There is no such source, or this token may not read it.", where=source.repo)
 
-    def standing(self, loaded: Loaded, target: str, heads: Mapping[str, str | PublishError]) -> Standing:
+    def standing(self, loaded: Loaded, target: str, heads: Mapping[str, str | PublishError]) -> TargetStatus:
         """Return where one target stands."""
         repo, source = loaded.recipe.repositories[target], loaded.recipe.source
         pinned = source.revision if isinstance(source, HubSource) else None
         head = heads[source.repo] if isinstance(source, HubSource) else None
-        findings: list[Finding] = []
+        findings: list[StatusReason] = []
         plan, tag, commit, code = None, None, None, 0
         try:
             remote = self.hub.state(repo)
@@ -138,13 +138,13 @@ class Fleet:
             findings += of_recipe(loaded, target, plan) if plan else []
             findings += failures(loaded, target, self.home, plan)
         except PublishError as error:
-            findings, code = [Finding(state="unreadable", text=str(error))], error.exit_code
+            findings, code = [StatusReason(state="unreadable", text=str(error))], error.exit_code
         if isinstance(head, PublishError):
-            findings, code = [*findings, Finding(state="unreadable", text=str(head))], max(code, head.exit_code)
+            findings, code = [*findings, StatusReason(state="unreadable", text=str(head))], max(code, head.exit_code)
         elif head != pinned:
             text = f"main of {source.origin} is {str(head)[:12]}, the recipe pins {str(pinned)[:12]}"
-            findings.append(Finding(state="behind", text=text))
-        return Standing(
+            findings.append(StatusReason(state="behind", text=text))
+        return TargetStatus(
             recipe=str(loaded.path),
             target=target,
             repository=repo,
@@ -168,36 +168,36 @@ def tag_of(remote: RemoteState, withdrawn: Withdrawals) -> str | None:
 
 def of_remote(
     remote: RemoteState, plan: TargetPlan | None, tag: str | None, withdrawn: Withdrawals
-) -> Iterator[Finding]:
+) -> Iterator[StatusReason]:
     """Say what the repository alone tells."""
     if plan is None:
         text = "its plan is none that this version reads" if remote.plan else "never published"
-        yield Finding(state="unpublished", text=text)
+        yield StatusReason(state="unpublished", text=text)
     elif tag is None:
-        yield Finding(state="untagged", text="main has it without a tag; `publish run` finishes the release")
+        yield StatusReason(state="untagged", text="main has it without a tag; `publish run` finishes the release")
     elif tag in withdrawn.tags:
-        yield Finding(state="yanked", text=f"{tag} was withdrawn: {withdrawn.tags[tag].why}")
+        yield StatusReason(state="yanked", text=f"{tag} was withdrawn: {withdrawn.tags[tag].why}")
 
 
-def of_others(hub: Hub, repo: str, remote: RemoteState) -> Iterator[Finding]:
+def of_others(hub: Hub, repo: str, remote: RemoteState) -> Iterator[StatusReason]:
     """Say what somebody put into a repository or changed there since its release."""
     if remote.head is None or (remote.plan and remote.head == remote.release):
         return
     held = look_at(hub, repo, remote.head, remote.tags, remote.release)
     if held.release is None and held.others:
         text = f"it holds {named(held.others)}, which no release put there; `publish plan` tells what becomes of them"
-        yield Finding(state="unpublished", text=text)
+        yield StatusReason(state="unpublished", text=text)
     for change in others_changes(hub, repo, held) if held.release else ():
         who, commit = change.commit.authors, change.commit.id[:12]
-        yield Finding(state="edited", text=f"changed by {who} in {commit} since {held.tag}: {named(change.paths)}")
+        yield StatusReason(state="edited", text=f"changed by {who} in {commit} since {held.tag}: {named(change.paths)}")
 
 
-def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[Finding]:
+def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[StatusReason]:
     """Say how what is published differs from the recipe."""
     if different := changes(loaded, target, plan):
         more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
         text = f"changed since it was published: {'; '.join(different[:SHOWN])}{more}"
-        yield Finding(state="changed", text=text)
+        yield StatusReason(state="changed", text=text)
 
 
 def changes(loaded: Loaded, target: str, plan: TargetPlan) -> list[str]:
@@ -260,7 +260,7 @@ def doubt(built: str, here: str | None) -> str:
     return f"and {here} is here, a major version later" if now.major > then.major else ""
 
 
-def failures(loaded: Loaded, target: str, home: Path, published_plan: TargetPlan | None) -> Iterator[Finding]:
+def failures(loaded: Loaded, target: str, home: Path, published_plan: TargetPlan | None) -> Iterator[StatusReason]:
     """Say which build of exactly this recipe with exactly these versions was refused here, so that a run would be."""
     for folder in sorted((home / "store" / "failed").glob(f"{target}-*")):
         try:
@@ -270,6 +270,6 @@ def failures(loaded: Loaded, target: str, home: Path, published_plan: TargetPlan
             continue
         same = plan.repository == loaded.recipe.repositories[target] and not changes(loaded, target, plan)
         if same and not other_versions(plan) and plan != published_plan:
-            yield Finding(
+            yield StatusReason(
                 state="failing", text=f"the verdict was {report.verdict}: {report.why} The build is in {folder}"
             )

@@ -161,7 +161,7 @@ class Organization(Answer):
     roleInOrg: str | None = None  # noqa: N815
 
 
-class Bearer(Answer):
+class TokenInfo(Answer):
     """Who a token stands for, as ``whoami-v2`` says; the token itself is never part of it.
 
     Attributes:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, Literal
 from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
-from pipeline.hub.answers import Bearer, CardJudged, ListedEntry, Reference
+from pipeline.hub.answers import CardJudged, ListedEntry, Reference, TokenInfo
 from pipeline.hub.card_rules import errors_of
 from pipeline.hub.endpoint import endpoint_of, require_importable
 from pipeline.hub.errors import hub_errors, no_right
 from pipeline.hub.release_files import PLAN
-from pipeline.hub.retry import PATIENT, Patience
+from pipeline.hub.retry import PATIENT, RetryPolicy
 
 if TYPE_CHECKING:
     from httpx2 import Client
@@ -70,7 +70,7 @@ class Hub:
         endpoint: str | None = None,
         token: str | None = None,
         *,
-        patience: Patience = PATIENT,
+        patience: RetryPolicy = PATIENT,
         listen: Listener = silent,
         name: str | None = None,
     ) -> None:
@@ -135,7 +135,7 @@ class Hub:
         made._token = token
         return made
 
-    def with_patience(self, patience: Patience) -> Hub:
+    def with_patience(self, patience: RetryPolicy) -> Hub:
         """Return the same Hub, waited for so long."""
         made = copy(self)
         made.patience = patience
@@ -251,7 +251,7 @@ class Hub:
             try:
                 self.api.auth_check(repo, write=True)
             except RepositoryNotFoundError:
-                if why := Bearer.of(self.api.whoami()).why_not_create_in(repo.partition("/")[0]):
+                if why := TokenInfo.of(self.api.whoami()).why_not_create_in(repo.partition("/")[0]):
                     raise no_right(repo, why) from None
                 return False
         return True

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 from pipeline.errors import SourceError, VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import FileEntry, ListedFile, disk_errors, safe_relative
-from pipeline.hub.snapshot import Served
+from pipeline.hub.snapshot import Snapshot
 
 AT_ONCE: Final = 4
 NOT_THERE: Final = 404
@@ -27,7 +27,7 @@ DAMAGED: Final = (
 
 
 @dataclass
-class Proof:
+class ContentCheck:
     """The reading of one commit.
 
     Attributes:
@@ -37,7 +37,7 @@ class Proof:
         wanted: Says of a file whether it is read.
     """
 
-    served: Served
+    served: Snapshot
     listen: Listener
     keep: Callable[[str], Path | None] = lambda _: None
     wanted: Callable[[str], bool] = lambda _: True

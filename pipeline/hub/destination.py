@@ -21,7 +21,7 @@ from pipeline.hub.client import Gate, Hub, pointing, tagged
 from pipeline.hub.ownership import Holdings
 from pipeline.hub.preflight import bearer
 from pipeline.hub.release_files import MANIFEST
-from pipeline.hub.uploads import Change, Heard, Uploader
+from pipeline.hub.uploads import Change, ProgressCallback, Uploader
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -53,7 +53,7 @@ class Staged:
 
 
 @dataclass(frozen=True)
-class Build:
+class ReleaseFolder:
     """The folder that is published, and every file of it by path.
 
     Attributes:
@@ -72,7 +72,7 @@ class Build:
         return digest_of({name: file.sha256 for name, file in self.files.items()})
 
     @classmethod
-    def of(cls, folder: Path) -> Build:
+    def of(cls, folder: Path) -> ReleaseFolder:
         """Read a folder's manifest; only what it does not list is hashed."""
         path = folder / MANIFEST
         known = dict(Manifest.model_validate_json(path.read_bytes()).files) if path.is_file() else {}
@@ -186,7 +186,7 @@ class Destination:
         us = bearer(self.hub) if alike else None  # without a token everybody here is the same one
         return sorted(talk.num for talk in alike if us is None or talk.author == us.name)
 
-    def stage(self, build: Build, parent: str, title: str, heard: Heard) -> Staged:
+    def stage(self, build: ReleaseFolder, parent: str, title: str, heard: ProgressCallback) -> Staged:
         """Commit a build as the whole content of a new pull request on ``parent``.
 
         Raises:
@@ -199,7 +199,7 @@ class Destination:
         assert number is not None  # noqa: S101  the commit opened one
         return Staged(number, commit)
 
-    def promote(self, build: Build, parent: str, title: str, staged: str) -> None:
+    def promote(self, build: ReleaseFolder, parent: str, title: str, staged: str) -> None:
         """Commit a build to ``main`` as the commit after ``parent``, or not at all.
 
         Its large files are at the commit ``staged`` already, so they are named and not sent.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 
-class Wires:
+class OpenConnections:
     """The connections of a file's transfers, to be cut from another thread.
 
     Closing a socket wakes nobody who reads from it; shutting it down does. The client tells of its connections by its

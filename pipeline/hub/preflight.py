@@ -6,11 +6,11 @@ import time
 from typing import Final
 
 from pipeline.errors import CannotHereError
-from pipeline.hub.answers import Bearer
+from pipeline.hub.answers import TokenInfo
 from pipeline.hub.client import Hub
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 
-ONCE: Final = Patience(answer=20.0, progress=0.0)
+ONCE: Final = RetryPolicy(answer=20.0, progress=0.0)
 
 
 def reach(hub: Hub) -> float:
@@ -35,7 +35,7 @@ def reach(hub: Hub) -> float:
     return time.monotonic() - began
 
 
-def bearer(hub: Hub) -> Bearer | None:
+def bearer(hub: Hub) -> TokenInfo | None:
     """Return who the token of this Hub stands for; None where there is no token.
 
     Raises:
@@ -46,7 +46,7 @@ def bearer(hub: Hub) -> Bearer | None:
 
     with hub.asking(hub.endpoint):
         try:
-            return Bearer.of(hub.api.whoami())
+            return TokenInfo.of(hub.api.whoami())
         except LocalTokenNotFoundError:
             return None
 

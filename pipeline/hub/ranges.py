@@ -18,8 +18,8 @@ from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from pipeline.errors import SourceError
 from pipeline.hub.errors import RETRIED
-from pipeline.hub.open_connections import Wires
-from pipeline.hub.retry import PATIENT, Patience, Tries, asked_pause
+from pipeline.hub.open_connections import OpenConnections
+from pipeline.hub.retry import PATIENT, Retry, RetryPolicy, asked_pause
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class RemoteFile:
         headers: Callable[[bool], dict[str, str]],
         *,
         size: int | None = None,
-        patience: Patience = PATIENT,
+        patience: RetryPolicy = PATIENT,
         client: Client | None = None,
     ) -> None:
         self.where = where
@@ -80,7 +80,7 @@ class RemoteFile:
         self._address: URL | None = None  # where the bytes are, once the Hub said so
         self._resolving = threading.Lock()
         self._said: dict[tuple[Any, str], str] = {}
-        self._wires = Wires()
+        self._wires = OpenConnections()
 
     def pieces(self, begin: int, end: int, *, whole: bool = False) -> Iterator[bytes]:
         """Yield the bytes of a range in order, in pieces as they come; fewer where the file ends before.
@@ -97,7 +97,7 @@ class RemoteFile:
             HfHubHTTPError: The Hub refuses to show it.
             ValueError: The file was closed meanwhile.
         """
-        tries = Tries(self._patience, self.where)
+        tries = Retry(self._patience, self.where)
         while begin < (end if self.size is None else min(end, self.size)):
             try:
                 for piece in self._answer(begin, end, whole=whole):

@@ -16,7 +16,7 @@ from pipeline.hub.errors import LATER, RETRIED
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Seconds that a transfer may take for what it does, and the least it has to bring.
 
     Attributes:
@@ -38,12 +38,14 @@ class Patience:
     longest_pause: float = 30.0
 
 
-PATIENT: Final = Patience()
-BRIEF: Final = Patience(connect=3.0, silence=5.0, answer=10.0, progress=5.0)  # for what is done without an answer, too
-SOON: Final = Patience(progress=60.0)  # for the small reads of a plan, before which somebody sits
+PATIENT: Final = RetryPolicy()
+BRIEF: Final = RetryPolicy(
+    connect=3.0, silence=5.0, answer=10.0, progress=5.0
+)  # for what is done without an answer, too
+SOON: Final = RetryPolicy(progress=60.0)  # for the small reads of a plan, before which somebody sits
 
 
-class Tries:
+class Retry:
     """The tries at one range: they start anew with each byte that comes, and the time with as many as are due.
 
     Args:
@@ -52,7 +54,7 @@ class Tries:
         lacked: What did not come.
     """
 
-    def __init__(self, patience: Patience, where: str, lacked: str = "no byte of it") -> None:
+    def __init__(self, patience: RetryPolicy, where: str, lacked: str = "no byte of it") -> None:
         self._patience = patience
         self._where = where
         self._lacked = lacked

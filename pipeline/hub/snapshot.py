@@ -17,7 +17,7 @@ from pipeline.hub.errors import LATER, hub_errors
 
 
 @dataclass(frozen=True)
-class Served:
+class Snapshot:
     """One commit of a repository.
 
     Attributes:

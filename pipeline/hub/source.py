@@ -13,7 +13,7 @@ from blake3 import blake3
 from pipeline.errors import SourceError
 from pipeline.files import PIECE, ListedFile, disk_errors, hashed
 from pipeline.hub.errors import hub_errors
-from pipeline.hub.snapshot import Served
+from pipeline.hub.snapshot import Snapshot
 from pipeline.hub.transport import new_client
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class Repository:
         )
 
     @cached_property
-    def _served(self) -> Served:
-        return Served(self.hub, self.repo, self.revision, as_source=True)
+    def _served(self) -> Snapshot:
+        return Snapshot(self.hub, self.repo, self.revision, as_source=True)
 
     def _continue(self, name: str, part: Path, heard: Callable[[int], None]) -> str | None:
         """Read what lacks of a part, and return its BLAKE3 if it is the listed file; one that is not is removed."""

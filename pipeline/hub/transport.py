@@ -25,7 +25,7 @@ import httpx2
 from pipeline.errors import CannotHereError, HubUnavailableError, SourceError
 from pipeline.events import Event, Listener, silent
 from pipeline.hub.errors import RETRIED
-from pipeline.hub.retry import PATIENT, Patience, Tries, asked_pause
+from pipeline.hub.retry import PATIENT, Retry, RetryPolicy, asked_pause
 
 API: Final = re.compile(r"/api/(?!resolve-cache/)|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
@@ -83,7 +83,7 @@ class Manner:
         listen: Hears when it is waited.
     """
 
-    patience: Patience = PATIENT
+    patience: RetryPolicy = PATIENT
     listen: Listener = silent
 
 
@@ -119,7 +119,7 @@ class PatientTransport(httpx2.BaseTransport):
         hasten(request, asked.patience)
         if request.method == "POST" and UNREPEATABLE.search(path):
             return whole(self._send(request), asked.patience.answer)
-        tries, began = Tries(asked.patience, f"{request.method} {path}", "no whole answer"), time.monotonic()
+        tries, began = Retry(asked.patience, f"{request.method} {path}", "no whole answer"), time.monotonic()
         while True:
             try:
                 answer = whole(self._send(request), asked.patience.answer)
@@ -159,7 +159,7 @@ def unreachable(error: httpx2.TransportError) -> HubUnavailableError:
     )
 
 
-def wait(tries: Tries, error: Exception, asked: float, listen: Listener) -> None:
+def wait(tries: Retry, error: Exception, asked: float, listen: Listener) -> None:
     """Wait until the next try, and say so where somebody would notice."""
     pause = tries.pause(error, asked)
     if pause >= NOTICED_SECONDS:
@@ -168,7 +168,7 @@ def wait(tries: Tries, error: Exception, asked: float, listen: Listener) -> None
     time.sleep(pause)
 
 
-def hasten(request: httpx2.Request, patience: Patience) -> None:
+def hasten(request: httpx2.Request, patience: RetryPolicy) -> None:
     """Have a request wait no longer than it is asked to; what it says itself may be less."""
     longest = httpx2.Timeout(patience.answer, connect=patience.connect).as_dict()
     said = request.extensions.get("timeout", {})

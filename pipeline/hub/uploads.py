@@ -24,7 +24,7 @@ from pipeline.files import FileEntry
 from pipeline.hub import xet
 from pipeline.hub.answers import Committed, Sorted
 from pipeline.hub.errors import UnreadableAnswerError
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ANY_PULL: Final = "None"  # what the client writes for the revision of a pull request that is yet to be opened
 SAMPLE_BYTES: Final = 512  # what the Hub looks at to tell a large file from a text
 AT_ONCE: Final = 256  # files in one question, as the client asks
-Heard = Callable[[int, int], None]  # bytes read and bytes sent, of all files together
+ProgressCallback = Callable[[int, int], None]  # bytes read and bytes sent, of all files together
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Uploader:
         listen: Hears when Xet fails.
     """
 
-    def __init__(self, api: HfApi, repo: str, patience: Patience, listen: Listener) -> None:
+    def __init__(self, api: HfApi, repo: str, patience: RetryPolicy, listen: Listener) -> None:
         self._api = api
         self._listen = listen
         self._repo = repo
         self._patience = patience
         self._url = f"{api.endpoint}/api/models/{repo}"
 
-    def send(self, change: Change, revision: str, heard: Heard, *, pull: bool = False) -> frozenset[str]:
+    def send(self, change: Change, revision: str, heard: ProgressCallback, *, pull: bool = False) -> frozenset[str]:
         """Send the large files that the Hub lacks; return the names of all large files.
 
         Args:
@@ -136,7 +136,7 @@ class Uploader:
             found |= {file.path for file in Sorted.of(said).files if file.uploadMode == "lfs"}
         return {name for name in found & change.files.keys() if change.files[name].size}
 
-    def _sent_by_xet(self, place: xet.Storage, change: Change, names: Sequence[str], heard: Heard) -> bool:
+    def _sent_by_xet(self, place: xet.Storage, change: Change, names: Sequence[str], heard: ProgressCallback) -> bool:
         """Send large files in one upload, and say whether the storage took them."""
         files = {change.folder / name: change.files[name].sha256 for name in names}
         try:
@@ -151,7 +151,7 @@ class Uploader:
         heard(sent.size, sent.sent)
         return True
 
-    def _send_by_lfs(self, change: Change, names: Sequence[str], revision: str | None, heard: Heard) -> None:
+    def _send_by_lfs(self, change: Change, names: Sequence[str], revision: str | None, heard: ProgressCallback) -> None:
         """Send large files over plain HTTP, one after another, each whole or in parts as the Hub says.
 
         Raises:

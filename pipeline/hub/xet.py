@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.hub.answers import ChunkStorage
 from pipeline.hub.errors import UnreadableAnswerError
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS: Final = "2s"  # how often what was sent is noted, so that an upload that is killed need not send it again
 SAFETY_SECONDS: Final = 60  # before a token ends another one is asked for, as the client does
-Heard = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def storage(
     return Storage(found.casUrl, found.accessToken, found.exp, url, headers)
 
 
-def upload(place: Storage, files: Mapping[Path, str], patience: Patience, heard: Heard) -> Sent:
+def upload(place: Storage, files: Mapping[Path, str], patience: RetryPolicy, heard: ProgressCallback) -> Sent:
     """Send files together; chunks that the storage or an earlier attempt of this machine has are left out.
 
     Args:
@@ -131,7 +131,7 @@ def upload(place: Storage, files: Mapping[Path, str], patience: Patience, heard:
     return Sent(counted.total_bytes, counted.total_bytes_uploaded)
 
 
-def pieces(place: Storage, xet_hash: str, begin: int, size: int, patience: Patience) -> Iterator[bytes]:
+def pieces(place: Storage, xet_hash: str, begin: int, size: int, patience: RetryPolicy) -> Iterator[bytes]:
     """Yield a file's bytes from one on in order, as a consumer's client receives them.
 
     Raises:
@@ -171,7 +171,7 @@ def library_errors() -> Iterator[None]:
 
 
 @cache
-def session(patience: Patience) -> Any:
+def session(patience: RetryPolicy) -> Any:
     """Return this process's session, which waits and tries as long as it is told."""
     import hf_xet
 

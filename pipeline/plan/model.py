@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
-from pipeline.backends.oracle.conversion import Answer, Question, SkipRule, installed_versions
+from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, SkipRule, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.plan.parts import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
@@ -25,7 +25,7 @@ from pipeline.plan.shards import WEIGHTS_NAME, Weights, lay_out
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.require import Require
 from pipeline.source.layout import INDEX, Component, Place, read_json
-from pipeline.source.safetensors import Slot
+from pipeline.source.safetensors import TensorInfo
 from pipeline.source.variants import plain_name
 
 STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
@@ -35,7 +35,7 @@ PIPELINE_MEMORY: Final = 700 << 20  # bytes that torch and diffusers take before
 JUDGES: Final = ("torchmetrics",)
 
 
-Slots = Mapping[str, Mapping[str, Slot]]
+Slots = Mapping[str, Mapping[str, TensorInfo]]
 """The tensors of each weight file of a component."""
 
 
@@ -215,17 +215,17 @@ class TargetPlan(Value):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResolvedComponent:
     """A component to quantize with all that is known of it: headers, the library's answer, the result's layout."""
 
     component: Component
     quantization: Quantization
     slots: Slots
-    answer: Answer
+    answer: ConversionPlan
     weights: Weights
 
     @property
-    def tensors(self) -> dict[str, Slot]:
+    def tensors(self) -> dict[str, TensorInfo]:
         """All tensors of the source by name."""
         return flat(self.slots)
 
@@ -257,12 +257,12 @@ class Asked:
         )
 
 
-def flat(slots: Slots) -> dict[str, Slot]:
+def flat(slots: Slots) -> dict[str, TensorInfo]:
     """Return the tensors of all weight files by name."""
     return {name: slot for part in slots.values() for name, slot in part.items()}
 
 
-def question_of(place: Place, component: Component, quantization: Quantization, slots: Slots) -> Question:
+def question_of(place: Place, component: Component, quantization: Quantization, slots: Slots) -> ConversionRequest:
     """Return what is asked of the library about a component.
 
     Raises:
@@ -273,7 +273,7 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
     refuse_unfit(component, quantization, f"{place.where}, {component.name}")
     backend = BACKENDS[quantization.backend]
     require_installed(backend, quantization.scheme)
-    return Question(
+    return ConversionRequest(
         library=component.library,  # type: ignore[arg-type]
         class_name=component.class_name,
         config=read_json(place, component.config),
@@ -286,7 +286,9 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
     )
 
 
-def lay_out_result(component: Component, quantization: Quantization, slots: Slots, answer: Answer) -> Asked:
+def lay_out_result(
+    component: Component, quantization: Quantization, slots: Slots, answer: ConversionPlan
+) -> ResolvedComponent:
     """Lay out what a component becomes.
 
     Raises:
@@ -305,7 +307,9 @@ def lay_out_result(component: Component, quantization: Quantization, slots: Slot
         if conversion.quantized:
             shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
             layouts[name] = backend.layout(quantization.scheme, quantization.options, written, shape, conversion.dtype)
-    return Asked(component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library))
+    return ResolvedComponent(
+        component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library)
+    )
 
 
 def refuse_unfit(component: Component, quantization: Quantization, where: str) -> None:

@@ -11,13 +11,13 @@ from typing import Final
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, installed
-from pipeline.backends.oracle.conversion import Question, ask, ask_ahead
+from pipeline.backends.oracle.conversion import ConversionRequest, ask, ask_ahead
 from pipeline.errors import CannotHereError, QuantizationError, RecipeError
 from pipeline.files import ListedFile, human_size
 from pipeline.plan.budget import Candidate, Choice, choices, within
 from pipeline.plan.model import (
-    Asked,
     PlannedComponent,
+    ResolvedComponent,
     Slots,
     TargetPlan,
     deciding_versions,
@@ -71,7 +71,7 @@ class Planner:
     prompts: PlannedPrompts
     loras: tuple[PlannedLora, ...] = ()
     slots: dict[str, Slots] = field(default_factory=dict)
-    questions: dict[tuple[str, str], Question] = field(default_factory=dict)
+    questions: dict[tuple[str, str], ConversionRequest] = field(default_factory=dict)
     found: dict[str, tuple[PlannedBudget, Mapping[str, Quantization]]] = field(default_factory=dict)
 
     @cached_property
@@ -210,7 +210,7 @@ class Planner:
             raise RecipeError(reason, where=self.place.where, remedy=f"It has {known}.")
         return self.layout.components[name]
 
-    def question(self, name: str, quantization: Quantization) -> Question:
+    def question(self, name: str, quantization: Quantization) -> ConversionRequest:
         """Return what is asked about a component and what is to be done to it.
 
         Raises:
@@ -221,7 +221,7 @@ class Planner:
             self.questions[key] = question_of(self.place, component, quantization, self.read(component))
         return self.questions[key]
 
-    def consult(self, name: str, quantization: Quantization) -> Asked:
+    def consult(self, name: str, quantization: Quantization) -> ResolvedComponent:
         """Ask about a component and lay out what it becomes.
 
         Raises:

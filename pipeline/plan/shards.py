@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.backends.oracle.conversion import Answer, Conversion
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
 from pipeline.errors import SourceError
 from pipeline.files import pretty_json
-from pipeline.source.safetensors import Slot, Specs, size_of
+from pipeline.source.safetensors import Specs, TensorInfo, size_of
 from pipeline.source.strict import parse, require_shallow
 
 TORCH_DTYPES: Final = {
@@ -57,7 +57,7 @@ class Weights:
 
 
 def lay_out(
-    answer: Answer, slots: Mapping[str, Slot], layouts: Mapping[str, Specs], library: str, limit: int = 0
+    answer: ConversionPlan, slots: Mapping[str, TensorInfo], layouts: Mapping[str, Specs], library: str, limit: int = 0
 ) -> Weights:
     """Decide which tensors the result holds and in which file each lies.
 
@@ -96,7 +96,7 @@ def lay_out(
     return weights
 
 
-def stored_as(conversion: Conversion, slot: Slot) -> str:
+def stored_as(conversion: Conversion, slot: TensorInfo) -> str:
     """Return the safetensors dtype of a tensor that is not quantized."""
     return STORED_DTYPES.get(conversion.dtype, slot.dtype)
 

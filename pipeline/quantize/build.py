@@ -18,7 +18,7 @@ from pipeline.backends.library import LibraryPacking
 from pipeline.backends.protocol import Packing
 from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, copy, files_under, link_or_copy, pretty_json, write_atomically
-from pipeline.plan.model import Asked, TargetPlan
+from pipeline.plan.model import ResolvedComponent, TargetPlan
 from pipeline.plan.shards import STORED_DTYPES, WEIGHTS_NAME
 from pipeline.quantize.component_writer import Job, Made, restored
 from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
@@ -27,7 +27,7 @@ from pipeline.quantize.stream import DamagedDownloadError, stream
 from pipeline.recipe import Quantization
 from pipeline.source.disk import Opened
 from pipeline.source.layout import INDEX, Layout
-from pipeline.source.safetensors import Slot
+from pipeline.source.safetensors import TensorInfo
 from pipeline.source.variants import plain_index
 from pipeline.store import Store
 
@@ -108,14 +108,14 @@ class Origin:
     stored: Mapping[str, ListedFile] = field(default_factory=dict)
     lent: bool = False
 
-    def weight_file(self, name: str, slots: Mapping[str, Slot]) -> WeightFile:
+    def weight_file(self, name: str, slots: Mapping[str, TensorInfo]) -> WeightFile:
         """Return a weight file as the stream reads it."""
         where, listed = f"{self.where}/{name}", self.files[name]
         if self.remote is None or (self.folder / name).exists():
             return local_file(self.folder / name, name, slots, listed, where, self.stored.get(name))
         return WeightFile(name, slots, listed, where, partial(self.remote, name), tuple)
 
-    def put(self, parts: Mapping[str, Asked], folder: Path) -> None:
+    def put(self, parts: Mapping[str, ResolvedComponent], folder: Path) -> None:
         """Put the files that a checkpoint takes as they are into its folder, under plain names."""
         replaced = {file for part in parts.values() for file in (*part.component.weights, part.component.index)}
         replaced |= {part.component.config for part in parts.values()}
@@ -143,7 +143,7 @@ class Result:
     """
 
     folder: Path
-    parts: Mapping[str, Asked]
+    parts: Mapping[str, ResolvedComponent]
     device: str = "cpu"
 
     def journal(self, component: str) -> Path:
@@ -162,7 +162,7 @@ class Result:
 
 def quantize(
     plans: Sequence[TargetPlan],
-    asked: Sequence[Mapping[str, Asked]],
+    asked: Sequence[Mapping[str, ResolvedComponent]],
     origin: Origin,
     store: Store,
     listen: Listener,

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.backends.oracle.conversion import Answer
+from pipeline.backends.oracle.conversion import ConversionPlan
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, pretty_json, write_atomically
 from pipeline.kernels.packing import Packing, Part
 from pipeline.plan.shards import STORED_DTYPES, Shard, Weights
 from pipeline.quantize.shard_writer import METADATA_ROOM, Writer
-from pipeline.source.safetensors import Slot
+from pipeline.source.safetensors import TensorInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,8 +57,8 @@ class Job:
         journal: The file that remembers which files of the result are done.
     """
 
-    answer: Answer
-    slots: Mapping[str, Slot]
+    answer: ConversionPlan
+    slots: Mapping[str, TensorInfo]
     weights: Weights
     packer: Packer
     out: Path
@@ -85,13 +85,13 @@ class Made(BaseModel):
 
 
 @dataclass(frozen=True)
-class Take:
+class TensorTask:
     """What one result makes of one tensor, ``name`` in the source and ``written`` in the result."""
 
-    making: Making
+    making: ComponentWriter
     name: str
     written: str
-    slot: Slot
+    slot: TensorInfo
     dtype: str
     packing: Packing | None
     transposed: bool
@@ -133,7 +133,7 @@ class Take:
             self.making.end(self.name, self.packing)
 
 
-class Making:
+class ComponentWriter:
     """The files of one result while they are made.
 
     Args:
@@ -155,7 +155,7 @@ class Making:
         """Return whether a tensor of the source still has to be read for this result."""
         return name in self._shards and self._shards[name].name not in self.made.files
 
-    def take(self, name: str, slot: Slot) -> Take:
+    def take(self, name: str, slot: TensorInfo) -> TensorTask:
         """Return what becomes of a wanted tensor."""
         conversion = self.job.answer.conversions[name]
         dtype = STORED_DTYPES.get(conversion.dtype, slot.dtype)
@@ -163,7 +163,7 @@ class Making:
         if conversion.quantized:
             shape = conversion.shape_of(slot.shape)
             packing = self.job.packer.packing(conversion.name_of(name), shape, conversion.dtype)
-        return Take(self, name, conversion.name_of(name), slot, dtype, packing, conversion.transposed)
+        return TensorTask(self, name, conversion.name_of(name), slot, dtype, packing, conversion.transposed)
 
     def write(self, name: str, parts: list[Part]) -> None:
         """Write parts of what a tensor became."""

@@ -16,7 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import digest_of, files_under
 from pipeline.hub.source import Repository
-from pipeline.plan.model import Asked, lay_out_result, question_of
+from pipeline.plan.model import ResolvedComponent, lay_out_result, question_of
 from pipeline.quantize.build import Origin, Result, make, measured, warm
 from pipeline.recipe import Quantization
 from pipeline.source.fetch import fetch, stored
@@ -27,7 +27,7 @@ AUTOENCODERS = ("Autoencoder", "VQModel", "ConsistencyDecoderVAE")
 
 
 @dataclass(frozen=True)
-class Order:
+class QuantizeRequest:
     """What is wanted of a source.
 
     Attributes:
@@ -44,7 +44,7 @@ class Order:
 
 
 def quantize_source(
-    place: Repository | Folder, layout: Layout, order: Order, out: Path, home: Path, listen: Listener
+    place: Repository | Folder, layout: Layout, order: QuantizeRequest, out: Path, home: Path, listen: Listener
 ) -> dict[str, Any]:
     """Quantize a source into a folder, which is there when it is whole and not before.
 
@@ -103,7 +103,9 @@ def require_absent(out: Path) -> None:
         raise RecipeError("This folder is there already.", where=str(out), remedy=remedy)
 
 
-def consult(place: Repository | Folder, layout: Layout, order: Order, answers: Path) -> dict[str, Asked]:
+def consult(
+    place: Repository | Folder, layout: Layout, order: QuantizeRequest, answers: Path
+) -> dict[str, ResolvedComponent]:
     """Ask the libraries about every component that is wanted.
 
     Raises:
@@ -144,7 +146,7 @@ def chosen(layout: Layout, names: tuple[str, ...], where: str) -> tuple[str, ...
     return found
 
 
-def key_of(place: Repository | Folder, parts: Mapping[str, Asked], order: Order) -> str:
+def key_of(place: Repository | Folder, parts: Mapping[str, ResolvedComponent], order: QuantizeRequest) -> str:
     """Return the digest by which an interrupted command is known again."""
     stamps: dict[str, Any] = {name: file.model_dump() for name, file in place.files.items()}
     if isinstance(place, Folder):
@@ -156,7 +158,12 @@ def key_of(place: Repository | Folder, parts: Mapping[str, Asked], order: Order)
 
 
 def origin_of(
-    place: Repository | Folder, layout: Layout, parts: Mapping[str, Asked], order: Order, home: Path, listen: Listener
+    place: Repository | Folder,
+    layout: Layout,
+    parts: Mapping[str, ResolvedComponent],
+    order: QuantizeRequest,
+    home: Path,
+    listen: Listener,
 ) -> Origin:
     """Return where the source's bytes come from; of a repository everything that is not streamed is fetched."""
     if isinstance(place, Folder):

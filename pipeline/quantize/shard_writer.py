@@ -10,7 +10,7 @@ from typing import Final
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, disk_errors
 from pipeline.source.disk import BLOCK, Appender
-from pipeline.source.safetensors import LINE, Slot, Specs, head_of, header_of, place
+from pipeline.source.safetensors import LINE, Specs, TensorInfo, file_prefix, header_of, place
 
 LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
 METADATA_ROOM: Final = 1024  # header bytes kept for metadata beside the entries
@@ -46,7 +46,7 @@ class Writer:
         self._start = -(-(8 + len(header) + spare) // LINE) * LINE
         self._tail = SpooledTemporaryFile(4 * BLOCK, "w+b", dir=str(path.parent))  # noqa: SIM115  closed below
         self._file = Appender(path, writing)
-        self._file.append(memoryview(head_of(header if self._known else b"", self._start)))
+        self._file.append(memoryview(file_prefix(header if self._known else b"", self._start)))
 
     def put(self, name: str, offset: int, content: memoryview) -> None:
         """Write a part of a tensor.
@@ -102,9 +102,9 @@ class Writer:
         for name in self._placed.late:
             begin = self._file.size - self._start
             self._file.append(memoryview(self._late[name]))
-            slots[name] = Slot("U8", (len(self._late[name]),), begin, begin + len(self._late[name]))
+            slots[name] = TensorInfo("U8", (len(self._late[name]),), begin, begin + len(self._late[name]))
         self._tail.close()
-        return self._file.finish(b"" if self._known else head_of(header_of(slots, metadata), self._start))
+        return self._file.finish(b"" if self._known else file_prefix(header_of(slots, metadata), self._start))
 
     def close(self) -> None:
         """Let go of a file that is not finished."""

@@ -11,13 +11,13 @@ from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, human_size
 from pipeline.hub.client import Gate
 from pipeline.hub.source import Repository
-from pipeline.plan.model import Asked, TargetPlan
+from pipeline.plan.model import ResolvedComponent, TargetPlan
 from pipeline.quantize.build import Origin
 from pipeline.quantize.room import CHECKPOINT, result_to_come, source_to_come
 from pipeline.source.fetch import FETCH, fetch, fetch_key, stored
 from pipeline.source.layout import Folder, Layout
 from pipeline.store import Store
-from pipeline.validate.follow_up import Next
+from pipeline.validate.follow_up import FollowUpChecks
 from pipeline.validate.stage import reference_answers, request_of
 
 
@@ -42,7 +42,12 @@ class Sourcing:
     stream: bool = False
 
     def origin(
-        self, plans: Sequence[TargetPlan], asked: Sequence[Mapping[str, Asked]], *, quantized: bool, judged: bool
+        self,
+        plans: Sequence[TargetPlan],
+        asked: Sequence[Mapping[str, ResolvedComponent]],
+        *,
+        quantized: bool,
+        judged: bool,
     ) -> Origin:
         """Return where the bytes come from, with everything fetched that is not streamed.
 
@@ -113,7 +118,7 @@ class Sourcing:
 
     def was_asked(self, plan: TargetPlan) -> bool:
         """Return whether nothing of a plan needs the source's own answers any more."""
-        following = Next(plan, (), request_of(plan), self.store, self.listen)
+        following = FollowUpChecks(plan, (), request_of(plan), self.store, self.listen)
         return reference_answers(plan, self.store) is not None and following.source_is_known()
 
 

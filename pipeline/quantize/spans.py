@@ -13,9 +13,9 @@ from typing import Any
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile
 from pipeline.kernels.packing import Part
-from pipeline.quantize.component_writer import FLOATS, Making, Take
+from pipeline.quantize.component_writer import FLOATS, ComponentWriter, TensorTask
 from pipeline.source.disk import BLOCK, LocalFile, Opened
-from pipeline.source.safetensors import DTYPE_SIZES, Slot
+from pipeline.source.safetensors import DTYPE_SIZES, TensorInfo
 
 Stamp = tuple[int, ...]
 """What tells that a file is still the one that was opened; empty where its place vouches for it by a digest alone."""
@@ -36,7 +36,7 @@ class WeightFile:
     """
 
     name: str
-    slots: Mapping[str, Slot]
+    slots: Mapping[str, TensorInfo]
     listed: ListedFile
     where: str
     open: Callable[[], Opened]
@@ -47,7 +47,7 @@ class WeightFile:
 def local_file(
     path: Path,
     name: str,
-    slots: Mapping[str, Slot],
+    slots: Mapping[str, TensorInfo],
     listed: ListedFile,
     where: str = "",
     stored: ListedFile | None = None,
@@ -66,11 +66,11 @@ class Segment:
     """A run of values of one tensor; ``last`` where it ends the tensor, and ``takes`` by job, None where unwanted."""
 
     name: str
-    slot: Slot
+    slot: TensorInfo
     first: int
     count: int
     last: bool
-    takes: tuple[Take | None, ...]
+    takes: tuple[TensorTask | None, ...]
 
     @property
     def begin(self) -> int:
@@ -83,7 +83,7 @@ class Segment:
         return self.begin + self.count * DTYPE_SIZES[self.slot.dtype]
 
 
-def segments_of(file: WeightFile, makings: Sequence[Making]) -> Iterator[Segment]:
+def segments_of(file: WeightFile, makings: Sequence[ComponentWriter]) -> Iterator[Segment]:
     """Cut the tensors of a file where all results can be cut: at blocks, groups and rows."""
     for name, slot in file.slots.items():
         takes = tuple(making.take(name, slot) if making.wants(name) else None for making in makings)
@@ -94,7 +94,7 @@ def segments_of(file: WeightFile, makings: Sequence[Making]) -> Iterator[Segment
             yield Segment(name, slot, first, count, first + count == values, takes)
 
 
-def spans_of(file: WeightFile, makings: Sequence[Making]) -> Iterator[list[Segment]]:
+def spans_of(file: WeightFile, makings: Sequence[ComponentWriter]) -> Iterator[list[Segment]]:
     """Gather segments to runs of about a block of bytes."""
     span: list[Segment] = []
     for segment in segments_of(file, makings):

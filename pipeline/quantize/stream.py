@@ -19,15 +19,15 @@ from functools import partial
 from typing import Any, Final
 
 from pipeline.errors import SourceError
-from pipeline.quantize.component_writer import Job, Made, Making
+from pipeline.quantize.component_writer import ComponentWriter, Job, Made
 from pipeline.quantize.spans import Segment, WeightFile, pack, spans_of, write
 from pipeline.source.disk import BLOCK, Forward, memory
 
-Heard = Callable[[str, int], None]
+ProgressCallback = Callable[[str, int], None]
 """Is told the name of a tensor and how many bytes of the source are done with it."""
 
 
-def stream(files: Sequence[WeightFile], jobs: Sequence[Job], heard: Heard) -> list[Made]:
+def stream(files: Sequence[WeightFile], jobs: Sequence[Job], heard: ProgressCallback) -> list[Made]:
     """Make all results of a component in one reading of its files.
 
     What an interrupted run finished is not made again, and files that only that needs are not read again.
@@ -48,14 +48,16 @@ def stream(files: Sequence[WeightFile], jobs: Sequence[Job], heard: Heard) -> li
     """
     keep_freed_memory()
     with ExitStack() as stack:
-        crew = stack.enter_context(Crew(len(jobs)))
-        makings = [Making(job, writing) for job, writing in zip(jobs, crew.disks, strict=True)]
+        crew = stack.enter_context(StreamExecutor(len(jobs)))
+        makings = [ComponentWriter(job, writing) for job, writing in zip(jobs, crew.disks, strict=True)]
         for making in makings:
             stack.callback(making.close)
         stack.callback(crew.stop)
         proven: set[str] = set()
         pairs = {repeated: other for job in jobs for repeated, other in job.answer.repeated.items()}
-        twins = Twins(pairs, {name: digest for making in makings for name, digest in making.made.tied.items()})
+        twins = TiedTensorCheck(
+            pairs, {name: digest for making in makings for name, digest in making.made.tied.items()}
+        )
         for file in files:
             if not any(twins.lacks(name) or any(making.wants(name) for making in makings) for name in file.slots):
                 heard("", file.listed.size)
@@ -85,7 +87,7 @@ class DamagedDownloadError(SourceError):
     """A file that was whole when it was downloaded is not any more; whoever keeps it removes it."""
 
 
-class Twins:
+class TiedTensorCheck:
     """Tensors that a model ties to others, which are written for both: they must hold the same.
 
     Args:
@@ -126,7 +128,13 @@ class Twins:
                 )
 
 
-def read(file: WeightFile, makings: Sequence[Making], crew: Crew, twins: Twins, heard: Heard) -> dict[str, str]:
+def read(
+    file: WeightFile,
+    makings: Sequence[ComponentWriter],
+    crew: StreamExecutor,
+    twins: TiedTensorCheck,
+    heard: ProgressCallback,
+) -> dict[str, str]:
     """Read one file to its end and give every result its part; return the file's digest with its kind.
 
     Raises:
@@ -161,7 +169,7 @@ def read(file: WeightFile, makings: Sequence[Making], crew: Crew, twins: Twins, 
     return {file.listed.kind: file.listed.digest or found}
 
 
-class Crew:
+class StreamExecutor:
     """The threads of a stream, and the spans that are under way.
 
     Args:
@@ -180,7 +188,7 @@ class Crew:
         self._most = processors + self.SPANS
         self._spare: list[memoryview] = []
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> StreamExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -233,7 +241,9 @@ class Crew:
         return self._spare.pop() if self._spare else memory(Forward.room(BLOCK))
 
 
-def update(digest: Any, content: memoryview, twins: Twins | None = None, span: Sequence[Segment] = ()) -> None:
+def update(
+    digest: Any, content: memoryview, twins: TiedTensorCheck | None = None, span: Sequence[Segment] = ()
+) -> None:
     """Add a span to the digest of its file, and to those of the tensors in it that have twins."""
     digest.update(content)
     if twins is not None:

@@ -1,6 +1,6 @@
 """The recipe: what an author wrote, typed, with every mistake in it told at once and in its place."""
 
-from pipeline.recipe.budget import Budget, Budgeted
+from pipeline.recipe.budget import Budget, BudgetTarget
 from pipeline.recipe.editor import json_schema
 from pipeline.recipe.load import Loaded, load, problem_at, problems, read_quantization, read_recipe
 from pipeline.recipe.problems import InvalidRecipe, Problem
@@ -19,7 +19,7 @@ from pipeline.recipe.vocabulary import SchemeRules, Vocabulary
 
 __all__ = [
     "Budget",
-    "Budgeted",
+    "BudgetTarget",
     "Compile",
     "DatasetPrompts",
     "FolderLora",

@@ -7,13 +7,13 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from pipeline.recipe import names
-from pipeline.recipe.clause import Clause, ComponentNames, Texts, optional, written
+from pipeline.recipe.clause import ComponentNames, RecipeModel, Texts, optional, written
 
 KEY: Final = "budget"
 Size = Annotated[str, AfterValidator(names.size), written(f"^{names.SIZE}$")]
 
 
-class Budget(Clause):
+class Budget(RecipeModel):
     """How large a target may be; by its bytes, by its weights in memory, or by both."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["size_ratio"]}, {"required": ["memory"]}]})
@@ -39,7 +39,7 @@ class Budget(Clause):
         return None if self.memory is None else names.bytes_of(self.memory)
 
 
-class Budgeted(Clause):
+class BudgetTarget(RecipeModel):
     """A target whose schemes are found when it is planned."""
 
     budget: Budget = Field(description="How large the target may be.")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pipeline.recipe import names
 
 
-class Clause(BaseModel):
+class RecipeModel(BaseModel):
     """A part of a recipe: frozen, closed, and with no value taken for another type's.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
 from pipeline.recipe.check import Check
-from pipeline.recipe.nodes import EnoughError, Mapping, Node, Page, Place, Scalar, describe, place_of
+from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, TooManyProblemsError, describe, place_of
 from pipeline.recipe.parse import parse
 from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
 from pipeline.recipe.reader import FAILED, Reader
@@ -52,7 +52,7 @@ def load(path: Path, vocabulary: Vocabulary) -> Loaded:
     """
     text, page = _open(path)
     recipe = FAILED
-    with suppress(EnoughError):  # the page has the problems that were found until then
+    with suppress(TooManyProblemsError):  # the page has the problems that were found until then
         recipe = FAILED if page.problems else _read(page, path.parent, vocabulary)
     if page.problems or recipe is FAILED:
         raise InvalidRecipe(page.problems)
@@ -73,7 +73,7 @@ def read_recipe(text: bytes, name: str, vocabulary: Vocabulary) -> Recipe:
     """
     page = _decode(Path(name), text)
     recipe = FAILED
-    with suppress(EnoughError):
+    with suppress(TooManyProblemsError):
         root = FAILED if page.problems else _root(page)
         if isinstance(root, Mapping):
             recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
@@ -92,7 +92,7 @@ def read_quantization(text: str, vocabulary: Vocabulary) -> Quantization:
     """
     page = Page("command line", text)
     found = FAILED
-    with suppress(EnoughError):
+    with suppress(TooManyProblemsError):
         root = parse(page)
         found = (
             FAILED

@@ -99,7 +99,7 @@ class Mapping(Node):
         return next((key for key, _ in self.entries if key.text == word), None)
 
 
-class EnoughError(Exception):
+class TooManyProblemsError(Exception):
     """A page has so many problems that the rest is not looked for; they are on the page."""
 
 
@@ -115,7 +115,7 @@ class Page:
         self.lines = self.text.split("\n")
 
     def report(self, at: Place, text: str, suggestion: str = "") -> None:
-        """Note a problem at a place; past `MOST` of them raise `EnoughError`."""
+        """Note a problem at a place; past `MOST` of them raise `TooManyProblemsError`."""
         excerpt = self.lines[at.line - 1] if at.line <= len(self.lines) else ""
         problem = Problem(self.file, at.line, at.column, masked(text), masked(excerpt), suggestion, at.width)
         if problem not in self.problems:  # a part and its whole may find the same
@@ -123,7 +123,7 @@ class Page:
         if len(self.problems) == MOST:
             last = Problem(self.file, len(self.lines), 1, f"more than {MOST} problems; correct the first ones")
             self.problems.append(last)
-            raise EnoughError
+            raise TooManyProblemsError
 
 
 def masked(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.recipe import names
-from pipeline.recipe.clause import Clause, Commit, optional
+from pipeline.recipe.clause import Commit, RecipeModel, optional
 
 Likeness = Annotated[float, Field(ge=-1, le=1)]
 LIKENESS_MEANS = "The least mean over all images that passes."
@@ -15,47 +15,47 @@ WORST_MEANS = "What the worst image must keep; unless said, half of the mean's d
 WORST_LIKENESS_MEANS = WORST_MEANS.format("1 - sqrt(1 - min)")
 
 
-class AtLeast(Clause):
+class AtLeast(RecipeModel):
     """A lower bound of an image similarity in decibels."""
 
     min: float = Field(ge=0, le=60, description="The least mean over all images that passes, in decibels.")
     worst: Annotated[float, Field(ge=0, le=60)] | None = optional(WORST_MEANS.format("min / 2"))
 
 
-class SimilarityAtLeast(Clause):
+class SimilarityAtLeast(RecipeModel):
     """A lower bound of a similarity that is 1 for the same images."""
 
     min: Likeness = Field(description=LIKENESS_MEANS)
     worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
 
 
-class DistanceAtMost(Clause):
+class DistanceAtMost(RecipeModel):
     """An upper bound of a distance that is 0 for the same images."""
 
     max: float = Field(ge=0, le=10, description="The greatest mean over all images that passes.")
     worst: Annotated[float, Field(ge=0, le=10)] | None = optional(WORST_MEANS.format("the square root of max"))
 
 
-class RatioAtMost(Clause):
+class RatioAtMost(RecipeModel):
     """An upper bound of a ratio."""
 
     max: float = Field(gt=0, description="The greatest ratio that passes.")
 
 
-class DropAtMost(Clause):
+class DropAtMost(RecipeModel):
     """An upper bound of a loss against the source."""
 
     max: float = Field(ge=0, le=100, description="How far the target's mean may lie below the source's.")
     worst: Annotated[float, Field(ge=0, le=100)] | None = optional("How far a single image may lie below the source's.")
 
 
-class ShareDropAtMost(Clause):
+class ShareDropAtMost(RecipeModel):
     """An upper bound of a loss of a share against the source's."""
 
     max: float = Field(ge=0, le=1, description="How far the target's share may lie below the source's.")
 
 
-class Share(Clause):
+class Share(RecipeModel):
     """Bounds of a share: what it is, how far it drops, or both."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -75,7 +75,7 @@ JUDGE_MEANS = "`namespace/name` on the Hub, or a folder that begins with `./`, `
 JUDGE_COMMIT_MEANS = "The judging model's commit on the Hub: 40 hex digits."
 
 
-class Judged(Clause):
+class Judged(RecipeModel):
     """A bound on what a model says of the images."""
 
     model: Judge = Field(description=f"The judging model: {JUDGE_MEANS}")
@@ -100,7 +100,7 @@ class DinoSimilarity(Judged):
     worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
 
 
-class ClipSimilarity(Clause):
+class ClipSimilarity(RecipeModel):
     """A lower bound of a similarity in the eyes of a CLIP model."""
 
     model: Judge | None = optional(f"The judging model, else the one of clip_score: {JUDGE_MEANS}")
@@ -124,7 +124,7 @@ def _commit_of(model: str, text: str | None) -> str | None:
     return text if text is None else names.commit(text, model)
 
 
-class Require(Clause):
+class Require(RecipeModel):
     """What a target must reach to be published; at least one requirement."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})

@@ -20,7 +20,7 @@ from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.sample import Texts, choose, refuse_unfit
 from pipeline.recipe.schema import DatasetPrompts
 from pipeline.worker import oneshot
-from pipeline.worker.oneshot import Refusal, first_line
+from pipeline.worker.oneshot import WorkerError, first_line
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
@@ -65,7 +65,7 @@ def opened(job: Job) -> DatasetBuilder:
     """Return what reads the configuration that is asked for.
 
     Raises:
-        Refusal: There is no such configuration or split.
+        WorkerError: There is no such configuration or split.
     """
     from datasets import get_dataset_config_names, get_dataset_default_config_name, load_dataset_builder
 
@@ -73,7 +73,7 @@ def opened(job: Job) -> DatasetBuilder:
     configs = get_dataset_config_names(job.folder)
     if asked.config is None and get_dataset_default_config_name(job.folder) is None:
         what = "The dataset has no default configuration."
-        raise Refusal("recipe", what, f"Write one with 'config:': it has {listed(configs, 'and')}.")
+        raise WorkerError("recipe", what, f"Write one with 'config:': it has {listed(configs, 'and')}.")
     if asked.config is not None:
         require_known("configuration", asked.config, configs)
     builder = load_dataset_builder(job.folder, name=asked.config)
@@ -86,34 +86,34 @@ def require_known(kind: str, name: str, known: list[str]) -> None:
     if name not in known:
         meant = nearest(name, known)
         remedy = f"Did you mean {meant!r}? " if meant else ""
-        raise Refusal("recipe", f"The dataset has no {kind} {name!r}.", f"{remedy}It has {listed(known, 'and')}.")
+        raise WorkerError("recipe", f"The dataset has no {kind} {name!r}.", f"{remedy}It has {listed(known, 'and')}.")
 
 
 def name_in(folder: str, file: str) -> str:
     """Return a file's name in the folder.
 
     Raises:
-        Refusal: The dataset's card names something else, which would become prompts that are published.
+        WorkerError: The dataset's card names something else, which would become prompts that are published.
     """
     try:
         return PurePath(normpath(file)).relative_to(folder).as_posix()
     except ValueError:
         what = f"Its card names the data file {file!r}, which is none of its repository's."
-        raise Refusal("source", what, f"Do not trust this dataset. {ANOTHER}") from None
+        raise WorkerError("source", what, f"Do not trust this dataset. {ANOTHER}") from None
 
 
 def read_columns(builder: DatasetBuilder, asked: DatasetPrompts) -> Iterator[tuple[Any, Any]]:
     """Yield each row's text and label.
 
     Raises:
-        Refusal: There is no such column, or no row at all.
+        WorkerError: There is no such column, or no row at all.
     """
     from datasets import ClassLabel
 
     stream = builder.as_streaming_dataset(split=asked.split)
     columns = stream.column_names or list(next(iter(stream), {}))
     if not columns:
-        raise Refusal("recipe", "The split has no rows.", "Choose another split.")
+        raise WorkerError("recipe", "The split has no rows.", "Choose another split.")
     wanted = [name for name in (asked.column, asked.label) if name]
     for name in wanted:
         require_known("column", name, columns)
@@ -134,14 +134,14 @@ def say(job: Job) -> dict[str, Any]:
     """Return the answer, or why there is none, as JSON."""
     try:
         return STEPS[job.step](job)
-    except Refusal as refusal:
+    except WorkerError as refusal:
         return refusal.said
     except ImportError as error:
         what = f"datasets lacks a library to read it with: {first_line(error)}"
-        return Refusal("environment", what, f"Install that one. {ANOTHER}").said
+        return WorkerError("environment", what, f"Install that one. {ANOTHER}").said
     except Exception as error:  # the library's own, of any class
         what = f"datasets cannot read it: {type(error).__name__}: {first_line(error)}"
-        return Refusal("source", what, ANOTHER).said
+        return WorkerError("source", what, ANOTHER).said
 
 
 def main() -> None:

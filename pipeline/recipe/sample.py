@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.recipe.prompts import LARGEST
 from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
-from pipeline.worker.oneshot import Refusal
+from pipeline.worker.oneshot import WorkerError
 
 Row = tuple[int, str, str | None]
 """A row's number from 0, its text, and its label where one is asked for."""
@@ -43,12 +43,12 @@ def as_text(number: int, column: str, value: Any) -> str:
     """Return a value of a column of texts; nothing is the empty text.
 
     Raises:
-        Refusal: It is something else.
+        WorkerError: It is something else.
     """
     if value is None or isinstance(value, str):
         return value or ""
     what = f"The column {column!r} has no texts: row {number} has {type(value).__name__} {str(value)[:40]!r}."
-    raise Refusal("recipe", what, "Choose a column of texts.")
+    raise WorkerError("recipe", what, "Choose a column of texts.")
 
 
 def choose(asked: DatasetPrompts, texts: Iterable[Row]) -> list[Row]:
@@ -60,12 +60,12 @@ def choose(asked: DatasetPrompts, texts: Iterable[Row]) -> list[Row]:
         chosen = list(islice(texts, MOST_PROMPTS + 1))
         if len(chosen) > MOST_PROMPTS:
             what = f"There are more than {MOST_PROMPTS} prompts, each to be drawn with every seed."
-            raise Refusal("recipe", what, "Say with 'sample:' how many are chosen.")
+            raise WorkerError("recipe", what, "Say with 'sample:' how many are chosen.")
         return chosen
     lowest = heapq.nsmallest(asked.sample, texts, key=lambda row: sha256(f"{asked.seed}:{row[0]}".encode()).digest())
     if len(lowest) < asked.sample:
         what = f"A sample of {asked.sample} is asked for, and there are {len(lowest)} different prompts."
-        raise Refusal("recipe", what, f"Write a 'sample:' of at most {len(lowest)}.")
+        raise WorkerError("recipe", what, f"Write a 'sample:' of at most {len(lowest)}.")
     return sorted(lowest)
 
 
@@ -75,6 +75,6 @@ def refuse_unfit(asked: DatasetPrompts, chosen: list[Row]) -> None:
     for number, text, label in chosen:
         for column, value in ((asked.column, text), (asked.label, label)):
             if value is not None and not value.strip():
-                raise Refusal("recipe", f"The column {column!r} of row {number} is empty.", other)
+                raise WorkerError("recipe", f"The column {column!r} of row {number} is empty.", other)
     if sum(len(text) for _, text, _ in chosen) > LARGEST:
-        raise Refusal("recipe", f"The prompts are longer than {LARGEST >> 20} MiB.", other)
+        raise WorkerError("recipe", f"The prompts are longer than {LARGEST >> 20} MiB.", other)

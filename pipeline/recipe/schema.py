@@ -17,8 +17,8 @@ from pydantic import (
 )
 
 from pipeline.recipe import names
-from pipeline.recipe.budget import KEY, Budget, Budgeted
-from pipeline.recipe.clause import Clause, Commit, Component, ComponentNames, Text, Texts, optional, written
+from pipeline.recipe.budget import KEY, Budget, BudgetTarget
+from pipeline.recipe.clause import Commit, Component, ComponentNames, RecipeModel, Text, Texts, optional, written
 from pipeline.recipe.require import Require
 
 Argument = str | bool | int | float | None
@@ -42,7 +42,7 @@ READ_BY = (
 VARIANT_MEANS = "Which of the source's weight files are read, such as `fp16`; the plain ones where it is left out."
 
 
-class HubSource(Clause):
+class HubSource(RecipeModel):
     """A model repository on the Hub at one commit."""
 
     repo: Repository = Field(description="The repository, `namespace/name`.")
@@ -61,7 +61,7 @@ class HubSource(Clause):
         return self.repo
 
 
-class FolderSource(Clause):
+class FolderSource(RecipeModel):
     """A model in a folder."""
 
     path: RecipePath = Field(description="The folder, relative to the recipe's own file.")
@@ -73,7 +73,7 @@ class FolderSource(Clause):
         return self.path
 
 
-class Destination(Clause):
+class Destination(RecipeModel):
     """Where the targets are published."""
 
     namespace: Namespace = Field(description="The user or organization.")
@@ -88,7 +88,7 @@ class Destination(Clause):
     )
 
 
-class Applied(Clause):
+class LoraBase(RecipeModel):
     """What is done with a LoRA, wherever it lies."""
 
     file: Annotated[str, AfterValidator(names.weights)] | None = optional(
@@ -107,7 +107,7 @@ class Applied(Clause):
         return scale
 
 
-class HubLora(Applied):
+class HubLora(LoraBase):
     """A LoRA on the Hub at one commit."""
 
     repo: Repository = Field(description="The repository, `namespace/name`.")
@@ -124,7 +124,7 @@ class HubLora(Applied):
         return self.repo
 
 
-class FolderLora(Applied):
+class FolderLora(LoraBase):
     """A LoRA on this disk."""
 
     path: RecipePath = Field(description="A folder or a safetensors file, relative to the recipe's own file.")
@@ -135,7 +135,7 @@ class FolderLora(Applied):
         return self.path
 
 
-class Quantization(Clause):
+class Quantization(RecipeModel):
     """What is done to one component. In YAML the options stand beside the other words."""
 
     backend: str = Field(description="The quantization library.")
@@ -150,7 +150,7 @@ class Quantization(Clause):
     )
 
 
-class DatasetPrompts(Clause):
+class DatasetPrompts(RecipeModel):
     """Prompts in a column of a dataset on the Hub at one commit."""
 
     dataset: Repository = Field(description="The dataset's repository, `namespace/name`.")
@@ -187,7 +187,7 @@ Prompts = Annotated[
 ]
 
 
-class Compile(Clause):
+class Compile(RecipeModel):
     """How users compile a target with ``torch.compile``; tried on each."""
 
     components: ComponentNames = Field(min_length=1, description="The components that are compiled.")
@@ -197,7 +197,7 @@ class Compile(Clause):
     )
 
 
-class Validation(Clause):
+class Validation(RecipeModel):
     """How the targets are judged against the source."""
 
     prompts: Prompts = Field(
@@ -225,23 +225,23 @@ class Validation(Clause):
 
 def _kind_of_target(written: object) -> str:
     """Return which of the two ways to say what is made of a source this is."""
-    asks = KEY in written if isinstance(written, dict) else isinstance(written, Budgeted)
+    asks = KEY in written if isinstance(written, dict) else isinstance(written, BudgetTarget)
     return "budget" if asks else "components"
 
 
 Components = Annotated[dict[Component, Quantization], Field(min_length=1)]
 Made = Annotated[
-    Annotated[Components, Tag("components")] | Annotated[Budgeted, Tag("budget")], Discriminator(_kind_of_target)
+    Annotated[Components, Tag("components")] | Annotated[BudgetTarget, Tag("budget")], Discriminator(_kind_of_target)
 ]
 
 
-class Card(Clause):
+class Card(RecipeModel):
     """How the repositories' README is written."""
 
     template: str = Field(description="The template of the card.")
 
 
-class Recipe(Clause):
+class Recipe(RecipeModel):
     """A source and the quantized repositories to make of it."""
 
     source: HubSource | FolderSource = Field(description="The model that is quantized.")
@@ -277,9 +277,9 @@ class Recipe(Clause):
     def named(self, target: str) -> Mapping[str, Quantization]:
         """Return what the recipe itself says of a target's components: nothing where it gives a budget."""
         made = self.targets[target]
-        return {} if isinstance(made, Budgeted) else made
+        return {} if isinstance(made, BudgetTarget) else made
 
     def budget(self, target: str) -> Budget | None:
         """Return the budget of a target, where it has one."""
         made = self.targets[target]
-        return made.budget if isinstance(made, Budgeted) else None
+        return made.budget if isinstance(made, BudgetTarget) else None

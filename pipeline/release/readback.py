@@ -16,15 +16,15 @@ from typing import Final
 from pipeline.errors import VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors
-from pipeline.hub.destination import Build, Destination
-from pipeline.hub.snapshot import Served
+from pipeline.hub.destination import Destination, ReleaseFolder
+from pipeline.hub.snapshot import Snapshot
 
 PROVEN: Final = re.compile(r"[0-9a-f]{64} .+")
 READINGS: Final = 2  # a byte that was damaged on its way comes right the second time
 DAMAGED: Final = "Nothing of it is on main; run again, and if it stays so the Hub or what lies between is damaged."
 
 
-class Proofs:
+class VerifiedFiles:
     """What was proven of one release, kept on disk; a line that a crash cut short does not count.
 
     Args:
@@ -54,14 +54,16 @@ class Proofs:
         self._path.unlink(missing_ok=True)
 
 
-def read_back(place: Destination, commit: str, build: Build, proofs: Proofs, listen: Listener, target: str) -> None:
+def read_back(
+    place: Destination, commit: str, build: ReleaseFolder, proofs: VerifiedFiles, listen: Listener, target: str
+) -> None:
     """Read every file of a commit that was not read before.
 
     Raises:
         VerificationError: Twice a file's bytes were not those that were built.
         HubUnavailableError: The Hub does not answer; what was proven stays so.
     """
-    served = Served(place.hub, place.repo, commit)
+    served = Snapshot(place.hub, place.repo, commit)
     done, total = 0, sum(file.size for file in build.files.values())
 
     def heard(read: int) -> None:
@@ -74,7 +76,7 @@ def read_back(place: Destination, commit: str, build: Build, proofs: Proofs, lis
         done += file.size
 
 
-def require_same(served: Served, name: str, sha256: str, heard: Callable[[int], None]) -> None:
+def require_same(served: Snapshot, name: str, sha256: str, heard: Callable[[int], None]) -> None:
     """Read one file and compare its digest.
 
     Raises:

@@ -23,7 +23,7 @@ Trial = Callable[[str, Path], str]  # takes a commit and the folder that equals 
 
 
 @dataclass(frozen=True)
-class CardTrial:
+class SnippetSmokeTest:
     """Uses a release as its card says.
 
     Attributes:

@@ -22,12 +22,12 @@ from pipeline.errors import HubUnavailableError, PublishError, RemoteChangedErro
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, human_size
 from pipeline.hub.client import Gate, Hub
-from pipeline.hub.destination import Build, Destination, Refs, Staged
+from pipeline.hub.destination import Destination, Refs, ReleaseFolder, Staged
 from pipeline.hub.errors import LATER
 from pipeline.hub.ownership import Holdings, newest_of, version_at
-from pipeline.hub.retry import Tries, asked_by, is_refusal
+from pipeline.hub.retry import Retry, asked_by, is_refusal
 from pipeline.release.other_work import TAKE_NOTHING, OthersWorkError, Terms, require
-from pipeline.release.readback import Proofs, read_back
+from pipeline.release.readback import VerifiedFiles, read_back
 from pipeline.release.smoke_test import Trial
 
 LOOKS: Final = 5
@@ -94,10 +94,10 @@ def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, liste
         CannotHereError: The token may not write there.
     """
     hub.require_writer(publication.repository)
-    underway = Underway(
+    underway = ReleaseRun(
         publication,
         Destination(hub, publication.repository),
-        Build.of(publication.folder),
+        ReleaseFolder.of(publication.folder),
         proofs_of(hub, publication.repository, publication.digest, aside),
         trial,
         listen,
@@ -105,13 +105,13 @@ def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, liste
     return underway.finish()
 
 
-def proofs_of(hub: Hub, repository: str, digest: str, aside: Path) -> Proofs:
+def proofs_of(hub: Hub, repository: str, digest: str, aside: Path) -> VerifiedFiles:
     """Return the notes on what was read back of a plan's release."""
-    return Proofs(aside / f"proven-{digest_of([hub.name, repository, digest])[:16]}")
+    return VerifiedFiles(aside / f"proven-{digest_of([hub.name, repository, digest])[:16]}")
 
 
 @dataclass
-class Underway:
+class ReleaseRun:
     """A release on its way.
 
     Attributes:
@@ -123,8 +123,8 @@ class Underway:
 
     publication: Publication
     place: Destination
-    build: Build
-    proofs: Proofs
+    build: ReleaseFolder
+    proofs: VerifiedFiles
     trial: Trial
     listen: Listener
     held: Holdings | None = None
@@ -138,7 +138,7 @@ class Underway:
 
         A step whose answer is in doubt is not repeated: the remote is looked at again, and it tells what is next.
         """
-        tries, before, refused = Tries(self.place.hub.patience, self.place.repo), "", 0
+        tries, before, refused = Retry(self.place.hub.patience, self.place.repo), "", 0
         while self.done is None:
             try:
                 did = self.step()

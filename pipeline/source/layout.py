@@ -15,7 +15,7 @@ from pipeline.files import ListedFile, files_of_model, safe_relative
 from pipeline.plan.shards import WEIGHTS_NAME, read_index
 from pipeline.source.classes import families_of, loads_plainly
 from pipeline.source.digests import digests
-from pipeline.source.safetensors import Slot, parse_header
+from pipeline.source.safetensors import TensorInfo, parse_header
 from pipeline.source.strict import parse, require_shallow
 from pipeline.source.variants import INDEX_FILE, index_files, plain_name, variants_among, weights_file
 
@@ -364,7 +364,7 @@ def weight_map(place: Place, index: str) -> dict[str, str]:
     return mapping
 
 
-def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, Slot]]:
+def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, TensorInfo]]:
     """Read the tensor headers of a component by ranges; the weights themselves are not read.
 
     Returns:
@@ -373,7 +373,7 @@ def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, Slo
     Raises:
         SourceError: A header lies, or the index and the files disagree.
     """
-    slots: dict[str, Mapping[str, Slot]] = {
+    slots: dict[str, Mapping[str, TensorInfo]] = {
         file: parse_header(
             lambda offset, length, file=file: place.read(file, offset, length),  # type: ignore[misc]
             place.files[file].size,

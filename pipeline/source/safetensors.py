@@ -37,7 +37,7 @@ ReadRange = Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True)
-class Slot:
+class TensorInfo:
     """Where a tensor lies: dtype and shape, and the half-open byte range in the file."""
 
     dtype: str
@@ -56,7 +56,7 @@ def size_of(dtype: str, shape: Iterable[int]) -> int:
     return DTYPE_SIZES[dtype] * prod(shape)
 
 
-def read_header(path: Path) -> dict[str, Slot]:
+def read_header(path: Path) -> dict[str, TensorInfo]:
     """Read and check the header of a file on disk.
 
     Raises:
@@ -71,7 +71,7 @@ def read_header(path: Path) -> dict[str, Slot]:
         return parse_header(read, path.stat().st_size, str(path))
 
 
-def parse_header(read: ReadRange, size: int, where: str) -> dict[str, Slot]:
+def parse_header(read: ReadRange, size: int, where: str) -> dict[str, TensorInfo]:
     """Read and check a header through ranges of the file.
 
     Args:
@@ -102,7 +102,7 @@ def parse_header(read: ReadRange, size: int, where: str) -> dict[str, Slot]:
     return without_holes(slots, 8 + length, size, where)
 
 
-def read_slot(name: str, entry: Any, start: int, where: str) -> Slot:
+def read_slot(name: str, entry: Any, start: int, where: str) -> TensorInfo:
     """Check one entry of a header and place it in the file."""
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
@@ -114,10 +114,10 @@ def read_slot(name: str, entry: Any, start: int, where: str) -> Slot:
     if not honest:
         claim = f"dtype {dtype}, shape {list(shape)[: MOST_AXES + 1]} and bytes {begin} to {end}"
         raise refusal(where, f"tensor {name!r} claims {claim[:MOST_TOLD]}")
-    return Slot(dtype, shape, start + begin, start + end)
+    return TensorInfo(dtype, shape, start + begin, start + end)
 
 
-def without_holes(slots: dict[str, Slot], start: int, size: int, where: str) -> dict[str, Slot]:
+def without_holes(slots: dict[str, TensorInfo], start: int, size: int, where: str) -> dict[str, TensorInfo]:
     """Check that tensors lie one after another and fill the file; return them in that order."""
     ordered = sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end))
     reached = start
@@ -139,7 +139,7 @@ def refusal(where: str, reason: str) -> SourceError:
 
 
 @dataclass(frozen=True)
-class Placed:
+class FileLayout:
     """Where the tensors of a file to be written lie, in bytes from the end of its header.
 
     Attributes:
@@ -149,13 +149,13 @@ class Placed:
         late: The tensors whose shape only their content tells; they lie behind, in this order.
     """
 
-    slots: dict[str, Slot]
+    slots: dict[str, TensorInfo]
     ragged: int
     end: int
     late: tuple[str, ...]
 
 
-def place(tensors: Specs) -> Placed:
+def place(tensors: Specs) -> FileLayout:
     """Decide where tensors lie in a file.
 
     Tensors of a whole number of lines lie first, in the order given, so that every large one begins at a multiple of
@@ -172,13 +172,13 @@ def place(tensors: Specs) -> Placed:
     offset = 0
     for name in (*whole, *ragged):
         dtype, shape, size = known[name]
-        slots[name] = Slot(dtype, shape, offset, offset + size)
+        slots[name] = TensorInfo(dtype, shape, offset, offset + size)
         offset += size
     begin = slots[ragged[0]].begin if ragged else offset
-    return Placed(slots, begin, offset, tuple(sorted(tensors.keys() - known.keys())))
+    return FileLayout(slots, begin, offset, tuple(sorted(tensors.keys() - known.keys())))
 
 
-def header_of(slots: dict[str, Slot], metadata: dict[str, str]) -> bytes:
+def header_of(slots: dict[str, TensorInfo], metadata: dict[str, str]) -> bytes:
     """Return the JSON text of a header."""
     entries: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     for name, slot in slots.items():
@@ -186,7 +186,7 @@ def header_of(slots: dict[str, Slot], metadata: dict[str, str]) -> bytes:
     return json.dumps(entries, separators=(",", ":")).encode()
 
 
-def head_of(text: bytes, start: int) -> bytes:
+def file_prefix(text: bytes, start: int) -> bytes:
     """Return the first ``start`` bytes of a file: the length of its header, and the header padded with spaces.
 
     Raises:

@@ -2,6 +2,6 @@
 
 from pipeline.tune.proposal import difference, propose, rewrite, told
 from pipeline.tune.search import tune
-from pipeline.tune.values import Attempt, GroupTrial, Tuned
+from pipeline.tune.values import GroupTrial, Tuned, TuningCandidate
 
-__all__ = ["Attempt", "GroupTrial", "Tuned", "difference", "propose", "rewrite", "told", "tune"]
+__all__ = ["GroupTrial", "Tuned", "TuningCandidate", "difference", "propose", "rewrite", "told", "tune"]

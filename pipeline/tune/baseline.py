@@ -10,17 +10,17 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from pipeline.errors import PublishError, VerdictError
-from pipeline.plan.model import Asked, TargetPlan
+from pipeline.plan.model import ResolvedComponent, TargetPlan
 from pipeline.quantize.build import Origin, quantize
 from pipeline.recipe import Loaded
 from pipeline.run import Engine, Outcome, Run
 from pipeline.store import Store
 from pipeline.tune.values import Change
 from pipeline.validate import Report, Request, Side, Sizes, judge
-from pipeline.validate.answers import Picture
+from pipeline.validate.answers import GeneratedImage
 from pipeline.validate.layer_swaps import numbers
 from pipeline.validate.limits import judges_of
-from pipeline.validate.report import Interval, Judgement, Of, Verdict
+from pipeline.validate.report import Interval, LimitResult, Statistic, Verdict
 from pipeline.validate.stage import (
     Judged,
     failed_name,
@@ -31,12 +31,12 @@ from pipeline.validate.stage import (
     side,
 )
 
-Numbers = Mapping[tuple[str, Of], Sequence[float]]
+Numbers = Mapping[tuple[str, Statistic], Sequence[float]]
 """What required metrics say of the pictures of a trial, prompt by prompt."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class TuningBaseline:
     """A target whose validation was made.
 
     Attributes:
@@ -68,7 +68,7 @@ class Bench:
         return self.engine.together([Run(self.engine, self.plan, {}, "fetch")], "fetch")
 
     @cached_property
-    def parts(self) -> Mapping[str, Asked]:
+    def parts(self) -> Mapping[str, ResolvedComponent]:
         """What is known of each component that is quantized."""
         return self.engine.asked(self.plan)
 
@@ -104,7 +104,7 @@ class Bench:
             return failed
         return quantize([self.plan], [self.parts], self.origin, self.store, self.engine.listen)[0]
 
-    def judgements(self) -> Iterator[tuple[str, Judgement]]:
+    def judgements(self) -> Iterator[tuple[str, LimitResult]]:
         """Return what is required, with the metric that it is required of."""
         for name, finding in self.report.metrics.items():
             yield from ((name, judgement) for judgement in finding.judgements)
@@ -114,7 +114,7 @@ class Bench:
         pictures = tuple(one for one in whole.answers.pictures if (one.prompt, one.seed) in self.questions)
         return Side(whole.answers.model_copy(update={"pictures": pictures}), whole.folder)
 
-    def measured(self, folder: Path, pictures: tuple[Picture, ...], size: int) -> Numbers:
+    def measured(self, folder: Path, pictures: tuple[GeneratedImage, ...], size: int) -> Numbers:
         """Return what the required metrics, and PSNR, say of the pictures of a trial.
 
         Args:
@@ -124,7 +124,7 @@ class Bench:
         """
         reference, written = self.sides
         candidate = Side(written.answers.model_copy(update={"pictures": pictures}), folder)
-        wanted: dict[str, list[Of]] = {"psnr": ["value"]}
+        wanted: dict[str, list[Statistic]] = {"psnr": ["value"]}
         for name, judgement in self.judgements():
             wanted.setdefault(name, []).append(judgement.of)
         sizes = Sizes(source=self.plan.source_bytes, result=size)
@@ -172,7 +172,7 @@ class Bench:
         return replace(self.engine, loaded=Loaded(recipe, loaded.path, loaded.text), shared=self.store)
 
 
-def bench_of(engine: Engine, target: str, few: int) -> Bench:
+def bench_of(engine: Engine, target: str, few: int) -> TuningBaseline:
     """Validate a target as it is written, unless that was done before.
 
     Raises:
@@ -181,7 +181,7 @@ def bench_of(engine: Engine, target: str, few: int) -> Bench:
     judged = validated(engine, target)
     if isinstance(judged, PublishError):
         raise judged
-    return Bench(engine, *judged, few)
+    return TuningBaseline(engine, *judged, few)
 
 
 def validated(engine: Engine, target: str) -> tuple[TargetPlan, Judged] | PublishError:
@@ -205,7 +205,7 @@ def shift(base: Sequence[float], found: Sequence[float]) -> tuple[float, float]:
     return mean(changes), stdev(changes) / sqrt(len(changes)) if len(changes) > 1 else 0.0
 
 
-def within(judgement: Judgement, number: float) -> bool:
+def within(judgement: LimitResult, number: float) -> bool:
     """Tell whether a number is within a limit with the margin by which the sample left it open."""
     found, bound = judgement.found, judgement.bound
     if judgement.kind == "min":
@@ -213,7 +213,7 @@ def within(judgement: Judgement, number: float) -> bool:
     return number + (found.high - found.number) <= bound
 
 
-def words_of(name: str, judgement: Judgement) -> str:
+def words_of(name: str, judgement: LimitResult) -> str:
     """Return what a limit is on: a metric, its drop or its ratio."""
     return name if judgement.of == "value" else f"{name} {judgement.of}"
 

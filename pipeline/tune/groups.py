@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from pipeline.backends import BACKENDS
-from pipeline.plan.model import Asked
+from pipeline.plan.model import ResolvedComponent
 from pipeline.plan.shards import STORED_DTYPES
 from pipeline.source.safetensors import DTYPE_SIZES
 from pipeline.validate import Report
@@ -72,12 +72,12 @@ class Group:
         return min((layer.sqnr for layer in self.layers if layer.sqnr is not None), default=None)
 
     @property
-    def suspicion(self) -> float:
+    def noise_per_byte(self) -> float:
         """How much noise goes for a byte, as far as the layers tell by themselves."""
         return sum(layer.noise for layer in self.layers) / max(self.size, 1)
 
 
-def groups_of(parts: Mapping[str, Asked], report: Report, source: Path) -> list[Group]:
+def groups_of(parts: Mapping[str, ResolvedComponent], report: Report, source: Path) -> list[Group]:
     """Return all groups of a target, the most suspicious first.
 
     Args:
@@ -87,10 +87,10 @@ def groups_of(parts: Mapping[str, Asked], report: Report, source: Path) -> list[
     """
     heard = {f"{layer.component}/{layer.name}": layer.sqnr for layer in report.layers}
     found = [group for name, part in parts.items() for group in _groups(name, part, list(_layers(part, heard, source)))]
-    return sorted(found, key=lambda group: (-group.suspicion, group.name))
+    return sorted(found, key=lambda group: (-group.noise_per_byte, group.name))
 
 
-def _groups(name: str, part: Asked, layers: list[Layer]) -> Iterator[Group]:
+def _groups(name: str, part: ResolvedComponent, layers: list[Layer]) -> Iterator[Group]:
     """Return the groups of a component."""
     if part.component.library == "transformers":
         yield Group(name, (), tuple(layers))
@@ -116,7 +116,7 @@ def _block(module: str) -> str:
     return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
 
 
-def _layers(part: Asked, heard: Mapping[str, float | None], source: Path) -> Iterator[Layer]:
+def _layers(part: ResolvedComponent, heard: Mapping[str, float | None], source: Path) -> Iterator[Layer]:
     """Return every quantized layer of a component."""
     files = {tensor: file for file, slots in part.slots.items() for tensor in slots}
     backend, chosen, tensors = BACKENDS[part.quantization.backend], part.quantization, part.tensors

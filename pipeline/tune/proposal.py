@@ -10,7 +10,7 @@ from pipeline.errors import PublishError, RecipeError
 from pipeline.files import write_atomically
 from pipeline.recipe import Loaded, Quantization, Vocabulary, read_recipe
 from pipeline.recipe.change import changed
-from pipeline.tune.values import Attempt, Tuned
+from pipeline.tune.values import Tuned, TuningCandidate
 from pipeline.validate import METRICS
 from pipeline.validate.limits import amount
 from pipeline.validate.report import Interval
@@ -54,7 +54,7 @@ def difference(loaded: Loaded, after: str) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def remark(tuned: Tuned, proposal: Attempt) -> str:
+def remark(tuned: Tuned, proposal: TuningCandidate) -> str:
     """Return what was measured, in one line: of the proposal, and of the target as it was written."""
     measured, written = measurements(proposal.found), measurements(tuned.found, intervals=False)
     size, before = f"{proposal.size_ratio:.2f} of the size", f"{tuned.size_ratio:.2f} of the size"

@@ -17,12 +17,12 @@ from pipeline.backends.available import cuda_devices
 from pipeline.backends.oracle.conversion import ask_ahead
 from pipeline.errors import PublishError, RecipeError
 from pipeline.events import Event
-from pipeline.plan.model import Asked, scheme_of
+from pipeline.plan.model import ResolvedComponent, scheme_of
 from pipeline.recipe import Quantization
 from pipeline.run import Engine
-from pipeline.tune.baseline import Bench, Numbers, bench_of, found_of, shift, validated, verdicts_of
+from pipeline.tune.baseline import Numbers, TuningBaseline, bench_of, found_of, shift, validated, verdicts_of
 from pipeline.tune.groups import Group, groups_of
-from pipeline.tune.values import Attempt, Change, GroupTrial, Tuned
+from pipeline.tune.values import Change, GroupTrial, Tuned, TuningCandidate
 from pipeline.validate.intervals import LEAST
 from pipeline.validate.layer_swaps import Trials, opened
 from pipeline.validate.stage import failed_name
@@ -76,13 +76,13 @@ class Search:
         proposal: What passed.
     """
 
-    bench: Bench
+    bench: TuningBaseline
     out: Path
     most: int
     trials: int = 0
     groups: list[GroupTrial] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    proposal: Attempt | None = None
+    attempts: list[TuningCandidate] = field(default_factory=list)
+    proposal: TuningCandidate | None = None
 
     def run(self) -> None:
         """Try, and validate what holds on the few prompts, the smallest first, until one passes."""
@@ -132,15 +132,15 @@ class Search:
             swaps = {(swap.component, swap.module): swap for group in groups for swap in group.swaps}
             return self.bench.measured(*trials.draw(list(swaps.values()), subject), size)
 
-    def keeping(self, trials: Trials, base: Numbers) -> Iterator[Attempt]:
+    def keeping(self, trials: Trials, base: Numbers) -> Iterator[TuningCandidate]:
         """Give groups back to the source, first each alone, then the best together, as few as hold the limits."""
         ranked = self.ranked(trials, base)
         sets = [list(chosen) for chosen in accumulate(([group] for group in ranked), lambda one, more: one + more)]
         sets = [chosen for chosen in sets if self.bench.may_be(self.size(chosen)) and self.quantizes(chosen)]
         low, high = 0, len(sets)  # the smallest set that holds is among these, if any is
-        tried: dict[int, Attempt] = {}
+        tried: dict[int, TuningCandidate] = {}
 
-        def attempt(number: int) -> Attempt:
+        def attempt(number: int) -> TuningCandidate:
             if number not in tried:
                 chosen = sets[number]
                 words = f"keep {', '.join(group.name for group in chosen)}"
@@ -223,13 +223,13 @@ class Search:
         layers = {(layer.swap.component, layer.swap.module): layer.size for group in groups for layer in group.layers}
         return self.bench.plan.result_bytes + sum(layers.values())
 
-    def attempt(self, words: str, change: Change, size: int, base: Numbers, found: Numbers) -> Attempt:
+    def attempt(self, words: str, change: Change, size: int, base: Numbers, found: Numbers) -> TuningCandidate:
         """Return a change with what is expected of it."""
         expected = {word: round(number, 4) for word, number in self.bench.expected(base, found).items()}
         ratio, holds = round(size / self.bench.plan.source_bytes, 4), self.bench.holds(expected)
-        return Attempt(words=words, change=change, size_ratio=ratio, expected=expected, holds=holds)
+        return TuningCandidate(words=words, change=change, size_ratio=ratio, expected=expected, holds=holds)
 
-    def raising(self, base: Numbers) -> Iterator[Attempt]:
+    def raising(self, base: Numbers) -> Iterator[TuningCandidate]:
         """Raise the scheme of each component alone, then of all, step by step until the limits hold."""
         ladders = {name: ladder for name, part in self.bench.parts.items() if (ladder := self.better(part))}
         together = [list(ladders)] if len(ladders) > 1 else []
@@ -242,7 +242,7 @@ class Search:
                 if attempt is None or attempt.holds:
                     break
 
-    def raised(self, change: Change, base: Numbers) -> Attempt | None:
+    def raised(self, change: Change, base: Numbers) -> TuningCandidate | None:
         """Return a change with what is expected of it, or None where it cannot be, is too large, or failed before."""
         words = ", ".join(f"{name} {part.backend} {part.scheme}" for name, part in change.items() if part)
         engine, target = self.bench.changed(change), self.bench.plan.target
@@ -258,7 +258,7 @@ class Search:
             engine.store.drop("checkpoint", plan.build_key)  # many gigabytes that nobody asked for by name
         return attempt
 
-    def better(self, part: Asked) -> list[Quantization]:
+    def better(self, part: ResolvedComponent) -> list[Quantization]:
         """Return the better schemes of its backend that a component can be saved in, the smallest first.
 
         One that is larger than another and no better is left out.
@@ -276,7 +276,7 @@ class Search:
         best = [min(sqnr for _, sqnr, _, _ in found[: index + 1]) for index in range(len(found))]
         return [one[3] for index, one in enumerate(found) if index == 0 or one[1] < best[index - 1]]
 
-    def judged(self, attempt: Attempt) -> Attempt:
+    def judged(self, attempt: TuningCandidate) -> TuningCandidate:
         """Return an attempt with the verdict of the whole validation and, where it passes, of the unseen prompts alone.
 
         What was built for one that fails the whole validation is removed.

@@ -35,7 +35,7 @@ class GroupTrial(Value):
     gain: float
 
 
-class Attempt(Value):
+class TuningCandidate(Value):
     """A change of the target that might pass.
 
     Attributes:
@@ -84,7 +84,7 @@ class Tuned(Value):
     prompts: int = 0
     unseen: int = 0
     groups: tuple[GroupTrial, ...] = ()
-    attempts: tuple[Attempt, ...] = ()
-    proposal: Attempt | None = None
+    attempts: tuple[TuningCandidate, ...] = ()
+    proposal: TuningCandidate | None = None
     trials: int = 0
     seconds: float = 0.0

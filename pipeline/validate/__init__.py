@@ -1,22 +1,22 @@
 """Does a checkpoint behave as its source does: draw the same prompts with both, measure, and judge."""
 
-from pipeline.validate.answers import Answers, Facts, GenerationError, Picture, Request
+from pipeline.validate.answers import Answers, Facts, GeneratedImage, GenerationError, Request
 from pipeline.validate.generate import generate
 from pipeline.validate.metrics import METRICS, Sizes
 from pipeline.validate.pairs import Prompt, Side
 from pipeline.validate.report import Finding, PairReport, Report
 from pipeline.validate.sheet import grid
-from pipeline.validate.verdict import Besides, judge
+from pipeline.validate.verdict import Evidence, judge
 
 __all__ = [
     "METRICS",
     "Answers",
-    "Besides",
+    "Evidence",
     "Facts",
     "Finding",
+    "GeneratedImage",
     "GenerationError",
     "PairReport",
-    "Picture",
     "Prompt",
     "Report",
     "Request",

@@ -44,7 +44,7 @@ class Request(BaseModel):
         return call
 
 
-class Picture(BaseModel):
+class GeneratedImage(BaseModel):
     """One answer.
 
     Attributes:
@@ -68,7 +68,7 @@ class Picture(BaseModel):
     blocked: bool = False
     latents: str | None = None
 
-    def moved(self, folder: str) -> Picture:
+    def moved(self, folder: str) -> GeneratedImage:
         """Return the same answer with its files in a folder further down."""
         latents = f"{folder}/{self.latents}" if self.latents else None
         return self.model_copy(update={"file": f"{folder}/{self.file}", "latents": latents})
@@ -121,8 +121,8 @@ class Answers(Facts):
         files: SHA-256 of the small files beside the weights, such as vocabularies, by their paths.
     """
 
-    pictures: tuple[Picture, ...]
-    repeated: tuple[Picture, ...] = ()
+    pictures: tuple[GeneratedImage, ...]
+    repeated: tuple[GeneratedImage, ...] = ()
     varied: str = ""
     configs: dict[str, dict[str, JsonValue]] = {}
     files: dict[str, str] = {}

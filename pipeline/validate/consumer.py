@@ -17,11 +17,11 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.files import sha256_file
 from pipeline.validate import probes
-from pipeline.validate.answers import Answers, Picture, Request
+from pipeline.validate.answers import Answers, GeneratedImage, Request
 from pipeline.validate.load import device_of, load, quantized_components
 from pipeline.worker.hardware import hardware
 from pipeline.worker.io import Tell, only_job, private_stdout
-from pipeline.worker.startup import without_collector
+from pipeline.worker.startup import gc_paused
 
 Question = tuple[int, int]  # the index of a prompt, and a seed
 REPEATED = "repeated"  # the folder of what was drawn twice
@@ -67,7 +67,7 @@ def answer(
         repeats: What to draw once more with everything varied that ought not to matter.
         look: Whether to write down what every layer answers as well.
     """
-    with without_collector():
+    with gc_paused():
         import diffusers  # noqa: F401 - its import is no part of the time that loading takes
 
     started = time.perf_counter()
@@ -130,7 +130,9 @@ def _tells_latents(pipe: Any) -> bool:
     return "callback_on_step_end" in inspect.signature(pipe.__call__).parameters
 
 
-def _repeat(pipe: Any, request: Request, repeats: Sequence[Question], out: Path) -> tuple[tuple[Picture, ...], str]:
+def _repeat(
+    pipe: Any, request: Request, repeats: Sequence[Question], out: Path
+) -> tuple[tuple[GeneratedImage, ...], str]:
     """Draw some pictures again with one thread and plain attention, and return them and what was varied."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -151,7 +153,7 @@ def _repeat(pipe: Any, request: Request, repeats: Sequence[Question], out: Path)
     return tuple(found), f"{told}, on 1 thread instead of {threads}" if threads > 1 else told
 
 
-def keep(drawn: Drawn, index: int, seed: int, out: Path) -> Picture:
+def keep(drawn: Drawn, index: int, seed: int, out: Path) -> GeneratedImage:
     """Write one picture, rounded to 8 bits exactly as diffusers does it for its users, and its latents."""
     import numpy as np
     from diffusers import DiffusionPipeline
@@ -164,7 +166,7 @@ def keep(drawn: Drawn, index: int, seed: int, out: Path) -> Picture:
     if drawn.latents is not None:
         latents = path.with_suffix(".npy")
         np.save(latents, drawn.latents[0].float().cpu().numpy())
-    return Picture(
+    return GeneratedImage(
         prompt=index,
         seed=seed,
         file=path.name,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RecipeError
-from pipeline.validate.answers import Picture
+from pipeline.validate.answers import GeneratedImage
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,7 +19,7 @@ SATURATED = 0.98  # share of values at 0 or 255 above which nothing is left betw
 ALIKE = 1.0  # levels of mean difference below which two pictures are the same to the eye
 
 
-def faults_of(picture: Picture, image: Image.Image) -> str:
+def faults_of(picture: GeneratedImage, image: Image.Image) -> str:
     """Return what makes an answer no picture, as the end of the sentence "the picture is ..."; empty for a picture."""
     if picture.not_numbers:
         return f"broken: {picture.not_numbers} of its values are NaN or infinite"

@@ -10,9 +10,9 @@ from typing import Any, Final
 from pipeline.errors import CannotHereError, RecipeError
 from pipeline.validate.intervals import LEAST, interval, prompts_needed
 from pipeline.validate.limits import Limit, limits_of
-from pipeline.validate.metrics import METRICS, Given, Measured, Metric, Pair, Reading
+from pipeline.validate.metrics import METRICS, Measured, Metric, MetricInput, Pair, Reading
 from pipeline.validate.metrics.protocol import PairMetric
-from pipeline.validate.report import Finding, Interval, Judgement, Of, Verdict, Worst
+from pipeline.validate.report import Finding, Interval, LimitResult, Statistic, Verdict, Worst
 
 Limits = Mapping[str, tuple[Limit, ...]]
 MEANS: Final = frozenset({"value", "drop"})  # what a limit may be on that is a mean over prompts
@@ -52,7 +52,7 @@ class Sample:
             found.setdefault(pair.index, []).append(getattr(reading, of))
         return [sum(values) / len(values) for values in found.values()]
 
-    def numbers(self, of: Of) -> tuple[list[float], tuple[float, ...]]:
+    def numbers(self, of: Statistic) -> tuple[list[float], tuple[float, ...]]:
         """Return one number a prompt, and the imagined prompts beside them, whose mean is held against a bound."""
         span = self.metric.span
         if of == "value":
@@ -61,7 +61,7 @@ class Sample:
         both = zip(self.by_prompt("reference"), self.by_prompt("value"), strict=True)
         return [own - value for own, value in both], (width, -width) if width else ()
 
-    def number(self, of: Of) -> Interval | None:
+    def number(self, of: Statistic) -> Interval | None:
         """Return the candidate's value or its drop from the source's, as a mean with its interval or at the worst.
 
         None where the metric has no such number.
@@ -75,7 +75,7 @@ class Sample:
         found = interval(*self.numbers(of))
         return found if of == "drop" else within(found, self.metric.ends)
 
-    def worst(self, of: Of) -> float:
+    def worst(self, of: Statistic) -> float:
         """Return the value or the drop of the picture that speaks loudest against the candidate."""
         if of == "worst drop":
             return max((one.reference or 0.0) - one.value for _, one in self.readings)
@@ -99,7 +99,7 @@ def exactly(number: float) -> Interval:
     return Interval(number=number, low=number, high=number)
 
 
-def measure(given: Given, limits: Limits) -> tuple[dict[str, Measured], dict[str, str]]:
+def measure(given: MetricInput, limits: Limits) -> tuple[dict[str, Measured], dict[str, str]]:
     """Measure what can be, and say of the rest what it lacks; what is required must be measured.
 
     Raises:
@@ -123,7 +123,7 @@ def measure(given: Given, limits: Limits) -> tuple[dict[str, Measured], dict[str
     return measured, unmeasured
 
 
-def noise_floors(given: Given, names: Sequence[str]) -> dict[str, float]:
+def noise_floors(given: MetricInput, names: Sequence[str]) -> dict[str, float]:
     """Return how much each metric says that two runs of the source itself differ.
 
     It is told beside what was found of the candidate and moves no limit: a few pictures do not know it well enough.
@@ -169,7 +169,7 @@ def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float |
     )
 
 
-def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> Judgement:
+def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> LimitResult:
     """Hold one limit against what was measured: a mean by its interval, and the worst image as it is.
 
     Raises:
@@ -182,7 +182,7 @@ def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> J
     verdict, is_mean = _held_against(found, limit), bool(sample.readings) and limit.of in MEANS
     if is_mean and sample.prompts < LEAST:
         verdict = "INCONCLUSIVE"
-    return Judgement(
+    return LimitResult(
         words=limit.words(sample.metric.unit),
         of=limit.of,
         kind=limit.kind,

@@ -20,17 +20,17 @@ from pipeline.source.layout import Folder, read_layout
 from pipeline.store import Store
 from pipeline.validate import Request
 from pipeline.validate.compatibility import Compilation, Lora, Uses, ask_with_lora, few, try_uses
-from pipeline.validate.report import Use
+from pipeline.validate.report import CompatibilityCheck
 
 ADAPTED: Final = "adapted"  # the source's answers with a LoRA and without
 USES: Final = "uses"
 FOUND: Final = "uses.json"
-LINES: Final = TypeAdapter(tuple[Use, ...])
+LINES: Final = TypeAdapter(tuple[CompatibilityCheck, ...])
 DECIDING: Final = ("quantpress", "torch", "diffusers", "transformers", "peft")
 
 
 @dataclass(frozen=True)
-class Next:
+class FollowUpChecks:
     """What users do next, and what it is tried with.
 
     Attributes:
@@ -47,7 +47,7 @@ class Next:
     store: Store
     listen: Listener
 
-    def try_all(self, source: Path, checkpoint: Path) -> tuple[Use, ...]:
+    def try_all(self, source: Path, checkpoint: Path) -> tuple[CompatibilityCheck, ...]:
         """Try everything on a checkpoint, or return what was tried before.
 
         Args:

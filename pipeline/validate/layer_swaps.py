@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.events import Event, Listener
-from pipeline.validate.answers import Picture, Request
+from pipeline.validate.answers import GeneratedImage, Request
 from pipeline.validate.findings import Sample
 from pipeline.validate.generate import LOG
 from pipeline.validate.layer_swap_worker import Swap, Trial
-from pipeline.validate.metrics import METRICS, Given, Sizes
+from pipeline.validate.metrics import METRICS, MetricInput, Sizes
 from pipeline.validate.pairs import Prompt, Side, identical, pair_up
-from pipeline.validate.report import Of
+from pipeline.validate.report import Statistic
 from pipeline.worker.session import Child, child
 
 
@@ -37,7 +37,7 @@ class Trials:
     child: Child
     done: int = 0
 
-    def draw(self, swaps: Sequence[Swap], subject: str) -> tuple[Path, tuple[Picture, ...]]:
+    def draw(self, swaps: Sequence[Swap], subject: str) -> tuple[Path, tuple[GeneratedImage, ...]]:
         """Draw every question with these layers as the source has them, and return the pictures and their folder.
 
         Raises:
@@ -49,7 +49,7 @@ class Trials:
         folder.mkdir(parents=True, exist_ok=True)
         trial = Trial(out=str(folder.resolve()), questions=self.questions, swaps=tuple(swaps))
         self.child.say(trial.model_dump(mode="json"))
-        return folder, tuple(Picture.model_validate(one) for one in self._hear("pictures", subject))
+        return folder, tuple(GeneratedImage.model_validate(one) for one in self._hear("pictures", subject))
 
     def _hear(self, word: str, subject: str) -> Any:
         """Listen until the child says a word, and return what it says of it."""
@@ -92,9 +92,9 @@ def numbers(
     candidate: Side,
     prompts: Sequence[Prompt],
     sizes: Sizes,
-    wanted: Mapping[str, Sequence[Of]],
+    wanted: Mapping[str, Sequence[Statistic]],
     judges: Mapping[str, Path],
-) -> dict[tuple[str, Of], list[float]]:
+) -> dict[tuple[str, Statistic], list[float]]:
     """Return what metrics say of a few pictures: values or drops prompt by prompt, and what is one number as such.
 
     Args:
@@ -106,8 +106,8 @@ def numbers(
         judges: Folders of models that judge, by metric.
     """
     pairs = pair_up(reference, candidate, prompts)
-    given = Given(pairs, sizes, (reference.answers, candidate.answers), judges)
-    found: dict[tuple[str, Of], list[float]] = {}
+    given = MetricInput(pairs, sizes, (reference.answers, candidate.answers), judges)
+    found: dict[tuple[str, Statistic], list[float]] = {}
     for name, every in wanted.items():
         metric = METRICS[name]
         if metric.lacks(given):

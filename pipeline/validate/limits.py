@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pipeline.errors import RecipeError
 from pipeline.validate.metrics import METRICS
-from pipeline.validate.report import Of
+from pipeline.validate.report import Statistic
 
 LIMITS = "Its limits are min, max, worst and drop: {max, worst}."
 
@@ -19,7 +19,7 @@ LIMITS = "Its limits are min, max, worst and drop: {max, worst}."
 class Limit:
     """One bound on a metric's value, on its drop from the source's to the candidate's, or on its worst image."""
 
-    of: Of
+    of: Statistic
     kind: Literal["min", "max"]
     bound: float
 

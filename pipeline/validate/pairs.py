@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.files import sha256_file
-from pipeline.validate.answers import Answers, GenerationError, Picture
+from pipeline.validate.answers import Answers, GeneratedImage, GenerationError
 from pipeline.validate.metrics import Pair
 
 
@@ -67,7 +67,7 @@ def identical(pair: Pair) -> bool:
     return pair.reference.tobytes() == pair.candidate.tobytes()
 
 
-def _pair(prompts: Sequence[Prompt], own: tuple[Side, Picture], other: tuple[Side, Picture]) -> Pair:
+def _pair(prompts: Sequence[Prompt], own: tuple[Side, GeneratedImage], other: tuple[Side, GeneratedImage]) -> Pair:
     prompt = prompts[own[1].prompt]
     reference, candidate = _open(*own), _open(*other)
     if reference.size != candidate.size:
@@ -78,13 +78,13 @@ def _pair(prompts: Sequence[Prompt], own: tuple[Side, Picture], other: tuple[Sid
     return Pair(own[1].prompt, prompt.text, prompt.label, own[1].seed, reference, candidate, _latents(own, other))
 
 
-def _latents(own: tuple[Side, Picture], other: tuple[Side, Picture]) -> tuple[Path, Path] | None:
+def _latents(own: tuple[Side, GeneratedImage], other: tuple[Side, GeneratedImage]) -> tuple[Path, Path] | None:
     """Return the files of both sides' latents, where both kept them."""
     kept = [side.folder / picture.latents for side, picture in (own, other) if picture.latents]
     return (kept[0], kept[1]) if len(kept) == 2 else None
 
 
-def _open(side: Side, picture: Picture) -> Image.Image:
+def _open(side: Side, picture: GeneratedImage) -> Image.Image:
     path = side.folder / picture.file
     if not path.is_file() or sha256_file(path) != picture.sha256:
         raise _unlike(f"The picture {picture.file} is not the one that was drawn.", side)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Event, Thread
 
-from pipeline.worker.startup import without_collector
+from pipeline.worker.startup import gc_paused
 
 LIBRARIES = (
     "torch",
@@ -28,7 +28,7 @@ def judges_imported() -> Iterator[Callable[[], None]]:
     over = Event()
 
     def run() -> None:
-        with without_collector():
+        with gc_paused():
             for library in LIBRARIES:
                 if not over.is_set():
                     with suppress(ImportError):

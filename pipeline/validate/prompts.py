@@ -136,7 +136,7 @@ def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path) -> dict[str, A
     caches = dict.fromkeys(("HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE"), str(scratch / "cache"))
     try:
         (said,) = oneshot.ask("pipeline.recipe.rows", job.model_dump_json(), environment=QUIETLY | caches)
-    except oneshot.NoAnswerError as error:
+    except oneshot.WorkerDiedError as error:
         remedy = "Put its prompts into a file beside the recipe."
         raise SourceError(f"datasets did not read it: {error}.", where=asked.where, remedy=remedy) from error
     if "error" in said:

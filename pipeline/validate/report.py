@@ -10,7 +10,7 @@ from pipeline.validate.answers import Facts
 from pipeline.validate.metrics import Sizes
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-Of = Literal["value", "drop", "ratio", "worst", "worst drop"]
+Statistic = Literal["value", "drop", "ratio", "worst", "worst drop"]
 
 
 class Value(BaseModel):
@@ -49,7 +49,7 @@ class Interval(Value):
     high: float
 
 
-class Judgement(Value):
+class LimitResult(Value):
     """One limit of the recipe, held against the interval of what was measured.
 
     Attributes:
@@ -67,7 +67,7 @@ class Judgement(Value):
     """
 
     words: str
-    of: Of
+    of: Statistic
     kind: Literal["min", "max"]
     bound: float
     found: Interval
@@ -103,7 +103,7 @@ class Finding(Value):
     floor: float | None = None
     unit: str = ""
     direction: Literal["higher", "lower"]
-    judgements: tuple[Judgement, ...] = ()
+    judgements: tuple[LimitResult, ...] = ()
     worst: tuple[Worst, ...] = ()
 
 
@@ -156,7 +156,7 @@ class LayerReport(Value):
     fault: str = ""
 
 
-class Use(Value):
+class CompatibilityCheck(Value):
     """Something users do next, tried: a LoRA loaded onto the result, or ``torch.compile``.
 
     Attributes:
@@ -213,7 +213,7 @@ class Report(Value):
     pairs: tuple[PairReport, ...]
     identical: int
     layers: tuple[LayerReport, ...] = ()
-    uses: tuple[Use, ...] = ()
+    uses: tuple[CompatibilityCheck, ...] = ()
     floor: Floor | None = None
     reference: Facts
     candidate: Facts

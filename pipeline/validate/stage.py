@@ -16,10 +16,10 @@ from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
-from pipeline.validate import Answers, Besides, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
+from pipeline.validate import Answers, Evidence, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.validate.generate import ANSWERS
 from pipeline.validate.preload import judges_imported
-from pipeline.validate.report import Use
+from pipeline.validate.report import CompatibilityCheck
 
 REPORT = "report.json"
 JUDGED = "report"
@@ -52,7 +52,7 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
     judges: dict[str, Path],
     store: Store,
     listen: Listener,
-    uses: Sequence[Use] = (),
+    uses: Sequence[CompatibilityCheck] = (),
 ) -> Judged:
     """Judge a checkpoint against its source, or return what was judged before.
 
@@ -82,7 +82,7 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
         requirements = resolved_requirements(plan.validation.require, judges)
         sizes = Sizes(source=plan.source_bytes, result=weight_of(checkpoint))
         prompts = prompts_of(plan.validation)
-        besides = Besides(made_layers(checkpoint), tuple(uses))
+        besides = Evidence(made_layers(checkpoint), tuple(uses))
         report = judge(side(own), side(drawn), prompts, requirements, sizes, besides)
         write_atomically(out / REPORT, pretty_json(report.model_dump(mode="json")))
 

@@ -15,18 +15,18 @@ from pipeline.validate.degenerate import degenerate_candidate, refuse_degenerate
 from pipeline.validate.findings import Limits, Sample, finding, measure, noise_floors
 from pipeline.validate.intervals import CONFIDENCE, FARTHEST, LEAST, share_outside
 from pipeline.validate.limits import amount, judges_of, limits_of
-from pipeline.validate.metrics import METRICS, Given, Measured, Pair, Sizes
+from pipeline.validate.metrics import METRICS, Measured, MetricInput, Pair, Sizes
 from pipeline.validate.pairs import Prompt, Side, identical, pair_up, repeated_pairs
 from pipeline.validate.report import (
+    CompatibilityCheck,
     Finding,
     Floor,
     Interval,
-    Judgement,
     LayerReport,
+    LimitResult,
     PairReport,
     Reason,
     Report,
-    Use,
     Verdict,
 )
 
@@ -36,7 +36,7 @@ ORDER: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
 @dataclass(frozen=True)
-class Besides:
+class Evidence:
     """What is known of a candidate besides its answers.
 
     Attributes:
@@ -45,7 +45,7 @@ class Besides:
     """
 
     made: Mapping[str, float | None] = field(default_factory=dict)
-    uses: tuple[Use, ...] = ()
+    uses: tuple[CompatibilityCheck, ...] = ()
 
 
 def judge(
@@ -54,7 +54,7 @@ def judge(
     prompts: Sequence[Prompt],
     requirements: Mapping[str, Any],
     sizes: Sizes | None = None,
-    besides: Besides = Besides(),
+    besides: Evidence = Evidence(),
 ) -> Report:
     """Measure every metric that has what it needs and decide by the recipe's requirements.
 
@@ -77,10 +77,10 @@ def judge(
     refuse_degenerate_source(reference, pairs)
     same = [identical(pair) for pair in pairs]
     facts = _facts(reference.answers), _facts(candidate.answers)
-    given = Given(pairs, sizes, facts, judges_of(requirements))
+    given = MetricInput(pairs, sizes, facts, judges_of(requirements))
     measured, unmeasured = measure(given, limits)
     again = repeated_pairs(reference, prompts)
-    floors = noise_floors(Given(again, judges=given.judges), list(measured))
+    floors = noise_floors(MetricInput(again, judges=given.judges), list(measured))
     findings = {
         name: finding(name, Sample(METRICS[name], found, pairs, all(same)), limits.get(name, ()), floors.get(name))
         for name, found in measured.items()
@@ -124,7 +124,7 @@ def _file_reasons(reference: Side, candidate: Side) -> list[Reason]:
     return [Reason(about="file", verdict="FAIL", text=text) for text in found]
 
 
-def _use_reasons(uses: Sequence[Use]) -> list[Reason]:
+def _use_reasons(uses: Sequence[CompatibilityCheck]) -> list[Reason]:
     """Return a sentence for everything that was tried."""
     return [Reason(about="use", verdict=use.verdict, text=f"{use.name}: {use.text}") for use in uses]
 
@@ -186,7 +186,7 @@ def _metric_reasons(findings: Mapping[str, Finding], limits: Limits, pairs: Sequ
     return found
 
 
-def _sentence(name: str, judgement: Judgement, unit: str) -> str:
+def _sentence(name: str, judgement: LimitResult, unit: str) -> str:
     """Return what was found and what was required; unrounded where rounding would hide the difference."""
     number, sign = judgement.found.number, 1.0
     verb = "dropped by" if judgement.of in {"drop", "worst drop"} else "is"
@@ -200,7 +200,7 @@ def _sentence(name: str, judgement: Judgement, unit: str) -> str:
     return f"{name} {verb} {shown}{where}{_between(judgement.found, sign, unit)}; {required}"
 
 
-def _beside_the_noise(judgement: Judgement, unit: str) -> str:
+def _beside_the_noise(judgement: LimitResult, unit: str) -> str:
     """Return what the source keeps to itself where that is not what is required."""
     noise, bound = judgement.floor, judgement.bound
     if noise is None or (noise >= bound if judgement.kind == "min" else noise <= bound):
@@ -215,7 +215,7 @@ def _between(found: Interval, sign: float, unit: str) -> str:
     return f" (95 % between {low} and {high} {unit}".rstrip() + ")" if low != high else ""
 
 
-def _what_next(judgement: Judgement, prompts: int, finding: Finding, texts: Mapping[int, str]) -> str:
+def _what_next(judgement: LimitResult, prompts: int, finding: Finding, texts: Mapping[int, str]) -> str:
     """Return what to look at, how many prompts would settle it, or what so many do not show."""
     if judgement.verdict == "INCONCLUSIVE":
         asked = f", which {prompts} {'prompt does' if prompts == 1 else 'prompts do'} not settle"
@@ -228,7 +228,7 @@ def _what_next(judgement: Judgement, prompts: int, finding: Finding, texts: Mapp
     return f"; worst with seed {worst.seed} for {texts[worst.prompt]!r}: {amount(worst.value, finding.unit)}"
 
 
-def _settled_by(judgement: Judgement, prompts: int) -> str:
+def _settled_by(judgement: LimitResult, prompts: int) -> str:
     """Return how many prompts would settle a limit, and whether another scheme is the cheaper way."""
     needed = judgement.prompts_needed
     if needed is None:

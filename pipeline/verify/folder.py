@@ -13,7 +13,7 @@ from pipeline.hub.source import Repository
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
 from pipeline.source.layout import Folder, read_layout
-from pipeline.validate import Besides, Report, Request, Sizes, judge
+from pipeline.validate import Evidence, Report, Request, Sizes, judge
 from pipeline.validate.answers import Dtype
 from pipeline.validate.page import Subject
 from pipeline.validate.stage import (
@@ -33,7 +33,7 @@ PAGE: Final = "report.html"
 
 
 @dataclass(frozen=True)
-class Court:
+class FolderValidation:
     """A recipe's questions and bar, for pipelines that need not come from it.
 
     Attributes:
@@ -75,7 +75,7 @@ class Court:
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
         required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
         sizes = Sizes(source=weight_of(self.source), result=weight_of(checkpoint))
-        besides = Besides(made_layers(folder))
+        besides = Evidence(made_layers(folder))
         report = judge(side(reference), side(out), prompts_of(engine.prompts), required, sizes, besides)
         write_atomically(out / JUDGED, pretty_json(report.model_dump(mode="json")))
         subject = Subject(

@@ -21,7 +21,7 @@ from pipeline.run import Engine
 
 
 @dataclass(frozen=True)
-class Workshop:
+class ReleaseRebuild:
     """Where checkpoints are made again.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.source.safetensors import Slot, parse_header
+from pipeline.source.safetensors import TensorInfo, parse_header
 
 BLOCK: Final = 8 << 20  # bytes compared at a time; a multiple of every element's size
 
@@ -33,7 +33,7 @@ class Weights:
     size: int
     pieces: Pieces
 
-    def slots(self) -> dict[str, Slot]:
+    def slots(self) -> dict[str, TensorInfo]:
         """Return its tensors.
 
         Raises:
@@ -107,17 +107,17 @@ def compare(first: list[Weights], second: list[Weights], heard: Callable[[str, i
     )
 
 
-def by_name(files: list[Weights]) -> Mapping[str, tuple[Weights, Slot]]:
+def by_name(files: list[Weights]) -> Mapping[str, tuple[Weights, TensorInfo]]:
     """Return every tensor of some files with the file that has it."""
     return {f"{file.component}/{name}": (file, slot) for file in files for name, slot in file.slots().items()}
 
 
-def described(slot: Slot) -> str:
+def described(slot: TensorInfo) -> str:
     """Return dtype and shape in words."""
     return f"{slot.dtype} of shape {list(slot.shape)}"
 
 
-def differing(one: Weights, at: Slot, other: Weights, there: Slot) -> int:
+def differing(one: Weights, at: TensorInfo, other: Weights, there: TensorInfo) -> int:
     """Return in how many elements two tensors of one dtype and shape differ, bit for bit."""
     import numpy as np
 

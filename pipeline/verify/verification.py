@@ -19,16 +19,16 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.available import installed
 from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.card.allowed_numbers import strings
-from pipeline.card.audit import Untrue
+from pipeline.card.audit import UnsupportedNumber
 from pipeline.card.stage import reread, templates
 from pipeline.errors import CannotHereError, CardError, SourceError, VerificationError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing
 from pipeline.hub.client import Hub
-from pipeline.hub.content_check import Proof
+from pipeline.hub.content_check import ContentCheck
 from pipeline.hub.ownership import named
 from pipeline.hub.release_files import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, USAGE, YANKED
-from pipeline.hub.snapshot import Served
+from pipeline.hub.snapshot import Snapshot
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Loaded, Recipe, Vocabulary
@@ -159,9 +159,9 @@ class Verification:
         return found, failure
 
     @cached_property
-    def place(self) -> Served:
+    def place(self) -> Snapshot:
         """The commit as consumers read it."""
-        return Served(self.hub, self.repo, self.commit, as_source=True)
+        return Snapshot(self.hub, self.repo, self.commit, as_source=True)
 
     @cached_property
     def tree(self) -> Mapping[str, ListedFile]:
@@ -203,11 +203,11 @@ class Verification:
 
     def bytes(self) -> Found:
         """Check every byte that the manifest covers against the digests that the Hub lists."""
-        Proof(self.place, silent, self.kept, {MANIFEST}.__contains__).read()  # tells what else is read
+        ContentCheck(self.place, silent, self.kept, {MANIFEST}.__contains__).read()  # tells what else is read
         for name in (PLAN, RECIPE, REPORT):
             if name not in self.covered:
                 raise self.documents.differs(f"{MANIFEST} does not list {name}.")
-        self.served = Proof(self.place, self.listen, self.kept, self.covered.__contains__).read()
+        self.served = ContentCheck(self.place, self.listen, self.kept, self.covered.__contains__).read()
         return "passed", f"{human_size(sum(file.size for file in self.served.values()))} are those that the Hub lists"
 
     def kept(self, name: str) -> Path | None:
@@ -262,7 +262,7 @@ class Verification:
             raise documents.differs(f"{CARD} says {wrong[0].shown!r} in line {wrong[0].line}, and {REPORT} does not.")
         return "passed", f"its numbers are those of {REPORT} and {PLAN}"
 
-    def disbelieved(self) -> list[Untrue]:
+    def disbelieved(self) -> list[UnsupportedNumber]:
         """Return the numbers of the card that nothing supports."""
         documents = self.documents
         repeated = [documents.content(USAGE).decode()]

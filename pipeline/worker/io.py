@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.worker.startup import leave_quickly
+from pipeline.worker.startup import skip_gc_at_exit
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -21,7 +21,7 @@ def private_stdout() -> Tell:
 
     The parent waits for our end, so that comes quickly as well, and asks by a signal where we are if we hang.
     """
-    leave_quickly()
+    skip_gc_at_exit()
     faulthandler.register(signal.SIGUSR1, all_threads=False)
     mouth = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

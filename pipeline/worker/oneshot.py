@@ -34,7 +34,7 @@ ERRORS: Final[dict[str, type[PublishError]]] = {
 }
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
+class WorkerError(Exception):
     """In the process: why a question has none but this.
 
     Attributes:
@@ -65,7 +65,7 @@ def error_of(said: Mapping[str, str], where: str) -> PublishError:
     return ERRORS[said["error"]](said["what"], where=said["where"] or where, remedy=said["remedy"])
 
 
-class NoAnswerError(Exception):
+class WorkerDiedError(Exception):
     """The process ended without its answers; the text is the last line that it said, or how it ended.
 
     Attributes:
@@ -100,14 +100,14 @@ def ask(
     try:
         child = run(command, seconds, {**QUIETLY, **(environment or {})}, questions)
     except subprocess.TimeoutExpired as error:
-        raise NoAnswerError(f"it hung, and was ended after {seconds:.0f} s", killed=False) from error
+        raise WorkerDiedError(f"it hung, and was ended after {seconds:.0f} s", killed=False) from error
     try:
         said = [json.loads(line) for line in child.stdout.splitlines()[-count:]]
     except json.JSONDecodeError:
         said = []
     if child.returncode or len(said) != count:
         reason = child.stderr.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
-        raise NoAnswerError(reason[0], killed=child.returncode < 0)
+        raise WorkerDiedError(reason[0], killed=child.returncode < 0)
     return said
 
 

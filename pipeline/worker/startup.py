@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without_collector() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Search for no garbage in a block that mostly imports: the search is a fifth of the time that diffusers takes."""
     was_on = gc.isenabled()
     gc.disable()
@@ -20,7 +20,7 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def leave_quickly() -> None:
+def skip_gc_at_exit() -> None:
     """Have this process end without taking every module apart, which is a second once torch and diffusers are there.
 
     Handlers of ``atexit`` run and the standard streams are flushed as ever; a file that nobody closed may not be.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.card.allowed_numbers import Known
+from pipeline.card.allowed_numbers import AllowedNumbers
 from pipeline.card.context import facts, words
 from pipeline.card.render import render
 from pipeline.card.stage import SourceCard, compose
@@ -34,10 +34,10 @@ def recorded(target: str = "torchao-int8") -> tuple[TargetPlan, Report]:
     return plan, Report.model_validate_json((folder / "report.json").read_bytes())
 
 
-def known(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> Known:
+def known(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> AllowedNumbers:
     values = facts(plan, report, source, executed=True)
     usage = render("usage.py.jinja", values)
-    return Known(plan.model_dump(mode="json"), report.model_dump(mode="json"), [usage, *words(values)])
+    return AllowedNumbers(plan.model_dump(mode="json"), report.model_dump(mode="json"), [usage, *words(values)])
 
 
 def card(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> str:

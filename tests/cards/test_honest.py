@@ -9,7 +9,7 @@ from pipeline.card.metadata import SourceCard
 from pipeline.card.stage import compose, reread
 from pipeline.recipe import Prompt
 from pipeline.validate import Finding, Report
-from pipeline.validate.report import Interval, Judgement
+from pipeline.validate.report import Interval, LimitResult
 from tests.cards.conftest import LORA, asking, recorded
 
 PLAN, REPORT = recorded()
@@ -36,7 +36,7 @@ def intervals(draw: st.DrawFn) -> Interval:
 def findings(draw: st.DrawFn) -> Finding:
     within = draw(st.none() | intervals())
     drop = draw(st.none() | intervals())
-    judged = Judgement(
+    judged = LimitResult(
         words="at least 3", of="value", kind="min", bound=3, found=drop or draw(intervals()), verdict="PASS"
     )
     return Finding(

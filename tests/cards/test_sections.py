@@ -9,12 +9,14 @@ from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedLora
 from pipeline.recipe import Compile
 from pipeline.validate import Report
-from pipeline.validate.report import Use
+from pipeline.validate.report import CompatibilityCheck
 from tests.cards.conftest import LORA, asking, card
 from tests.cards.test_metadata import DATASET
 
-MOVED = Use(kind="lora", name="acme/style-lora-v2", verdict="PASS", text="It moves pictures by 0.97 of it.", numbers={})
-FASTER = Use(
+MOVED = CompatibilityCheck(
+    kind="lora", name="acme/style-lora-v2", verdict="PASS", text="It moves pictures by 0.97 of it.", numbers={}
+)
+FASTER = CompatibilityCheck(
     kind="compile", name="transformer", verdict="FAIL", text="transformer raises `Unsupported` | 7.", numbers={}
 )
 

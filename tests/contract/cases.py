@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.conversion import Question, SkipRule, ask
+from pipeline.backends.oracle.conversion import ConversionRequest, SkipRule, ask
 from pipeline.files import ListedFile
 from pipeline.plan.shards import lay_out
 from pipeline.quantize.build import Packer
@@ -79,11 +79,11 @@ CASES = [
 ]
 
 
-def question_of(case: Case, folder: Path) -> Question:
+def question_of(case: Case, folder: Path) -> ConversionRequest:
     """Return what is asked of the library in a case."""
     library, class_name = CLASSES[case.component]
     slots = read_header(weights_of(folder))
-    return Question(
+    return ConversionRequest(
         library=library,
         class_name=class_name,
         config=json.loads((folder / "config.json").read_text()),

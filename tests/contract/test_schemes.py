@@ -119,7 +119,7 @@ import torch
 gc.disable()  # a cycle that holds a weight is to be seen, however often a collection would break it
 from safetensors.torch import save_file
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.conversion import Answer, Conversion
+from pipeline.backends.oracle.conversion import ConversionPlan, Conversion
 from pipeline.source.safetensors import read_header
 from pipeline.quantize.component_writer import Job
 from pipeline.plan.shards import lay_out
@@ -135,7 +135,7 @@ for part in range(count):
 paths = sorted(folder.glob("*.safetensors"))
 files = [local_file(path, path.name, read_header(path), ListedFile(size=path.stat().st_size)) for path in paths]
 slots = {name: slot for file in files for name, slot in file.slots.items()}
-answer = Answer(
+answer = ConversionPlan(
     conversions={name: Conversion(parameter=name, dtype="bfloat16", quantized=True) for name in slots},
     parameters=tuple(slots), kept={}, config="",
 )

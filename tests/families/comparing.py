@@ -11,7 +11,7 @@ from typing import Any
 from contract.cases import library_config
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.conversion import Answer, Conversion, Question, SkipRule
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest, SkipRule
 from pipeline.source.safetensors import read_header
 
 SCHEMES = {
@@ -69,9 +69,9 @@ class Case:
         """What a user would pass as ``quantization_config``."""
         return dict(self.backend.configuration(SCHEMES[self.scheme][1], self.options))
 
-    def question(self) -> Question:
+    def question(self) -> ConversionRequest:
         """Return what is asked of the library."""
-        return Question(
+        return ConversionRequest(
             library=self.family.library,  # type: ignore[arg-type]
             class_name=self.family.name,
             config=json.loads((self.family.folder / "config.json").read_text()),
@@ -97,7 +97,7 @@ class Written:
     config: dict[str, Any]
 
 
-def as_answered(case: Case, answer: Answer) -> Written:
+def as_answered(case: Case, answer: ConversionPlan) -> Written:
     """Return what the answer leads to."""
     from safetensors.torch import load_file
 
@@ -146,7 +146,7 @@ def facts(tensor: Any) -> tuple[str, tuple[int, ...], bytes]:
     return STORED[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape), content
 
 
-def by_library(case: Case, answer: Answer | None, out: Path) -> Written:
+def by_library(case: Case, answer: ConversionPlan | None, out: Path) -> Written:
     """Return what the library itself writes.
 
     Raises:
@@ -171,7 +171,7 @@ def by_library(case: Case, answer: Answer | None, out: Path) -> Written:
     return Written(tensors, metadata, json.loads((out / "config.json").read_text()))
 
 
-def asked_to_skip(case: Case, answer: Answer) -> list[str]:
+def asked_to_skip(case: Case, answer: ConversionPlan) -> list[str]:
     """Return the modules to skip as a user would list them: diffusers adds what it keeps in float32 to their list."""
     written: list[str] = json.loads(answer.config)["quantization_config"][case.backend.SKIP["key"]]
     cls = getattr(__import__(case.family.library), case.family.name)

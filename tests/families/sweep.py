@@ -61,7 +61,7 @@ def saved(library: str, classes: list[tuple[str, Any]], root: Path, rows: dict[s
 
 def judge(case: Case, said: dict[str, Any], out: Path) -> tuple[str, Any]:
     """Compare an answer with what the library does."""
-    answer = None if "error" in said else linears.Answer.model_validate(said)
+    answer = None if "error" in said else linears.ConversionPlan.model_validate(said)
     try:
         theirs = comparing.by_library(case, answer, out)
     except Exception as error:

@@ -11,7 +11,7 @@ from families import comparing
 from families.cases import CASES, FAILING, KEEPS, Said, Wanted, refused
 from families.comparing import Case
 
-from pipeline.backends.oracle.conversion import Answer
+from pipeline.backends.oracle.conversion import ConversionPlan
 
 CaseOf = Callable[[Wanted], Case]
 
@@ -19,7 +19,7 @@ CaseOf = Callable[[Wanted], Case]
 @pytest.mark.parametrize("wanted", CASES, ids=str)
 def test_an_answer_leads_to_what_the_library_writes(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
     case = case_of(wanted)
-    answer = Answer.model_validate(said[wanted])
+    answer = ConversionPlan.model_validate(said[wanted])
     theirs = comparing.by_library(case, answer, out)
     assert comparing.differences(comparing.as_answered(case, answer), theirs) == []
 
@@ -35,8 +35,8 @@ def test_what_the_library_cannot_make_is_refused(wanted: Wanted, said: Said, cas
 @pytest.mark.parametrize("wanted", [wanted for wanted in KEEPS if not refused(wanted)], ids=str)
 def test_keep_keeps_what_it_names_and_nothing_else(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
     case = case_of(wanted)
-    answer = Answer.model_validate(said[wanted])
-    by_default = weights_of(Answer.model_validate(said[Wanted(wanted.name, wanted.scheme, wanted.dtype)]))
+    answer = ConversionPlan.model_validate(said[wanted])
+    by_default = weights_of(ConversionPlan.model_validate(said[Wanted(wanted.name, wanted.scheme, wanted.dtype)]))
     named = {name for name in by_default for glob in wanted.keep if hits(name, glob)}
     assert named
     assert weights_of(answer) == by_default - named
@@ -50,7 +50,7 @@ def test_keep_is_refused_where_the_library_would_keep_more(wanted: Wanted, said:
     assert "would also keep" in said[wanted]["what"]
 
 
-def weights_of(answer: Answer) -> set[str]:
+def weights_of(answer: ConversionPlan) -> set[str]:
     """Return the modules whose weights are quantized."""
     return {part.parameter.removesuffix(".weight") for part in answer.conversions.values() if part.quantized}
 

@@ -12,7 +12,7 @@ from families.cases import Wanted
 from families.comparing import Case, Family
 
 from pipeline.backends.oracle import conversion as linears
-from pipeline.backends.oracle.conversion import Answer, Question, TensorHeader, ask_library
+from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, TensorHeader, ask_library
 from pipeline.errors import QuantizationError
 from pipeline.worker.oneshot import ERRORS
 
@@ -20,23 +20,23 @@ LLAMA = Wanted("LlamaForCausalLM", "nf4")
 UNET = Wanted("UNet2DConditionModel", "torchao")
 
 
-def without(question: Question, name: str) -> Question:
+def without(question: ConversionRequest, name: str) -> ConversionRequest:
     tensors = {key: part for key, part in question.tensors.items() if key != name}
     return question.model_copy(update={"tensors": tensors})
 
 
-def with_tensor(question: Question, name: str, dtype: str, *shape: int) -> Question:
+def with_tensor(question: ConversionRequest, name: str, dtype: str, *shape: int) -> ConversionRequest:
     tensors = {**question.tensors, name: TensorHeader(dtype=dtype, shape=shape)}
     return question.model_copy(update={"tensors": tensors})
 
 
-def with_config(question: Question, **changes: Any) -> Question:
+def with_config(question: ConversionRequest, **changes: Any) -> ConversionRequest:
     return question.model_copy(update={"config": {**question.config, **changes}})
 
 
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
 CONV = "conv_in.weight"
-BAD: dict[str, tuple[Wanted, Callable[[Question], Question], str, str]] = {
+BAD: dict[str, tuple[Wanted, Callable[[ConversionRequest], ConversionRequest], str, str]] = {
     "unknown class": (
         LLAMA,
         lambda question: question.model_copy(update={"class_name": "LlamaForever"}),
@@ -136,13 +136,13 @@ def test_a_bad_component_is_refused_by_name(bad: str, refusals: dict[str, dict[s
 
 
 def test_a_question_that_fails_costs_no_other_its_answer(refusals: dict[str, dict[str, Any]]) -> None:
-    assert Answer.model_validate(refusals["good"]).conversions
+    assert ConversionPlan.model_validate(refusals["good"]).conversions
 
 
 def test_a_process_that_falls_leaves_its_questions_to_be_asked_alone(
     monkeypatch: pytest.MonkeyPatch, case_of: Callable[[Wanted], Case], tmp_path: Path
 ) -> None:
-    def fall(questions: list[Question], where: str) -> list[dict[str, Any]]:
+    def fall(questions: list[ConversionRequest], where: str) -> list[dict[str, Any]]:
         raise QuantizationError("The libraries could not be asked.")
 
     monkeypatch.setattr(linears, "ask_library", fall)
@@ -204,7 +204,9 @@ OTHERWISE: dict[str, tuple[Wanted, Callable[[dict[str, Any]], dict[str, Any]]]] 
 
 
 @pytest.fixture(scope="module")
-def old_cases(families: dict[str, Family], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Case, Answer]]:
+def old_cases(
+    families: dict[str, Family], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Case, ConversionPlan]]:
     """Every component with old names and what is said of it, all asked at once."""
     root = tmp_path_factory.mktemp("old")
     cases = {
@@ -212,18 +214,20 @@ def old_cases(families: dict[str, Family], tmp_path_factory: pytest.TempPathFact
         for old, (wanted, rename) in OTHERWISE.items()
     }
     said = ask_library([case.question() for case in cases.values()], "old")
-    return {old: (case, Answer.model_validate(told)) for (old, case), told in zip(cases.items(), said, strict=True)}
+    return {
+        old: (case, ConversionPlan.model_validate(told)) for (old, case), told in zip(cases.items(), said, strict=True)
+    }
 
 
 @pytest.mark.parametrize("old", OTHERWISE)
 def test_names_of_old_files_lead_to_what_the_library_writes(
-    old: str, old_cases: dict[str, tuple[Case, Answer]], out: Path
+    old: str, old_cases: dict[str, tuple[Case, ConversionPlan]], out: Path
 ) -> None:
     case, answer = old_cases[old]
     theirs = comparing.by_library(case, answer, out)
     assert comparing.differences(comparing.as_answered(case, answer), theirs) == []
 
 
-def test_what_is_there_twice_is_said_to_be_the_same(old_cases: dict[str, tuple[Case, Answer]]) -> None:
+def test_what_is_there_twice_is_said_to_be_the_same(old_cases: dict[str, tuple[Case, ConversionPlan]]) -> None:
     _, answer = old_cases["a tied weight under both names"]
     assert answer.repeated == {"encoder.embed_tokens.weight": "shared.weight"}

@@ -13,7 +13,7 @@ from pipeline.errors import PublishError
 from pipeline.events import Event, Listener, silent
 from pipeline.run import Engine, Run
 from pipeline.store import Store
-from pipeline.validate.follow_up import Next
+from pipeline.validate.follow_up import FollowUpChecks
 from pipeline.validate.stage import request_of
 from tests.desk import REPO, TWO, Desk, contents, torn
 
@@ -119,7 +119,7 @@ def test_a_kill_while_a_variant_is_laid_out_leaves_a_folder_that_the_next_run_fi
     def lay_out(engine: Engine) -> Path:
         run: Any = Run(engine, plan, {}, "validate")
         origin = engine.together([run], "fetch")
-        return run.reference(origin, Next(plan, (), request_of(plan), engine.store, silent))  # type: ignore[no-any-return]
+        return run.reference(origin, FollowUpChecks(plan, (), request_of(plan), engine.store, silent))  # type: ignore[no-any-return]
 
     laid = lay_out(engine)
     whole = contents(tmp_path / "home", "plain")

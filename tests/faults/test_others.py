@@ -21,7 +21,7 @@ from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.local.web import Limits
 from pipeline.hub.ownership import version_at
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from pipeline.release.other_work import Terms
 from pipeline.release.stage import Publication, release
 from pipeline.release.yank import yank
@@ -91,7 +91,7 @@ class Town:
 def town(tmp_path: Path) -> Iterator[Town]:
     faults = Faults()
     with running(tmp_path / "hub", tokens=TOKENS, faults=faults, limits=Limits()) as endpoint:
-        patience = Patience(progress=2.0, pause=0.02, longest_pause=0.1)
+        patience = RetryPolicy(progress=2.0, pause=0.02, longest_pause=0.1)
         shelf = Shelf(endpoint, tmp_path / "hub", "", faults)
         shelf.__dict__["api"] = Hub(endpoint, token="bob").api
         (tmp_path / "alice").mkdir()

@@ -110,10 +110,10 @@ def test_a_checkpoint_that_was_streamed_is_not_counted_again(begin: Any, desk: D
 
 
 def next_of(engine: Engine, plan: TargetPlan) -> Any:
-    from pipeline.validate.follow_up import Next
+    from pipeline.validate.follow_up import FollowUpChecks
     from pipeline.validate.stage import request_of
 
-    return Next(plan, (), request_of(plan), engine.store, silent)
+    return FollowUpChecks(plan, (), request_of(plan), engine.store, silent)
 
 
 def test_files_that_are_finished_are_not_counted_again(begin: Any, desk: Desk) -> None:

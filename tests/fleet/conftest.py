@@ -11,15 +11,15 @@ import pytest
 
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
-from pipeline.fleet.status import Fleet, Standing
+from pipeline.fleet.status import FleetStatus, TargetStatus
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from pipeline.recipe import Vocabulary, load
 from tests.desk import TOKENS, TWO, Desk, Shelf, opened
 
-HASTY = Patience(progress=2.0)
+HASTY = RetryPolicy(progress=2.0)
 
 
 @pytest.fixture(scope="session")
@@ -60,17 +60,17 @@ def hub(desk: Desk) -> Hub:
     return found
 
 
-Look = Callable[..., dict[str, Standing]]
+Look = Callable[..., dict[str, TargetStatus]]
 
 
 @pytest.fixture
 def look(desk: Desk, hub: Hub) -> Look:
     """Return where the targets of recipes stand."""
 
-    def standings(*recipes: Path) -> dict[str, Standing]:
+    def standings(*recipes: Path) -> dict[str, TargetStatus]:
         vocabulary = Vocabulary(SCHEMES, frozenset(templates()))
         loaded = [load(path, vocabulary) for path in recipes or [desk.folder / "recipe.yaml"]]
-        return {found.target: found for found in Fleet(loaded, desk.home, hub, hub).standings()}
+        return {found.target: found for found in FleetStatus(loaded, desk.home, hub, hub).standings()}
 
     return standings
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
-from pipeline.fleet.doctor import ON_GITHUB, Examination, extras_of, on_github
+from pipeline.fleet.doctor import ON_GITHUB, Doctor, extras_of, on_github
 from pipeline.fleet.machine import (
     NOTHING_TO_DO,
     Remark,
@@ -33,12 +33,12 @@ ONE, TWO = "alice/tiny-one", "alice/tiny-two"
 
 
 @pytest.fixture
-def examination(desk: Desk, hub: Hub) -> Examination:
+def examination(desk: Desk, hub: Hub) -> Doctor:
     loaded = load(desk.folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates())))
-    return Examination([loaded], desk.home, hub, hub)
+    return Doctor([loaded], desk.home, hub, hub)
 
 
-def with_token(examination: Examination, token: str | None) -> Examination:
+def with_token(examination: Doctor, token: str | None) -> Doctor:
     hub = Hub(examination.hub.endpoint, token=token, patience=HASTY)
     return replace(examination, hub=hub, fallback=hub)
 
@@ -47,7 +47,7 @@ def topics(remarks: list[Remark], topic: str) -> list[Remark]:
     return [remark for remark in remarks if remark.topic == topic]
 
 
-def test_a_writer_may_write_what_is_there_and_create_what_is_not(examination: Examination) -> None:
+def test_a_writer_may_write_what_is_there_and_create_what_is_not(examination: Doctor) -> None:
     remarks = list(examination.of_hub())
     assert {remark.level for remark in remarks} == {"ok"}
     assert [remark.text for remark in topics(remarks, "destination")] == [
@@ -57,7 +57,7 @@ def test_a_writer_may_write_what_is_there_and_create_what_is_not(examination: Ex
     assert "alice's, with the role write" in topics(remarks, "token")[0].text
 
 
-def test_without_a_token_each_destination_says_whether_that_suffices(examination: Examination, tmp_path: Path) -> None:
+def test_without_a_token_each_destination_says_whether_that_suffices(examination: Doctor, tmp_path: Path) -> None:
     remarks = list(with_token(examination, None).of_hub())
     assert [remark.level for remark in topics(remarks, "destination")] == ["problem", "problem"]
     with running(tmp_path / "open") as endpoint:
@@ -68,14 +68,14 @@ def test_without_a_token_each_destination_says_whether_that_suffices(examination
 
 
 @pytest.mark.parametrize("token", ["reader", "carol", "nobody"])
-def test_a_token_that_may_not_write_is_a_problem_for_every_destination(examination: Examination, token: str) -> None:
+def test_a_token_that_may_not_write_is_a_problem_for_every_destination(examination: Doctor, token: str) -> None:
     remarks = list(with_token(examination, token).of_hub())
     assert [remark.level for remark in topics(remarks, "destination")] == ["problem", "problem"]
     assert all("HF_TOKEN" in remark.remedy for remark in topics(remarks, "destination"))
     assert topics(remarks, "token")[0].level == ("ok" if token == "carol" else "problem")
 
 
-def test_a_workflow_is_told_what_to_enter_and_that_the_repository_comes_first(examination: Examination) -> None:
+def test_a_workflow_is_told_what_to_enter_and_that_the_repository_comes_first(examination: Doctor) -> None:
     remarks = topics(list(replace(examination, github="acme/recipes").of_hub()), "trusted publisher")
     claims = (
         "issuer https://token.actions.githubusercontent.com, repository acme/recipes, workflow publish.yml, branch main"
@@ -106,13 +106,13 @@ def test_the_repository_on_github_is_read_from_the_remote(tmp_path: Path, addres
     assert bool(ON_GITHUB.search(address)) == bool(found)
 
 
-def test_a_hub_that_is_down_is_one_problem_and_the_machine_is_looked_at_all_the_same(examination: Examination) -> None:
+def test_a_hub_that_is_down_is_one_problem_and_the_machine_is_looked_at_all_the_same(examination: Doctor) -> None:
     down = Hub("http://127.0.0.1:9", token="alice", patience=HASTY)
     (remark,) = list(replace(examination, hub=down).of_hub())
     assert (remark.level, remark.topic) == ("problem", "hub")
 
 
-def test_a_source_says_how_much_it_takes_or_what_is_wrong_with_it(desk: Desk, examination: Examination) -> None:
+def test_a_source_says_how_much_it_takes_or_what_is_wrong_with_it(desk: Desk, examination: Doctor) -> None:
     remarks = list(examination.of_room())
     assert {remark.level for remark in remarks} == {"ok"}
     assert "at most" in topics(remarks, "disk")[0].text
@@ -147,7 +147,7 @@ def test_libraries_are_named_with_what_they_need_and_tried_by_a_child() -> None:
     assert "no_such_library" in import_failure(("json", "no_such_library"))
 
 
-def test_datasets_are_needed_where_prompts_come_from_one(examination: Examination) -> None:
+def test_datasets_are_needed_where_prompts_come_from_one(examination: Doctor) -> None:
     recipe = examination.recipes[0].recipe
     asked = DatasetPrompts(dataset="acme/table", revision="0" * 40, split="test", column="Prompt")
     from_dataset = recipe.model_copy(update={"validation": recipe.validation.model_copy(update={"prompts": asked})})
@@ -158,7 +158,7 @@ def test_datasets_are_needed_where_prompts_come_from_one(examination: Examinatio
     assert "'quantpress[datasets]'" in absent.remedy
 
 
-def test_every_line_ends_in_what_to_do(examination: Examination) -> None:
+def test_every_line_ends_in_what_to_do(examination: Doctor) -> None:
     remarks = [*with_token(examination, "reader").of_hub(), *examination.of_room()]
     assert all(remark.remedy.endswith(".") for remark in remarks)
     assert all(remark.remedy != NOTHING_TO_DO for remark in remarks if remark.level != "ok")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import HubUnavailableError
-from pipeline.fleet.status import Standing, doubt
+from pipeline.fleet.status import TargetStatus, doubt
 from pipeline.hub.client import Hub
 from pipeline.hub.local.faults import Faults
 from pipeline.release.yank import yank
@@ -23,7 +23,7 @@ ONE = "alice/tiny-one"
 PLAN, MANIFEST = "publish/plan.json", "publish/manifest.json"
 
 
-def texts(found: Standing) -> str:
+def texts(found: TargetStatus) -> str:
     return "\n".join(finding.text for finding in found.findings)
 
 

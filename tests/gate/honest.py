@@ -19,7 +19,7 @@ from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import quantize
 from pipeline.recipe import Vocabulary, load
 from pipeline.run import Engine
-from pipeline.validate import Besides, Report, Request, Side, Sizes, generate, judge
+from pipeline.validate import Evidence, Report, Request, Side, Sizes, generate, judge
 from pipeline.validate.consumer import answer
 from pipeline.validate.generate import ANSWERS
 from pipeline.validate.stage import (
@@ -115,7 +115,7 @@ class Bench:
         sizes = Sizes(source=self.plan.source_bytes, result=weight_of(checkpoint))
         kept = {name: limits for name, limits in self.require.items() if name != "size_ratio" or checkpoint != SOURCE}
         prompts = prompts_of(self.plan.validation)[: self.prompts]
-        return judge(reference, answered, prompts, kept, sizes, Besides(made_layers(checkpoint)))
+        return judge(reference, answered, prompts, kept, sizes, Evidence(made_layers(checkpoint)))
 
 
 def written() -> dict[str, Any]:

@@ -9,12 +9,12 @@ import pytest
 
 from pipeline.errors import CardError, PublishError
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Build, Destination
+from pipeline.hub.destination import Destination, ReleaseFolder
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 
-IMPATIENT = Patience(connect=5, silence=5, answer=5, progress=5, pause=0.02, longest_pause=0.2)
+IMPATIENT = RetryPolicy(connect=5, silence=5, answer=5, progress=5, pause=0.02, longest_pause=0.2)
 CODES = {400: 70, 401: 3, 403: 3, 404: 8, 405: 70, 406: 70, 409: 8, 410: 70, 412: 8, 413: 70, 415: 70, 422: 70, 429: 9,
          500: 9, 503: 9}  # fmt: skip
 
@@ -33,13 +33,13 @@ def place(tmp_path: Path, faults: Faults) -> Iterator[Destination]:
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Build:
+def build(tmp_path: Path) -> ReleaseFolder:
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "README.md").write_text("mine")
-    return Build.of(tmp_path / "build")
+    return ReleaseFolder.of(tmp_path / "build")
 
 
-def promote(place: Destination, build: Build) -> None:
+def promote(place: Destination, build: ReleaseFolder) -> None:
     refs = place.refs()
     assert refs is not None
     place.promote(build, refs.head, "Mine", refs.head)
@@ -47,7 +47,7 @@ def promote(place: Destination, build: Build) -> None:
 
 @pytest.mark.parametrize("status", CODES)
 def test_each_refusal_of_a_commit_has_its_own_exit_code_and_the_hubs_words(
-    place: Destination, faults: Faults, build: Build, status: int
+    place: Destination, faults: Faults, build: ReleaseFolder, status: int
 ) -> None:
     faults.rules = (f"""POST /commit/ status={status} body='{{"error":"so it says"}}'""",)
     with pytest.raises(PublishError) as caught:
@@ -58,7 +58,9 @@ def test_each_refusal_of_a_commit_has_its_own_exit_code_and_the_hubs_words(
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_refused_card_is_told_as_the_card(place: Destination, faults: Faults, build: Build, status: int) -> None:
+def test_a_refused_card_is_told_as_the_card(
+    place: Destination, faults: Faults, build: ReleaseFolder, status: int
+) -> None:
     faults.rules = (f"""POST /commit/ status={status} body='{{"error":"Invalid metadata in README.md"}}'""",)
     with pytest.raises(CardError, match="Invalid metadata"):
         promote(place, build)
@@ -66,7 +68,7 @@ def test_a_refused_card_is_told_as_the_card(place: Destination, faults: Faults, 
 
 @pytest.mark.parametrize("kind", [KeyError, TypeError, AttributeError, ValueError, RuntimeError, ZeroDivisionError])
 def test_a_defect_of_ours_is_neither_the_hubs_nor_tried_again(
-    place: Destination, faults: Faults, build: Build, kind: type[Exception]
+    place: Destination, faults: Faults, build: ReleaseFolder, kind: type[Exception]
 ) -> None:
     """It is planted where an upload tells how far it is, in the midst of the client's calls and ours."""
 
@@ -77,7 +79,7 @@ def test_a_defect_of_ours_is_neither_the_hubs_nor_tried_again(
     refs = place.refs()
     assert refs is not None
     with pytest.raises(kind, match="planted"):
-        place.stage(Build.of(build.folder), refs.head, "Mine", heard)
+        place.stage(ReleaseFolder.of(build.folder), refs.head, "Mine", heard)
     assert sum("/preupload/" in seen.path for seen in faults.seen) == 1
 
 

@@ -10,11 +10,11 @@ from huggingface_hub import CommitOperationAdd
 
 from pipeline.errors import VerificationError
 from pipeline.hub.client import Hub
-from pipeline.hub.content_check import Proof
+from pipeline.hub.content_check import ContentCheck
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.retry import Patience
-from pipeline.hub.snapshot import Served
+from pipeline.hub.retry import RetryPolicy
+from pipeline.hub.snapshot import Snapshot
 
 FILES = {name: name.encode() * 100 for name in ("a.txt", "b.txt", "c.txt")}
 
@@ -22,13 +22,13 @@ FILES = {name: name.encode() * 100 for name in ("a.txt", "b.txt", "c.txt")}
 def test_one_bad_file_is_told_at_once_beside_one_that_hangs(tmp_path: Path) -> None:
     faults = Faults()
     with running(tmp_path / "hub", faults=faults) as endpoint:
-        hub = Hub(endpoint, token="local", patience=Patience(silence=20, progress=40))
+        hub = Hub(endpoint, token="local", patience=RetryPolicy(silence=20, progress=40))
         hub.api.create_repo("alice/model")
         additions = [CommitOperationAdd(name, content) for name, content in FILES.items()]
         commit = str(hub.api.create_commit("alice/model", additions, commit_message="Add them").oid)
-        assert Proof(Served(hub, "alice/model", commit), lambda _: None).read().keys() >= FILES.keys()
+        assert ContentCheck(Snapshot(hub, "alice/model", commit), lambda _: None).read().keys() >= FILES.keys()
         faults.rules = ("GET /a.txt hang=25 times=always", "GET /b.txt flip times=always")
         began = time.monotonic()
         with pytest.raises(VerificationError, match=r"b\.txt"):
-            Proof(Served(hub, "alice/model", commit), lambda _: None).read()
+            ContentCheck(Snapshot(hub, "alice/model", commit), lambda _: None).read()
         assert time.monotonic() - began < 10

@@ -19,10 +19,10 @@ from pipeline.errors import CannotHereError, HubUnavailableError
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.preflight import reach
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 
 HUB = "http://hub.invalid"  # no name of any machine: only the proxy knows where that is
-HASTY = Patience(connect=5, silence=10, answer=10, progress=1, pause=0.05)
+HASTY = RetryPolicy(connect=5, silence=10, answer=10, progress=1, pause=0.05)
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 

@@ -17,7 +17,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from pipeline.errors import CannotHereError
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Build, Destination
+from pipeline.hub.destination import Destination, ReleaseFolder
 from pipeline.hub.local import running
 from pipeline.hub.local.web import Limits
 
@@ -105,7 +105,7 @@ def test_who_may_only_open_pull_requests_stages_and_cannot_promote(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", not xet or "HF_HUB_DISABLE_XET" in os.environ)
     (tmp_path / "more.bin").write_bytes(os.urandom(1000))
-    place, build = Destination(Hub(endpoint, token="bob"), REPO), Build.of(tmp_path)
+    place, build = Destination(Hub(endpoint, token="bob"), REPO), ReleaseFolder.of(tmp_path)
     refs = place.refs()
     assert refs is not None
     staged = place.stage(build, refs.head, f"More {xet}", lambda *_: None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CannotHereError
-from pipeline.hub.answers import Bearer
+from pipeline.hub.answers import TokenInfo
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.preflight import writable
@@ -69,4 +69,4 @@ def test_a_token_that_could_not_publish_is_refused_at_once_by_doctor_and_by_run(
 )
 def test_who_only_reads_in_an_organization_creates_nothing_there(role: str | None, may: bool) -> None:
     said = {"name": "alice", "orgs": [{"name": "acme", "roleInOrg": role}], "auth": {"accessToken": {"role": "write"}}}
-    assert (Bearer.of(said).why_not_create_in("acme") == "") == may
+    assert (TokenInfo.of(said).why_not_create_in("acme") == "") == may

@@ -13,7 +13,7 @@ from pipeline.events import Event
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 
 ROUNDS, AT_ONCE = 60, 8
 
@@ -35,8 +35,8 @@ def test_each_hub_is_waited_for_as_it_says_and_tells_its_own_listener(tmp_path: 
     heard: dict[str, list[Event]] = {"hasty": [], "patient": []}
     with running(tmp_path / "hub", faults=faults) as endpoint:
         Hub(endpoint, token="local").api.create_repo("alice/model")
-        hasty = Hub(endpoint, token="local", patience=Patience(progress=1), listen=heard["hasty"].append)
-        patient = Hub(endpoint, token="local", patience=Patience(progress=5), listen=heard["patient"].append)
+        hasty = Hub(endpoint, token="local", patience=RetryPolicy(progress=1), listen=heard["hasty"].append)
+        patient = Hub(endpoint, token="local", patience=RetryPolicy(progress=5), listen=heard["patient"].append)
         began = time.monotonic()
         with ThreadPoolExecutor(2) as threads:
             ends = [threads.submit(hub.state, "alice/model") for hub in (patient, hasty)]

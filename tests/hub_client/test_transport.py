@@ -10,13 +10,13 @@ import pytest
 
 from pipeline.errors import HubUnavailableError, RemoteChangedError
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Build, Destination
+from pipeline.hub.destination import Destination, ReleaseFolder
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 
 REPO = "alice/model"
-IMPATIENT = Patience(connect=1, silence=1, answer=1, progress=2, pause=0.02, longest_pause=0.2)
+IMPATIENT = RetryPolicy(connect=1, silence=1, answer=1, progress=2, pause=0.02, longest_pause=0.2)
 Place = Callable[..., Destination]
 
 
@@ -35,10 +35,10 @@ def place(tmp_path: Path, faults: Faults) -> Iterator[Destination]:
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Build:
+def build(tmp_path: Path) -> ReleaseFolder:
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "notes.md").write_text("mine")
-    return Build.of(tmp_path / "build")
+    return ReleaseFolder.of(tmp_path / "build")
 
 
 @pytest.mark.parametrize("fault", ["status=503", "status=429", "drop", "reset", "cut-answer", "reset-answer", "lost"])
@@ -89,7 +89,7 @@ def test_a_repository_that_was_created_without_an_answer_is_there(place: Destina
 
 
 @pytest.mark.parametrize("fault", ["status=503", "lost", "drop", "cut-answer", "hang-after"])
-def test_a_commit_is_sent_once(place: Destination, faults: Faults, build: Build, fault: str) -> None:
+def test_a_commit_is_sent_once(place: Destination, faults: Faults, build: ReleaseFolder, fault: str) -> None:
     refs = place.refs()
     assert refs is not None
     faults.rules = (f"POST /commit/ {fault}",)
@@ -98,7 +98,7 @@ def test_a_commit_is_sent_once(place: Destination, faults: Faults, build: Build,
     assert sum("/commit/" in seen.path for seen in faults.seen) == 1
 
 
-def test_a_commit_that_comes_late_changes_nothing(place: Destination, build: Build) -> None:
+def test_a_commit_that_comes_late_changes_nothing(place: Destination, build: ReleaseFolder) -> None:
     refs = place.refs()
     assert refs is not None
     place.promote(build, refs.head, "Mine", refs.head)

@@ -13,13 +13,13 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from pipeline.events import Event
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Build, Destination
+from pipeline.hub.destination import Destination, ReleaseFolder
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from tests.desk import needs_xet
 
-IMPATIENT = Patience(connect=1, silence=2, answer=2, progress=3, pause=0.02, longest_pause=0.2)
+IMPATIENT = RetryPolicy(connect=1, silence=2, answer=2, progress=3, pause=0.02, longest_pause=0.2)
 
 
 class Sender:
@@ -32,7 +32,7 @@ class Sender:
         hub = Hub(endpoint, token="local", patience=IMPATIENT, listen=self.notes.append)
         self.place = Destination(hub, "alice/model")
         self.place.create(private=False)
-        self.build = Build.of(folder)
+        self.build = ReleaseFolder.of(folder)
         refs = self.place.refs()
         assert refs is not None
         self.head = refs.head

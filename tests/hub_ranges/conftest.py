@@ -15,12 +15,12 @@ from huggingface_hub import close_session
 from pipeline.files import ListedFile
 from pipeline.hub.client import Hub
 from pipeline.hub.read_ahead import ReadAhead
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from pipeline.hub.source import Repository
 from tests.hub_ranges.server import NAME, Faulty, faulty_hub
 
 COMMIT = "c" * 40
-HASTY = Patience(connect=1.0, silence=5.0, progress=20.0, pause=0.01, longest_pause=0.05)
+HASTY = RetryPolicy(connect=1.0, silence=5.0, progress=20.0, pause=0.01, longest_pause=0.05)
 NERVOUS = replace(HASTY, silence=0.15)  # only where silence is tested: a busy machine is silent for so long too
 GIVING_UP = replace(NERVOUS, progress=0.4)
 RANGE = 20_000
@@ -52,7 +52,7 @@ def opened(repository: Repository) -> Iterator[Opener]:
     """Open the file; it is closed when the test is over."""
     files = []
 
-    def opener(begin: int = 0, patience: Patience = HASTY, **options: Any) -> ReadAhead:
+    def opener(begin: int = 0, patience: RetryPolicy = HASTY, **options: Any) -> ReadAhead:
         repository.hub.patience = patience
         files.append(repository.open(NAME, begin, **{"range_bytes": RANGE, **options}))
         return files[-1]

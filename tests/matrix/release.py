@@ -28,12 +28,12 @@ from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults
 from pipeline.hub.local.web import Limits
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from pipeline.release.stage import Publication, release
 
 REPO = "alice/tiny"
 TOKENS = {"alice": {"name": "alice", "role": "write"}}
-IMPATIENT = Patience(connect=2, silence=1, answer=1.5, progress=5, slowest=50_000, pause=0.02, longest_pause=0.2)
+IMPATIENT = RetryPolicy(connect=2, silence=1, answer=1.5, progress=5, slowest=50_000, pause=0.02, longest_pause=0.2)
 LONG = re.compile(r"[0-9a-f]{16,}|\b[0-9]{9,}\b")  # what differs from run to run: commits, digests, signatures, times
 FAULTS = (
     "status=503",

@@ -14,7 +14,7 @@ from pipeline.errors import HubUnavailableError, PublishError, RecipeError, Sour
 from pipeline.fleet.status import changes
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from pipeline.recipe import DatasetPrompts
 from pipeline.store import Store
 from pipeline.validate.prompts import LARGEST_SPLIT, refuse_large
@@ -128,7 +128,7 @@ def test_without_datasets_the_remedy_is_told_before_anything_is_fetched(desk: De
 def test_a_hub_that_is_down_is_told_as_such(desk: Desk, asking: Asking) -> None:
     desk.shelf.faults.rules = ("GET datasets/ status=503 times=always",)
     engine = desk.engine(asking())
-    engine.hub.patience = Patience(progress=1.0)
+    engine.hub.patience = RetryPolicy(progress=1.0)
     with pytest.raises(HubUnavailableError):
         _ = engine.prompts
 

@@ -18,7 +18,7 @@ from pipeline.errors import CannotHereError, RecipeError
 from pipeline.recipe.require import Require
 from pipeline.validate import METRICS, Facts, Sizes
 from pipeline.validate.limits import limits_of
-from pipeline.validate.metrics import IDENTICAL_PSNR, Given, Pair, digits, lpips
+from pipeline.validate.metrics import IDENTICAL_PSNR, MetricInput, Pair, digits, lpips
 from pipeline.validate.metrics import embedders as eyes
 
 
@@ -35,7 +35,7 @@ def _pair(reference: Image.Image, candidate: Image.Image, label: str | None = No
 
 
 def _value(metric: str, *pairs: Pair, **given: Any) -> float:
-    return METRICS[metric].measure(Given(pairs, **given)).value
+    return METRICS[metric].measure(MetricInput(pairs, **given)).value
 
 
 def test_everything_that_is_measured_can_be_required_but_what_a_busy_machine_changes() -> None:
@@ -90,9 +90,9 @@ def test_ssim_is_one_for_identity_and_near_zero_for_noise() -> None:
 
 
 def test_ssim_needs_pictures_as_large_as_its_window() -> None:
-    small = Given((_pair(_noise(1, side=10), _noise(2, side=10)),))
+    small = MetricInput((_pair(_noise(1, side=10), _noise(2, side=10)),))
     assert METRICS["ssim"].lacks(small) == "pictures of 11 pixels or more a side, not 10"
-    assert METRICS["ssim"].lacks(Given((_pair(_noise(1, side=11), _noise(2, side=11)),))) == ""
+    assert METRICS["ssim"].lacks(MetricInput((_pair(_noise(1, side=11), _noise(2, side=11)),))) == ""
 
 
 def test_ms_ssim_of_two_flat_pictures_is_the_luminance_of_the_coarsest_scale() -> None:
@@ -104,11 +104,11 @@ def test_ms_ssim_of_two_flat_pictures_is_the_luminance_of_the_coarsest_scale() -
 
 
 def test_ms_ssim_needs_just_the_pixels_that_its_library_asks_for() -> None:
-    small = Given((_pair(_noise(1, side=175), _noise(2, side=175)),))
+    small = MetricInput((_pair(_noise(1, side=175), _noise(2, side=175)),))
     assert METRICS["ms_ssim"].lacks(small) == "pictures of 176 pixels or more a side, not 175"
     with pytest.raises(ValueError, match="must be larger than 160"):
         METRICS["ms_ssim"].measure(small)
-    assert not METRICS["ms_ssim"].lacks(Given((_pair(_flat(1, 176), _flat(1, 176)),)))
+    assert not METRICS["ms_ssim"].lacks(MetricInput((_pair(_flat(1, 176), _flat(1, 176)),)))
 
 
 @pytest.fixture
@@ -166,13 +166,13 @@ def test_latent_cosine_is_the_formula_and_zero_where_nothing_can_be_compared(
 
 def test_latents_are_compared_only_where_every_pair_has_them(tmp_path: Path) -> None:
     seen, unseen = _pair(_noise(1), _noise(1), latents=_latents(tmp_path, [1], [1])), _pair(_noise(1), _noise(1))
-    assert not METRICS["latent_cosine"].lacks(Given((seen,)))
-    assert METRICS["latent_cosine"].lacks(Given((seen, unseen))) == "pipelines that let their latents be seen"
+    assert not METRICS["latent_cosine"].lacks(MetricInput((seen,)))
+    assert METRICS["latent_cosine"].lacks(MetricInput((seen, unseen))) == "pipelines that let their latents be seen"
 
 
 def test_size_ratio_divides_result_by_source() -> None:
     assert _value("size_ratio", sizes=Sizes(source=400, result=100)) == 0.25
-    assert METRICS["size_ratio"].lacks(Given(()))
+    assert METRICS["size_ratio"].lacks(MetricInput(()))
 
 
 def _facts(*seconds: float, load: float = 1.0, memory: int = 1, gpu: int | None = None, device: str = "cpu") -> Facts:
@@ -188,7 +188,7 @@ def _facts(*seconds: float, load: float = 1.0, memory: int = 1, gpu: int | None 
 
 
 def test_what_was_measured_once_a_side_stands_beside_the_sources() -> None:
-    given = Given((), facts=(_facts(load=2, memory=100, gpu=40), _facts(load=3, memory=50, gpu=20)))
+    given = MetricInput((), facts=(_facts(load=2, memory=100, gpu=40), _facts(load=3, memory=50, gpu=20)))
     measured = {name: METRICS[name].measure(given) for name in ("load_time", "peak_memory", "peak_device_memory")}
     assert {name: (one.value, one.reference) for name, one in measured.items()} == {
         "load_time": (3, 2),
@@ -204,13 +204,13 @@ def test_memory_of_a_gpu_that_is_not_there_is_a_matter_of_the_machine() -> None:
 
 def test_latency_leaves_the_first_call_out() -> None:
     pairs = (_pair(_noise(1), _noise(1)),) * 3
-    measured = METRICS["latency"].measure(Given(pairs, facts=(_facts(90, 2, 3), _facts(80, 1, 4))))
+    measured = METRICS["latency"].measure(MetricInput(pairs, facts=(_facts(90, 2, 3), _facts(80, 1, 4))))
     assert (measured.value, measured.reference) == (2.5, 2.5)
     assert measured.readings == ()  # no sample: prompts say nothing of what else the machine did
 
 
 def test_a_single_call_has_no_latency() -> None:
-    given = Given((_pair(_noise(1), _noise(1)),), facts=(_facts(1), _facts(1)))
+    given = MetricInput((_pair(_noise(1), _noise(1)),), facts=(_facts(1), _facts(1)))
     assert METRICS["latency"].lacks(given) == "a second picture, for the first one warms up"
 
 
@@ -224,8 +224,8 @@ def test_a_single_call_has_no_latency() -> None:
 )
 def test_costs_on_two_machines_are_not_compared(cost: str, other: dict[str, Any], words: str) -> None:
     pairs = (_pair(_noise(1), _noise(1)),) * 2
-    assert METRICS[cost].lacks(Given(pairs)) == "what both sides measured of themselves"
-    unlike = Given(pairs, facts=(_facts(1, 1), _facts(1, 1).model_copy(update=other)))
+    assert METRICS[cost].lacks(MetricInput(pairs)) == "what both sides measured of themselves"
+    unlike = MetricInput(pairs, facts=(_facts(1, 1), _facts(1, 1).model_copy(update=other)))
     assert METRICS[cost].lacks(unlike) == f"both sides on one machine, not on cpu and {words}"
 
 
@@ -282,7 +282,7 @@ def test_clip_score_is_that_of_torchmetrics(clip_model: Path, prompt: str) -> No
 
 def test_clip_score_reads_both_sides(clip_model: Path) -> None:
     judges = {"clip_score": clip_model}
-    measured = METRICS["clip_score"].measure(Given((_pair(_noise(1), _noise(2)),), judges=judges))
+    measured = METRICS["clip_score"].measure(MetricInput((_pair(_noise(1), _noise(2)),), judges=judges))
     own, other = (_value("clip_score", _pair(picture, picture), judges=judges) for picture in (_noise(1), _noise(2)))
     assert (measured.reference, measured.value) == (own, other)
     assert own != other
@@ -309,7 +309,7 @@ def test_clip_similarity_takes_the_model_of_clip_score_where_it_names_none(clip_
     assert _value("clip_similarity", *pairs, judges=borrowed) == _value("clip_similarity", *pairs, judges=own)
     with pytest.raises(RecipeError, match="There is no CLIP model"):
         _value("clip_similarity", *pairs, judges=borrowed | {"clip_similarity": tmp_path})
-    assert METRICS["clip_similarity"].lacks(Given(pairs)) == "a CLIP model, named under clip_similarity.model"
+    assert METRICS["clip_similarity"].lacks(MetricInput(pairs)) == "a CLIP model, named under clip_similarity.model"
 
 
 @pytest.fixture(scope="module")
@@ -336,12 +336,12 @@ def test_dino_similarity_is_the_cosine_of_the_class_tokens(dino_model: Path) -> 
     measured = _value("dino_similarity", _pair(_noise(1), _noise(2)), judges=judges)
     assert measured == pytest.approx(expected, abs=1e-6)
     assert measured < 0.9999
-    assert METRICS["dino_similarity"].lacks(Given(())) == "a DINOv2 model, named under dino_similarity.model"
+    assert METRICS["dino_similarity"].lacks(MetricInput(())) == "a DINOv2 model, named under dino_similarity.model"
 
 
 def test_the_same_picture_is_found_the_same_whatever_it_stands_beside(clip_model: Path, dino_model: Path) -> None:
     judges = {"clip_score": clip_model, "dino_similarity": dino_model}
-    given = Given(tuple(_pair(_noise(seed), _noise(seed)) for seed in range(5)), judges=judges)
+    given = MetricInput(tuple(_pair(_noise(seed), _noise(seed)) for seed in range(5)), judges=judges)
     for name in ("clip_similarity", "dino_similarity"):
         assert [one.value for one in METRICS[name].measure(given).readings if one] == pytest.approx(
             [1.0] * 5, abs=1e-12
@@ -426,12 +426,12 @@ def test_label_accuracy_counts_labels_read_right_on_both_sides() -> None:
     scans = load_digits()
     seven, two = (_painted(scans.images[list(scans.target).index(digit)], (24, 24, 24)) for digit in (7, 2))
     pairs = (_pair(seven, seven, "7"), _pair(seven, two, "7"))
-    measured = METRICS["label_accuracy"].measure(Given(pairs))
+    measured = METRICS["label_accuracy"].measure(MetricInput(pairs))
     assert (measured.reference, measured.value) == (1.0, 0.5)
 
 
 def test_labels_that_are_no_digits_are_not_read() -> None:
-    given = Given((_pair(_noise(1), _noise(2), "cat"),))
+    given = MetricInput((_pair(_noise(1), _noise(2), "cat"),))
     assert METRICS["label_accuracy"].lacks(given) == "a digit as label of every prompt"
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.errors import CannotHereError, RecipeError
 from pipeline.files import canonical_json, sha256_file
-from pipeline.validate import Answers, GenerationError, Picture, Prompt, Report, Side, Sizes, judge
+from pipeline.validate import Answers, GeneratedImage, GenerationError, Prompt, Report, Side, Sizes, judge
 from pipeline.validate.metrics import digits
 
 COUNT = 8
@@ -38,11 +38,11 @@ def _pixels(prompt: int, seed: int) -> Any:
     return np.random.default_rng(10 * prompt + seed).integers(20, 226, (16, 16, 3), dtype=np.uint8)
 
 
-def _picture(folder: Path, prompt: int, seed: int, values: Any) -> Picture:
+def _picture(folder: Path, prompt: int, seed: int, values: Any) -> GeneratedImage:
     folder.mkdir(exist_ok=True)
     path = folder / f"{prompt:03d}-{seed}.png"
     Image.fromarray(np.asarray(values).astype(np.uint8)).save(path)
-    return Picture(prompt=prompt, seed=seed, file=path.name, sha256=sha256_file(path))
+    return GeneratedImage(prompt=prompt, seed=seed, file=path.name, sha256=sha256_file(path))
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from pipeline.hub.client import Hub
 from pipeline.hub.local import running
 from pipeline.hub.local.faults import Faults, Rule
-from pipeline.hub.retry import Patience
+from pipeline.hub.retry import RetryPolicy
 from tests.desk import REPO, Shelf
 
 TOKEN = "hf_PLANTEDneverToBeSeenAnywhere0123456"
 PLANTED = {TOKEN: {"name": "alice", "role": "write", "orgs": ["acme"]}}
-HASTY = Patience(progress=2.0, pause=0.1)
+HASTY = RetryPolicy(progress=2.0, pause=0.1)
 
 
 def answer(method: str, path: str, body: Any = "", status: int = 200, **headers: str) -> Rule:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import HubUnavailableError, PublishError, SourceError, VerificationError
-from pipeline.hub.destination import Build, Destination
+from pipeline.hub.destination import Destination, ReleaseFolder
 from pipeline.hub.transport import require_safe
 from tests.desk import REPO, WEIGHTS, needs_xet
 from tests.security.conftest import Hostile, Recorder, answer
@@ -23,14 +23,14 @@ def place(hostile: Hostile) -> Destination:
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Build:
+def build(tmp_path: Path) -> ReleaseFolder:
     """A folder with one file that is too large for a commit's own lines."""
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "model.safetensors").write_bytes(bytes(range(256)) * 100)
-    return Build.of(tmp_path / "build")
+    return ReleaseFolder.of(tmp_path / "build")
 
 
-def stage(place: Destination, build: Build) -> None:
+def stage(place: Destination, build: ReleaseFolder) -> None:
     refs = place.refs()
     assert refs is not None
     place.stage(build, refs.head, "Publish it", lambda *_: None)
@@ -49,7 +49,7 @@ def untouched(tmp_path: Path) -> bool:
 @needs_xet
 @pytest.mark.parametrize("number", range(5))
 def test_a_chunk_storage_that_is_no_web_address_is_not_written_to(
-    hostile: Hostile, place: Destination, build: Build, tmp_path: Path, number: int
+    hostile: Hostile, place: Destination, build: ReleaseFolder, tmp_path: Path, number: int
 ) -> None:
     address = elsewhere(tmp_path)[number]
     token = {"accessToken": "x", "exp": 9999999999, "casUrl": address}
@@ -77,7 +77,7 @@ def test_a_chunk_storage_that_is_no_web_address_is_not_read_from(hostile: Hostil
 
 @pytest.mark.parametrize("number", range(5))
 def test_an_upload_address_that_is_no_web_address_gets_nothing(
-    hostile: Hostile, place: Destination, build: Build, tmp_path: Path, number: int
+    hostile: Hostile, place: Destination, build: ReleaseFolder, tmp_path: Path, number: int
 ) -> None:
     (file,) = build.files.values()
     actions = {"upload": {"href": elsewhere(tmp_path)[number]}}
@@ -129,7 +129,7 @@ def test_an_api_call_that_is_sent_elsewhere_leaves_the_token_behind(hostile: Hos
 
 
 def test_upload_addresses_elsewhere_never_see_the_token(
-    hostile: Hostile, recorder: Recorder, place: Destination, build: Build
+    hostile: Hostile, recorder: Recorder, place: Destination, build: ReleaseFolder
 ) -> None:
     """The client would send the token to the address that verifies an upload, wherever that is."""
     (file,) = build.files.values()
@@ -147,7 +147,7 @@ def test_upload_addresses_elsewhere_never_see_the_token(
 
 @needs_xet
 def test_a_chunk_storage_elsewhere_never_sees_the_token(
-    hostile: Hostile, recorder: Recorder, place: Destination, build: Build
+    hostile: Hostile, recorder: Recorder, place: Destination, build: ReleaseFolder
 ) -> None:
     token = {"accessToken": "xet", "exp": 9999999999, "casUrl": recorder.endpoint}
     hostile.faults.rules = [answer("GET", "/xet-write-token/", token)]

@@ -136,7 +136,7 @@ def grandchild_is_gone(folder: Path) -> bool:
 
 def test_a_library_that_hangs_while_it_is_asked_is_ended_with_its_children(tmp_path: Path, hanging: str) -> None:
     (tmp_path / "told.py").write_text(hanging + "dream()")
-    with pytest.raises(oneshot.NoAnswerError, match="it hung, and was ended after 5 s"):
+    with pytest.raises(oneshot.WorkerDiedError, match="it hung, and was ended after 5 s"):
         oneshot.ask("told", "", seconds=5)
     assert grandchild_is_gone(tmp_path)
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.backends import BACKENDS, SCHEMES
-from pipeline.backends.oracle.conversion import Answer, Conversion, Question, place_of
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest, place_of
 from pipeline.errors import PublishError
 from pipeline.files import ListedFile, pretty_json, sha256_file
 from pipeline.plan.model import flat, lay_out_result, question_of
@@ -24,7 +24,7 @@ from pipeline.quantize.spans import local_file
 from pipeline.quantize.stream import stream
 from pipeline.recipe import Vocabulary, read_quantization
 from pipeline.source.layout import Component, Folder, Place, read_slots, read_source
-from pipeline.source.safetensors import Slot, read_header
+from pipeline.source.safetensors import TensorInfo, read_header
 from pipeline.source.variants import plain_index
 from tests.soak.guarded import Guard, allowed
 from tests.soak.mutations import PATHS, changed, scrambled, written
@@ -147,14 +147,14 @@ def read(place: Place, variant: str | None, folder: Path | None) -> str:
         if not component.weights:
             continue
         question = question_of(place, component, NF4, slots)
-        assert Question.model_validate_json(question.model_dump_json()) == question
+        assert ConversionRequest.model_validate_json(question.model_dump_json()) == question
         place_of(question, Path("answers"))
         if folder is not None:
             quantize(place, component, slots, folder / f"made-{name}")
     return "read" if folder is None else "streamed"
 
 
-def quantize(place: Place, component: Component, slots: Mapping[str, Mapping[str, Slot]], out: Path) -> None:
+def quantize(place: Place, component: Component, slots: Mapping[str, Mapping[str, TensorInfo]], out: Path) -> None:
     """Stream a component through the backend's own packer, as if the library took every weight."""
     tensors = flat(slots)
     conversions = {
@@ -165,7 +165,7 @@ def quantize(place: Place, component: Component, slots: Mapping[str, Mapping[str
         )
         for name, slot in tensors.items()
     }
-    answer = Answer(conversions=conversions, parameters=tuple(tensors), kept={}, config="{}")
+    answer = ConversionPlan(conversions=conversions, parameters=tuple(tensors), kept={}, config="{}")
     asked = lay_out_result(component, NF4, slots, answer)
     assert asked.planned().tensors
     out.mkdir()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from pipeline.backends.oracle.conversion import Answer, Conversion
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
 from pipeline.files import ListedFile, hashed
 from pipeline.kernels.packing import Finished
 from pipeline.plan.shards import lay_out
@@ -97,7 +97,7 @@ class Made:
             name: Conversion(parameter=name, dtype=kinds.get(slot.dtype, slot.dtype), quantized="weight" in name)
             for name, slot in slots.items()
         }
-        answer = Answer(conversions=conversions, parameters=tuple(slots), kept={}, config="{}")
+        answer = ConversionPlan(conversions=conversions, parameters=tuple(slots), kept={}, config="{}")
         layouts: dict[str, Any] = {
             name: {
                 name: ("F16", slots[name].shape),

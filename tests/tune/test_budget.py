@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.fleet.status import changes
 from pipeline.plan.model import TargetPlan
-from pipeline.verify.rebuild import Workshop
+from pipeline.verify.rebuild import ReleaseRebuild
 from tests.desk import Desk, Done, Shelf, opened
 
 BACKENDS = ["torchao", "quanto"]  # each library that is asked takes seconds to be imported
@@ -93,5 +93,7 @@ def test_what_a_budget_found_is_rebuilt_whatever_would_be_found_elsewhere(desk: 
     plan, _ = desk.engine(recipe).plan("small")
     elsewhere = desk.recipe({"small": {"budget": {"size_ratio": 0.85, "backends": ["torchao"]}}}, name="else.yaml")
     engine = desk.engine(elsewhere)
-    made = Workshop(desk.home / "again", engine.hub, engine.hub, engine.listen).unjudged(plan, engine.loaded.recipe)
+    made = ReleaseRebuild(desk.home / "again", engine.hub, engine.hub, engine.listen).unjudged(
+        plan, engine.loaded.recipe
+    )
     assert made.recipe.named("small") == {name: part.quantization for name, part in plan.components.items()}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backends.oracle.conversion import Answer, Conversion
-from pipeline.plan.model import Asked, lay_out_result
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
+from pipeline.plan.model import ResolvedComponent, lay_out_result
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Component
-from pipeline.source.safetensors import Slot
+from pipeline.source.safetensors import TensorInfo
 from pipeline.tune.baseline import shift
 from pipeline.tune.groups import Group, groups_of
 from pipeline.tune.search import widened
@@ -36,13 +36,13 @@ FACTS = Facts(
 )
 
 
-def asked(backend: str, scheme: str, library: str = "diffusers") -> Asked:
+def asked(backend: str, scheme: str, library: str = "diffusers") -> ResolvedComponent:
     file = "transformer/model.safetensors"
-    slots = {file: {f"{name}.weight": Slot("BF16", (64, 128), 0, 64 * 128 * 2) for name in MODULES}}
+    slots = {file: {f"{name}.weight": TensorInfo("BF16", (64, 128), 0, 64 * 128 * 2) for name in MODULES}}
     conversions = {
         f"{name}.weight": Conversion(parameter=f"{name}.weight", dtype="bfloat16", quantized=True) for name in MODULES
     }
-    answer = Answer(conversions=conversions, parameters=tuple(conversions), kept={}, config="{}")
+    answer = ConversionPlan(conversions=conversions, parameters=tuple(conversions), kept={}, config="{}")
     component = Component(name="transformer", library=library, class_name="Model", small=(), weights=(file,))
     return lay_out_result(component, Quantization(backend=backend, scheme=scheme), slots, answer)
 

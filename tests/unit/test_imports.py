@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from pipeline.worker.startup import without_collector
+from pipeline.worker.startup import gc_paused
 
 ENDING = """
 import atexit
-from pipeline.worker.startup import leave_quickly
+from pipeline.worker.startup import skip_gc_at_exit
 
 class Loop:
     def __init__(self):
@@ -29,7 +29,7 @@ print("said last", end=" ")
 
 
 @pytest.mark.parametrize(
-    ("leave", "said"), [("", "said last handler\ntaken apart\n"), ("leave_quickly()", "said last handler\n")]
+    ("leave", "said"), [("", "said last handler\ntaken apart\n"), ("skip_gc_at_exit()", "said last handler\n")]
 )
 def test_a_process_that_leaves_quickly_takes_no_loops_apart_and_still_runs_its_handlers(leave: str, said: str) -> None:
     ended = subprocess.run(
@@ -42,13 +42,13 @@ def test_a_process_that_leaves_quickly_takes_no_loops_apart_and_still_runs_its_h
 
 
 def test_nobody_looks_for_garbage_while_importing_and_everybody_does_afterwards() -> None:
-    with without_collector():
+    with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_an_import_that_fails_leaves_the_collector_on() -> None:
-    with pytest.raises(ImportError), without_collector():
+    with pytest.raises(ImportError), gc_paused():
         raise ImportError
     assert gc.isenabled()
 
@@ -56,7 +56,7 @@ def test_an_import_that_fails_leaves_the_collector_on() -> None:
 def test_who_wanted_no_collector_still_has_none() -> None:
     gc.disable()
     try:
-        with without_collector():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     finally:

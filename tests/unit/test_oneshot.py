@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
-from pipeline.worker.oneshot import NoAnswerError, Refusal, ask, error_of, first_line
+from pipeline.worker.oneshot import WorkerDiedError, WorkerError, ask, error_of, first_line
 
 HEAD = """
 import atexit, os, signal, sys
@@ -42,7 +42,7 @@ def test_answers_are_told_from_what_libraries_print_before_and_at_the_end(writte
 )
 def test_a_process_without_its_answers_says_why(written: Path, body: str, reason: str, killed: bool) -> None:
     written.write_text(HEAD + body)
-    with pytest.raises(NoAnswerError) as told:
+    with pytest.raises(WorkerDiedError) as told:
         ask("child", "what?", 2)
     assert (str(told.value), told.value.killed) == (reason, killed)
 
@@ -67,9 +67,9 @@ def test_the_process_gets_what_it_is_given_and_no_secret(written: Path, monkeypa
     ],
 )
 def test_a_refusal_is_the_error_of_its_kind_there_or_where_it_was_asked(kind: str, error: type[PublishError]) -> None:
-    told = error_of(Refusal(kind, "It is odd.", "Mend it.").said, "recipe.yaml:1:1")
+    told = error_of(WorkerError(kind, "It is odd.", "Mend it.").said, "recipe.yaml:1:1")
     assert (type(told), str(told)) == (error, "recipe.yaml:1:1: It is odd. Mend it.")
-    told = error_of(Refusal(kind, "It is odd.", where="the second").said, "recipe.yaml:1:1")
+    told = error_of(WorkerError(kind, "It is odd.", where="the second").said, "recipe.yaml:1:1")
     assert (type(told), str(told)) == (error, "the second: It is odd.")
 
 

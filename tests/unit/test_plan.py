@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backends.oracle.conversion import Answer, Conversion, Question, SkipRule, place_of
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest, SkipRule, place_of
 from pipeline.errors import RecipeError
 from pipeline.plan.model import lay_out_result
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Component
-from pipeline.source.safetensors import Slot
+from pipeline.source.safetensors import TensorInfo
 
 
 def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:
     component = Component(name="vae", library="diffusers", class_name="AutoencoderKL", small=(), weights=("vae/a",))
-    slots = {"vae/a": {"conv.weight": Slot("BF16", (4, 4, 3, 3), 0, 288)}}
-    answer = Answer(
+    slots = {"vae/a": {"conv.weight": TensorInfo("BF16", (4, 4, 3, 3), 0, 288)}}
+    answer = ConversionPlan(
         conversions={"conv.weight": Conversion(parameter="conv.weight", dtype="bfloat16")},
         parameters=("conv.weight",),
         kept={},
@@ -32,7 +32,7 @@ def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:
 def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question = Question(
+    question = ConversionRequest(
         library="diffusers",
         class_name="FluxTransformer2DModel",
         config={},

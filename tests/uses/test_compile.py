@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.validate.answers import Request
-from pipeline.validate.compatibility import Compilation, Use, Uses, try_uses
+from pipeline.validate.compatibility import CompatibilityCheck, Compilation, Uses, try_uses
 from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.compatibility.compiled import judge_compiled
 
@@ -16,7 +16,7 @@ REQUEST = Request(prompts=("seven", "nine"), seeds=(3,), call=CALL)
 SMALL = Compilation(component="text_encoder")
 
 
-def compiled(source: Path, out: Path) -> Use:
+def compiled(source: Path, out: Path) -> CompatibilityCheck:
     (use,) = try_uses(Uses(compilations=(SMALL,)), source, source, REQUEST, out)
     assert (use.kind, use.name) == ("compile", "text_encoder")
     return use

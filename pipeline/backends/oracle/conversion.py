@@ -43,7 +43,7 @@ class SkipRule(BaseModel):
     spelling: Literal["module", "parameter", "leaf"]
 
 
-class Question(BaseModel):
+class ConversionRequest(BaseModel):
     """One component and what is to be done to it.
 
     Attributes:
@@ -99,7 +99,7 @@ class Conversion(BaseModel):
         return stored[::-1] if self.transposed else stored
 
 
-class Answer(BaseModel):
+class ConversionPlan(BaseModel):
     """What the library makes of a component.
 
     Attributes:
@@ -131,7 +131,7 @@ def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def ask(question: Question, answers: Path, where: str) -> Answer:
+def ask(question: ConversionRequest, answers: Path, where: str) -> ConversionPlan:
     """Return the library's answer, from the folder of kept answers where it was given before.
 
     Args:
@@ -147,7 +147,7 @@ def ask(question: Question, answers: Path, where: str) -> Answer:
     """
     kept = place_of(question, answers)
     try:
-        return Answer.model_validate_json(kept.read_bytes())
+        return ConversionPlan.model_validate_json(kept.read_bytes())
     except (FileNotFoundError, ValidationError):
         said = ask_library([question], where)[0]
     if "error" in said:
@@ -155,7 +155,7 @@ def ask(question: Question, answers: Path, where: str) -> Answer:
     return _keep(said, kept)
 
 
-def ask_ahead(questions: list[Question], answers: Path) -> None:
+def ask_ahead(questions: list[ConversionRequest], answers: Path) -> None:
     """Ask everything that is not known yet in one process, because importing the libraries is most of the time.
 
     What has no answer is left for `ask` to find out, with its place in the message.
@@ -172,7 +172,7 @@ def ask_ahead(questions: list[Question], answers: Path) -> None:
                 _keep(said, kept)
 
 
-def place_of(question: Question, answers: Path) -> Path:
+def place_of(question: ConversionRequest, answers: Path) -> Path:
     """Return where an answer is kept: by question, versions, and the code that asks."""
     asked = {
         "question": question.model_dump(mode="json"),
@@ -182,14 +182,14 @@ def place_of(question: Question, answers: Path) -> Path:
     return answers / f"{digest_of(asked)}.json"
 
 
-def _keep(said: dict[str, Any], kept: Path) -> Answer:
-    answer = Answer.model_validate(said)
+def _keep(said: dict[str, Any], kept: Path) -> ConversionPlan:
+    answer = ConversionPlan.model_validate(said)
     write_atomically(kept, pretty_json(answer.model_dump(mode="json")))
     return answer
 
 
-def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
-    """Ask in a process of its own, and return for each question the fields of an `Answer` or an ``error``.
+def ask_library(questions: list[ConversionRequest], where: str) -> list[dict[str, Any]]:
+    """Ask in a process of its own, and return for each question the fields of an `ConversionPlan` or an ``error``.
 
     Raises:
         QuantizationError: The process ended without answers.
@@ -197,6 +197,6 @@ def ask_library(questions: list[Question], where: str) -> list[dict[str, Any]]:
     lines = "".join(f"{question.model_dump_json()}\n" for question in questions)
     try:
         return oneshot.ask("pipeline.backends.oracle.worker", lines, len(questions))
-    except oneshot.NoAnswerError as error:
+    except oneshot.WorkerDiedError as error:
         names = ", ".join(sorted({question.class_name for question in questions}))
         raise QuantizationError(f"The libraries could not be asked about {names}: {error}.", where=where) from error

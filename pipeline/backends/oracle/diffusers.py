@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.oracle.conversion import Question
+from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import (
     FLOATS,
     Followed,
@@ -24,7 +24,7 @@ from pipeline.backends.oracle.model import (
 )
 
 
-def prepare(question: Question, settings: dict[str, Any]) -> Prepared:
+def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     """Build the model without weights and let the library's quantizer preprocess it."""
     import diffusers
     import torch
@@ -50,7 +50,7 @@ def prepare(question: Question, settings: dict[str, Any]) -> Prepared:
     return Prepared(model, quantizer, modules, parameters, tuple(fp32))
 
 
-def remapped(cls: Any, question: Question) -> Any:
+def remapped(cls: Any, question: ConversionRequest) -> Any:
     """Return the class that the library loads in place of one that it keeps for old checkpoints only."""
     from diffusers.models.model_loading_utils import _fetch_remapped_cls_from_config
     from diffusers.models.modeling_utils import LegacyModelMixin
@@ -60,11 +60,11 @@ def remapped(cls: Any, question: Question) -> Any:
     return cls
 
 
-def follow(question: Question, prepared: Prepared) -> Followed:
+def follow(question: ConversionRequest, prepared: Prepared) -> Followed:
     """Follow every tensor of the source into the model; old names of attention layers are written as new ones.
 
     Raises:
-        Refusal: The model misses a tensor, does not know one, or wants another shape.
+        WorkerError: The model misses a tensor, does not know one, or wants another shape.
     """
     held = {name: name for name in question.tensors}
     prepared.model._fix_state_dict_keys_on_load(held)
@@ -78,7 +78,7 @@ def follow(question: Question, prepared: Prepared) -> Followed:
     return Followed({held[name]: Place(name, name) for name in prepared.parameters})
 
 
-def dtype_of(question: Question, prepared: Prepared, stored: str, parameter: str) -> str:
+def dtype_of(question: ConversionRequest, prepared: Prepared, stored: str, parameter: str) -> str:
     """Return the torch dtype that a tensor has after loading, or when it is quantized."""
     if stored not in FLOATS:
         return str(prepared.parameters[parameter].dtype).removeprefix("torch.")
@@ -88,7 +88,7 @@ def dtype_of(question: Question, prepared: Prepared, stored: str, parameter: str
     return "float32" if kept and not (quanto and prepared.quantizes(parameter)) else question.dtype
 
 
-def config_text(question: Question, prepared: Prepared) -> str:  # noqa: ARG001  the same for both libraries
+def config_text(question: ConversionRequest, prepared: Prepared) -> str:  # noqa: ARG001  the same for both libraries
     """Return ``config.json`` as the library writes it, without the path that it loaded from."""
     with tempfile.TemporaryDirectory() as folder:
         prepared.model.save_config(folder)

@@ -9,29 +9,29 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from pipeline.backends.oracle.conversion import Question
+from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
-from pipeline.worker.oneshot import Refusal
+from pipeline.worker.oneshot import WorkerError
 
 
 def matching(patterns: Iterable[str], names: list[str]) -> set[str]:
     """Return the modules that patterns name: exactly, by glob, or as a container of them.
 
     Raises:
-        Refusal: A pattern names none.
+        WorkerError: A pattern names none.
     """
     found = set()
     for pattern in patterns:
         hit = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
         if not hit:
-            raise Refusal(
+            raise WorkerError(
                 "keep", f"keep: {pattern!r} names no Linear module.", f"There are, for example, {', '.join(names[:3])}."
             )
         found |= hit
     return found
 
 
-def spell(question: Question, prepared: Prepared, wanted: set[str]) -> list[str]:
+def spell(question: ConversionRequest, prepared: Prepared, wanted: set[str]) -> list[str]:
     """Spell the modules to leave alone the way this library compares them."""
     left = [name for name in prepared.linears() if name not in wanted]
     if question.skip.spelling == "leaf":
@@ -43,17 +43,17 @@ def spell(question: Question, prepared: Prepared, wanted: set[str]) -> list[str]
     return left
 
 
-def agree(question: Question, converted: set[str], wanted: set[str]) -> None:
+def agree(question: ConversionRequest, converted: set[str], wanted: set[str]) -> None:
     """Refuse a ``keep`` that the library would understand otherwise.
 
     Raises:
-        Refusal: The library would keep more or fewer modules than the recipe says.
+        WorkerError: The library would keep more or fewer modules than the recipe says.
     """
     if converted == wanted:
         return
     more, fewer = sorted(wanted - converted), sorted(converted - wanted)
     also = f"would also keep {', '.join(more[:4])}" if more else f"would still convert {', '.join(fewer[:4])}"
-    raise Refusal(
+    raise WorkerError(
         "keep",
         f"{question.quantization['quant_method']} in {question.library} cannot keep {', '.join(question.keep)} alone: "
         f"it matches names more loosely than that and {also}.",

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.backends.oracle.conversion import Question
-from pipeline.worker.oneshot import Refusal
+from pipeline.backends.oracle.conversion import ConversionRequest
+from pipeline.worker.oneshot import WorkerError
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
@@ -94,15 +94,15 @@ class Prepared:
         return not _is_linear(module)
 
 
-def known_class(package: Any, question: Question) -> Any:
+def known_class(package: Any, question: ConversionRequest) -> Any:
     """Return the component's class from its package, never from anywhere else.
 
     Raises:
-        Refusal: The package has no such class.
+        WorkerError: The package has no such class.
     """
     cls = getattr(package, question.class_name, None)
     if not isinstance(cls, type) or not hasattr(cls, "from_pretrained"):
-        raise Refusal(
+        raise WorkerError(
             "source",
             f"The installed {question.library} has no model class {question.class_name}.",
             "Only classes of the library itself are loaded; custom code is never run.",
@@ -110,35 +110,35 @@ def known_class(package: Any, question: Question) -> Any:
     return cls
 
 
-def refuse_strangers(question: Question, strangers: set[str]) -> None:
+def refuse_strangers(question: ConversionRequest, strangers: set[str]) -> None:
     """Refuse tensors that the class has no use for.
 
     Raises:
-        Refusal: There are some.
+        WorkerError: There are some.
     """
     if strangers:
         first = min(strangers)
-        raise Refusal("source", f"{question.class_name} has no tensor {first!r} (one of {len(strangers)}).")
+        raise WorkerError("source", f"{question.class_name} has no tensor {first!r} (one of {len(strangers)}).")
 
 
-def refuse_missing(question: Question, missing: set[str]) -> None:
+def refuse_missing(question: ConversionRequest, missing: set[str]) -> None:
     """Refuse a source that lacks tensors of the class.
 
     Raises:
-        Refusal: It does.
+        WorkerError: It does.
     """
     if missing:
         rest = f" (one of {len(missing)})" if len(missing) > 1 else ""
         what = f"The tensor {min(missing)!r}{rest} of {question.class_name} is missing from the source."
-        raise Refusal("source", what)
+        raise WorkerError("source", what)
 
 
-def refuse_shape(question: Question, source: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def refuse_shape(question: ConversionRequest, source: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     """Refuse a tensor of another shape than the class wants.
 
     Raises:
-        Refusal: It has another shape.
+        WorkerError: It has another shape.
     """
     if shape != wanted:
         what = f"The tensor {source!r} has shape {list(shape)}, {question.class_name} wants {list(wanted)}."
-        raise Refusal("source", what)
+        raise WorkerError("source", what)

@@ -11,16 +11,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backends.oracle.conversion import Question
+from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Followed, Prepared, known_class
 from pipeline.backends.oracle.weight_mapping import rehearse
-from pipeline.worker.oneshot import Refusal
+from pipeline.worker.oneshot import WorkerError
 
 if TYPE_CHECKING:
     import torch
 
 
-def prepare(question: Question, settings: dict[str, Any]) -> Prepared:
+def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     """Build the model without weights and let the library's quantizer preprocess it."""
     import torch
     from transformers.modeling_utils import _get_dtype
@@ -40,21 +40,21 @@ def prepare(question: Question, settings: dict[str, Any]) -> Prepared:
     return prepared
 
 
-def refuse_unquantizable(question: Question, prepared: Prepared) -> None:
+def refuse_unquantizable(question: ConversionRequest, prepared: Prepared) -> None:
     """Refuse a class that transformers fails to quantize with torchao: it looks for input embeddings in all of them.
 
     Raises:
-        Refusal: The class does not say which are its input embeddings.
+        WorkerError: The class does not say which are its input embeddings.
     """
     if question.quantization["quant_method"] == "torchao" and prepared.converted():
         try:
             prepared.model.get_input_embeddings()
         except NotImplementedError as error:
             what = f"transformers cannot quantize {question.class_name} with torchao: it names no input embeddings."
-            raise Refusal("library", what, "Choose another backend for this component.") from error
+            raise WorkerError("library", what, "Choose another backend for this component.") from error
 
 
-def read_config(question: Question) -> Any:
+def read_config(question: ConversionRequest) -> Any:
     """Return the class's config as it reads it from a file, which may be that of a larger model around it."""
     import transformers
 
@@ -65,7 +65,7 @@ def read_config(question: Question) -> Any:
     return config
 
 
-def build(question: Question, config: Any, dtype: torch.dtype) -> Any:
+def build(question: ConversionRequest, config: Any, dtype: torch.dtype) -> Any:
     """Build the model on the meta device, in the circumstances in which the library does."""
     import transformers
     from transformers.utils.generic import ContextManagers
@@ -75,18 +75,18 @@ def build(question: Question, config: Any, dtype: torch.dtype) -> Any:
         return cls(copy.deepcopy(config))
 
 
-def follow(question: Question, prepared: Prepared) -> Followed:
+def follow(question: ConversionRequest, prepared: Prepared) -> Followed:
     """Follow every tensor of the source through the library's loader and writer.
 
     Raises:
-        Refusal: Names, shapes or the form of the source's tensors do not fit.
+        WorkerError: Names, shapes or the form of the source's tensors do not fit.
     """
     import torch
 
     return rehearse(question, prepared, build(question, prepared.model.config, getattr(torch, question.dtype)))
 
 
-def dtype_of(question: Question, prepared: Prepared, stored: str, parameter: str) -> str:  # noqa: ARG001  as diffusers
+def dtype_of(question: ConversionRequest, prepared: Prepared, stored: str, parameter: str) -> str:  # noqa: ARG001  as diffusers
     """Return the torch dtype of a tensor after loading: what the model plans in float32, else what it was built in."""
     import torch
     from transformers.core_model_loading import build_glob_alternation
@@ -106,7 +106,7 @@ def spelled(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def config_text(question: Question, prepared: Prepared) -> str:
+def config_text(question: ConversionRequest, prepared: Prepared) -> str:
     """Return ``config.json`` as the library writes it, without the path that it loaded from."""
     model = prepared.model
     prepared.quantizer.postprocess_model(model)
@@ -117,7 +117,7 @@ def config_text(question: Question, prepared: Prepared) -> str:
         return (Path(folder) / "config.json").read_text()
 
 
-def dtype_of_model(question: Question, prepared: Prepared) -> str:
+def dtype_of_model(question: ConversionRequest, prepared: Prepared) -> str:
     """Return the dtype of the first parameter that is one of floats once the model is loaded."""
     whole = prepared.quantizer.quantization_config.quant_method == "torchao"  # its tensors keep the dtype they had
     for name, _ in prepared.model.named_parameters():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.backends.oracle.conversion import Question
+from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import (
     Followed,
     Place,
@@ -19,7 +19,7 @@ from pipeline.backends.oracle.model import (
     refuse_shape,
     refuse_strangers,
 )
-from pipeline.worker.oneshot import Refusal
+from pipeline.worker.oneshot import WorkerError
 
 UNFIT = "Such components cannot be streamed; leave this component out of the target."
 
@@ -27,7 +27,7 @@ Sources = dict[str, list[str]]
 """The source's tensors that the loader puts together to each tensor of the model."""
 
 
-def rehearse(question: Question, prepared: Prepared, model: Any) -> Followed:
+def rehearse(question: ConversionRequest, prepared: Prepared, model: Any) -> Followed:
     """Let the library load and save the source's tensors without their content, and look up where each went.
 
     Args:
@@ -36,7 +36,7 @@ def rehearse(question: Question, prepared: Prepared, model: Any) -> Followed:
         model: The same, without a quantizer; it is used up.
 
     Raises:
-        Refusal: The model misses a tensor, does not know one or wants another shape, or it holds tensors in a form
+        WorkerError: The model misses a tensor, does not know one or wants another shape, or it holds tensors in a form
             that the library does not write back.
     """
     sources, changed = renamed(question, model)
@@ -49,11 +49,11 @@ def rehearse(question: Question, prepared: Prepared, model: Any) -> Followed:
     gone = {name for key, names in sources.items() if key not in unsaved for name in names}
     if gone := gone - places.keys() - repeated.keys():
         what = f"transformers loads {min(gone)!r} into {question.class_name} and does not write it again."
-        raise Refusal("source", what, UNFIT)
+        raise WorkerError("source", what, UNFIT)
     return Followed(places, repeated)
 
 
-def renamed(question: Question, model: Any) -> tuple[Sources, set[str]]:
+def renamed(question: ConversionRequest, model: Any) -> tuple[Sources, set[str]]:
     """Return the source's tensors by the model's tensor that takes them, as the library's loader names them.
 
     Of a tensor that is parted the first part stands for all. The second result are the model's tensors that are not
@@ -78,11 +78,11 @@ def renamed(question: Question, model: Any) -> tuple[Sources, set[str]]:
     return found, changed
 
 
-def load(question: Question, model: Any, sources: Sources) -> set[str]:
+def load(question: ConversionRequest, model: Any, sources: Sources) -> set[str]:
     """Run the library's loader over empty tensors, and return the names of the model that nothing was loaded for.
 
     Raises:
-        Refusal: Names or shapes do not fit.
+        WorkerError: Names or shapes do not fit.
     """
     import torch
     from transformers.conversion_mapping import get_model_conversion_mapping
@@ -97,21 +97,21 @@ def load(question: Question, model: Any, sources: Sources) -> set[str]:
         refuse_shape(question, sources.get(name, [name])[0], tuple(stored), tuple(wanted))
     for name, reason in said.conversion_errors.items():
         what = f"transformers cannot put together {name!r} of {question.class_name}: {reason.strip().splitlines()[-1]}."
-        raise Refusal("source", what, UNFIT)
+        raise WorkerError("source", what, UNFIT)
     missing = set(said.missing_keys)
     model._adjust_missing_and_unexpected_keys(said)  # drops what the class declares that it may do without
     refuse_strangers(question, said.unexpected_keys)
     return missing
 
 
-def tie(question: Question, model: Any, sources: Sources, missing: set[str]) -> dict[str, str]:
+def tie(question: ConversionRequest, model: Any, sources: Sources, missing: set[str]) -> dict[str, str]:
     """Tie weights as the library does after loading, and return the source's tensors that only repeat another.
 
     A weight that is there under both of its names is taken for the same twice, as files from before safetensors have
     it; whoever streams the content holds it to that.
 
     Raises:
-        Refusal: A tensor is missing and no other stands for it.
+        WorkerError: A tensor is missing and no other stands for it.
     """
     repeated = {}
     for copied, origin in model.all_tied_weights_keys.items():
@@ -125,11 +125,13 @@ def tie(question: Question, model: Any, sources: Sources, missing: set[str]) -> 
     return repeated
 
 
-def refuse_changed(question: Question, prepared: Prepared, model: Any, sources: Sources, changed: set[str]) -> None:
+def refuse_changed(
+    question: ConversionRequest, prepared: Prepared, model: Any, sources: Sources, changed: set[str]
+) -> None:
     """Refuse weights that the loader puts together, parts or turns and that are quantized: the writer cannot undo it.
 
     Raises:
-        Refusal: There are such weights.
+        WorkerError: There are such weights.
     """
     held = {id(model.get_parameter_or_buffer(name)) for name in sources}
     state = model.state_dict(keep_vars=True)
@@ -138,14 +140,14 @@ def refuse_changed(question: Question, prepared: Prepared, model: Any, sources: 
         leaves = ", ".join(sorted({f"'*{name.rpartition('.')[2]}'" for name in quantized}))
         what = f"transformers merges or parts tensors to make {quantized[0]!r} (one of {len(quantized)}) of"
         keep = f"Keep such modules as they are with keep: [{leaves}], or leave this component out."
-        raise Refusal("source", f"{what} {question.class_name}, and cannot undo it once they are quantized.", keep)
+        raise WorkerError("source", f"{what} {question.class_name}, and cannot undo it once they are quantized.", keep)
 
 
-def written(question: Question, model: Any, sources: Sources) -> dict[str, Place]:
+def written(question: ConversionRequest, model: Any, sources: Sources) -> dict[str, Place]:
     """Run the library's writer, and return where each of the source's tensors went.
 
     Raises:
-        Refusal: It writes tensors that the source does not have under those names.
+        WorkerError: It writes tensors that the source does not have under those names.
     """
     from transformers.core_model_loading import revert_weight_conversion
     from transformers.modeling_utils import remove_tied_weights_from_state_dict
@@ -165,7 +167,7 @@ def written(question: Question, model: Any, sources: Sources) -> dict[str, Place
             parameter, source, fits = group.get(name, ""), name, name in group
         if not fits or tuple(held.shape) != question.tensors[source].shape:
             what = f"transformers would write {name!r} of {question.class_name} in another form than the source has it."
-            raise Refusal("source", what, UNFIT)
+            raise WorkerError("source", what, UNFIT)
         places[source] = Place(parameter, name)
     return places
 
@@ -174,11 +176,11 @@ PIECES = {"torchao": "_weight_qdata", "llm_int8": "SCB", "nf4": "weight.absmax",
 """What a module's quantized weight is written as, one tensor for all that are named alike."""
 
 
-def name_pieces(question: Question, prepared: Prepared, model: Any, places: dict[str, Place]) -> None:
+def name_pieces(question: ConversionRequest, prepared: Prepared, model: Any, places: dict[str, Place]) -> None:
     """Name quantized weights after their pieces, which some renamings of the writer miss: they end with ``weight``.
 
     Raises:
-        Refusal: The codes and their scales would be written under different names.
+        WorkerError: The codes and their scales would be written under different names.
     """
     import torch
     from transformers.core_model_loading import revert_weight_conversion
@@ -195,5 +197,5 @@ def name_pieces(question: Question, prepared: Prepared, model: Any, places: dict
         alike = method == "torchao" or weight == place.written  # torchao writes pieces only, the others codes as weight
         if not name.endswith(piece) or not alike:
             what = f"transformers would write the scales of {question.class_name} as {name!r}, apart from their codes."
-            raise Refusal("library", what, "Choose another backend or scheme for this component.")
+            raise WorkerError("library", what, "Choose another backend or scheme for this component.")
         places[sources[id(held)]] = Place(place.parameter, weight)

@@ -1,7 +1,7 @@
 """Asks diffusers or transformers what it makes of a component; run as a process of its own by `linears.ask`.
 
-Reads a `Question` a line from stdin, builds each model on the meta device, lets the library's own quantizer work on
-it, and writes an `Answer` each as the last lines of stdout. No weight is read and no memory is taken for one.
+Reads a `ConversionRequest` a line from stdin, builds each model on the meta device, lets the library's own quantizer
+work on it, and writes a `ConversionPlan` each as the last lines of stdout. No weight is read, and none takes memory.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 
 from pipeline.backends.oracle import diffusers as library_diffusers
 from pipeline.backends.oracle import transformers as library_transformers
-from pipeline.backends.oracle.conversion import Answer, Conversion, Question
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.backends.oracle.keep import agree, matching, spell
 from pipeline.backends.oracle.model import FLOATS, Place, Prepared
 from pipeline.worker import oneshot
-from pipeline.worker.oneshot import Refusal, first_line
-from pipeline.worker.startup import without_collector
+from pipeline.worker.oneshot import WorkerError, first_line
+from pipeline.worker.startup import gc_paused
 
 LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
 CASTABLE = {*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL"}
 
 
-def answer(question: Question) -> Answer:
+def answer(question: ConversionRequest) -> ConversionPlan:
     """Ask the library about a component.
 
     Raises:
-        Refusal: The tensors, the class or ``keep`` do not fit.
+        WorkerError: The tensors, the class or ``keep`` do not fit.
     """
     refuse_quantized(question)
     library = LIBRARIES[question.library]
@@ -43,7 +43,7 @@ def answer(question: Question) -> Answer:
     by_default = first.converted()
     kept = {name: "keep" if name in by_default else f"left alone by {question.library}" for name in prepared.linears()}
     followed = library.follow(question, prepared)
-    return Answer(
+    return ConversionPlan(
         conversions={source: convert(question, prepared, source, place) for source, place in followed.places.items()},
         parameters=tuple(prepared.parameters),
         repeated=followed.repeated,
@@ -52,7 +52,7 @@ def answer(question: Question) -> Answer:
     )
 
 
-def prepare(question: Question, skip: list[str] | None) -> Prepared:
+def prepare(question: ConversionRequest, skip: list[str] | None) -> Prepared:
     """Build the model without weights and let the library's quantizer preprocess it."""
     settings = copy.deepcopy(question.quantization)
     if skip is not None:
@@ -61,30 +61,30 @@ def prepare(question: Question, skip: list[str] | None) -> Prepared:
     return prepared
 
 
-def refuse_quantized(question: Question) -> None:
+def refuse_quantized(question: ConversionRequest) -> None:
     """Refuse a source that somebody quantized before.
 
     Raises:
-        Refusal: Its config says so.
+        WorkerError: Its config says so.
     """
     configs = [question.config, *(part for part in question.config.values() if isinstance(part, dict))]
     if said := next((part["quantization_config"] for part in configs if part.get("quantization_config")), None):
         method = said.get("quant_method", "another method") if isinstance(said, dict) else said
         what = f"This {question.class_name} is quantized already, with {method}."
-        raise Refusal("source", what, "Name the repository of the full-precision weights as the source.")
+        raise WorkerError("source", what, "Name the repository of the full-precision weights as the source.")
 
 
-def convert(question: Question, prepared: Prepared, source: str, place: Place) -> Conversion:
+def convert(question: ConversionRequest, prepared: Prepared, source: str, place: Place) -> Conversion:
     """Decide on one tensor as the library's loader does.
 
     Raises:
-        Refusal: It is stored in a dtype that means nothing without the scales beside it, or cannot be quantized.
+        WorkerError: It is stored in a dtype that means nothing without the scales beside it, or cannot be quantized.
     """
     stored, parameter = question.tensors[source].dtype, place.parameter
     taken = prepared.quantizes(parameter)
     if stored not in (FLOATS if taken else CASTABLE):
         what = f"The tensor {source!r} is stored as {stored}, which {question.library} cannot take as a plain weight."
-        raise Refusal("source", what, "Name the repository of the full-precision weights as the source.")
+        raise WorkerError("source", what, "Name the repository of the full-precision weights as the source.")
     module = prepared.modules[parameter.rpartition(".")[0]]
     return Conversion(
         parameter=parameter,
@@ -95,25 +95,25 @@ def convert(question: Question, prepared: Prepared, source: str, place: Place) -
     )
 
 
-def say(question: Question) -> dict[str, Any]:
+def say(question: ConversionRequest) -> dict[str, Any]:
     """Return the answer to a question, or why there is none, as JSON."""
     try:
         return answer(question).model_dump(mode="json")
-    except Refusal as refusal:
+    except WorkerError as refusal:
         return refusal.said
     except ImportError as error:
         what = f"A library that {question.class_name} needs is missing or broken: {first_line(error)}"
         remedy = "Install it (pip install 'quantpress[all]' brings every backend), or leave this component out."
-        return Refusal("environment", what, remedy).said
+        return WorkerError("environment", what, remedy).said
     except Exception as error:  # the libraries' own code, of any class; other questions still want their answers
         what = f"{question.library} failed on {question.class_name}: {type(error).__name__}: {first_line(error)}"
-        return Refusal("library", what, "Leave this component out of the target.").said
+        return WorkerError("library", what, "Leave this component out of the target.").said
 
 
 def main() -> None:
     """Answer the questions on stdin, one a line, with one line each at the end of stdout."""
-    questions = [Question.model_validate_json(line) for line in sys.stdin]
-    with without_collector():
+    questions = [ConversionRequest.model_validate_json(line) for line in sys.stdin]
+    with gc_paused():
         answers = [say(question) for question in questions]
     oneshot.answer(answers)
 

@@ -53,7 +53,7 @@ class Door:
         """Return who an ``Authorization`` header stands for.
 
         Args:
-            authorization: The header: ``Bearer`` with a token.
+            authorization: The header: ``TokenInfo`` with a token.
             by_password: Take the token also as the password of ``Basic``, which is what browsers can send.
 
         Raises:

@@ -36,7 +36,7 @@ class Adapter(Value):
     where: str
 
 
-class Home(Value):
+class TensorLocation(Value):
     """Where a tensor of the source lies: its file's path in the folder, dtype, shape, and the bytes in it."""
 
     file: str
@@ -46,13 +46,13 @@ class Home(Value):
     end: int
 
 
-class Part(Value):
+class ComponentFiles(Value):
     """A component that a LoRA may change."""
 
     library: Literal["diffusers", "transformers"]
     class_name: str
     config: dict[str, Any]
-    tensors: dict[str, Home]
+    tensors: dict[str, TensorLocation]
 
 
 class Job(Value):
@@ -62,7 +62,7 @@ class Job(Value):
     """
 
     pipeline: str
-    parts: dict[str, Part]
+    parts: dict[str, ComponentFiles]
     folder: str | None
     loras: tuple[Adapter, ...]
 
@@ -136,15 +136,15 @@ def require_lora(lora: Adapter) -> None:
         raise SourceError(error.what, where=lora.where, remedy=error.remedy) from error
 
 
-def parts_of(place: Place, layout: Layout) -> dict[str, Part]:
+def parts_of(place: Place, layout: Layout) -> dict[str, ComponentFiles]:
     """Return the components with weights that either library loads; which of them take a LoRA, the library knows."""
     return {
-        name: Part(
+        name: ComponentFiles(
             library=component.library,  # type: ignore[arg-type]
             class_name=component.class_name,
             config=read_json(place, component.config),
             tensors={
-                tensor: Home(file=file, dtype=slot.dtype, shape=slot.shape, begin=slot.begin, end=slot.end)
+                tensor: TensorLocation(file=file, dtype=slot.dtype, shape=slot.shape, begin=slot.begin, end=slot.end)
                 for file, slots in read_slots(place, component).items()
                 for tensor, slot in slots.items()
             },
@@ -163,7 +163,7 @@ def ask(job: Job, where: str) -> dict[str, Any]:
     """
     try:
         (said,) = oneshot.ask("pipeline.quantize.lora.worker", job.model_dump_json())
-    except oneshot.NoAnswerError as error:
+    except oneshot.WorkerDiedError as error:
         if error.killed or any(word in str(error) for word in MEMORY_WORDS):
             remedy = "Free some memory and run again: the LoRA itself and its largest tensor must fit."
             raise CannotHereError(f"Fusing was cut short: {error}.", where=where, remedy=remedy) from error

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backends.oracle import diffusers as library_diffusers
 from pipeline.backends.oracle import transformers as library_transformers
-from pipeline.backends.oracle.conversion import Question, SkipRule, TensorHeader
+from pipeline.backends.oracle.conversion import ConversionRequest, SkipRule, TensorHeader
 from pipeline.backends.oracle.model import FLOATS, known_class
 from pipeline.backends.oracle.weight_mapping import renamed
 from pipeline.plan.shards import TORCH_DTYPES
-from pipeline.quantize.lora.adapters import Home, Part
+from pipeline.quantize.lora.adapters import ComponentFiles, TensorLocation
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Hollow:
+class MetaModel:
     """A model without content.
 
     Attributes:
@@ -33,18 +33,18 @@ class Hollow:
 
     module: Any
     sources: dict[str, str]
-    tensors: dict[str, Home]
+    tensors: dict[str, TensorLocation]
 
 
-def hollow(part: Part) -> Hollow:
+def hollow(part: ComponentFiles) -> MetaModel:
     """Build a component without content.
 
     Raises:
-        Refusal: Its class is not known.
+        WorkerError: Its class is not known.
     """
     import torch
 
-    question = Question(
+    question = ConversionRequest(
         library=part.library,
         class_name=part.class_name,
         config=part.config,
@@ -57,10 +57,10 @@ def hollow(part: Part) -> Hollow:
     model, sources = BUILD[part.library](question)
     stored = {name: getattr(torch, TORCH_DTYPES[part.tensors[source].dtype]) for name, source in sources.items()}
     empty(model, stored)
-    return Hollow(model, sources, part.tensors)
+    return MetaModel(model, sources, part.tensors)
 
 
-def dtype_of(part: Part) -> str:
+def dtype_of(part: ComponentFiles) -> str:
     """Return the torch dtype in which most of a component's values are stored, of those that are floats."""
     sizes: dict[str, int] = {}
     for home in part.tensors.values():
@@ -69,7 +69,7 @@ def dtype_of(part: Part) -> str:
     return TORCH_DTYPES[max(sizes, key=sizes.__getitem__, default="F32")]
 
 
-def build_diffusers(question: Question) -> tuple[Any, dict[str, str]]:
+def build_diffusers(question: ConversionRequest) -> tuple[Any, dict[str, str]]:
     """Return a model of diffusers on the meta device, and the tensor that each of its parameters is loaded from."""
     import diffusers
     from accelerate import init_empty_weights
@@ -82,7 +82,7 @@ def build_diffusers(question: Question) -> tuple[Any, dict[str, str]]:
     return model, held
 
 
-def build_transformers(question: Question) -> tuple[Any, dict[str, str]]:
+def build_transformers(question: ConversionRequest) -> tuple[Any, dict[str, str]]:
     """Return a model of transformers on the meta device, and the tensor that each parameter is as it is loaded from."""
     import torch
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.plan.shards import TORCH_DTYPES
-from pipeline.quantize.lora.adapters import Adapter, Home, Job
-from pipeline.quantize.lora.meta_models import Hollow, hollow
+from pipeline.quantize.lora.adapters import Adapter, Job, TensorLocation
+from pipeline.quantize.lora.meta_models import MetaModel, hollow
 from pipeline.worker import oneshot
-from pipeline.worker.oneshot import Refusal, first_line
-from pipeline.worker.startup import without_collector
+from pipeline.worker.oneshot import WorkerError, first_line
+from pipeline.worker.startup import gc_paused
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ def fuse(job: Job) -> dict[str, list[str]]:
     """Fuse every LoRA of a job, or only see what that would change; return the changed tensors by component.
 
     Raises:
-        Refusal: One does not fit.
+        WorkerError: One does not fit.
     """
     pipe, models = pipeline_of(job)
     fused: dict[str, set[str]] = {name: set() for name in models}
@@ -50,17 +50,17 @@ def fuse(job: Job) -> dict[str, list[str]]:
                 for layer in layers_of(model):
                     changed = merge(layer, model, lora, Path(job.folder)) if job.folder else merged(layer, model)
                     fused[name].update(changed)
-        except Refusal as refusal:
-            raise Refusal(refusal.kind, refusal.what, refusal.remedy, lora.where) from refusal
+        except WorkerError as refusal:
+            raise WorkerError(refusal.kind, refusal.what, refusal.remedy, lora.where) from refusal
         pipe.unload_lora_weights()
     return {name: sorted(tensors) for name, tensors in fused.items() if tensors}
 
 
-def pipeline_of(job: Job) -> tuple[Any, dict[str, Hollow]]:
+def pipeline_of(job: Job) -> tuple[Any, dict[str, MetaModel]]:
     """Return the pipeline with nothing in it but hollow models, for those components that its class loads LoRAs onto.
 
     Raises:
-        Refusal: The class takes no LoRAs.
+        WorkerError: The class takes no LoRAs.
     """
     import diffusers
 
@@ -68,18 +68,18 @@ def pipeline_of(job: Job) -> tuple[Any, dict[str, Hollow]]:
     names = getattr(cls, "_lora_loadable_modules", [])
     models = {name: hollow(part) for name, part in job.parts.items() if name in names}
     if cls is None or not models or not hasattr(cls, "load_lora_weights"):
-        raise Refusal("lora", f"diffusers has no way to load a LoRA onto a {job.pipeline}.", "Take the LoRA out.")
+        raise WorkerError("lora", f"diffusers has no way to load a LoRA onto a {job.pipeline}.", "Take the LoRA out.")
     pipe = cls.__new__(cls)
     absent = dict.fromkeys(cls._get_signature_keys(cls)[0])
     pipe.register_modules(**absent | {name: model.module for name, model in models.items()})
     return pipe, models
 
 
-def load(pipe: Any, models: dict[str, Hollow], lora: Adapter) -> None:
+def load(pipe: Any, models: dict[str, MetaModel], lora: Adapter) -> None:
     """Have the library load a LoRA, and hold it to having taken every tensor.
 
     Raises:
-        Refusal: It cannot, or dropped some.
+        WorkerError: It cannot, or dropped some.
     """
     folder, file = os.path.split(lora.file)
     try:
@@ -88,14 +88,14 @@ def load(pipe: Any, models: dict[str, Hollow], lora: Adapter) -> None:
             require_plain(given)
             require_all_read(pipe, lora, given)
             pipe.load_lora_weights(folder, weight_name=file, adapter_name=ADAPTER)
-    except (Refusal, ImportError):
+    except (WorkerError, ImportError):
         raise
     except Exception as error:  # its converters raise whatever their first line trips over
         what = f"diffusers cannot load it onto a {type(pipe).__name__}: {type(error).__name__}: {first_line(error)}"
-        raise Refusal("lora", what, OTHER) from error
+        raise WorkerError("lora", what, OTHER) from error
     require_all_taken(pipe, models, given)
     if lost := next((text for text in said if LOST.search(text)), ""):
-        raise Refusal("lora", f"diffusers drops a part of it: {' '.join(lost.split())[:300]}", OTHER)
+        raise WorkerError("lora", f"diffusers drops a part of it: {' '.join(lost.split())[:300]}", OTHER)
 
 
 def names_of(pipe: Any, *file: Any, **where: Any) -> set[str]:
@@ -108,7 +108,7 @@ def require_all_read(pipe: Any, lora: Adapter, given: set[str]) -> None:
     """Refuse tensors that a conversion passes over without a word: without them it gives the same names.
 
     Raises:
-        Refusal: There are such tensors.
+        WorkerError: There are such tensors.
     """
     from safetensors.torch import load_file
 
@@ -122,7 +122,7 @@ def require_all_read(pipe: Any, lora: Adapter, given: set[str]) -> None:
             continue
         if same:
             what = f"diffusers passes over {lost[0]!r} and {len(lost) - 1} more, without a word."
-            raise Refusal("lora", what, OTHER)
+            raise WorkerError("lora", what, OTHER)
 
 
 def family_of(key: str) -> str:
@@ -130,11 +130,11 @@ def family_of(key: str) -> str:
     return re.split(r"[._]\d+[._]|\.", key, maxsplit=1)[0]
 
 
-def require_all_taken(pipe: Any, models: dict[str, Hollow], given: set[str]) -> None:
+def require_all_taken(pipe: Any, models: dict[str, MetaModel], given: set[str]) -> None:
     """Refuse tensors that are on no layer.
 
     Raises:
-        Refusal: There are such tensors.
+        WorkerError: There are such tensors.
     """
     from peft.utils import get_peft_model_state_dict
 
@@ -151,22 +151,22 @@ def require_plain(given: set[str]) -> None:
     """Refuse what is more than a LoRA: control LoRAs bring norms that replace those of the model.
 
     Raises:
-        Refusal: There is a tensor of another kind.
+        WorkerError: There is a tensor of another kind.
     """
     if odd := sorted(key for key in given if "lora" not in key and "lokr" not in key):
-        raise Refusal("lora", f"{odd[0]!r} (one of {len(odd)}) is no tensor of a LoRA.", OTHER)
+        raise WorkerError("lora", f"{odd[0]!r} (one of {len(odd)}) is no tensor of a LoRA.", OTHER)
 
 
-def stray(pipe: Any, given: set[str], modules: set[str], taken: int) -> Refusal:
+def stray(pipe: Any, given: set[str], modules: set[str], taken: int) -> WorkerError:
     """Return the refusal for tensors that the library left out, by the modules that it has nothing for."""
     meant = {without_text_model(END_OF_MODULE.split(key, maxsplit=1)[0]) for key in given}
     lost = sorted(meant - modules)
     kind, known = type(pipe).__name__, ", ".join(sorted(pipe._lora_loadable_modules))
     if not lost:
-        return Refusal("lora", f"{kind} takes {taken} of its {len(given)} tensors.", OTHER)
+        return WorkerError("lora", f"{kind} takes {taken} of its {len(given)} tensors.", OTHER)
     more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
     what = f"{kind} has nothing that takes its tensors for {', '.join(lost[:3])}{more}; LoRAs go to {known}."
-    return Refusal("lora", what, OTHER)
+    return WorkerError("lora", what, OTHER)
 
 
 def without_text_model(name: str) -> str:
@@ -174,18 +174,18 @@ def without_text_model(name: str) -> str:
     return name.replace(".text_model.", ".")
 
 
-def layers_of(model: Hollow) -> Iterator[tuple[str, Any]]:
+def layers_of(model: MetaModel) -> Iterator[tuple[str, Any]]:
     """Return the layers that peft put in, by the name of the module in whose place each is."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return ((name, layer) for name, layer in model.module.named_modules() if isinstance(layer, BaseTunerLayer))
 
 
-def merge(layer: tuple[str, Any], model: Hollow, lora: Adapter, folder: Path) -> list[str]:
+def merge(layer: tuple[str, Any], model: MetaModel, lora: Adapter, folder: Path) -> list[str]:
     """Merge one layer as ``fuse_lora`` does, and return the tensors that it changed.
 
     Raises:
-        Refusal: The layer is not of the source's shape, or what comes of it is no number.
+        WorkerError: The layer is not of the source's shape, or what comes of it is no number.
     """
     name, tuner = layer
     base = tuner.get_base_layer()
@@ -205,22 +205,22 @@ def merge(layer: tuple[str, Any], model: Hollow, lora: Adapter, folder: Path) ->
     return [model.sources[f"{name}.{kind}"] for kind in changed]
 
 
-def merged(layer: tuple[str, Any], model: Hollow) -> list[str]:
+def merged(layer: tuple[str, Any], model: MetaModel) -> list[str]:
     """Return the tensors that merging a layer would change."""
     name, tuner = layer
     kinds = ["weight", *(["bias"] if any(tuner.lora_bias.values()) else [])]
     return [model.sources[f"{name}.{kind}"] for kind in kinds if f"{name}.{kind}" in model.sources]
 
 
-def home_of(parameter: str, model: Hollow) -> Home:
+def home_of(parameter: str, model: MetaModel) -> TensorLocation:
     """Return where a parameter's content lies.
 
     Raises:
-        Refusal: Its library makes it of other tensors.
+        WorkerError: Its library makes it of other tensors.
     """
     if parameter not in model.sources:
         what = f"{parameter} is put together from several tensors of the source when it is loaded."
-        raise Refusal("lora", what, "Such a module cannot be fused one tensor at a time; name another LoRA.")
+        raise WorkerError("lora", what, "Such a module cannot be fused one tensor at a time; name another LoRA.")
     return model.tensors[model.sources[parameter]]
 
 
@@ -228,11 +228,11 @@ def require_shape(name: str, wanted: tuple[int, ...], stored: tuple[int, ...]) -
     """Refuse a LoRA for which diffusers widens a layer, as it does for control LoRAs.
 
     Raises:
-        Refusal: It did.
+        WorkerError: It did.
     """
     if wanted != stored:
         what = f"It makes the weight of {name} {list(wanted)}, and the source has {list(stored)}."
-        raise Refusal("lora", what, OTHER)
+        raise WorkerError("lora", what, OTHER)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Stored:
     """One tensor on the disk."""
 
     folder: Path
-    home: Home
+    home: TensorLocation
 
     @property
     def dtype(self) -> torch.dtype:
@@ -269,9 +269,11 @@ class Stored:
         import torch
 
         if values.dtype != self.dtype or tuple(values.shape) != self.home.shape:
-            raise Refusal("library", f"peft made {name} {values.dtype} of shape {list(values.shape)}.", OTHER)
+            raise WorkerError("library", f"peft made {name} {values.dtype} of shape {list(values.shape)}.", OTHER)
         if not torch.isfinite(values).all():
-            raise Refusal("lora", f"With it {name} is not finite any more.", "Lower its scale, or name another LoRA.")
+            raise WorkerError(
+                "lora", f"With it {name} is not finite any more.", "Lower its scale, or name another LoRA."
+            )
         path = self.folder / self.home.file
         if path.stat().st_nlink > 1:
             aside = path.with_name(f".{path.name}")
@@ -303,18 +305,18 @@ def say(job: Job) -> dict[str, Any]:
     """Return what was fused, or why nothing was, as JSON."""
     try:
         return {"fused": fuse(job)}
-    except Refusal as refusal:
+    except WorkerError as refusal:
         return refusal.said
     except ImportError as error:
         what = f"A library is missing or broken: {first_line(error)}"
-        return Refusal("environment", what, "Install it: pip install 'quantpress[models]'.").said
+        return WorkerError("environment", what, "Install it: pip install 'quantpress[models]'.").said
     except OSError as error:
-        return Refusal("environment", f"The disk: {first_line(error)}", "Free some room.").said
+        return WorkerError("environment", f"The disk: {first_line(error)}", "Free some room.").said
 
 
 def main() -> None:
     """Do the job on stdin."""
-    with without_collector():
+    with gc_paused():
         said = say(Job.model_validate_json(sys.stdin.read()))
     oneshot.answer([said])
 

@@ -13,14 +13,14 @@ from pipeline.validate.answers import Request
 from pipeline.validate.compatibility.asking import Compilation, Lora, Uses, ask_with_lora, few, try_compiling
 from pipeline.validate.compatibility.compiled import judge_compiled
 from pipeline.validate.compatibility.lora import judge_lora
-from pipeline.validate.report import Use
+from pipeline.validate.report import CompatibilityCheck
 
-__all__ = ["Compilation", "Lora", "Use", "Uses", "ask_with_lora", "few", "try_uses"]
+__all__ = ["CompatibilityCheck", "Compilation", "Lora", "Uses", "ask_with_lora", "few", "try_uses"]
 
 
 def try_uses(
     uses: Uses, reference: Path, candidate: Path, request: Request, out: Path, listener: Listener = silent
-) -> tuple[Use, ...]:
+) -> tuple[CompatibilityCheck, ...]:
     """Try everything that a plan wants tried on a candidate.
 
     Args:

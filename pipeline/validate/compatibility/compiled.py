@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.validate.compatibility.asking import Compilation, Tried
-from pipeline.validate.report import Use, Verdict
+from pipeline.validate.report import CompatibilityCheck, Verdict
 
 # Compiled code rounds in other places, and steps carry that on; what differs more than this shows in a picture.
 LEAST_PSNR: Final = 25.0
 REMEDY: Final = "install a C++ compiler (g++) and Python's headers, or validate where they are"
 
 
-def judge_compiled(wanted: Compilation, found: Tried) -> Use:
+def judge_compiled(wanted: Compilation, found: Tried) -> CompatibilityCheck:
     """Judge what came of compiling a component.
 
     Args:
@@ -20,7 +20,7 @@ def judge_compiled(wanted: Compilation, found: Tried) -> Use:
         found: What the process that tried said.
     """
     verdict, text = said_of(wanted, found)
-    return Use(kind="compile", name=wanted.component, verdict=verdict, text=text, numbers=found.numbers)
+    return CompatibilityCheck(kind="compile", name=wanted.component, verdict=verdict, text=text, numbers=found.numbers)
 
 
 def said_of(wanted: Compilation, found: Tried) -> tuple[Verdict, str]:

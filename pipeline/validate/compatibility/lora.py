@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.validate.compatibility.asking import Lora, refuse_source, tried
-from pipeline.validate.report import Use, Verdict
+from pipeline.validate.report import CompatibilityCheck, Verdict
 
 LEAST_COSINE: Final = 0.5
 RATIOS: Final = (0.5, 2.0)  # of the effect's norm to that on the source
@@ -22,7 +22,7 @@ ABOVE_NOISE: Final = 3.0  # how many times its own noise the source's effect mus
 MOST_MOVED: Final = 1.0  # of the source's effect, how far quantization may move the picture for the cosine to say much
 
 
-def judge_lora(lora: Lora, source: Path, candidate: Path) -> Use:
+def judge_lora(lora: Lora, source: Path, candidate: Path) -> CompatibilityCheck:
     """Compare a LoRA's effect on a checkpoint with that on its source.
 
     Args:
@@ -37,10 +37,10 @@ def judge_lora(lora: Lora, source: Path, candidate: Path) -> Use:
         raise refuse_source(lora, failure)
     if failure := tried(candidate).failure:
         text = f"Loading the LoRA onto the checkpoint, or drawing with it, raises {failure}"
-        return Use(kind="lora", name=lora.name, verdict="FAIL", text=text, numbers={})
+        return CompatibilityCheck(kind="lora", name=lora.name, verdict="FAIL", text=text, numbers={})
     numbers = measure(source, candidate)
     verdict, text = said_of(lora, numbers)
-    return Use(kind="lora", name=lora.name, verdict=verdict, text=text, numbers=numbers)
+    return CompatibilityCheck(kind="lora", name=lora.name, verdict=verdict, text=text, numbers=numbers)
 
 
 def measure(source: Path, candidate: Path) -> dict[str, float]:

@@ -8,9 +8,9 @@ from pipeline.validate.metrics.latents import LATENT_COSINE
 from pipeline.validate.metrics.likeness import CLIP_SCORE, CLIP_SIMILARITY, DINO_SIMILARITY
 from pipeline.validate.metrics.lpips import LPIPS
 from pipeline.validate.metrics.pixels import IDENTICAL_PSNR, MS_SSIM, PSNR, SSIM
-from pipeline.validate.metrics.protocol import Given, Measured, Metric, Pair, Reading, Sizes
+from pipeline.validate.metrics.protocol import Measured, Metric, MetricInput, Pair, Reading, Sizes
 
-__all__ = ["IDENTICAL_PSNR", "METRICS", "Given", "Measured", "Metric", "Pair", "Reading", "Sizes"]
+__all__ = ["IDENTICAL_PSNR", "METRICS", "Measured", "Metric", "MetricInput", "Pair", "Reading", "Sizes"]
 
 METRICS: dict[str, Metric] = {
     "psnr": PSNR,

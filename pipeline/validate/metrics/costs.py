@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipeline.errors import CannotHereError
 from pipeline.validate.answers import Facts
-from pipeline.validate.metrics.protocol import Given, Measured, Sizes
+from pipeline.validate.metrics.protocol import Measured, MetricInput, Sizes
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class SizeRatio:
     ends: tuple[float, float] = (0.0, inf)
     tail: None = None
 
-    def lacks(self, given: Given) -> str:
+    def lacks(self, given: MetricInput) -> str:
         """Sizes are counted by the caller, who knows which files a consumer downloads."""
         return "" if given.sizes else "the sizes of source and result"
 
-    def measure(self, given: Given) -> Measured:
+    def measure(self, given: MetricInput) -> Measured:
         """Divide."""
         sizes = given.sizes or Sizes(source=1, result=0)
         return Measured(sizes.result / sizes.source)
@@ -57,11 +57,11 @@ class Once:
     ends: tuple[float, float] = (0.0, inf)
     tail: None = None
 
-    def lacks(self, given: Given) -> str:
+    def lacks(self, given: MetricInput) -> str:
         """Machines are not compared with each other."""
         return _lacks_facts(given)
 
-    def measure(self, given: Given) -> Measured:
+    def measure(self, given: MetricInput) -> Measured:
         """Take both sides' numbers.
 
         Raises:
@@ -87,17 +87,17 @@ class Latency:
     ends: tuple[float, float] = (0.0, inf)
     tail: None = None
 
-    def lacks(self, given: Given) -> str:
+    def lacks(self, given: MetricInput) -> str:
         """A first call alone says nothing."""
         return _lacks_facts(given) or ("" if len(given.pairs) > 1 else "a second picture, for the first one warms up")
 
-    def measure(self, given: Given) -> Measured:
+    def measure(self, given: MetricInput) -> Measured:
         """Take the means of both sides' seconds."""
         reference, candidate = (mean(side.seconds_per_call[1:]) for side in given.facts or ())
         return Measured(candidate, reference)
 
 
-def _lacks_facts(given: Given) -> str:
+def _lacks_facts(given: MetricInput) -> str:
     if given.facts is None:
         return "what both sides measured of themselves"
     places = list(dict.fromkeys(side.machine for side in given.facts))

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
-Look = Callable[[Image.Image], "Vector"]
+ImageEmbedder = Callable[[Image.Image], "Vector"]
 
 
 @dataclass(frozen=True)
 class Clip:
     """A model that embeds pictures and prompts in one space."""
 
-    picture: Look
+    picture: ImageEmbedder
     prompt: Callable[[str], Vector]
 
 
@@ -52,7 +52,7 @@ def open_clip(folder: Path) -> Clip:
 
 
 @lru_cache(maxsize=1)
-def open_dino(folder: Path) -> Look:
+def open_dino(folder: Path) -> ImageEmbedder:
     """Open a DINOv2 model with its processor, as ``facebook/dinov2-base`` has them.
 
     A picture is embedded as the model's class token after the last layer norm.
@@ -69,7 +69,7 @@ def cosine(one: Vector, other: Vector) -> float:
     return min(max(float(one @ other), -1.0), 1.0)
 
 
-def _once(embed: Callable[[Image.Image], Any]) -> Look:
+def _once(embed: Callable[[Image.Image], Any]) -> ImageEmbedder:
     """Return a function that remembers the pictures it has seen.
 
     Several metrics ask for the same ones, and every target is compared with the same ones of the source. They go

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pipeline.validate.metrics.digits import read_digits
-from pipeline.validate.metrics.protocol import Given, PairMetric, Reading
+from pipeline.validate.metrics.protocol import MetricInput, PairMetric, Reading
 
 DIGITS = tuple("0123456789")
 
 
-def _label_accuracy(given: Given) -> list[Reading]:
+def _label_accuracy(given: MetricInput) -> list[Reading]:
     """1 where the digit read from the picture is the prompt's label, else 0, for both sides."""
     digits = iter(read_digits([picture for pair in given.pairs for picture in (pair.candidate, pair.reference)]))
     right = [(str(next(digits)) == pair.label, str(next(digits)) == pair.label) for pair in given.pairs]
     return [Reading(float(candidate), float(reference)) for candidate, reference in right]
 
 
-def _lacks_labels(given: Given) -> str:
+def _lacks_labels(given: MetricInput) -> str:
     """Labels of other kinds than digits are for readers yet to come."""
     return "" if all((pair.label or "") in DIGITS for pair in given.pairs) else "a digit as label of every prompt"
 

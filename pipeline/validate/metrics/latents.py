@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.validate.metrics.protocol import Given, PairMetric, Reading, least_likeness
+from pipeline.validate.metrics.protocol import MetricInput, PairMetric, Reading, least_likeness
 
 
 def latent_cosine(own: Path, other: Path) -> float:
@@ -26,11 +26,11 @@ def latent_cosine(own: Path, other: Path) -> float:
     return min(max(float(np.vdot(one, two)) / lengths, -1.0), 1.0) if lengths else 0.0
 
 
-def _latent_cosine(given: Given) -> list[Reading]:
+def _latent_cosine(given: MetricInput) -> list[Reading]:
     return [Reading(latent_cosine(*pair.latents)) for pair in given.pairs if pair.latents]
 
 
-def _lacks_latents(given: Given) -> str:
+def _lacks_latents(given: MetricInput) -> str:
     return "" if all(pair.latents for pair in given.pairs) else "pipelines that let their latents be seen"
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.validate.metrics.embedders import Look, cosine, open_clip, open_dino
-from pipeline.validate.metrics.protocol import Given, PairMetric, Reading, least_likeness
+from pipeline.validate.metrics.embedders import ImageEmbedder, cosine, open_clip, open_dino
+from pipeline.validate.metrics.protocol import MetricInput, PairMetric, Reading, least_likeness
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-def _clip_score(given: Given) -> list[Reading]:
+def _clip_score(given: MetricInput) -> list[Reading]:
     """CLIP score of prompt and picture, ``100 * max(cos, 0)``, for the candidate's picture and the source's.
 
     Hessel et al., 2021, https://arxiv.org/abs/2104.08718, scaled as torchmetrics' ``CLIPScore`` scales it. That class
@@ -27,12 +27,12 @@ def _clip_score(given: Given) -> list[Reading]:
     return [Reading(score(pair.prompt, pair.candidate), score(pair.prompt, pair.reference)) for pair in given.pairs]
 
 
-def _clip_similarity(given: Given) -> list[Reading]:
+def _clip_similarity(given: MetricInput) -> list[Reading]:
     """Cosine of the CLIP embeddings of both pictures: whether they show the same things."""
     return _similarity(open_clip(_clip_of(given) or Path()).picture, given)
 
 
-def _dino_similarity(given: Given) -> list[Reading]:
+def _dino_similarity(given: MetricInput) -> list[Reading]:
     """Cosine of the DINOv2 embeddings of both pictures: whether they show the same things in the same way.
 
     Oquab et al., 2023, https://arxiv.org/abs/2304.07193; as the metric DINO-I of Ruiz et al., 2022,
@@ -41,16 +41,16 @@ def _dino_similarity(given: Given) -> list[Reading]:
     return _similarity(open_dino(given.judges["dino_similarity"]), given)
 
 
-def _similarity(look: Look, given: Given) -> list[Reading]:
+def _similarity(look: ImageEmbedder, given: MetricInput) -> list[Reading]:
     return [Reading(cosine(look(pair.candidate), look(pair.reference))) for pair in given.pairs]
 
 
-def _clip_of(given: Given) -> Path | None:
+def _clip_of(given: MetricInput) -> Path | None:
     """Return the folder of the CLIP model that compares pictures: its own, else the one that scores them."""
     return given.judges.get("clip_similarity", given.judges.get("clip_score"))
 
 
-def _lacks(given: Given, metric: str, called: str) -> str:
+def _lacks(given: MetricInput, metric: str, called: str) -> str:
     return "" if metric in given.judges else f"a {called} model, named under {metric}.model"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CannotHereError
 from pipeline.files import sha256_file
-from pipeline.validate.metrics.protocol import Given, PairMetric, Reading, greatest_distance, lacks_room
+from pipeline.validate.metrics.protocol import MetricInput, PairMetric, Reading, greatest_distance, lacks_room
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +20,7 @@ SHA256 = "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
 SIDE = 31  # pixels; AlexNet's convolutions and poolings leave one value of them
 
 
-def _lpips(given: Given) -> list[Reading]:
+def _lpips(given: MetricInput) -> list[Reading]:
     """Distance of the features of AlexNet (Zhang et al., 2018, https://arxiv.org/abs/1801.03924; torchmetrics)."""
     import torch
 

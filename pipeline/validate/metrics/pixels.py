@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.validate.metrics.protocol import (
-    Given,
+    MetricInput,
     PairMetric,
     Reading,
     half_the_decibels,
@@ -28,21 +28,21 @@ EXACT = 64 * 64  # pixels, up to which float64 costs nothing
 MS_SSIM_SIDE = 16 * SSIM_WINDOW  # pixels; the window must fit after the picture was halved four times
 
 
-def _psnr(given: Given) -> list[Reading]:
+def _psnr(given: MetricInput) -> list[Reading]:
     """Peak signal-to-noise ratio for a peak of 255, over all channels (torchmetrics), at most ``IDENTICAL_PSNR``."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     return [Reading(min(decibels, IDENTICAL_PSNR)) for decibels in _each(peak_signal_noise_ratio, given)]
 
 
-def _ssim(given: Given) -> list[Reading]:
+def _ssim(given: MetricInput) -> list[Reading]:
     """Structural similarity with a Gaussian window (Wang et al., 2004; torchmetrics), 1 for identical pictures."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     return [Reading(likeness) for likeness in _each(structural_similarity_index_measure, given)]
 
 
-def _ms_ssim(given: Given) -> list[Reading]:
+def _ms_ssim(given: MetricInput) -> list[Reading]:
     """Structural similarity over five scales (Wang, Simoncelli and Bovik, 2003; torchmetrics), 1 for identical ones.
 
     Never over fewer scales: with other weights it would be another number under the same name.
@@ -52,7 +52,7 @@ def _ms_ssim(given: Given) -> list[Reading]:
     return [Reading(likeness) for likeness in _each(multiscale_structural_similarity_index_measure, given)]
 
 
-def _each(measure: Callable[..., Any], given: Given) -> Iterator[float]:
+def _each(measure: Callable[..., Any], given: MetricInput) -> Iterator[float]:
     """Give what a function of torchmetrics says of each pair; one pair at a time is in memory as numbers."""
     for pair in given.pairs:
         yield float(measure(_tensor(pair.candidate), _tensor(pair.reference), data_range=255.0))

@@ -49,7 +49,7 @@ class Sizes(BaseModel):
 
 
 @dataclass(frozen=True)
-class Given:
+class MetricInput:
     """All that a metric may need.
 
     Attributes:
@@ -102,11 +102,11 @@ class Metric(Protocol):
     @property
     def tail(self) -> Callable[[float], float] | None: ...  # noqa: D102 - a mean's bound to that of the worst image
 
-    def lacks(self, given: Given) -> str:
+    def lacks(self, given: MetricInput) -> str:
         """Return what is missing to measure it, as the end of the sentence "it needs ..."; empty if nothing is."""
         ...
 
-    def measure(self, given: Given) -> Measured:
+    def measure(self, given: MetricInput) -> Measured:
         """Measure it; everything it needs is given.
 
         Raises:
@@ -132,13 +132,13 @@ class PairMetric:
 
     unit: str
     direction: Literal["higher", "lower"]
-    read: Callable[[Given], Sequence[Reading]]
-    lacks: Callable[[Given], str] = lambda _: ""
+    read: Callable[[MetricInput], Sequence[Reading]]
+    lacks: Callable[[MetricInput], str] = lambda _: ""
     span: tuple[float, float] | None = None
     ends: tuple[float, float] = (-inf, inf)
     tail: Callable[[float], float] | None = None
 
-    def measure(self, given: Given) -> Measured:
+    def measure(self, given: MetricInput) -> Measured:
         """Read every pair and take the means."""
         readings = tuple(self.read(given))
         own = [reading.reference for reading in readings if reading.reference is not None]
@@ -164,7 +164,7 @@ def greatest_distance(bound: float) -> float:
     return max(bound, sqrt(bound))
 
 
-def lacks_room(given: Given, side: int) -> str:
+def lacks_room(given: MetricInput, side: int) -> str:
     """Return what is missing where a metric needs pictures of so many pixels a side."""
     least = min(min(pair.reference.size) for pair in given.pairs)
     return "" if least >= side else f"pictures of {side} pixels or more a side, not {least}"

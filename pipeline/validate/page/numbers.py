@@ -8,7 +8,7 @@ from typing import Literal
 from pipeline.files import human_size
 from pipeline.validate.limits import amount
 from pipeline.validate.metrics import METRICS
-from pipeline.validate.report import Finding, Interval, Judgement, Of, Report
+from pipeline.validate.report import Finding, Interval, LimitResult, Report, Statistic
 
 NOTHING = "\u2013"  # stands where there is no number
 MARGIN = 0.12  # of a strip's width, on either side of what it shows
@@ -61,9 +61,9 @@ class Row:
 
     name: str
     finding: Finding
-    of: Of
+    of: Statistic
     found: Interval
-    judgement: Judgement | None
+    judgement: LimitResult | None
 
     @property
     def unit(self) -> str:
@@ -122,7 +122,7 @@ def _rows(name: str, finding: Finding) -> list[Row]:
     ]
 
 
-def strip(judgement: Judgement) -> Strip:
+def strip(judgement: LimitResult) -> Strip:
     """Lay out a limit on a line that just holds all there is to see."""
     found, floor = judgement.found, judgement.floor
     all_there = [found.low, found.high, judgement.bound, *([] if floor is None else [floor])]
