@@ -42,7 +42,7 @@ test: $(READY)
 
 # The tests that move large files, once more over plain HTTP.
 test-without-xet: $(READY)
-	HF_HUB_DISABLE_XET=1 $(BIN)/pytest $(TOGETHER) tests/hub_client tests/hub_local tests/faults tests/verify
+	HF_HUB_DISABLE_XET=1 $(BIN)/pytest $(TOGETHER) tests/hub_client tests/hub_server tests/faults tests/verify
 
 # What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs,
 # planted defects.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.source.safetensors import head_of, header_of, place
+from pipeline.source.safetensors import file_prefix, header_of, place
 
 SHARD = 10 * 10**9  # bytes; the library's own default
 BLOCKS = {
@@ -82,7 +82,7 @@ def write_shard(path: Path, tensors: dict[str, Any]) -> None:
     placed = place(tensors)
     header = header_of(placed.slots, {"format": "pt"})
     with path.open("wb") as file:
-        file.write(head_of(header, -(-(8 + len(header)) // 64) * 64))
+        file.write(file_prefix(header, -(-(8 + len(header)) // 64) * 64))
         for number, slot in enumerate(placed.slots.values()):
             left, start = (slot.end - slot.begin) // 2, number * 7919 % bits.size
             while left:

@@ -58,6 +58,12 @@ class VerdictError(PublishError):
     exit_code = 6
 
 
+class GenerationError(PublishError):
+    """A pipeline did not load, did not run, or did not draw what was asked: that validation has failed."""
+
+    exit_code = 6
+
+
 class CardError(PublishError):
     """The card could not be rendered truthfully."""
 

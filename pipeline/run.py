@@ -12,13 +12,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.card.stage import SourceCard, release_key, require_taken, templates, write_card
 from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of
-from pipeline.hub.card_rules import errors_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.destination import Destination
 from pipeline.hub.endpoint import OfflineError
@@ -35,7 +35,7 @@ from pipeline.quantize.build import Origin, quantize
 from pipeline.quantize.lora.fuse import fused_source
 from pipeline.quantize.sourcing import Sourcing, gate_of
 from pipeline.recipe import HubSource, Loaded
-from pipeline.release import other_work as others
+from pipeline.release import other_work
 from pipeline.release.earlier import Earlier, OnDisk, same_bytes, withdrawn_before
 from pipeline.release.other_work import Beside, Terms
 from pipeline.release.sign import sign
@@ -207,7 +207,7 @@ class Engine:
     def beside(self, plan: TargetPlan, remote: RemoteState) -> Beside:
         """Return what a release would make of somebody's files in a target's repository."""
         held = self.holdings(plan, remote)
-        return others.beside(self.hub, plan.repository, held, self.written(plan), self.terms) if held else Beside()
+        return other_work.beside(self.hub, plan.repository, held, self.written(plan), self.terms) if held else Beside()
 
     def written(self, plan: TargetPlan) -> frozenset[str]:
         """Return the paths that a target's release writes."""
@@ -261,7 +261,7 @@ class Engine:
             raise failed
         self.require_able(plan, stop_after)
         if stop_after == STAGES[-1] and (held := self.holdings(plan, remote)):
-            others.require(self.hub, plan.repository, held, self.written(plan), self.terms)
+            other_work.require(self.hub, plan.repository, held, self.written(plan), self.terms)
         if earlier:
             self.drop("checkpoint", plan.build_key)
         return Run(self, plan, {}, stop_after, earlier)
@@ -317,8 +317,9 @@ class Engine:
         with self.timed("fetch", subject, seconds):
             plans, asked = [run.plan for run in runs], [run.asked() for run in runs]
             quantized, judged = stop_after not in STAGES[:1], stop_after not in STAGES[:2]
+            asks = judged and not all(self.was_asked(plan) for plan in plans)
             origin = fused_source(self.sourcing, plans[0], self.loras) if plans[0].fused else None
-            origin = origin or self.sourcing.origin(plans, asked, quantized=quantized, judged=judged)
+            origin = origin or self.sourcing.origin(plans, asked, quantized=quantized, asks=asks)
         fresh = [run for run in runs if not self.store.look("checkpoint", run.plan.build_key)]
         if stop_after != "fetch" and len(fresh) > 1:
             try:
@@ -332,6 +333,11 @@ class Engine:
         for run in runs:
             run.seconds.update(seconds)
         return origin
+
+    def was_asked(self, plan: TargetPlan) -> bool:
+        """Return whether nothing of a plan needs the source's own answers any more."""
+        following = FollowUpChecks(plan, (), request_of(plan), self.store, self.listen)
+        return reference_answers(plan, self.store) is not None and following.source_is_known()
 
     def asked(self, plan: TargetPlan) -> Mapping[str, ResolvedComponent]:
         """Return what is known of each component that a target quantizes."""

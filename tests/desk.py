@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.errors import PublishError
 from pipeline.events import Listener, silent
 from pipeline.hub import xet
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.recipe import Vocabulary, load
 from pipeline.run import Engine
 from pipeline.store import Store

@@ -18,8 +18,8 @@ from pipeline.errors import CardError
 from pipeline.files import digest_of, human_size
 from pipeline.validate.report import Interval
 
-CARD: Final = ".md.jinja"  # behind a template's name, its file
-USAGE: Final = "usage.py.jinja"
+CARD_SUFFIX: Final = ".md.jinja"  # behind a template's name, its file
+USAGE_TEMPLATE: Final = "usage.py.jinja"
 MOST_DECIMALS: Final = 6
 LARGE: Final = ((1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
 
@@ -27,9 +27,9 @@ LARGE: Final = ((1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
 def templates() -> dict[str, str]:
     """Return the digest of each card template; the usage snippet is part of every card."""
     folder = resources("pipeline.cards")
-    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(CARD))
-    usage = (folder / USAGE).read_text()
-    return {name.removesuffix(CARD): digest_of([(folder / name).read_text(), usage]) for name in found}
+    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(CARD_SUFFIX))
+    usage = (folder / USAGE_TEMPLATE).read_text()
+    return {name.removesuffix(CARD_SUFFIX): digest_of([(folder / name).read_text(), usage]) for name in found}
 
 
 def packaged(name: str) -> tuple[str, str, Callable[[], bool]] | None:

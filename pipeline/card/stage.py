@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
-from pipeline.card import render as template
 from pipeline.card.allowed_numbers import AllowedNumbers
 from pipeline.card.audit import UnsupportedNumber, require_true, untrue
 from pipeline.card.context import facts, pictures, words
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.provenance import state
-from pipeline.card.render import PACKAGED, as_text, render, templates
+from pipeline.card.render import CARD_SUFFIX, PACKAGED, USAGE_TEMPLATE, as_text, render, templates
 from pipeline.errors import CardError, QuantizationError, SourceError
 from pipeline.files import (
     BuiltFile,
@@ -71,8 +70,8 @@ def compose(
         CardError: A template has no value for a variable or cannot be rendered, or shows a number of its own.
     """
     values = facts(plan, report, source, executed=executed)
-    usage = render(template.USAGE, values, loader)
-    body = render(f"{plan.template}{template.CARD}", {**values, "usage": usage}, loader)
+    usage = render(USAGE_TEMPLATE, values, loader)
+    body = render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage}, loader)
     text = f"---\n{metadata(plan, report, source)}---\n{body}"
     require_true(text, known(plan, report, [usage, *words(values)]))
     return Card(text, usage)

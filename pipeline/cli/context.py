@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.console import Console
 from pipeline.cli.logs import write_log
-from pipeline.errors import RecipeError
+from pipeline.errors import CannotHereError, RecipeError
 
 if TYPE_CHECKING:
     from pipeline.hub.client import Hub
+    from pipeline.hub.source import Repository
     from pipeline.recipe import Loaded, Vocabulary
     from pipeline.release.signing import Signer
     from pipeline.run import Engine
+    from pipeline.source.layout import Folder
 
 
 @dataclass
@@ -119,6 +121,24 @@ class Session:
             target.patience = SOON
             yield target, Hub(patience=SOON)
 
+    def source_at(self, source: str, revision: str | None = None) -> Folder | Repository:
+        """Return a folder of this machine, or a repository on the Hub that ``HF_ENDPOINT`` names, at a commit.
+
+        Raises:
+            RecipeError: It is no name of a repository.
+            SourceError: There is no such folder or repository.
+        """
+        from pipeline.hub.client import Hub
+        from pipeline.recipe.addresses import read_name
+        from pipeline.recipe.names import is_path
+        from pipeline.source.layout import Folder
+
+        if Path(source).exists() or is_path(source):
+            return Folder(Path(source))
+        hub = Hub(listen=self.console.listen)
+        repo, named = read_name(source, revision, hub.endpoint)
+        return hub.source(repo, hub.find(repo, named) or named or "main")
+
 
 def checkout_of(folder: Path) -> Path:
     """Return the checkout that holds a folder, or the folder itself."""
@@ -130,11 +150,30 @@ def checkout_of(folder: Path) -> Path:
 def embedded(home: Path) -> Iterator[Hub]:
     """Run the embedded Hub in this process; any token is its only user's."""
     from pipeline.hub.client import Hub
-    from pipeline.hub.local import running
 
-    with running(home / "hub") as endpoint, directly("127.0.0.1"):
+    with ExitStack() as stack:
+        with local_hub_errors():
+            from localhub.server import running
+
+            endpoint = stack.enter_context(running(home / "hub"))
+        stack.enter_context(directly("127.0.0.1"))
         # No secret: the server is ours and on loopback. Its port is another one each time, its folder is not.
         yield Hub(endpoint, token="local", name=str(home / "hub"))  # noqa: S106
+
+
+@contextmanager
+def local_hub_errors() -> Iterator[None]:
+    """Tell of an embedded Hub that is not installed, or cannot be served, as of everything else."""
+    from localhub.errors import FaultSyntaxError, LocalHubError
+
+    try:
+        yield
+    except ImportError as error:
+        what = f"The embedded Hub needs {error.name}, which is not installed."
+        raise CannotHereError(what, remedy="Run `pip install 'quantpress[local]'`.") from error
+    except LocalHubError as error:
+        kind = RecipeError if isinstance(error, FaultSyntaxError) else CannotHereError
+        raise kind(error.what, where=error.where, remedy=error.remedy) from error
 
 
 @contextmanager

@@ -7,6 +7,7 @@ long as it stands, for `publish report` shows that.
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import PublishError
 from pipeline.hub.release_files import PLAN
 from pipeline.hub.source import Repository
+from pipeline.locks import Lock
 from pipeline.plan.model import TargetPlan, read_plan
 from pipeline.quantize.lora.fuse import FUSED, fused_key
 from pipeline.quantize.room import CHECKPOINT
@@ -29,7 +31,6 @@ from pipeline.validate.follow_up import ADAPTED, USES, FollowUpChecks
 from pipeline.validate.judges import read_by_judges
 from pipeline.validate.prompts import STAGE, prompts_key
 from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key, failed_name, reference_key, request_of
-from pipeline.verify.rebuild import clear_workroom
 
 FAILED: Final = "failed"
 RELEASES: Final = ("release", "signed")
@@ -219,3 +220,22 @@ def weights(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     yield from ((FETCH, fetch_key(place.listed(read_by_judges(place)))) for place in judges)
     yield CHECKPOINT, plan.build_key
     yield FAILED, failed_name(plan)
+
+
+def clear_workroom(home: Path, *, dry: bool) -> int:
+    """Remove what a rebuild that was killed left, and return how many bytes that is.
+
+    Args:
+        home: The home.
+        dry: Whether it is only counted.
+    """
+    folder = home / "rebuild"
+    if not folder.is_dir():
+        return 0
+    with Lock(home / "locks" / "rebuild") as lock:
+        if not lock.try_alone():
+            return 0
+        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        if not dry:
+            shutil.rmtree(folder, ignore_errors=True)
+    return size

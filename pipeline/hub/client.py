@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
+from localhub.card_rules import errors_of
 from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.files import ListedFile
 from pipeline.hub.answers import CardJudged, ListedEntry, Reference, TokenInfo
-from pipeline.hub.card_rules import errors_of
 from pipeline.hub.endpoint import endpoint_of, require_importable
 from pipeline.hub.errors import hub_errors, no_right
 from pipeline.hub.release_files import PLAN

@@ -21,9 +21,10 @@ from pipeline.backends.oracle.conversion import ConversionPlan, ConversionReques
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.plan.parts import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
-from pipeline.plan.shards import WEIGHTS_NAME, Weights, lay_out
+from pipeline.plan.shards import Weights, lay_out
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.require import Require
+from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.layout import INDEX, Component, Place, read_json
 from pipeline.source.safetensors import TensorInfo
 from pipeline.source.variants import plain_name

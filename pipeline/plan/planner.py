@@ -34,11 +34,10 @@ from pipeline.plan.parts import (
     PlannedSource,
     PlannedValidation,
 )
-from pipeline.quantize.component_writer import FLOATS
 from pipeline.recipe import Budget, Loaded, Quantization
 from pipeline.source.layout import Component, Layout, Place, read_layout, read_slots
 from pipeline.source.model_card import repeated_fields
-from pipeline.source.safetensors import DTYPE_SIZES
+from pipeline.source.safetensors import DTYPE_SIZES, FLOATS
 
 LINEAR_LEAST: Final = 0.1  # share of a component's parameters that a scheme takes where a budget takes it unasked
 LIBRARIES: Final = ("diffusers", "transformers")  # whose components can be quantized

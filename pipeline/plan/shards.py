@@ -10,21 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
-from pipeline.errors import SourceError
 from pipeline.files import pretty_json
-from pipeline.source.safetensors import Specs, TensorInfo, size_of
-from pipeline.source.strict import parse, require_shallow
+from pipeline.source.classes import WEIGHTS_NAME
+from pipeline.source.safetensors import STORED_DTYPES, Specs, TensorInfo, size_of
 
-TORCH_DTYPES: Final = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
-    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
-}  # fmt: skip
-STORED_DTYPES: Final = {name: stored for stored, name in TORCH_DTYPES.items()}
 SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # bytes; the libraries' own defaults
-WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
-
-WHOLE: Final = "Ask the source's publisher for a whole one, or pin a commit that has it."
 
 
 @dataclass(frozen=True)
@@ -104,20 +94,3 @@ def stored_as(conversion: Conversion, slot: TensorInfo) -> str:
 def nominal_size(dtype: str, shape: tuple[int, ...] | None) -> int:
     """Return the bytes of a tensor; some hundred where only its content tells."""
     return 128 if shape is None else size_of(dtype, shape)
-
-
-def read_index(content: bytes, where: str) -> dict[str, str]:
-    """Read which file of a sharded component holds which tensor.
-
-    Raises:
-        SourceError: The index is no such mapping.
-    """
-    try:
-        weight_map = (said := parse(content))["weight_map"]
-        require_shallow(said)
-        honest = all(isinstance(file, str) for file in weight_map.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError("This index of shards is not readable.", where=where, remedy=WHOLE) from error
-    if not honest:
-        raise SourceError("This index names something that is no file.", where=where, remedy=WHOLE)
-    return dict(weight_map)

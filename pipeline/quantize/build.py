@@ -19,15 +19,15 @@ from pipeline.backends.protocol import Packing
 from pipeline.events import Event, Listener
 from pipeline.files import ListedFile, copy, files_under, link_or_copy, pretty_json, write_atomically
 from pipeline.plan.model import ResolvedComponent, TargetPlan
-from pipeline.plan.shards import STORED_DTYPES, WEIGHTS_NAME
 from pipeline.quantize.component_writer import Job, Made, restored
 from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
 from pipeline.quantize.spans import WeightFile, local_file
 from pipeline.quantize.stream import DamagedDownloadError, stream
 from pipeline.recipe import Quantization
+from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.disk import Opened
 from pipeline.source.layout import INDEX, Layout
-from pipeline.source.safetensors import TensorInfo
+from pipeline.source.safetensors import STORED_DTYPES, TensorInfo
 from pipeline.source.variants import plain_index
 from pipeline.store import Store
 

@@ -16,14 +16,13 @@ from pipeline.backends.oracle.conversion import ConversionPlan
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, pretty_json, write_atomically
 from pipeline.kernels.packing import Packing, Part
-from pipeline.plan.shards import STORED_DTYPES, Shard, Weights
+from pipeline.plan.shards import Shard, Weights
 from pipeline.quantize.shard_writer import METADATA_ROOM, Writer
-from pipeline.source.safetensors import TensorInfo
+from pipeline.source.safetensors import FLOATS, STORED_DTYPES, TensorInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 LARGEST = {"F64": 1024, "F32": 128, "BF16": 128, "F16": 16}  # powers of two that no value of a dtype reaches
 
 

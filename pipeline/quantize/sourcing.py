@@ -17,8 +17,6 @@ from pipeline.quantize.room import CHECKPOINT, result_to_come, source_to_come
 from pipeline.source.fetch import FETCH, fetch, fetch_key, stored
 from pipeline.source.layout import Folder, Layout
 from pipeline.store import Store
-from pipeline.validate.follow_up import FollowUpChecks
-from pipeline.validate.stage import reference_answers, request_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Sourcing:
         asked: Sequence[Mapping[str, ResolvedComponent]],
         *,
         quantized: bool,
-        judged: bool,
+        asks: bool,
     ) -> Origin:
         """Return where the bytes come from, with everything fetched that is not streamed.
 
@@ -58,7 +56,7 @@ class Sourcing:
             plans: The targets, which share the source.
             asked: For each target, what is known of the components that it quantizes.
             quantized: Whether anything is made of it now.
-            judged: Whether that is judged now.
+            asks: Whether the source itself has to answer prompts after that.
 
         Raises:
             SourceError: A file is not what its place says.
@@ -70,7 +68,6 @@ class Sourcing:
         unused = {name: file for name, file in files.items() if name not in used}
         if isinstance(self.place, Folder):
             return Origin(fetch(self.place, unused, self.store, self.listen), files, self.layout, self.place.where)
-        asks = judged and not all(self.was_asked(plan) for plan in plans)
         if quantized and not asks and all(self.store.look(CHECKPOINT, plan.build_key) for plan in plans):
             nowhere = self.store.unfinished(FETCH, fetch_key(files))  # nobody looks into it
             return Origin(nowhere, files, self.layout, self.place.where)
@@ -115,11 +112,6 @@ class Sourcing:
             remedy="Free some room, with `publish clean` or else; or end with --stop-after quantize, which streams the "
             "source; or put the answers of a machine that has room, its folder store/reference, into this home.",
         )
-
-    def was_asked(self, plan: TargetPlan) -> bool:
-        """Return whether nothing of a plan needs the source's own answers any more."""
-        following = FollowUpChecks(plan, (), request_of(plan), self.store, self.listen)
-        return reference_answers(plan, self.store) is not None and following.source_is_known()
 
 
 def gate_of(place: Repository | Folder) -> Gate | None:

@@ -13,9 +13,9 @@ from typing import Any
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile
 from pipeline.kernels.packing import Part
-from pipeline.quantize.component_writer import FLOATS, ComponentWriter, TensorTask
+from pipeline.quantize.component_writer import ComponentWriter, TensorTask
 from pipeline.source.disk import BLOCK, LocalFile, Opened
-from pipeline.source.safetensors import DTYPE_SIZES, TensorInfo
+from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 
 Stamp = tuple[int, ...]
 """What tells that a file is still the one that was opened; empty where its place vouches for it by a digest alone."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from typing import Final
 
-from pipeline.plan.shards import WEIGHTS_NAME
+from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.layout import PICKLES, SMALL_FILES, matches
 from pipeline.source.variants import variants_among
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.card.stage import snippet_runs_here
-from pipeline.errors import CannotHereError, VerificationError
+from pipeline.errors import CannotHereError, GenerationError, VerificationError
 from pipeline.files import emptied, files_under, link_or_copy
 from pipeline.hub.release_files import USAGE
 from pipeline.plan.model import TargetPlan
-from pipeline.validate import GenerationError, generate
+from pipeline.validate import generate
 from pipeline.validate.stage import request_of
 from pipeline.worker.process import run
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
-from pipeline.plan.shards import WEIGHTS_NAME
+WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 
 
 def loads_plainly(library: str) -> bool:

@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, files_of_model, safe_relative
-from pipeline.plan.shards import WEIGHTS_NAME, read_index
-from pipeline.source.classes import families_of, loads_plainly
+from pipeline.source.classes import WEIGHTS_NAME, families_of, loads_plainly
 from pipeline.source.digests import digests
 from pipeline.source.safetensors import TensorInfo, parse_header
-from pipeline.source.strict import parse, require_shallow
+from pipeline.source.strict import parse, read_index, require_shallow
 from pipeline.source.variants import INDEX_FILE, index_files, plain_name, variants_among, weights_file
 
 SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, tokenizers, schedulers, chat templates

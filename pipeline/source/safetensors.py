@@ -14,7 +14,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.backends.oracle.conversion import TensorHeader
+from pydantic import BaseModel, ConfigDict
+
 from pipeline.errors import SourceError
 from pipeline.files import PIECE
 from pipeline.source.strict import parse
@@ -23,6 +24,13 @@ DTYPE_SIZES: Final = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+TORCH_DTYPES: Final = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
+STORED_DTYPES: Final = {name: stored for stored, name in TORCH_DTYPES.items()}
+FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
 HEADER_LIMIT: Final = 100_000_000  # bytes; what the safetensors library itself accepts
 LARGEST: Final = 1 << 63  # what no length or offset reaches; the product of numbers without bounds never ends
 MOST_AXES: Final = 64  # as numpy has it
@@ -34,6 +42,15 @@ Specs = dict[str, tuple[str, tuple[int, ...] | None]]
 
 ReadRange = Callable[[int, int], bytes]
 """Reads ``length`` bytes from ``offset``; may return fewer at the end of the file."""
+
+
+class TensorHeader(BaseModel):
+    """A tensor as a safetensors header names it: dtype in the format's own spelling, shape in elements."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ import json
 from math import isfinite
 from typing import Any, Final
 
+from pipeline.errors import SourceError
+
+WHOLE: Final = "Ask the source's publisher for a whole one, or pin a commit that has it."
 DEEPEST: Final = 64  # levels; what hashes, checks and writes the value later goes as deep by recursion
 
 
@@ -44,6 +47,23 @@ def require_shallow(value: Any, deepest: int = DEEPEST) -> None:
         raise ValueError(f"it is nested more than {DEEPEST} levels deep")
     for part in inside:
         require_shallow(part, deepest - 1)
+
+
+def read_index(content: bytes, where: str) -> dict[str, str]:
+    """Read which file of a sharded component holds which tensor.
+
+    Raises:
+        SourceError: The index is no such mapping.
+    """
+    try:
+        weight_map = (said := parse(content))["weight_map"]
+        require_shallow(said)
+        honest = all(isinstance(file, str) for file in weight_map.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError("This index of shards is not readable.", where=where, remedy=WHOLE) from error
+    if not honest:
+        raise SourceError("This index names something that is no file.", where=where, remedy=WHOLE)
+    return dict(weight_map)
 
 
 def _finite(text: str) -> float:

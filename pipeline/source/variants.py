@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pipeline.files import pretty_json
-from pipeline.plan.shards import read_index
+from pipeline.source.strict import read_index
 
 OF: Final = r"-\d{5}-of-\d{5}"
 INDEX_FILE: Final = re.compile(r".*\.index(\.[^.]+)?\.json")  # with a variant or without

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pipeline.backends import BACKENDS
 from pipeline.plan.model import ResolvedComponent
-from pipeline.plan.shards import STORED_DTYPES
-from pipeline.source.safetensors import DTYPE_SIZES
+from pipeline.source.safetensors import DTYPE_SIZES, STORED_DTYPES
 from pipeline.validate import Report
 from pipeline.validate.layer_swap_worker import Swap
 

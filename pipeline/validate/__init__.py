@@ -1,6 +1,6 @@
 """Does a checkpoint behave as its source does: draw the same prompts with both, measure, and judge."""
 
-from pipeline.validate.answers import Answers, Facts, GeneratedImage, GenerationError, Request
+from pipeline.validate.answers import Answers, Facts, GeneratedImage, Request
 from pipeline.validate.generate import generate
 from pipeline.validate.metrics import METRICS, Sizes
 from pipeline.validate.pairs import Prompt, Side
@@ -15,7 +15,6 @@ __all__ = [
     "Facts",
     "Finding",
     "GeneratedImage",
-    "GenerationError",
     "PairReport",
     "Prompt",
     "Report",

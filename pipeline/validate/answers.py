@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from pipeline.errors import PublishError
-
 Dtype = Literal["bfloat16", "float16", "float32"]
 OURS = frozenset({"prompt", "generator", "output_type", "return_dict"})  # arguments of a call that the generation sets
-
-
-class GenerationError(PublishError):
-    """A pipeline did not load, did not run, or did not draw what was asked: that validation has failed."""
-
-    exit_code: ClassVar[int] = 6
 
 
 class Request(BaseModel):

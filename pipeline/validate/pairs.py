@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.errors import GenerationError
 from pipeline.files import sha256_file
-from pipeline.validate.answers import Answers, GeneratedImage, GenerationError
+from pipeline.validate.answers import Answers, GeneratedImage
 from pipeline.validate.metrics import Pair
 
 

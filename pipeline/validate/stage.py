@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import SourceError, VerdictError
+from pipeline.errors import GenerationError, SourceError, VerdictError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, files_under, pretty_json, write_atomically
 from pipeline.hub.release_files import REPORT as PUBLISHED
@@ -16,7 +16,7 @@ from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
-from pipeline.validate import Answers, Evidence, GenerationError, Prompt, Report, Request, Side, Sizes, generate, judge
+from pipeline.validate import Answers, Evidence, Prompt, Report, Request, Side, Sizes, generate, judge
 from pipeline.validate.generate import ANSWERS
 from pipeline.validate.preload import judges_imported
 from pipeline.validate.report import CompatibilityCheck

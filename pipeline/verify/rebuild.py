@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,22 +89,3 @@ def workroom(home: Path, listen: Listener) -> Iterator[Path]:
         lock.alone(waiting)
         with emptied(home / "rebuild") as folder:
             yield folder
-
-
-def clear_workroom(home: Path, *, dry: bool) -> int:
-    """Remove what a rebuild that was killed left, and return how many bytes that is.
-
-    Args:
-        home: The home.
-        dry: Whether it is only counted.
-    """
-    folder = home / "rebuild"
-    if not folder.is_dir():
-        return 0
-    with Lock(home / "locks" / "rebuild") as lock:
-        if not lock.try_alone():
-            return 0
-        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-        if not dry:
-            shutil.rmtree(folder, ignore_errors=True)
-    return size

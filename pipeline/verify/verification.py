@@ -21,7 +21,7 @@ from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.card.allowed_numbers import strings
 from pipeline.card.audit import UnsupportedNumber
 from pipeline.card.stage import reread, templates
-from pipeline.errors import CannotHereError, CardError, SourceError, VerificationError
+from pipeline.errors import CannotHereError, CardError, GenerationError, SourceError, VerificationError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing
 from pipeline.hub.client import Hub
@@ -36,7 +36,7 @@ from pipeline.release import signing
 from pipeline.release.shadows import shadowing
 from pipeline.release.signing import Expected
 from pipeline.source.layout import Folder, is_pickle, read_source
-from pipeline.validate import GenerationError, generate
+from pipeline.validate import generate
 from pipeline.validate.stage import request_of
 from pipeline.verify.documents import Documents, printable
 from pipeline.verify.tensors import Comparison, Weights, compare

@@ -94,7 +94,7 @@ def ask(
         seconds: How long it may take.
 
     Raises:
-        NoAnswerError: It ended without them, or was ended.
+        WorkerDiedError: It ended without them, or was ended.
     """
     command = [sys.executable, "-P", "-m", module]
     try:

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pipeline
-from pipeline.errors import CannotHereError, PublishError
+from pipeline.errors import CannotHereError, GenerationError, PublishError
 from pipeline.files import disk_errors
-from pipeline.validate.answers import GenerationError
 from pipeline.worker.process import allowed, kill, started
 
 ENVIRONMENT_FAILURES = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")

@@ -22,8 +22,8 @@ from huggingface_hub import HfApi
 from PIL import Image
 from push import push
 
+from localhub.server import running
 from pipeline.files import human_size
-from pipeline.hub.local import running
 from pipeline.validate.metrics.digits import read_digits
 
 HERE = Path(__file__).parent

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
+from localhub.server import running
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedDataset
 from pipeline.release.yank import with_banner

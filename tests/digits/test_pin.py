@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
-from pipeline.hub.local import running
 from pipeline.recipe import Vocabulary, load
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"

@@ -29,7 +29,7 @@ from typing import Any
 from families import comparing, diffusers_models, transformers_models
 from families.comparing import Case, Family
 
-from pipeline.backends.oracle import conversion as linears
+from pipeline.backends.oracle import conversion
 
 SOURCES = {"diffusers": diffusers_models, "transformers": transformers_models}
 SCHEMES = {"diffusers": ("nf4", "int8", "torchao", "quanto"), "transformers": ("nf4", "int8", "torchao")}
@@ -61,7 +61,7 @@ def saved(library: str, classes: list[tuple[str, Any]], root: Path, rows: dict[s
 
 def judge(case: Case, said: dict[str, Any], out: Path) -> tuple[str, Any]:
     """Compare an answer with what the library does."""
-    answer = None if "error" in said else linears.ConversionPlan.model_validate(said)
+    answer = None if "error" in said else conversion.ConversionPlan.model_validate(said)
     try:
         theirs = comparing.by_library(case, answer, out)
     except Exception as error:
@@ -106,7 +106,7 @@ def judge_keep(case: Case, said: dict[str, Any], default: dict[str, Any], out: P
 def ask_all(cases: list[Case]) -> list[dict[str, Any]]:
     """Ask about all cases in one child; where it falls, about each in its own."""
     try:
-        return linears.ask_library([case.question() for case in cases], "sweep")
+        return conversion.ask_library([case.question() for case in cases], "sweep")
     except Exception as error:
         if len(cases) == 1:
             return [{"error": "library", "what": f"the child fell: {error}"}]

@@ -11,9 +11,10 @@ from families import comparing
 from families.cases import Wanted
 from families.comparing import Case, Family
 
-from pipeline.backends.oracle import conversion as linears
-from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, TensorHeader, ask_library
+from pipeline.backends.oracle import conversion
+from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, ask_library
 from pipeline.errors import QuantizationError
+from pipeline.source.safetensors import TensorHeader
 from pipeline.worker.oneshot import ERRORS
 
 LLAMA = Wanted("LlamaForCausalLM", "nf4")
@@ -145,8 +146,8 @@ def test_a_process_that_falls_leaves_its_questions_to_be_asked_alone(
     def fall(questions: list[ConversionRequest], where: str) -> list[dict[str, Any]]:
         raise QuantizationError("The libraries could not be asked.")
 
-    monkeypatch.setattr(linears, "ask_library", fall)
-    linears.ask_ahead([case_of(LLAMA).question(), case_of(UNET).question()], tmp_path)
+    monkeypatch.setattr(conversion, "ask_library", fall)
+    conversion.ask_ahead([case_of(LLAMA).question(), case_of(UNET).question()], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationDelete
 
+from localhub.faults import Faults
+from localhub.server import running
+from localhub.web import Limits
 from pipeline.errors import PublishError
 from pipeline.events import Event, silent
 from pipeline.files import manifest_of, pretty_json, write_atomically
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
-from pipeline.hub.local.web import Limits
 from pipeline.hub.ownership import version_at
 from pipeline.hub.retry import RetryPolicy
 from pipeline.release.other_work import Terms

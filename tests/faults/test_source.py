@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.hub.local.records import Blob
-from pipeline.hub.local.store import Store
+from localhub.records import Blob
+from localhub.store import Store
 from tests.desk import REPO, WEIGHTS, Desk
 from tests.faults.conftest import Same
 

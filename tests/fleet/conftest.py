@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.fleet.status import FleetStatus, TargetStatus
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.hub.retry import RetryPolicy
 from pipeline.recipe import Vocabulary, load
 from tests.desk import TOKENS, TWO, Desk, Shelf, opened

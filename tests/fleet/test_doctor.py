@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.fleet.doctor import ON_GITHUB, Doctor, extras_of, on_github
@@ -24,7 +25,6 @@ from pipeline.fleet.machine import (
 )
 from pipeline.hub.answers import FineGrained
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
 from pipeline.recipe import DatasetPrompts, Vocabulary, load
 from tests.desk import REPO, Desk
 from tests.fleet.conftest import HASTY

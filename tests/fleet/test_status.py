@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from localhub.faults import Faults
 from pipeline.errors import HubUnavailableError
 from pipeline.fleet.status import TargetStatus, doubt
 from pipeline.hub.client import Hub
-from pipeline.hub.local.faults import Faults
 from pipeline.release.yank import yank
 from tests.desk import AGAIN, REPO, TWO, Desk
 from tests.fleet.conftest import Look

@@ -12,9 +12,9 @@ import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
+from localhub.faults import Faults
 from pipeline.errors import CardError, PublishError, RecipeError, RemoteChangedError
 from pipeline.hub.client import Hub
-from pipeline.hub.local.faults import Faults
 from pipeline.hub.withdrawn import Withdrawal, Withdrawals, read_withdrawals
 from pipeline.release.yank import changed, commit, inert, with_banner, yank
 from tests.desk import REPO, TWO, Desk

@@ -70,7 +70,7 @@ class Bench:
         self.plans = {target: engine.planner.plan(target) for target in targets}
         plans = list(self.plans.values())
         asked = [engine.asked(plan) for plan in plans]
-        origin = engine.sourcing.origin(plans, asked, quantized=True, judged=False)
+        origin = engine.sourcing.origin(plans, asked, quantized=True, asks=False)
         made = quantize(plans, asked, origin, engine.store, silent)
         self.checkpoints = dict(zip(self.plans, made, strict=True))
         self.require = resolved_requirements(self.plan.validation.require, engine.judges.folders(engine.store, silent))

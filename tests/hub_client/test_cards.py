@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from localhub.card_rules import errors_of, metadata_of
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.card.stage import require_taken
 from pipeline.errors import CardError
-from pipeline.hub.card_rules import errors_of, metadata_of
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 
 GOOD = "---\nlicense: other\nlicense_name: own\nbase_model: acme/tiny\ntags: [quantized]\n---\n# Tiny\n"
 BAD = {

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.errors import VerificationError
 from pipeline.hub.client import Hub
 from pipeline.hub.content_check import ContentCheck
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.hub.retry import RetryPolicy
 from pipeline.hub.snapshot import Snapshot
 

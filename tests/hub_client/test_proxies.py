@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 from huggingface_hub import CommitOperationAdd, close_session
 
+from localhub.server import running
 from pipeline.cli.context import embedded
 from pipeline.errors import CannotHereError, HubUnavailableError
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
 from pipeline.hub.preflight import reach
 from pipeline.hub.retry import RetryPolicy
 

@@ -15,11 +15,11 @@ import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from localhub.server import running
+from localhub.web import Limits
 from pipeline.errors import CannotHereError
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination, ReleaseFolder
-from pipeline.hub.local import running
-from pipeline.hub.local.web import Limits
 
 ROOT = Path(__file__).parents[2]
 REPO = "alice/model"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from localhub.server import running
 from pipeline.errors import CannotHereError
 from pipeline.hub.answers import TokenInfo
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
 from pipeline.hub.preflight import writable
 
 

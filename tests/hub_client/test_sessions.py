@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.errors import HubUnavailableError
 from pipeline.events import Event
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.hub.retry import RetryPolicy
 
 ROUNDS, AT_ONCE = 60, 8

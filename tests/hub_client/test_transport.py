@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.errors import HubUnavailableError, RemoteChangedError
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination, ReleaseFolder
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.hub.retry import RetryPolicy
 
 REPO = "alice/model"

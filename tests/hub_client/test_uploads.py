@@ -11,11 +11,11 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.events import Event
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination, ReleaseFolder
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.hub.retry import RetryPolicy
 from tests.desk import needs_xet
 

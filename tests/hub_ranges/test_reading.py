@@ -15,9 +15,9 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import CommitOperationAdd
 
+from localhub.server import running
 from pipeline.errors import SourceError
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
 from pipeline.hub.source import Repository
 from tests.hub_ranges.conftest import HASTY, RANGE, Opener, read_all
 from tests.hub_ranges.server import Faulty, Talk, hang

@@ -22,12 +22,12 @@ import hf_xet  # noqa: F401  once for all the forks
 import huggingface_hub.hf_api  # noqa: F401
 from huggingface_hub import constants
 
+from localhub.faults import Faults
+from localhub.server import running
+from localhub.web import Limits
 from pipeline.errors import PublishError
 from pipeline.files import manifest_of, pretty_json, write_atomically
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
-from pipeline.hub.local.web import Limits
 from pipeline.hub.retry import RetryPolicy
 from pipeline.release.stage import Publication, release
 

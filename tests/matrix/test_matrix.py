@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from localhub.server import running
 from pipeline.events import Event
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
 from pipeline.release.stage import Publication, release
 from tests.matrix.release import FAULTS, REPO, TOKENS, build
 from tests.soak.sampled import sample

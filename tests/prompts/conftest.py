@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import CommitOperationAdd
 
-from pipeline.hub.local import running
+from localhub.server import running
 from tests.desk import TOKENS, Desk, Done, Shelf, opened
 
 TABLE = "acme/table"

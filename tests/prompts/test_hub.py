@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from localhub.server import running
 from pipeline.errors import HubUnavailableError, PublishError, RecipeError, SourceError
 from pipeline.fleet.status import changes
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
 from pipeline.hub.retry import RetryPolicy
 from pipeline.recipe import DatasetPrompts
 from pipeline.store import Store

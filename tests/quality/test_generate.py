@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.errors import CannotHereError
+from pipeline.errors import CannotHereError, GenerationError
 from pipeline.events import Event
 from pipeline.files import sha256_file
-from pipeline.validate import Answers, GenerationError, Request, generate
+from pipeline.validate import Answers, Request, generate
 from pipeline.worker.session import last_words
 
 

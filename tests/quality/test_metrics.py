@@ -18,8 +18,7 @@ from pipeline.errors import CannotHereError, RecipeError
 from pipeline.recipe.require import Require
 from pipeline.validate import METRICS, Facts, Sizes
 from pipeline.validate.limits import limits_of
-from pipeline.validate.metrics import IDENTICAL_PSNR, MetricInput, Pair, digits, lpips
-from pipeline.validate.metrics import embedders as eyes
+from pipeline.validate.metrics import IDENTICAL_PSNR, MetricInput, Pair, digits, embedders, lpips
 
 
 def _noise(seed: int, side: int = 32) -> Image.Image:
@@ -390,16 +389,16 @@ def _folder(tmp_path: Path, model: Path, kind: str) -> Path:
 def test_a_model_that_is_not_whole_judges_nothing(tmp_path: Path, clip_model: Path, kind: str, says: str) -> None:
     folder = _folder(tmp_path, clip_model, kind)
     with pytest.raises(RecipeError, match=rf"(?s){kind}: There is no CLIP model.*{says}.*under validation\.require"):
-        eyes.open_clip(folder)
+        embedders.open_clip(folder)
 
 
 def test_a_model_of_another_kind_judges_nothing(tmp_path: Path, clip_model: Path, dino_model: Path) -> None:
     with pytest.raises(RecipeError, match=r"no CLIP model .* its config\.json says that it is a dinov2 model"):
-        eyes.open_clip(dino_model)
+        embedders.open_clip(dino_model)
     with pytest.raises(RecipeError, match=r"no DINOv2 model .* its config\.json says that it is a clip model"):
-        eyes.open_dino(clip_model)
+        embedders.open_dino(clip_model)
     with pytest.raises(RecipeError, match="There is no CLIP model"):
-        eyes.open_clip(tmp_path)
+        embedders.open_clip(tmp_path)
 
 
 def _painted(scan: Any, ink: tuple[int, int, int]) -> Image.Image:

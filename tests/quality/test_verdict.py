@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import CannotHereError, RecipeError
+from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.files import canonical_json, sha256_file
-from pipeline.validate import Answers, GeneratedImage, GenerationError, Prompt, Report, Side, Sizes, judge
+from pipeline.validate import Answers, GeneratedImage, Prompt, Report, Side, Sizes, judge
 from pipeline.validate.metrics import digits
 
 COUNT = 8

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+from localhub.faults import Faults, Rule
+from localhub.server import running
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults, Rule
 from pipeline.hub.retry import RetryPolicy
 from tests.desk import REPO, Shelf
 

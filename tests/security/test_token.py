@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.cli.console import Console
 from pipeline.errors import PublishError
 from pipeline.events import Event
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from tests import desk as desks
 from tests.desk import ONE, Desk, Done, Shelf
 from tests.security.conftest import PLANTED, TOKEN, answer

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.errors import PublishError
 from pipeline.files import manifest_of, pretty_json
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.hub.transport import certificates
 from pipeline.release.stage import Publication, release
 from pipeline.source.fetch import download

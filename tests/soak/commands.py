@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localhub.faults import Faults, Seen
+from localhub.server import running
 from pipeline.files import ListedFile
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults, Seen
 from tests.desk import REPO, TOKENS, Desk, Shelf
 from tests.faults.test_interruption import remaining, seals
 from tests.soak.journals import repeated

@@ -17,14 +17,13 @@ from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, Conv
 from pipeline.errors import PublishError
 from pipeline.files import ListedFile, pretty_json, sha256_file
 from pipeline.plan.model import flat, lay_out_result, question_of
-from pipeline.plan.shards import TORCH_DTYPES
 from pipeline.quantize.build import Packer
 from pipeline.quantize.component_writer import Job
 from pipeline.quantize.spans import local_file
 from pipeline.quantize.stream import stream
 from pipeline.recipe import Vocabulary, read_quantization
 from pipeline.source.layout import Component, Folder, Place, read_slots, read_source
-from pipeline.source.safetensors import TensorInfo, read_header
+from pipeline.source.safetensors import TORCH_DTYPES, TensorInfo, read_header
 from pipeline.source.variants import plain_index
 from tests.soak.guarded import Guard, allowed
 from tests.soak.mutations import PATHS, changed, scrambled, written

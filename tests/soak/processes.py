@@ -25,13 +25,13 @@ from typing import Any
 from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars
 
+from localhub.faults import Faults, Seen
+from localhub.server import running
+from localhub.web import Limits
 from pipeline.errors import PublishError
 from pipeline.events import silent
 from pipeline.files import digest_of
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults, Seen
-from pipeline.hub.local.web import Limits
 from pipeline.hub.withdrawn import Withdrawals
 from pipeline.release.stage import Publication, proofs_of, release
 from pipeline.run import published_as

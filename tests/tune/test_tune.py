@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from localhub.server import running
 from pipeline.errors import RecipeError
-from pipeline.hub.local import running
 from pipeline.plan.model import TargetPlan
 from pipeline.tune.search import require_unseen
 from pipeline.validate.answers import Request

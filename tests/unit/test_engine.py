@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd
 
+from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.errors import RecipeError
 from pipeline.events import Event, silent
 from pipeline.hub.client import Hub, RemoteState
-from pipeline.hub.local import running
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan.model import TargetPlan

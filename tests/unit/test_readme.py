@@ -47,6 +47,7 @@ def test_its_pictures_and_links_are_there() -> None:
 
 def test_every_package_of_the_tree_is_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    there = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "pipeline").rglob("__init__.py")}
+    found = [path for name in ("pipeline", "localhub") for path in (ROOT / name).rglob("__init__.py")]
+    there = {path.parent.relative_to(ROOT).as_posix() for path in found}
     listed = {name.replace(".", "/") for name in project["tool"]["setuptools"]["packages"]}
     assert listed == there | {"pipeline/cards"}

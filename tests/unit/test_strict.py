@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.plan.shards import read_index
 from pipeline.source.layout import Folder, read_source
 from pipeline.source.safetensors import read_header
-from pipeline.source.strict import parse
+from pipeline.source.strict import parse, read_index
 
 UNWRITABLE = {
     "not a number": b'{"a": NaN}',

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from localhub.faults import Faults
+from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.hub.client import Hub
-from pipeline.hub.local import running
-from pipeline.hub.local.faults import Faults
 from pipeline.recipe import Vocabulary
 from pipeline.verify.verification import Verified, Wanted, verify
 from tests.desk import TOKENS, Desk, Shelf, opened

@@ -14,18 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import QuantizationError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
+from pipeline.source.safetensors import TensorHeader
 from pipeline.worker import oneshot
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")  # that answer, beside the backend's own
-
-
-class TensorHeader(BaseModel):
-    """A tensor as a safetensors header names it: dtype in the format's own spelling, shape in elements."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 class SkipRule(BaseModel):

@@ -13,7 +13,6 @@ from typing import Any
 
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import (
-    FLOATS,
     Followed,
     Place,
     Prepared,
@@ -22,6 +21,7 @@ from pipeline.backends.oracle.model import (
     refuse_shape,
     refuse_strangers,
 )
+from pipeline.source.safetensors import FLOATS
 
 
 def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:

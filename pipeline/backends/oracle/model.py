@@ -12,8 +12,6 @@ from typing import Any
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.worker.oneshot import WorkerError
 
-FLOATS = {"F64", "F32", "F16", "BF16"}
-
 
 @dataclass(frozen=True)
 class Place:

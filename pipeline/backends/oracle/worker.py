@@ -1,4 +1,4 @@
-"""Asks diffusers or transformers what it makes of a component; run as a process of its own by `linears.ask`.
+"""Asks diffusers or transformers what it makes of a component; run as a process of its own by `conversion.ask`.
 
 Reads a `ConversionRequest` a line from stdin, builds each model on the meta device, lets the library's own quantizer
 work on it, and writes a `ConversionPlan` each as the last lines of stdout. No weight is read, and none takes memory.
@@ -15,7 +15,8 @@ from pipeline.backends.oracle import diffusers as library_diffusers
 from pipeline.backends.oracle import transformers as library_transformers
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.backends.oracle.keep import agree, matching, spell
-from pipeline.backends.oracle.model import FLOATS, Place, Prepared
+from pipeline.backends.oracle.model import Place, Prepared
+from pipeline.source.safetensors import FLOATS
 from pipeline.worker import oneshot
 from pipeline.worker.oneshot import WorkerError, first_line
 from pipeline.worker.startup import gc_paused

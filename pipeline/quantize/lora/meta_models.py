@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backends.oracle import diffusers as library_diffusers
 from pipeline.backends.oracle import transformers as library_transformers
-from pipeline.backends.oracle.conversion import ConversionRequest, SkipRule, TensorHeader
-from pipeline.backends.oracle.model import FLOATS, known_class
+from pipeline.backends.oracle.conversion import ConversionRequest, SkipRule
+from pipeline.backends.oracle.model import known_class
 from pipeline.backends.oracle.weight_mapping import renamed
-from pipeline.plan.shards import TORCH_DTYPES
 from pipeline.quantize.lora.adapters import ComponentFiles, TensorLocation
+from pipeline.source.safetensors import FLOATS, TORCH_DTYPES, TensorHeader
 
 if TYPE_CHECKING:
     import torch

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.plan.shards import TORCH_DTYPES
 from pipeline.quantize.lora.adapters import Adapter, Job, TensorLocation
 from pipeline.quantize.lora.meta_models import MetaModel, hollow
+from pipeline.source.safetensors import TORCH_DTYPES
 from pipeline.worker import oneshot
 from pipeline.worker.oneshot import WorkerError, first_line
 from pipeline.worker.startup import gc_paused

@@ -1,0 +1,105 @@
+"""Who is at the door: the bearer of each token, as ``tokens.json`` of the store has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from localhub.access import ANONYMOUS, OWNER, User
+from localhub.errors import LocalHubError
+from localhub.publishers import PREFIX, Publishers
+from localhub.refusals import unknown_token
+
+_DIGEST = "sha256:"
+_TOKENS = TypeAdapter(dict[str, User])
+_OTHERS = 0o077  # permissions of a file for anybody but its owner
+
+
+class Authenticator:
+    """Knows every token's caller; without tokens at all, everyone is the local owner.
+
+    Tokens are known by their SHA-256 alone. Looking one up compares digests, whose bytes nobody can choose, so the time
+    it takes tells nothing of a token.
+    """
+
+    def __init__(self, callers: Mapping[str, User] | None, publishers: Publishers | None) -> None:
+        self._callers = callers
+        self.publishers = publishers
+
+    @classmethod
+    def of(cls, root: Path, tokens: Mapping[str, Any] | None, store_key: bytes) -> Authenticator:
+        """Take the tokens given, else those of ``tokens.json`` in the store, else none; and the trusted publishers.
+
+        Raises:
+            LocalHubError: A file is not what the Hub reads, or others than its owner may read the tokens.
+        """
+        where = "the tokens given"
+        if tokens is None and (path := root / "tokens.json").exists():
+            tokens, where = _content(path), str(path)
+        callers = None if tokens is None else {_digest_of(token): who for token, who in _read(tokens, where)}
+        return cls(callers, Publishers.of(root, store_key))
+
+    def caller(self, authorization: str | None) -> User:
+        """Return who an ``Authorization`` header, ``Bearer`` with a token, stands for.
+
+        Raises:
+            RefusedError: 401 for a token nobody was given, or one that has expired.
+        """
+        scheme, _, credentials = (authorization or "").partition(" ")
+        token = credentials.strip() if scheme.lower() == "bearer" else ""
+        if self.publishers and token.startswith(PREFIX):
+            caller = self.publishers.caller(token)
+        elif self._callers is None:
+            return OWNER
+        elif not authorization:
+            return ANONYMOUS
+        else:
+            caller = self._callers.get(_sha256(token)) if token else None
+        if caller is None or (caller.expires is not None and caller.expires <= datetime.now(UTC)):
+            raise unknown_token()
+        return caller
+
+
+def _content(path: Path) -> Any:
+    if path.stat().st_mode & _OTHERS:
+        remedy = f"Run chmod 600 {path}, and replace the tokens if others have accounts here."
+        raise LocalHubError("Others than its owner may read this file.", where=str(path), remedy=remedy)
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:  # the cause would show the tokens
+        raise LocalHubError("This file is not JSON.", where=str(path), remedy="Correct it.") from None
+
+
+def _read(tokens: Mapping[str, Any], where: str) -> list[tuple[str, User]]:
+    """Read who the tokens belong to; what is wrong is told by the bearer's number, never by the token."""
+    try:
+        return list(_TOKENS.validate_python(dict(tokens)).items())
+    except (ValidationError, TypeError, ValueError) as error:
+        raise LocalHubError(
+            f"These are not the tokens of a Hub: {_first_problem(error, tokens)}.",
+            where=where,
+            remedy='Each token needs an object such as {"name": "alice", "role": "write"}.',
+        ) from None  # the cause would show the tokens
+
+
+def _first_problem(error: Exception, tokens: Mapping[str, Any]) -> str:
+    if not isinstance(error, ValidationError):
+        return "they are no JSON object"
+    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    number = list(tokens).index(str(problem["loc"][0])) + 1 if problem["loc"] else 0
+    place = ".".join(str(part) for part in problem["loc"][1:])
+    return f"number {number}, {place or 'as a whole'}: {problem['msg']}"
+
+
+def _digest_of(token: str) -> str:
+    return token.removeprefix(_DIGEST).lower() if token.startswith(_DIGEST) else _sha256(token)
+
+
+def _sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,99 @@
+"""Plan: what would be built and published."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pipeline.cli.console import Console
+from pipeline.cli.context import Session
+from pipeline.cli.options import HubName, RecipePath, Targets
+from pipeline.files import human_size
+
+if TYPE_CHECKING:
+    from pipeline.plan.model import TargetPlan
+    from pipeline.plan.parts import PlannedChoice
+    from pipeline.release.other_work import Beside
+
+
+def plan(ctx: typer.Context, recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
+    """Show what would be built and published, from tensor headers alone."""
+    session: Session = ctx.obj
+    from pipeline.plan.model import chosen
+
+    with session.engine(recipe, hub) as engine:
+        names = chosen(engine.loaded.recipe, tuple(target or ()))
+        engine.prepare(names)
+        for name in names:
+            made, remote = engine.plan(name, releases=False)
+            tag, beside = engine.published_as(made, remote), engine.beside(made, remote)
+            session.console.result(plan_json(made, tag, beside))
+            if session.console.mode != "json":
+                show_plan(session.console, made, tag, beside)
+
+
+def plan_json(made: TargetPlan, tag: str | None, beside: Beside) -> dict[str, Any]:
+    """Return what ``publish plan --json`` says of one target."""
+    needs = {
+        "memory": made.memory_bytes,
+        "validation_memory": made.validation_memory_bytes,
+        "disk": made.disk_bytes,
+        "streamed_disk": made.streamed_disk_bytes,
+    }
+    told = {"digest": made.digest, "needs": needs, "published_as": tag, "beside": asdict(beside)}
+    return {"plan": made.model_dump(mode="json"), **told}
+
+
+def show_plan(console: Console, made: TargetPlan, tag: str | None, beside: Beside) -> None:
+    """Show a plan to people."""
+    rows = [
+        [
+            name,
+            f"{part.quantization.backend} {part.quantization.scheme}",
+            str(part.tensors),
+            f"{part.parameters / 1e6:.1f} M",
+            f"{part.parameters_left / 1e6:.1f} M",
+            human_size(part.source_bytes),
+            human_size(part.result_bytes),
+        ]
+        for name, part in made.components.items()
+    ]
+    title = f"{made.target} → {made.repository} ({human_size(made.source_bytes)} → {human_size(made.result_bytes)})"
+    columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
+    console.table(title, columns, rows)
+    say = console.say
+    if made.budget:
+        say(f"  the budget found {choice_words(made.budget.found)}")
+        say(
+            f"  the next best is {choice_words(made.budget.runner_up)}"
+            if made.budget.runner_up
+            else "  nothing else fits"
+        )
+    for lora in made.loras:
+        onto = "fused into the source" if lora.how == "fused" else "loaded onto source and result"
+        say(f"  the LoRA {lora.where} is {onto} at scale {lora.scale:g}")
+    for name, part in made.components.items():
+        for reason in sorted(set(part.kept.values())):
+            modules = [module for module, why in part.kept.items() if why == reason]
+            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}")
+    say(
+        f"  needs {human_size(made.memory_bytes)} of memory to quantize, {human_size(made.validation_memory_bytes)} to "
+        f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "
+        "with --stream)"
+    )
+    if beside.kept:
+        say(f"  keeps what others put into {made.repository}: {', '.join(beside.kept)}")
+    if beside.overwritten:
+        say(f"  overwrites there {', '.join(beside.overwritten)}")
+    if beside.refused:
+        say(f"  a release would be refused: {beside.refused}")
+    say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not seen on the Hub'}\n")
+
+
+def choice_words(found: PlannedChoice) -> str:
+    """Return schemes that a budget may choose, with what they come to."""
+    parts = ", ".join(f"{name} {words}" for name, words in found.components.items())
+    memory = human_size(found.memory_bytes)
+    return f"{parts}: {found.size_ratio:.3g} of the size, {memory} in memory, about {found.sqnr:.1f} dB of the signal"

@@ -1,0 +1,50 @@
+"""Report: a page on every verdict that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.console import Console
+from pipeline.cli.context import Session
+from pipeline.cli.failures import show_error
+from pipeline.cli.options import HubName, RecipePath, Targets
+from pipeline.errors import PublishError
+
+if TYPE_CHECKING:
+    from pipeline.verify.reporting import Page
+
+
+def report(
+    ctx: typer.Context,
+    recipe: RecipePath,
+    target: Targets = None,
+    hub: HubName = "",
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", help="The folder for the pages, or the file of one target's.")
+    ] = Path(),
+) -> None:
+    """Write a page on every verdict that was given: one HTML file with pictures, numbers and all that was used."""
+    session: Session = ctx.obj
+    from pipeline.plan.model import chosen
+    from pipeline.verify.reporting import Page, Reporting
+
+    with session.engine(recipe, hub) as engine:
+        names = chosen(engine.loaded.recipe, tuple(target or ()))
+        engine.prepare(names)
+        ended = list(Reporting(engine.planner, engine.store).pages(names, out))
+    failures = [error for error in ended if isinstance(error, PublishError)]
+    for error in failures:
+        show_error(session.console, error, tracebacks=session.tracebacks)
+    show_pages(session.console, [page for page in ended if isinstance(page, Page)])
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def show_pages(console: Console, pages: Sequence[Page]) -> None:
+    """Show which pages were written where, a line for each."""
+    lines = [f"{page.verdict:12} {page.path}" for page in pages]
+    console.result({"result": [page.model_dump(mode="json") for page in pages]}, "\n".join(lines))

@@ -1,0 +1,88 @@
+"""Run: a recipe's whole way, to the release."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.console import Console
+from pipeline.cli.context import Session
+from pipeline.cli.failures import show_error
+from pipeline.cli.options import HubName, RecipePath, Streamed, Targets
+from pipeline.errors import PublishError, RecipeError
+from pipeline.files import human_size
+
+if TYPE_CHECKING:
+    from pipeline.release.signing import Signer
+    from pipeline.run import Outcome
+
+
+def run(
+    ctx: typer.Context,
+    recipe: RecipePath,
+    target: Targets = None,
+    hub: HubName = "",
+    stop_after: Annotated[str, typer.Option("--stop-after", metavar="STAGE", help="End after this stage.")] = "release",
+    *,
+    stream: Streamed = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make again what is published, and release it where its bytes differ.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite what somebody changed on main since the last release.")
+    ] = False,
+) -> None:
+    """Fetch, quantize, validate, write the card and release."""
+    session: Session = ctx.obj
+    from pipeline.plan.model import chosen
+    from pipeline.run import STAGES
+
+    if stop_after not in STAGES:
+        raise RecipeError(f"There is no stage {stop_after!r}.", remedy=f"The stages are {', '.join(STAGES)}.")
+    outcomes: list[Outcome] = []
+    failures: list[PublishError] = []
+    with session.engine(recipe, hub, stream=stream, signer=signer(), rebuild=rebuild, replace=replace) as engine:
+        names = chosen(engine.loaded.recipe, tuple(target or ()))
+        engine.prepare(names)
+        for ended in engine.run(names, stop_after):
+            if isinstance(ended, PublishError):
+                show_error(session.console, ended, tracebacks=session.tracebacks)
+                failures.append(ended)
+            else:
+                outcomes.append(ended)
+    show_outcomes(session.console, outcomes, failures)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def signer() -> Signer | None:
+    """Return who signs what is released: the owner of the key that is named, else the workflow that this is."""
+    from pipeline.release.signing import Signer, installed
+
+    if key := os.environ.get("PUBLISH_SIGNING_KEY"):
+        return Signer(Path(key).absolute())
+    if os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL") and installed():
+        return Signer(workload=os.environ.get("GITHUB_WORKFLOW_REF", "workflow"))
+    return None
+
+
+def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[PublishError]) -> None:
+    """Show what became of the targets; for programs it is the last line."""
+    codes = [failure.exit_code for failure in failures]
+    console.result({"result": [done.model_dump(mode="json") for done in outcomes], "failures": codes})
+    rows = [
+        [
+            done.repository,
+            done.tag or "",
+            done.state,
+            done.verdict or "",
+            human_size(done.source_bytes),
+            human_size(done.result_bytes),
+        ]
+        for done in outcomes
+    ]
+    if rows and console.mode != "json":
+        console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)

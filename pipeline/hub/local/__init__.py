@@ -1,9 +1,0 @@
-"""The embedded Hub: the Hugging Face Hub's protocol on loopback with a folder as its store.
-
-The unmodified ``huggingface_hub`` client, ``hf``, diffusers, transformers and datasets work against it with nothing
-but ``HF_ENDPOINT`` set. Large files come and go by Xet where the client has ``hf_xet``, else by LFS and plain HTTP.
-"""
-
-from pipeline.hub.local.server import running, serve
-
-__all__ = ["running", "serve"]

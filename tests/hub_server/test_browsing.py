@@ -1,0 +1,200 @@
+"""People see in a browser what the Hub holds, and nothing that a repository contains becomes active there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+import pytest
+from huggingface_hub import HfApi
+
+from localhub.server import running
+
+Push = Callable[..., Any]
+VOID = {"meta", "br", "img", "hr"}
+TOKENS = {"hf_alice": {"name": "alice", "role": "write"}}
+HOSTILE = """---
+license_name: "<script>alert(1)</script>"
+tags: ["<img src=x onerror=alert(2)>", '"><svg onload=alert(3)>']
+"<b onmouseover=alert(4)>": x
+---
+# <script>alert(5)</script> "quoted" <img src=x onerror=alert(6)>
+
+<script>alert(7)</script>
+<iframe src="javascript:alert(8)"></iframe>
+
+[one](javascript:alert(9)) [two](JaVaScRiPt:alert(10)) [three](&#106;avascript:alert(11))
+[four](data:text/html;base64,PHNjcmlwdD4=) [five](vbscript:x) <javascript:alert(12)> [six](\x01javascript:alert(13))
+[seven](java%0ascript:alert) [eight]: [ref]
+
+![](javascript:alert(14)) ![a" onerror="alert(15)](x.png "t\\" onerror=\\"alert(16)")
+![](data:image/svg+xml;base64,PHN2Zz4=)
+
+[ref]: javascript:alert(17)
+
+| <script>alert(18)</script> | b |
+| --- | --- |
+| [x](javascript:alert(19)) | `<script>` |
+
+```"><script>alert(20)</script>
+<script>alert(21)</script>
+```
+"""
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page: its elements, and whether they are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID
+        self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def addresses(self, name: str) -> list[str]:
+        return [attributes[name] for _, attributes in self.elements if name in attributes]
+
+
+def assert_passive(answer: httpx2.Response) -> Seen:
+    """Hold a page to have no element, attribute or address that does anything."""
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    assert (policy["default-src"], policy["style-src"]) == ("'none'", "'unsafe-inline'")
+    assert "script-src" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    seen = Seen(answer.text)
+    assert seen.open == []
+    for tag, attributes in seen.elements:
+        assert tag not in {"script", "iframe", "object", "embed", "svg", "base", "form", "input", "link", "b"}
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], attributes
+    for address in seen.addresses("href") + seen.addresses("src"):
+        assert urlsplit(address).scheme in {"", "http", "https", "mailto"}, address
+        assert address == address.strip()
+    return seen
+
+
+def walk(endpoint: str, start: str = "/") -> dict[str, int]:
+    """Follow every link that stays on the Hub, as a reader could, and return the status of each page."""
+    found: dict[str, int] = {}
+    waiting = [start]
+    with httpx2.Client() as client:
+        while waiting:
+            path = waiting.pop()
+            if path in found:
+                continue
+            answer = client.get(f"{endpoint}{path}")
+            found[path] = answer.status_code
+            if answer.headers.get("Content-Type", "").startswith("text/html") and "/resolve/" not in path:
+                for address in assert_passive(answer).addresses("href"):
+                    whole = urljoin(f"{endpoint}{path}", address)
+                    if whole.startswith(endpoint):
+                        waiting.append(whole.removeprefix(endpoint).partition("#")[0])
+    return found
+
+
+def see(endpoint: str, path: str) -> Seen:
+    answer = httpx2.get(f"{endpoint}{path}")
+    assert answer.status_code == 200, answer.text
+    return assert_passive(answer)
+
+
+def test_a_card_is_shown_with_its_metadata_links_and_pictures(endpoint: str, push: Push) -> None:
+    card = """---
+license: mit
+tags: [a, b]
+---
+# My model
+
+![picture](<images/a b.png>) [more](docs/more.md#part) [up](../secret) [here](#my-model) [away](https://example.com)
+
+| size | 1 |
+| --- | --- |
+"""
+    push({"README.md": card.encode(), "images/a b.png": b"\x89PNG\0", "docs/more.md": b"x"})
+    seen = see(endpoint, "/alice/model")
+    assert "My model" in seen.text
+    assert "---" not in seen.text
+    assert [seen.text.find(word) >= 0 for word in ("license", "mit", "a, b")] == [True] * 3
+    assert seen.addresses("src") == ["/alice/model/resolve/main/images/a%20b.png"]
+    assert "images/a b.png" in seen.text, "the files are listed below the card"
+    links = seen.addresses("href")
+    assert {"/alice/model/resolve/main/docs/more.md#part", "#my-model", "https://example.com", "#"} <= set(links)
+    assert ("h1", {"id": "my-model"}) in seen.elements
+    picture = httpx2.get(f"{endpoint}{seen.addresses('src')[0]}")
+    assert picture.status_code == 302
+    policy = httpx2.get(f"{endpoint}/alice/model").headers["Content-Security-Policy"]
+    assert picture.headers["Location"].split("/objects/")[0] in policy.split("img-src")[1].split(";")[0]
+
+
+def test_a_file_in_html_is_no_page_of_the_hub(endpoint: str, push: Push) -> None:
+    push({"evil.html": b"<script>alert(document.domain)</script>", "evil.svg": b"<svg onload='alert(1)'/>"})
+    for name in ("evil.html", "evil.svg"):
+        headers = httpx2.get(f"{endpoint}/alice/model/resolve/main/{name}").headers
+        assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["![" * 60_000, "*a_ " * 30_000, "|\n" * 60_000],
+    ids=["images", "emphasis", "table"],
+)
+def test_a_card_made_to_take_long_does_not(endpoint: str, push: Push, text: str) -> None:
+    push({"README.md": text.encode()})
+    started = time.monotonic()
+    assert httpx2.get(f"{endpoint}/alice/model", timeout=60).status_code == 200
+    assert time.monotonic() - started < 10
+
+
+def test_nothing_of_a_hostile_card_becomes_active(endpoint: str, push: Push) -> None:
+    push({"README.md": HOSTILE.encode(), 'a"><script>alert(1)<.txt': b"<script>alert(1)</script>"}, message="<b>x</b>")
+    seen = see(endpoint, "/alice/model")
+    assert seen.text.count("alert(") > 15, "it is all there, as text"
+    assert [status for path, status in walk(endpoint).items() if "%3E" in path] == [307]
+
+
+def test_every_link_of_every_page_leads_somewhere(endpoint: str, push: Push, api: HfApi) -> None:
+    push({"README.md": b"# Hi\n[a file](a/b.txt)", "a/b.txt": b"1\n", "a/c d.bin": b"\0", "a/#?%.txt": b"odd"})
+    api.create_branch("alice/model", branch="feature/x")
+    api.create_tag("alice/model", tag="v1.0")
+    api.create_repo("alice/prompts", repo_type="dataset")
+    statuses = walk(endpoint)
+    assert {path: status for path, status in statuses.items() if status not in {200, 302, 307}} == {}
+    for path in ("/datasets/alice/prompts", "/alice/model/tree/feature%2Fx", "/alice/model/tree/v1.0"):
+        assert statuses[path] == 200, path
+    assert statuses["/alice/model/resolve/main/a/%23%3F%25.txt"] == 307
+
+
+def test_what_is_private_or_absent_is_a_page_that_tells_nothing(root: Path) -> None:
+    with running(root, tokens=TOKENS) as endpoint:
+        api = HfApi(endpoint=endpoint, token="hf_alice")
+        api.create_repo("alice/open")
+        api.create_repo("alice/hidden", private=True)
+        assert "alice/open" in see(endpoint, "/").text
+        assert not [path for path in walk(endpoint) if "hidden" in path]
+        for path in ("/alice/hidden", "/alice/hidden/tree/main", "/alice/none"):
+            answer = httpx2.get(f"{endpoint}{path}")
+            assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "RepoNotFound"), path
+            assert_passive(answer)
+        assert "json" in httpx2.get(f"{endpoint}/api/nothing").headers["Content-Type"]

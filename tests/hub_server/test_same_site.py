@@ -1,0 +1,132 @@
+"""No page of another site writes to the Hub or reads it, no address takes more than was announced, no key is shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import httpx2
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from localhub.server import running
+from localhub.web import Limits
+from tests.hub_server.conftest import LFS
+
+MIB = 1 << 20
+CREATE = {"name": "model", "organization": "alice", "private": True}
+WATCH = """
+import json, os, sys
+from pathlib import Path
+seen = []
+def hear(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith("storage.key"):
+        seen.append(os.stat(arguments[0]).st_mode & 0o777)
+    if event == "os.chmod" and "storage.key" in str(arguments[0]):
+        seen.append(arguments[1])
+sys.addaudithook(hear)
+from localhub.store import Store
+Store(Path(sys.argv[1]))
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"Origin": "https://evil.example", "Content-Type": "text/plain"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(endpoint: str, api: HfApi, page: dict[str, str]) -> None:
+    answer = httpx2.post(f"{endpoint}/api/repos/create", content=json.dumps(CREATE), headers=page)
+    assert answer.status_code == 403
+    assert "another site" in answer.json()["error"]
+    with pytest.raises(RepositoryNotFoundError):
+        api.model_info("alice/model")
+
+
+def test_a_page_of_the_hub_itself_may(endpoint: str) -> None:
+    page = {"Origin": endpoint, "Sec-Fetch-Site": "same-origin"}
+    assert httpx2.post(f"{endpoint}/api/repos/create", json=CREATE, headers=page).status_code == 200
+
+
+def test_a_name_that_was_made_to_point_here_reads_nothing(endpoint: str, repo: str) -> None:
+    page, port = f"{endpoint}/{repo}/resolve/main/.gitattributes", endpoint.rpartition(":")[2]
+    for name in ("127.0.0.1", "localhost", "[::1]"):
+        assert httpx2.get(page, headers={"Host": f"{name}:{port}"}).status_code == 307
+    for name in ("rebound.evil.example", "127.0.0.1.evil.example", "localhost@evil.example", ""):
+        assert httpx2.get(page, headers={"Host": f"{name}:{port}"}).status_code == 400
+
+
+def test_the_storage_is_behind_the_same_door(hub: str) -> None:
+    whole, _ = announced(hub, b"x")
+    assert httpx2.put(whole, content=b"x", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert httpx2.put(whole, content=b"x", headers={"Host": "rebound.evil.example"}).status_code == 400
+    assert httpx2.put(whole, content=b"x").status_code == 200
+
+
+@pytest.fixture
+def hub(root: Path) -> Iterator[str]:
+    """A Hub that asks for what is larger than 2 MiB in parts of 1 MiB."""
+    with running(root, limits=Limits(single_bytes=2 * MIB, part_bytes=MIB)) as endpoint:
+        HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
+        yield endpoint
+
+
+def announced(hub: str, content: bytes) -> tuple[str, dict[str, str]]:
+    """Announce a large file, and return where it is to be sent, and where each of its parts."""
+    wanted = {"oid": sha256(content).hexdigest(), "size": len(content)}
+    body = {"operation": "upload", "objects": [wanted]}
+    answer = httpx2.post(f"{hub}/alice/model.git/info/lfs/objects/batch", json=body, headers=LFS)
+    upload = answer.json()["objects"][0]["actions"]["upload"]
+    return upload["href"], upload.get("header", {})
+
+
+def test_an_upload_stops_at_the_size_it_was_announced_with(hub: str, root: Path) -> None:
+    address, _ = announced(hub, b"x")
+    before, most = bytes_held(root), 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal most
+        for _ in range(64):
+            yield bytes(MIB)
+            most = max(most, bytes_held(root))
+
+    assert refused(address, body()) == 413
+    assert max(most, bytes_held(root)) == before
+
+
+def test_a_part_stops_at_its_own_size(hub: str, root: Path) -> None:
+    _, parts = announced(hub, bytes(2 * MIB + 5))
+    before = bytes_held(root)
+    assert refused(parts["1"], bytes(MIB + 1)) == 413
+    assert refused(parts["3"], bytes(6)) == 413
+    assert bytes_held(root) == before
+    assert httpx2.put(parts["3"], content=bytes(5)).status_code == 200
+
+
+def refused(address: str, content: bytes | Iterator[bytes]) -> int:
+    """Send what is too much; the answer may come while the rest is on its way."""
+    try:
+        return httpx2.put(address, content=content).status_code
+    except httpx2.TransportError:
+        return 413
+
+
+def bytes_held(root: Path) -> int:
+    """Return the bytes of everything that was sent, whole or not."""
+    return sum(path.stat().st_size for path in (root / "objects").rglob("*") if path.is_file())
+
+
+def test_the_key_that_signs_is_its_owners_alone_from_its_first_byte(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", WATCH, tmp_path], capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert seen
+    assert set(seen) == {0o600}
