@@ -41,7 +41,8 @@ def run(
     from pipeline.run import STAGES
 
     if stop_after not in STAGES:
-        raise RecipeError(f"There is no stage {stop_after!r}.", remedy=f"The stages are {', '.join(STAGES)}.")
+        remedy = f"The stages are {', '.join(STAGES)}; `publish plan` shows what is before them."
+        raise RecipeError(f"There is no stage {stop_after!r}.", remedy=remedy)
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
     with session.engine(recipe, hub, stream=stream, signer=signer(), rebuild=rebuild, replace=replace) as engine:

@@ -1,4 +1,4 @@
-"""Trials: a few prompts drawn with some layers of a checkpoint as its source has them; ``swaps`` is the process."""
+"""Layer swaps: a few prompts drawn with some layers as the source has them; ``layer_swap_worker`` is the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In a child process: how it speaks to its parent, and when it leaves. See ``child``."""
+"""In a child process: how it speaks to its parent, and when it leaves. See ``session``."""
 
 from __future__ import annotations
 

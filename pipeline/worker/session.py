@@ -2,7 +2,7 @@
 
 Its stdin carries JSON, one object a line, and stays open: when this process dies for whatever reason the child reads
 the end of it and leaves. Its stdout carries one JSON object a line. Whatever the libraries print goes to a log. What
-the child does for its part is in ``parent``.
+the child does for its part is in ``io``.
 """
 
 from __future__ import annotations

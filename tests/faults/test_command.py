@@ -95,7 +95,8 @@ def test_a_wrong_command_line_ends_in_2(desk: Desk, arguments: list[str], told: 
         (
             "--stop-after",
             "cook",
-            "error: There is no stage 'cook'. The stages are fetch, quantize, validate, card, release.",
+            "error: There is no stage 'cook'. The stages are fetch, quantize, validate, card, release; `publish plan` "
+            "shows what is before them.",
         ),
     ],
 )

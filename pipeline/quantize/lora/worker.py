@@ -1,4 +1,4 @@
-"""Fuses LoRAs by the library's own layers; run as a process of its own by `lora.fuse_into`.
+"""Fuses LoRAs by the library's own layers; run as a process of its own by `adapters.fuse_into`.
 
 diffusers loads each LoRA file, whatever its format, onto a pipeline whose weights have shapes and no content. Then each
 layer that it put in gets its real weight from the file, merges, and gives it back to the file.
