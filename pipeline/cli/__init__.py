@@ -83,8 +83,10 @@ def options(
     session: Session = ctx.obj
     mode: Mode = "json" if json else "github" if os.environ.get("GITHUB_ACTIONS") == "true" else "people"
     session.console, session.given_home, session.tracebacks = Console(mode), home, traceback
-    # Read by huggingface_hub when it is imported, which shows its warnings by itself.
+    # Read by huggingface_hub and torch when they are imported, which show their warnings by themselves.
     os.environ.setdefault("HF_HUB_VERBOSITY", "info" if verbose else "error")
+    if not verbose:
+        os.environ.setdefault("TORCH_LOGS", "-all")
     listen_to_libraries(shown=verbose)
 
 
