@@ -186,7 +186,7 @@ def look_at(hub: Hub, repo: str, head: str, tags: Mapping[str, str], release: st
     manifest = read_manifest(hub, repo, release)
     tag = version_at(tags, release)
     listed = {name for name, file in manifest.files.items() if is_same(file, then.get(name))} if manifest else set()
-    if manifest and tag is None:  # anybody may give a commit such a title; the tag came after every byte was read
+    if manifest and was_squashed(hub, repo, head, tags):  # and anybody may give what is left a title of ours
         listed = {
             name for name in listed if then[name].sha256 or serves(hub, repo, release, name, manifest.files[name])
         }
@@ -198,6 +198,12 @@ def look_at(hub: Hub, repo: str, head: str, tags: Mapping[str, str], release: st
 def is_same(entry: FileEntry, listed: ListedFile | None) -> bool:
     """Return whether a manifest's file is the listed one; of small ones the Hub tells no digest that it has."""
     return listed is not None and listed.size == entry.size and listed.sha256 in {None, entry.sha256}
+
+
+def was_squashed(hub: Hub, repo: str, head: str, tags: Mapping[str, str]) -> bool:
+    """Return whether the newest version is no longer in the history of ``main``, as far as one page of it tells."""
+    newest = newest_of(tags)
+    return newest is not None and tags[newest] not in {commit.id for commit in commits(hub, repo, head)}
 
 
 def serves(hub: Hub, repo: str, commit: str, name: str, entry: FileEntry) -> bool:

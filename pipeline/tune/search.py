@@ -19,6 +19,7 @@ from pipeline.errors import PublishError, RecipeError
 from pipeline.events import Event
 from pipeline.plan.model import ResolvedComponent, scheme_of
 from pipeline.recipe import Quantization
+from pipeline.recipe.clause import as_set
 from pipeline.run import Engine
 from pipeline.tune.baseline import Numbers, TuningBaseline, bench_of, found_of, shift, validated, verdicts_of
 from pipeline.tune.groups import Group, groups_of
@@ -202,8 +203,8 @@ class Search:
     def kept(self, groups: Sequence[Group]) -> Quantization:
         """Return the quantization of a component that keeps groups of it as well."""
         quantization = self.bench.plan.components[groups[0].component].quantization
-        patterns = dict.fromkeys([*quantization.keep, *(word for group in groups for word in group.patterns)])
-        return quantization.model_copy(update={"keep": tuple(patterns)})
+        patterns = (*quantization.keep, *(word for group in groups for word in group.patterns))
+        return quantization.model_copy(update={"keep": as_set(patterns)})
 
     def change(self, groups: Sequence[Group]) -> Change:
         """Return the change that keeps groups."""

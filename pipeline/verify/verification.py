@@ -127,10 +127,10 @@ class Verification:
         """The checks in their order."""
         checks: dict[str, Callable[[], Found]] = {
             "names": self.names,
-            "withdrawals": self.withdrawals,
             "bytes": self.bytes,
             "manifest": self.manifest,
             "others": self.others,
+            "withdrawals": self.withdrawals,
             "recipe": self.recipe,
             "report": self.report,
             "card": self.card,
@@ -192,7 +192,7 @@ class Verification:
 
     def withdrawals(self) -> Found:
         """Tell whether the publisher withdrew this release, which ``main`` says, whatever is read here."""
-        head = self.hub.state(self.repo).head
+        head = self.hub.find(self.repo, "main")
         known = read_withdrawals(self.hub, self.repo, head) if head else Withdrawals()
         release = known.shown.commit if known.shown and self.commit == head else self.commit
         for tag, found in known.tags.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.card.stage import SourceCard, compose, reread
+from pipeline.hub.client import Hub
 from pipeline.hub.withdrawn import Withdrawal
 from pipeline.plan.model import TargetPlan
 from pipeline.release.yank import banner, with_banner
@@ -22,7 +23,7 @@ def test_a_card_is_true_without_the_source_it_was_written_from(plan: TargetPlan,
 def test_a_card_with_a_withdrawal_above_it_is_as_true_as_before(plan: TargetPlan, report: Report) -> None:
     card = compose(plan, report, SOURCE, executed=True)
     withdrawal = Withdrawal(commit="a" * 40, plan=plan.digest, why=WHY, new_version="digits/other-2.0")
-    text = with_banner(card.text, banner("v1", withdrawal, "https://hub.example"), "digits/other-2.0", "README.md")
+    text = with_banner(card.text, banner("v1", withdrawal, Hub("https://hub.example")), "digits/other-2.0", "README.md")
     repeated = [card.usage, WHY, "v1", "digits/other-2.0"]
     assert reread(text, plan, report, repeated) == []
     line = text.splitlines().index(next(line for line in text.splitlines() if "withdrawn" in line)) + 1

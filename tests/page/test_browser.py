@@ -157,10 +157,10 @@ def test_pictures_can_be_ordered_and_as_many_stay_in_sight(visit: Open) -> None:
     page = visit()
     shown = page.locator("#first > li")
     before = shown.count()
-    page.get_by_label("QuantizeRequest").select_option("prompt")
+    page.get_by_label("Order").select_option("prompt")
     assert [card.get_attribute("data-index") for card in shown.all()] == [str(index) for index in range(before)]
     assert page.get_by_role("status").inner_text() == "Pictures are now as asked."
-    page.get_by_label("QuantizeRequest").select_option("psnr")
+    page.get_by_label("Order").select_option("psnr")
     assert [card.get_attribute("data-index") for card in shown.all()][:3] == ["6", "15", "14"]
     assert page.locator("#rest > li").count() == 16 - before
 
