@@ -296,13 +296,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file or nothing: aside, flushed to the disk, then renamed over the old one.
 
     Args:
         path: The file.
         content: What it is to hold.
-        mode: Its permissions, which it has before it has its name; nobody but the owner reads it before that.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -312,7 +311,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(aside).chmod(mode)
+            Path(aside).chmod(0o644)
             Path(aside).replace(path)
             flush(path.parent)
         except BaseException:

@@ -28,7 +28,7 @@ from pipeline.hub.retry import BRIEF
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.loras import FoundLora, find_loras
-from pipeline.plan.model import ResolvedComponent, TargetPlan, read_plan
+from pipeline.plan.model import ResolvedComponent, TargetPlan, chosen, read_plan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.plan.planner import Planner
 from pipeline.quantize.build import Origin, quantize
@@ -159,10 +159,19 @@ class Engine:
             return hub.source(repo, commit)
         return fallback.source(repo, fallback.find(repo, revision) or revision or "main")
 
-    def prepare(self, targets: Iterable[str]) -> None:
-        """Read the source's headers and ask the libraries about all components at once."""
+    def prepare(self, targets: Sequence[str] = ()) -> list[str]:
+        """Read the source's headers, ask the libraries about all components at once, and return the targets' names.
+
+        Args:
+            targets: Those that were asked for; all of the recipe's where none is named.
+
+        Raises:
+            RecipeError: The recipe has no such target.
+        """
+        names = chosen(self.loaded.recipe, targets)
         with self.timed("prepare", ""):
-            self.planner.ask_ahead(targets)
+            self.planner.ask_ahead(names)
+        return names
 
     def plan(self, target: str, *, releases: bool = True) -> tuple[TargetPlan, RemoteState]:
         """Return a target's plan and what its repository looks like now.

@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 def plan(ctx: typer.Context, recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
     """Show what would be built and published, from tensor headers alone."""
     session: Session = ctx.obj
-    from pipeline.plan.model import chosen
 
     with session.engine(recipe, hub) as engine:
-        names = chosen(engine.loaded.recipe, tuple(target or ()))
-        engine.prepare(names)
+        names = engine.prepare(target or ())
         for name in names:
             made, remote = engine.plan(name, releases=False)
             tag, beside = engine.published_as(made, remote), engine.beside(made, remote)

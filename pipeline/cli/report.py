@@ -29,12 +29,10 @@ def report(
 ) -> None:
     """Write a page on every verdict that was given: one HTML file with pictures, numbers and all that was used."""
     session: Session = ctx.obj
-    from pipeline.plan.model import chosen
     from pipeline.verify.reporting import Page, Reporting
 
     with session.engine(recipe, hub) as engine:
-        names = chosen(engine.loaded.recipe, tuple(target or ()))
-        engine.prepare(names)
+        names = engine.prepare(target or ())
         ended = list(Reporting(engine.planner, engine.store).pages(names, out))
     failures = [error for error in ended if isinstance(error, PublishError)]
     for error in failures:

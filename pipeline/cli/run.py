@@ -37,7 +37,6 @@ def run(
 ) -> None:
     """Fetch, quantize, validate, write the card and release."""
     session: Session = ctx.obj
-    from pipeline.plan.model import chosen
     from pipeline.run import STAGES
 
     if stop_after not in STAGES:
@@ -46,8 +45,7 @@ def run(
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
     with session.engine(recipe, hub, stream=stream, signer=signer(), rebuild=rebuild, replace=replace) as engine:
-        names = chosen(engine.loaded.recipe, tuple(target or ()))
-        engine.prepare(names)
+        names = engine.prepare(target or ())
         for ended in engine.run(names, stop_after):
             if isinstance(ended, PublishError):
                 show_error(session.console, ended, tracebacks=session.tracebacks)

@@ -175,9 +175,7 @@ class Needs:
 
     def add(self, engine: Engine) -> None:
         """Add what a recipe needs."""
-        targets = list(engine.loaded.recipe.targets)
-        engine.prepare(targets)
-        for target in targets:
+        for target in engine.prepare():
             plan, remote = engine.plan(target)
             who = f"{engine.loaded.path.name}: {target}"
             keys = [*evidence(engine, plan)]

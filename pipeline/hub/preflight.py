@@ -46,7 +46,7 @@ def bearer(hub: Hub) -> TokenInfo | None:
 
     with hub.asking(hub.endpoint):
         try:
-            return TokenInfo.of(hub.api.whoami())
+            return TokenInfo.of(hub.api.whoami(cache=True))
         except LocalTokenNotFoundError:
             return None
 

@@ -7,7 +7,7 @@ budget found, which versions and which template took part. An upgrade changes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -358,7 +358,7 @@ def scheme_of(quantization: Quantization) -> Scheme:
     return BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
 
 
-def chosen(recipe: Recipe, names: tuple[str, ...]) -> list[str]:
+def chosen(recipe: Recipe, names: Sequence[str]) -> list[str]:
     """Return the names of the targets that were asked for, all of them by default.
 
     Raises:
