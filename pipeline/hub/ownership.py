@@ -186,12 +186,10 @@ def look_at(hub: Hub, repo: str, head: str, tags: Mapping[str, str], release: st
     manifest = read_manifest(hub, repo, release)
     tag = version_at(tags, release)
     listed = {name for name, file in manifest.files.items() if is_same(file, then.get(name))} if manifest else set()
-    if (
-        manifest and tag is None and was_squashed(hub, repo, head, tags)
-    ):  # and anybody may give what is left a title of ours
-        listed = {
-            name for name in listed if then[name].sha256 or serves(hub, repo, release, name, manifest.files[name])
-        }
+    # Anybody may squash a history and give what is left a title of ours.
+    if manifest and tag is None and was_squashed(hub, repo, head, tags):
+        small = {name for name in listed if then[name].sha256 is None}
+        listed -= {name for name in small if not serves(hub, repo, release, name, manifest.files[name])}
     ours = (listed | ({MANIFEST, SIGNATURE} & then.keys() if manifest else set())) - NOT_OURS
     then, withdrawals = with_withdrawals(hub, repo, head, release, then)
     return Holdings(head, tree, release, tag or release[:12], ours, then, withdrawals)
