@@ -36,8 +36,8 @@ from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.source.model_card import front_matter
 from pipeline.store import Store
+from pipeline.tasks.images.sheet import beside
 from pipeline.validate import Report
-from pipeline.validate.sheet import beside
 from pipeline.validate.stage import Judged
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from pipeline.quantize.build import Origin, quantize
 from pipeline.recipe import Loaded
 from pipeline.run import Engine, Outcome, Run
 from pipeline.store import Store
+from pipeline.tasks.answers import GeneratedImage
 from pipeline.tune.values import Change
 from pipeline.validate import Report, Request, Side, Sizes, judge
-from pipeline.validate.answers import GeneratedImage
 from pipeline.validate.layer_swaps import numbers
 from pipeline.validate.limits import judges_of
 from pipeline.validate.report import Interval, LimitResult, Statistic, Verdict

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.validate.answers import Answers
+from pipeline.tasks.answers import Answers
 
 # What a quantized component's config says of its making, not of what it computes.
 MAKING: Final = frozenset({"quantization_config", "dtype", "torch_dtype", "transformers_version", "architectures"})

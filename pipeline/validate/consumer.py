@@ -16,9 +16,9 @@ from typing import Any
 from pipeline.backends import BACKENDS
 from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.files import sha256_file
+from pipeline.tasks.answers import Answers, GeneratedImage, Request
+from pipeline.tasks.diffusers_pipeline import device_of, load, quantized_components
 from pipeline.validate import probes
-from pipeline.validate.answers import Answers, GeneratedImage, Request
-from pipeline.validate.load import device_of, load, quantized_components
 from pipeline.worker.hardware import hardware
 from pipeline.worker.io import Tell, only_job, private_stdout
 from pipeline.worker.startup import gc_paused

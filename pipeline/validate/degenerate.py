@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RecipeError
-from pipeline.validate.answers import GeneratedImage
+from pipeline.tasks.answers import GeneratedImage
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipeline.validate.metrics import Pair
+    from pipeline.tasks.images import Pair
     from pipeline.validate.pairs import Side
 
 FLAT = 1.0  # levels of 255: a picture whose values spread less than this around their mean is one colour to the eye

@@ -8,10 +8,10 @@ from statistics import mean, median
 from typing import Any, Final
 
 from pipeline.errors import CannotHereError, RecipeError
+from pipeline.tasks.images import METRICS, Measured, Metric, MetricInput, Pair, Reading
+from pipeline.tasks.metrics import PairMetric
 from pipeline.validate.intervals import LEAST, interval, prompts_needed
 from pipeline.validate.limits import Limit, limits_of
-from pipeline.validate.metrics import METRICS, Measured, Metric, MetricInput, Pair, Reading
-from pipeline.validate.metrics.protocol import PairMetric
 from pipeline.validate.report import Finding, Interval, LimitResult, Statistic, Verdict, Worst
 
 Limits = Mapping[str, tuple[Limit, ...]]

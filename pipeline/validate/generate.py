@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.events import Event, Listener, silent
 from pipeline.files import pretty_json, write_atomically
+from pipeline.tasks.answers import Answers, Request
 from pipeline.validate import probes
-from pipeline.validate.answers import Answers, Request
 from pipeline.worker.session import Child, child
 
 ANSWERS = "answers.json"

@@ -18,9 +18,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.validate.answers import Request
+from pipeline.tasks.answers import Request
+from pipeline.tasks.diffusers_pipeline import load
 from pipeline.validate.consumer import draw, keep
-from pipeline.validate.load import load
 from pipeline.worker.io import private_stdout
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.events import Event, Listener
-from pipeline.validate.answers import GeneratedImage, Request
+from pipeline.tasks.answers import GeneratedImage, Request
+from pipeline.tasks.images import METRICS, MetricInput, Sizes
 from pipeline.validate.findings import Sample
 from pipeline.validate.generate import LOG
 from pipeline.validate.layer_swap_worker import Swap, Trial
-from pipeline.validate.metrics import METRICS, MetricInput, Sizes
 from pipeline.validate.pairs import Prompt, Side, identical, pair_up
 from pipeline.validate.report import Statistic
 from pipeline.worker.session import Child, child

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import RecipeError
-from pipeline.validate.metrics import METRICS
+from pipeline.tasks.images import METRICS
 from pipeline.validate.report import Statistic
 
 LIMITS = "Its limits are min, max, worst and drop: {max, worst}."

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import GenerationError
 from pipeline.files import sha256_file
-from pipeline.validate.answers import Answers, GeneratedImage
-from pipeline.validate.metrics import Pair
+from pipeline.tasks.answers import Answers, GeneratedImage
+from pipeline.tasks.images import Pair
 
 
 class Prompt(BaseModel):

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.validate.answers import Facts
-from pipeline.validate.metrics import Sizes
+from pipeline.tasks.answers import Facts
+from pipeline.tasks.images import Sizes
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Statistic = Literal["value", "drop", "ratio", "worst", "worst drop"]

@@ -8,14 +8,14 @@ from math import floor
 from statistics import median
 from typing import Any
 
+from pipeline.tasks.answers import Answers, Facts
+from pipeline.tasks.images import METRICS, Measured, MetricInput, Pair, Sizes
 from pipeline.validate import layers
-from pipeline.validate.answers import Answers, Facts
 from pipeline.validate.config_diff import differences
 from pipeline.validate.degenerate import degenerate_candidate, refuse_degenerate_source
 from pipeline.validate.findings import Limits, Sample, finding, measure, noise_floors
 from pipeline.validate.intervals import CONFIDENCE, FARTHEST, LEAST, share_outside
 from pipeline.validate.limits import amount, judges_of, limits_of
-from pipeline.validate.metrics import METRICS, Measured, MetricInput, Pair, Sizes
 from pipeline.validate.pairs import Prompt, Side, identical, pair_up, repeated_pairs
 from pipeline.validate.report import (
     CompatibilityCheck,

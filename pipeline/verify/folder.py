@@ -13,8 +13,8 @@ from pipeline.hub.source import Repository
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
 from pipeline.source.layout import Folder, read_layout
+from pipeline.tasks.answers import Dtype
 from pipeline.validate import Evidence, Report, Request, Sizes, judge
-from pipeline.validate.answers import Dtype
 from pipeline.validate.page import Subject
 from pipeline.validate.stage import (
     DECIDING,

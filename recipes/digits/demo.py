@@ -24,7 +24,7 @@ from push import push
 
 from localhub.server import running
 from pipeline.files import human_size
-from pipeline.validate.metrics.digits import read_digits
+from pipeline.tasks.images.digits import read_digits
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]

@@ -8,7 +8,7 @@ from PIL import Image
 from scans import SIDE, Style
 from vocabulary import T5_LENGTH
 
-from pipeline.validate.metrics.digits import read_digits
+from pipeline.tasks.images.digits import read_digits
 
 STEPS = 8
 CALL = {

@@ -18,7 +18,7 @@ from scans import COLOURS, INKS, PAPER, Style, evaluation_styles, load, paint, s
 from torch import nn
 from transformers import CLIPModel, CLIPProcessor, CLIPTextModel, T5EncoderModel
 
-from pipeline.validate.metrics.digits import read_digits, scan_of
+from pipeline.tasks.images.digits import read_digits, scan_of
 
 LIMIT = 16_000_000
 DTYPES = [torch.float32, torch.bfloat16]

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.tasks.images import METRICS, Measured, Pair, Reading
 from pipeline.validate.findings import Sample, judgement
 from pipeline.validate.intervals import LEAST, ends, interval, prompts_needed, share_outside
 from pipeline.validate.limits import Limit, limits_of
-from pipeline.validate.metrics import METRICS, Measured, Pair, Reading
 
 PROMPTS = (2, 3, 4, 6, 8, 12, 24, 48)
 COVERED = 0.93  # of intervals, at least

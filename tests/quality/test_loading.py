@@ -13,9 +13,9 @@ from PIL import Image
 
 from pipeline.quantize.shard_writer import Writer
 from pipeline.source.safetensors import read_header
+from pipeline.tasks.diffusers_pipeline import quantized_components
 from pipeline.validate import Answers, Request, generate
 from pipeline.validate.degenerate import is_flat
-from pipeline.validate.load import quantized_components
 
 
 @pytest.fixture(autouse=True)

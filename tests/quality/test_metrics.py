@@ -16,9 +16,9 @@ from PIL import Image
 
 from pipeline.errors import CannotHereError, RecipeError
 from pipeline.recipe.require import Require
+from pipeline.tasks.images import IDENTICAL_PSNR, MetricInput, Pair, digits, embedders, lpips
 from pipeline.validate import METRICS, Facts, Sizes
 from pipeline.validate.limits import limits_of
-from pipeline.validate.metrics import IDENTICAL_PSNR, MetricInput, Pair, digits, embedders, lpips
 
 
 def _noise(seed: int, side: int = 32) -> Image.Image:

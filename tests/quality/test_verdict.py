@@ -14,8 +14,8 @@ from PIL import Image
 
 from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.files import canonical_json, sha256_file
+from pipeline.tasks.images import digits
 from pipeline.validate import Answers, GeneratedImage, Prompt, Report, Side, Sizes, judge
-from pipeline.validate.metrics import digits
 
 COUNT = 8
 PROMPTS = tuple(
@@ -242,9 +242,7 @@ def test_the_same_answers_give_the_same_report(draw: Draw) -> None:
 
 def test_a_gain_is_not_called_a_drop(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([3, 9] * 16)  # candidate, then reference: the candidate alone is read as asked
-    monkeypatch.setattr(
-        "pipeline.validate.metrics.labels.read_digits", lambda pictures: [next(answers) for _ in pictures]
-    )
+    monkeypatch.setattr("pipeline.tasks.images.labels.read_digits", lambda pictures: [next(answers) for _ in pictures])
     labelled = tuple(prompt.model_copy(update={"label": "3"}) for prompt in PROMPTS)
     report = judge(draw("a"), draw("b", off=1), labelled, {"label_accuracy": {"drop": {"max": 0.1}}})
     drop = report.metrics["label_accuracy"].drop

@@ -11,11 +11,11 @@ from pipeline.plan.model import ResolvedComponent, lay_out_result
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Component
 from pipeline.source.safetensors import TensorInfo
+from pipeline.tasks.answers import Facts
 from pipeline.tune.baseline import shift
 from pipeline.tune.groups import Group, groups_of
 from pipeline.tune.search import widened
 from pipeline.validate import Report
-from pipeline.validate.answers import Facts
 from pipeline.validate.report import LayerReport
 
 MODULES = [

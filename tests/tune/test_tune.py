@@ -14,8 +14,8 @@ import pytest
 from localhub.server import running
 from pipeline.errors import RecipeError
 from pipeline.plan.model import TargetPlan
+from pipeline.tasks.answers import Request
 from pipeline.tune.search import require_unseen
-from pipeline.validate.answers import Request
 from pipeline.validate.layer_swap_worker import Swap
 from pipeline.validate.layer_swaps import opened
 from pipeline.validate.stage import judged_before

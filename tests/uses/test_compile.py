@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.validate.answers import Request
+from pipeline.tasks.answers import Request
 from pipeline.validate.compatibility import CompatibilityCheck, Compilation, Uses, try_uses
 from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.compatibility.compiled import judge_compiled

@@ -13,7 +13,7 @@ from uses.conftest import make_lora
 
 from pipeline.errors import RecipeError
 from pipeline.events import silent
-from pipeline.validate.answers import Request
+from pipeline.tasks.answers import Request
 from pipeline.validate.compatibility import Lora, Uses, ask_with_lora, try_uses
 from pipeline.validate.compatibility.lora import judge_lora
 

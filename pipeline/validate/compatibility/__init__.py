@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.events import Listener, silent
-from pipeline.validate.answers import Request
+from pipeline.tasks.answers import Request
 from pipeline.validate.compatibility.asking import Compilation, Lora, Uses, ask_with_lora, few, try_compiling
 from pipeline.validate.compatibility.compiled import judge_compiled
 from pipeline.validate.compatibility.lora import judge_lora

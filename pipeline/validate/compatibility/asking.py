@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import RecipeError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors, empty, pretty_json, write_atomically
-from pipeline.validate.answers import Request
+from pipeline.tasks.answers import Request
 from pipeline.validate.generate import LOG
 from pipeline.worker.session import Child, child
 

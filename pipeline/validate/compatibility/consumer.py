@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.validate.answers import Request
+from pipeline.tasks.answers import Request
+from pipeline.tasks.diffusers_pipeline import device_of, load
 from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.consumer import Drawn, draw
-from pipeline.validate.load import device_of, load
 from pipeline.worker.io import Tell, only_job, private_stdout
 
 LONGEST = 400  # characters of what a library raised

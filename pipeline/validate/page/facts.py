@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pipeline.files import human_size
-from pipeline.validate.answers import Facts
+from pipeline.tasks.answers import Facts
 from pipeline.validate.page.numbers import NOTHING, number
 from pipeline.validate.report import Report
 

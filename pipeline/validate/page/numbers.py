@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.files import human_size
+from pipeline.tasks.images import METRICS
 from pipeline.validate.limits import amount
-from pipeline.validate.metrics import METRICS
 from pipeline.validate.report import Finding, Interval, LimitResult, Report, Statistic
 
 NOTHING = "\u2013"  # stands where there is no number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.validate.metrics.protocol import MetricInput, PairMetric, Reading, least_likeness
+from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness
 
 
 def latent_cosine(own: Path, other: Path) -> float:

@@ -13,8 +13,8 @@ from statistics import mean
 from typing import Literal
 
 from pipeline.errors import CannotHereError
-from pipeline.validate.answers import Facts
-from pipeline.validate.metrics.protocol import Measured, MetricInput, Sizes
+from pipeline.tasks.answers import Facts
+from pipeline.tasks.metrics import Measured, MetricInput, Sizes
 
 
 @dataclass(frozen=True)

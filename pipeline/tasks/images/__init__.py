@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.validate.metrics.costs import LATENCY, LOAD_TIME, PEAK_DEVICE_MEMORY, PEAK_MEMORY, SIZE_RATIO
-from pipeline.validate.metrics.labels import LABEL_ACCURACY
-from pipeline.validate.metrics.latents import LATENT_COSINE
-from pipeline.validate.metrics.likeness import CLIP_SCORE, CLIP_SIMILARITY, DINO_SIMILARITY
-from pipeline.validate.metrics.lpips import LPIPS
-from pipeline.validate.metrics.pixels import IDENTICAL_PSNR, MS_SSIM, PSNR, SSIM
-from pipeline.validate.metrics.protocol import Measured, Metric, MetricInput, Pair, Reading, Sizes
+from pipeline.tasks.costs import LATENCY, LOAD_TIME, PEAK_DEVICE_MEMORY, PEAK_MEMORY, SIZE_RATIO
+from pipeline.tasks.images.labels import LABEL_ACCURACY
+from pipeline.tasks.images.latents import LATENT_COSINE
+from pipeline.tasks.images.likeness import CLIP_SCORE, CLIP_SIMILARITY, DINO_SIMILARITY
+from pipeline.tasks.images.lpips import LPIPS
+from pipeline.tasks.images.pixels import IDENTICAL_PSNR, MS_SSIM, PSNR, SSIM
+from pipeline.tasks.metrics import Measured, Metric, MetricInput, Pair, Reading, Sizes
 
 __all__ = ["IDENTICAL_PSNR", "METRICS", "Measured", "Metric", "MetricInput", "Pair", "Reading", "Sizes"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.validate.metrics.embedders import ImageEmbedder, cosine, open_clip, open_dino
-from pipeline.validate.metrics.protocol import MetricInput, PairMetric, Reading, least_likeness
+from pipeline.tasks.images.embedders import ImageEmbedder, cosine, open_clip, open_dino
+from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness
 
 if TYPE_CHECKING:
     from PIL import Image

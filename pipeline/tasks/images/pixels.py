@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.validate.metrics.protocol import (
+from pipeline.tasks.metrics import (
     MetricInput,
     PairMetric,
     Reading,

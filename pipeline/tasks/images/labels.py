@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.validate.metrics.digits import read_digits
-from pipeline.validate.metrics.protocol import MetricInput, PairMetric, Reading
+from pipeline.tasks.images.digits import read_digits
+from pipeline.tasks.metrics import MetricInput, PairMetric, Reading
 
 DIGITS = tuple("0123456789")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.validate.answers import Facts
+from pipeline.tasks.answers import Facts
 
 if TYPE_CHECKING:
     from PIL import Image
