@@ -18,6 +18,7 @@ from pipeline.card.stage import templates
 from pipeline.errors import PublishError
 from pipeline.plan.model import chosen
 from pipeline.recipe import Vocabulary, load
+from pipeline.tasks import TASKS
 
 CHANGED = Path(__file__).with_name("changed-recipes")
 
@@ -35,7 +36,7 @@ def releases(recipe: str, target: str) -> list[dict[str, str]]:
     Raises:
         PublishError: The recipe is wrong or has no such target.
     """
-    read = load(Path(recipe), Vocabulary(SCHEMES, frozenset(templates()))).recipe
+    read = load(Path(recipe), Vocabulary(SCHEMES, frozenset(templates()), TASKS)).recipe
     names = chosen(read, (target,) if target else ())
     return [{"recipe": recipe, "target": name, "repository": read.repositories[name]} for name in names]
 

@@ -46,11 +46,12 @@ from pipeline.source.fetch import fetch, fetch_key
 from pipeline.source.layout import Folder
 from pipeline.source.readers import readers
 from pipeline.store import Store
+from pipeline.tasks import TASKS
 from pipeline.validate.findings import undecided_by
 from pipeline.validate.follow_up import FollowUpChecks
 from pipeline.validate.intervals import LEAST
 from pipeline.validate.judges import Judges
-from pipeline.validate.prompts import ask_prompts
+from pipeline.validate.prompts import ask_prompts, questions_folder
 from pipeline.validate.stage import earlier_failure, reference_answers, refuse, request_of, validate
 
 PLAIN: Final = "plain"  # a source whose files have other names, under those that are published
@@ -196,7 +197,7 @@ class Engine:
     def tell_of_prompts(self, plan: TargetPlan) -> None:
         """Tell where a target is asked too few prompts, before hours go into a verdict that they leave open."""
         asked = len(plan.validation.prompts)
-        if open_ones := undecided_by(plan.validation.require, asked):
+        if open_ones := undecided_by(TASKS[plan.task], plan.validation.require, asked):
             told = f"the verdict will be INCONCLUSIVE: with {asked} prompts a mean has no interval, and {LEAST} or more"
             self.listen(Event("note", "plan", plan.target, f"{told} are needed for {', '.join(open_ones)}"))
 
@@ -412,7 +413,8 @@ class Run:
         if self.stop_after == "quantize":
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
-            following = FollowUpChecks(plan, engine.loras, request_of(plan), engine.store, engine.listen)
+            request = request_of(plan, questions_folder(plan.validation, engine.store))
+            following = FollowUpChecks(plan, engine.loras, request, engine.store, engine.listen)
             source, judges = self.reference(origin, following), engine.judges.folders(engine.store, engine.listen)
             uses = following.try_all(source, checkpoint)
             judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen, uses)

@@ -31,6 +31,8 @@ from pipeline.hub.client import Hub
 from pipeline.recipe import Vocabulary, load
 from pipeline.run import Engine
 from pipeline.store import Store
+from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Question, Request
 
 XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
 needs_xet = pytest.mark.skipif(not xet.available(), reason="Xet is turned off")
@@ -179,7 +181,7 @@ class Desk:
 
     def engine(self, recipe: Path, listen: Listener = silent, **options: Any) -> Engine:
         """Return what the command runs, inside this process."""
-        vocabulary = Vocabulary(SCHEMES, frozenset(templates()))
+        vocabulary = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
         hub = Hub(self.shelf.endpoint, token=self.token)
         return Engine(load(recipe, vocabulary), self.home, hub, hub, listen, **options)
 
@@ -267,3 +269,9 @@ def ready(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactor
         assert desk.publish("plan", folder / "recipe.yaml").code == 0
     shutil.copytree(folder / "home" / "answers", answers, dirs_exist_ok=True)
     return folder / "home"
+
+
+def asked(*prompts: str, seeds: tuple[int, ...] = (3,), **further: Any) -> Request:
+    """Return a request for pictures of some prompts."""
+    questions = tuple(Question(prompt=prompt) for prompt in prompts)
+    return Request(task="text-to-image", questions=questions, seeds=seeds, **further)

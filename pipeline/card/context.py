@@ -11,19 +11,19 @@ from pipeline.backends import BACKENDS
 from pipeline.card.allowed_numbers import UNCHANGED
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import CardError
-from pipeline.hub.release_files import MEDIAN, WORST
+from pipeline.hub.release_files import MEDIAN, QUESTIONS, WORST
 from pipeline.plan.model import PlannedComponent, TargetPlan
-from pipeline.validate import METRICS, Finding, PairReport, Report
+from pipeline.tasks import TASKS
+from pipeline.validate import Finding, PairReport, Report
 from pipeline.validate.report import LayerReport
 from pipeline.validate.stage import pipeline_dtype
 
 MOST_NAMED: Final = 8  # modules that are kept, of one component for one reason
-FIRST: Final = "psnr"  # of the metrics that read pictures, the one that ranks them
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The pairs of pictures that a card shows.
+class Shown:
+    """The pairs of answers that a card shows.
 
     Attributes:
         metric: What chose them.
@@ -66,7 +66,7 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
     """
-    parts = plan.components.values()
+    parts, task = plan.components.values(), TASKS[report.task]
     schemes = {name: BACKENDS[part.quantization.backend].SCHEMES[part.quantization.scheme] for name, part in
                plan.components.items()}  # fmt: skip
     return {
@@ -77,10 +77,16 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "dtype": pipeline_dtype(plan),
         "schemes": schemes,
         "runs_on": sorted({scheme.runs_on for scheme in schemes.values()}),
-        "packages": sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts}),
+        "needs": [*task.installs, *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts})],
         "executed": executed,
         "files": {"worst": WORST, "median": MEDIAN},
-        "shown": pictures(report),
+        "shown": shown(report),
+        "noun": task.medium.noun,
+        "drawn": task.medium.beside is not None,
+        "seeded": task.seeded,
+        "loader": task.loader,
+        "question": plan.validation.prompts[0],
+        "questions": QUESTIONS,
         "layers": layers_of(report),
         "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in ("lora", "compile")},
         "license": source.license,
@@ -100,27 +106,29 @@ def words(facts: Mapping[str, Any]) -> list[str]:
 
 def ordered(report: Report) -> dict[str, Finding]:
     """Return the metrics in their order, those first of which something is required."""
-    known = {name: report.metrics[name] for name in (*METRICS, *report.metrics) if name in report.metrics}
+    every = (*TASKS[report.task].metrics, *report.metrics)
+    known = {name: report.metrics[name] for name in every if name in report.metrics}
     return dict(sorted(known.items(), key=lambda entry: not entry[1].judgements))
 
 
-def pictures(report: Report) -> Pictures:
-    """Choose the worst and the median pair, by PSNR where it could be measured.
+def shown(report: Report) -> Shown:
+    """Choose the worst and the median pair, by the metric that ranks answers where it could be measured.
 
     Raises:
-        CardError: No metric reads pictures.
+        CardError: No metric reads answers.
     """
     names = [name for name in report.metrics if any(name in pair.values for pair in report.pairs)]
     if not names:
-        raise CardError("No metric compares the pictures, so none is known to be the worst.", where="report.json")
-    name = FIRST if FIRST in names else names[0]
+        raise CardError("No metric compares the answers, so none is known to be the worst.", where="report.json")
+    first = TASKS[report.task].medium.ranking
+    name = first if first in names else names[0]
     found, sign = report.metrics[name], 1 if report.metrics[name].direction == "higher" else -1
     ranked = sorted(
         (pair for pair in report.pairs if name in pair.values),
         key=lambda pair: sign * (pair.values[name] - pair.reference_values.get(name, 0.0)),
     )
     middle = (len(ranked) - 1) // 2
-    return Pictures(name, found.unit, ranked[0], ranked[middle] if middle else None)
+    return Shown(name, found.unit, ranked[0], ranked[middle] if middle else None)
 
 
 def layers_of(report: Report) -> list[Layers]:

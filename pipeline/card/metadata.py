@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.card.render import counted, interval, rounded
 from pipeline.plan.model import TargetPlan
 from pipeline.source.model_card import LICENSE_KEYS, REPEATED
+from pipeline.tasks import TASKS
 from pipeline.validate import Finding, Report
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def metadata(plan: TargetPlan, report: Report, source: SourceCard) -> str:
     }
     if plan.source.repo:
         fields |= {"base_model": plan.source.repo, "base_model_relation": "quantized"}
-    fields |= {"library_name": "diffusers", "pipeline_tag": source.metadata.get("pipeline_tag", plan.task)}
+    fields |= {
+        "library_name": TASKS[plan.task].library,
+        "pipeline_tag": source.metadata.get("pipeline_tag", TASKS[plan.task].tag or plan.task),
+    }
     fields["tags"] = ["quantized", *backends, *schemes, "quantpress"]
     fields |= {"model_name": plan.repository.rpartition("/")[2], "eval_results": results(plan, report)}
     return f"{ModelCardData(**fields).to_yaml()}\n"
@@ -84,7 +88,7 @@ def results(plan: TargetPlan, report: Report) -> list[EvalResult]:
             **where,
         )
         for name, found in report.metrics.items()
-        if found.interval and not found.ratio  # what pictures show; what a pipeline costs depends on the machine
+        if found.interval and not found.ratio  # what answers show; what a model costs depends on the machine
     ]
 
 

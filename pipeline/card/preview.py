@@ -20,6 +20,7 @@ from pipeline.files import ListedFile
 from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.plan.parts import PlannedDataset, PlannedLora, PlannedSource
 from pipeline.recipe import Loaded, Problem, Quantization, Recipe, Vocabulary, read_prompts
+from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def planned(plan: TargetPlan, loaded: Loaded, target: str) -> TargetPlan:
     asked = recipe.validation
     validation: dict[str, Any] = {"seeds": asked.seeds, "call": dict(asked.call), "compile": asked.compile}
     if isinstance(asked.prompts, str):
-        validation["prompts"] = read_prompts(loaded.resolve(asked.prompts))
+        validation["prompts"] = read_prompts(loaded.resolve(asked.prompts), TASKS[recipe.task].files)
     else:
         validation["dataset"] = PlannedDataset(
             **asked.prompts.model_dump(), rows=len(plan.validation.prompts), repeated=0

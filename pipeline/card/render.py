@@ -19,17 +19,18 @@ from pipeline.files import digest_of, human_size
 from pipeline.validate.report import Interval
 
 CARD_SUFFIX: Final = ".md.jinja"  # behind a template's name, its file
-USAGE_TEMPLATE: Final = "usage.py.jinja"
+BASE: Final = "base.md.jinja"  # what all cards have in common
 MOST_DECIMALS: Final = 6
 LARGE: Final = ((1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
 
 
 def templates() -> dict[str, str]:
-    """Return the digest of each card template; the usage snippet is part of every card."""
+    """Return the digest of each card template, with what all cards have in common and the tasks' snippets."""
     folder = resources("pipeline.cards")
-    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(CARD_SUFFIX))
-    usage = (folder / USAGE_TEMPLATE).read_text()
-    return {name.removesuffix(CARD_SUFFIX): digest_of([(folder / name).read_text(), usage]) for name in found}
+    texts = {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith(".jinja")}
+    names = sorted(name for name in texts if name.endswith(CARD_SUFFIX) and name != BASE)
+    shared = [texts[name] for name in sorted(texts) if name not in names]
+    return {name.removesuffix(CARD_SUFFIX): digest_of([texts[name], *shared]) for name in names}
 
 
 def packaged(name: str) -> tuple[str, str, Callable[[], bool]] | None:
@@ -56,12 +57,12 @@ def render(name: str, values: Mapping[str, Any], loader: BaseLoader = PACKAGED) 
     try:
         return sandbox(loader).get_template(name).render(values)
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        line = getattr(error, "lineno", None) or next(
-            (frame.lineno for frame in reversed(extract_tb(error.__traceback__)) if name in frame.filename), None
-        )
+        frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename.endswith(".jinja")]
+        file = getattr(error, "filename", None) or (frames[-1].filename if frames else f"cards/{name}")
+        line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else None)
         raise CardError(
             f"The template cannot be rendered: {getattr(error, 'message', None) or error}.",
-            where=f"cards/{name}" + (f":{line}" if line else ""),
+            where=f"{file}:{line}" if line else file,
             remedy="Every variable of a template must have a value in plan and report; correct the template.",
         ) from error
 

@@ -14,10 +14,10 @@ from blake3 import blake3
 from pipeline.backends.available import has_gpu
 from pipeline.card.allowed_numbers import AllowedNumbers
 from pipeline.card.audit import UnsupportedNumber, require_true, untrue
-from pipeline.card.context import facts, pictures, words
+from pipeline.card.context import facts, shown, words
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.provenance import state
-from pipeline.card.render import CARD_SUFFIX, PACKAGED, USAGE_TEMPLATE, as_text, render, templates
+from pipeline.card.render import CARD_SUFFIX, PACKAGED, as_text, render, templates
 from pipeline.errors import CardError, QuantizationError, SourceError
 from pipeline.files import (
     BuiltFile,
@@ -31,13 +31,14 @@ from pipeline.files import (
     pretty_json,
     write_atomically,
 )
-from pipeline.hub.release_files import CARD, MANIFEST, MEDIAN, PLAN, PROVENANCE, RECIPE, REPORT, USAGE, WORST
+from pipeline.hub.release_files import CARD, MANIFEST, MEDIAN, PLAN, PROVENANCE, QUESTIONS, RECIPE, REPORT, USAGE, WORST
 from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.source.model_card import front_matter
 from pipeline.store import Store
-from pipeline.tasks.images.sheet import beside
+from pipeline.tasks import TASKS
 from pipeline.validate import Report
+from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import Judged
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def compose(
         CardError: A template has no value for a variable or cannot be rendered, or shows a number of its own.
     """
     values = facts(plan, report, source, executed=executed)
-    usage = render(USAGE_TEMPLATE, values, loader)
+    usage = render(TASKS[plan.task].usage, values, loader)
     body = render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage}, loader)
     text = f"---\n{metadata(plan, report, source)}---\n{body}"
     require_true(text, known(plan, report, [usage, *words(values)]))
@@ -114,11 +115,14 @@ def write_card(
                 link_or_copy(path, folder / path.relative_to(checkpoint))
         draw(judged, folder)
         card = compose(plan, judged.report, source, executed=snippet_runs_here(plan))
+        if questions := questions_folder(plan.validation, store):
+            for path in files_under(questions):
+                link_or_copy(path, folder / QUESTIONS / path.name)
         write_atomically(folder / CARD, card.text.encode())
         write_atomically(folder / USAGE, card.usage.encode())
         write_atomically(folder / RECIPE, recipe)
         write_atomically(folder / PLAN, pretty_json(plan.model_dump(mode="json")))
-        weights, made = proven(checkpoint)
+        weights, made = proven(plan, checkpoint)
         report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan), "weights": weights}
         write_atomically(folder / REPORT, pretty_json(report))
         describe(folder, report, made | taken_over(plan, folder))
@@ -131,7 +135,7 @@ def release_key(plan: TargetPlan, judged: Judged, recipe: bytes) -> str:
     return digest_of([plan.content_digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
 
 
-def proven(checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
+def proven(plan: TargetPlan, checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
     """Return what was measured on a checkpoint, its files by the SHA-256 that consumers know them by, and those files.
 
     What the writer hashed as it wrote (BLAKE3) is held against what the disk gives back, in the reading that a
@@ -144,7 +148,7 @@ def proven(checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
     known: dict[str, FileEntry] = {}
     for part, made in found.items():
         for name, file in made["files"].items():
-            path = checkpoint / part / name
+            path = checkpoint / plan.path_of(part, name)
             sha256, told = hashed(path, hashlib.sha256(), blake3())
             if BuiltFile(size=path.stat().st_size, blake3=told) != BuiltFile(**file):
                 raise QuantizationError(
@@ -152,9 +156,9 @@ def proven(checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
                     where=str(path),
                     remedy=f"The disk may be failing, or somebody changed it: remove {checkpoint} and run again.",
                 )
-            known[(Path(part) / name).as_posix()] = FileEntry(size=file["size"], sha256=sha256)
+            known[plan.path_of(part, name)] = FileEntry(size=file["size"], sha256=sha256)
     listed = {
-        part: made | {"files": {name: known[(Path(part) / name).as_posix()].model_dump() for name in made["files"]}}
+        part: made | {"files": {name: known[plan.path_of(part, name)].model_dump() for name in made["files"]}}
         for part, made in found.items()
     }
     return listed, known
@@ -213,10 +217,10 @@ def describe(folder: Path, report: dict[str, Any], known: Mapping[str, FileEntry
 
 
 def draw(judged: Judged, folder: Path) -> None:
-    """Draw the source's picture beside the candidate's, for the worst and for the median pair."""
-    shown = pictures(judged.report)
-    for pair, name in ((shown.worst, WORST), (shown.median, MEDIAN)):
-        if pair is not None:
+    """Draw the source's answer beside the candidate's, for the worst and for the median pair, where that shows much."""
+    chosen, beside = shown(judged.report), TASKS[judged.report.task].medium.beside
+    for pair, name in ((chosen.worst, WORST), (chosen.median, MEDIAN)):
+        if pair is not None and beside is not None:
             beside(judged.reference / pair.reference, judged.candidate / pair.candidate, folder / name)
 
 

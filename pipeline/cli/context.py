@@ -64,8 +64,9 @@ class Session:
         from pipeline.backends import SCHEMES
         from pipeline.card.stage import templates
         from pipeline.recipe import Vocabulary
+        from pipeline.tasks import TASKS
 
-        return Vocabulary(SCHEMES, frozenset(templates()))
+        return Vocabulary(SCHEMES, frozenset(templates()), TASKS)
 
     def load(self, recipe: Path) -> Loaded:
         """Read a recipe."""

@@ -49,7 +49,7 @@ def quantize(
     lines = [f"{key}: {value}" for key, value in words.items()]
     lines += [f"{key}: {value}" for key, _, value in (text.partition("=") for text in option or ())]
     lines += ["keep:", *(f"  - {jsons.dumps(pattern)}" for pattern in keep)] if keep else []
-    quantization = read_quantization("\n".join(lines), Vocabulary(SCHEMES, frozenset()))
+    quantization = read_quantization("\n".join(lines), Vocabulary(SCHEMES))
     order = QuantizeRequest(quantization, tuple(component or ()), device, stream)
     with session.console:
         place = session.source_at(source, revision)
@@ -68,7 +68,7 @@ def show_quantized(console: Console, made: dict[str, Any]) -> None:
         found = sorted(value for value in part["sqnr"].values() if value is not None)
         shown = f"{found[0]:.1f} dB" if found else ""
         middle = f"{found[len(found) // 2]:.1f} dB" if found else ""
-        rows.append([name or "component", str(len(part["sqnr"])), shown, middle])
+        rows.append([name, str(len(part["sqnr"])), shown, middle])
     sizes = f"{human_size(made['source_bytes'])} → {human_size(made['result_bytes'])}"
     title = f"{made['out']} ({sizes}, {made['seconds']:.1f} s)"
     console.table(title, ["component", "weights", "least SQNR", "median"], rows)

@@ -27,7 +27,7 @@ def report(
         Path, typer.Option("--out", metavar="PATH", help="The folder for the pages, or the file of one target's.")
     ] = Path(),
 ) -> None:
-    """Write a page on every verdict that was given: one HTML file with pictures, numbers and all that was used."""
+    """Write a page on every verdict that was given: one HTML file with answers, numbers and all that was used."""
     session: Session = ctx.obj
     from pipeline.verify.reporting import Page, Reporting
 

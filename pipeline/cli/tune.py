@@ -17,7 +17,7 @@ def tune(
     target: Targets = None,
     *,
     hub: HubName = "",
-    trials: Annotated[int, typer.Option("--trials", min=1, help="How often a few prompts are drawn at most.")] = 32,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How often a few prompts are asked at most.")] = 32,
     write: Annotated[
         bool, typer.Option("--write", help="Change the recipe's file; a diff is shown otherwise.")
     ] = False,

@@ -24,7 +24,7 @@ def validate(
     *,
     reference: Annotated[str, typer.Option("--reference", help="A folder or a repository: what it is judged against.")],
     recipe: Annotated[Path, typer.Option("--recipe", help="The recipe whose questions and limits are used.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder for the report, its page and the pictures.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the report, its page and the answers.")],
     dtype: Annotated[Dtype, typer.Option("--dtype", help="The type of what is not quantized.")] = "bfloat16",
     hub: HubName = "",
 ) -> None:

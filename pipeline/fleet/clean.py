@@ -29,7 +29,7 @@ from pipeline.source.fetch import FETCH, fetch_key
 from pipeline.store import Store
 from pipeline.validate.follow_up import ADAPTED, USES, FollowUpChecks
 from pipeline.validate.judges import read_by_judges
-from pipeline.validate.prompts import STAGE, prompts_key
+from pipeline.validate.prompts import FILES, STAGE, files_key, prompts_key
 from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key, failed_name, reference_key, request_of
 
 FAILED: Final = "failed"
@@ -204,6 +204,7 @@ def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     yield from ((ADAPTED, following.key(lora)) for lora in plan.loaded)
     if isinstance(asked := engine.loaded.recipe.validation.prompts, DatasetPrompts):
         yield STAGE, prompts_key(asked)
+    yield FILES, files_key(plan.validation)
 
 
 def weights(engine: Engine, plan: TargetPlan) -> Iterator[Named]:

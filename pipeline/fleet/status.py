@@ -32,6 +32,7 @@ from pipeline.plan.model import TargetPlan, deciding_versions, read_plan
 from pipeline.recipe import HubSource, Loaded, read_prompts
 from pipeline.source.layout import Folder
 from pipeline.source.readers import readers
+from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
 AT_ONCE: Final = 8  # repositories that are asked for at the same time
@@ -202,8 +203,8 @@ def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[StatusR
 
 def changes(loaded: Loaded, target: str, plan: TargetPlan) -> list[str]:
     """Return what a recipe says otherwise than a plan that was made of it, each as ``word: then → now``."""
-    written = loaded.recipe.validation.prompts
-    prompts = read_prompts(loaded.resolve(written)) if isinstance(written, str) else None
+    written, roles = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task].files
+    prompts = read_prompts(loaded.resolve(written), roles) if isinstance(written, str) else None
     found = differences(loaded.recipe, target, plan, prompts)
     return [f"{each.word}: {brief(each.plan)} → {brief(each.recipe)}" for each in found] + moved_files(loaded, plan)
 
@@ -230,7 +231,7 @@ def moved_files(loaded: Loaded, plan: TargetPlan) -> list[str]:
 def other_versions(plan: TargetPlan) -> dict[str, tuple[str, str | None]]:
     """Return what a checkpoint was made with and what is here, by library, where they differ; nothing is loaded."""
     backends = {part.quantization.backend for part in plan.components.values()} & BACKENDS.keys()
-    here = deciding_versions(backends, adapted=bool(plan.loras))
+    here = deciding_versions(backends, plan.task, adapted=bool(plan.loras))
     return {name: (built, here.get(name)) for name, built in plan.versions.items() if here.get(name) != built}
 
 

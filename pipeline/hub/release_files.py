@@ -7,6 +7,7 @@ from typing import Final
 CARD: Final = "README.md"
 WORST: Final = "images/worst.png"  # source beside candidate where they differ most
 MEDIAN: Final = "images/median.png"  # and where they differ as much as in the middle
+QUESTIONS: Final = "publish/questions"  # further files of what was asked, each named after its SHA-256
 USAGE: Final = "publish/usage.py"  # the card's snippet
 RECIPE: Final = "publish/recipe.yaml"  # as written
 PLAN: Final = "publish/plan.json"  # as resolved

@@ -89,7 +89,7 @@ def asked_by(recipe: Recipe, target: str, prompts: Sequence[Prompt] | None) -> d
         "components": {name: asked_of(part) for name, part in recipe.named(target).items()},
         "budget": budget.model_dump(mode="json", exclude_none=True) if budget else {},
         "loras": numbered(words.get("loras", [])),
-        "require": required(words["require"]),
+        "require": required(recipe.task, words["require"]),
         "judges": {name: commit for name, (_, commit) in recipe.validation.require.judged.items() if commit},
     }
 
@@ -104,13 +104,13 @@ def asked_in(plan: TargetPlan) -> dict[str, Any]:
         "components": {name: asked_of(part) for name, part in plan.named.items()},
         "budget": words.get("budget", {}).get("asked", {}),
         "loras": numbered(words.get("loras", [])),
-        "require": required(plan.validation.require),
+        "require": required(plan.task, plan.validation.require),
     }
 
 
 def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
     """Return what names some prompts with their labels."""
-    return digest_of([[prompt.prompt, prompt.label] for prompt in prompts])
+    return digest_of([[prompt.prompt, prompt.label, *sorted(prompt.files.items())] for prompt in prompts])
 
 
 def numbered(values: Sequence[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
@@ -23,17 +23,16 @@ from pipeline.files import ListedFile, digest_of
 from pipeline.plan.parts import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
 from pipeline.plan.shards import Weights, lay_out
 from pipeline.recipe import Quantization, Recipe
-from pipeline.recipe.require import Require
 from pipeline.source.classes import WEIGHTS_NAME
-from pipeline.source.layout import INDEX, Component, Place, read_json
+from pipeline.source.layout import INDEX, MODEL, Component, Place, read_json
 from pipeline.source.safetensors import TensorInfo
 from pipeline.source.variants import plain_name
+from pipeline.tasks import TASKS
 
 STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
 LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
 COPIES: Final = 4  # of the largest tensor, then: as stored, as cast, as packed, and what the library needs between
 PIPELINE_MEMORY: Final = 700 << 20  # bytes that torch and diffusers take before the first weight
-JUDGES: Final = ("torchmetrics",)
 
 
 Slots = Mapping[str, Mapping[str, TensorInfo]]
@@ -126,7 +125,7 @@ class TargetPlan(Value):
             del asked["components"]  # what was found for it; the budget is what was asked
         else:
             asked["components"] = {name: asked_of(part.quantization) for name, part in self.components.items()}
-        asked["validation"]["require"] = required(self.validation.require)
+        asked["validation"]["require"] = required(self.task, self.validation.require)
         return asked
 
     @property
@@ -163,6 +162,15 @@ class TargetPlan(Value):
         return {} if self.budget else {name: part.quantization for name, part in self.components.items()}
 
     @property
+    def is_pipeline(self) -> bool:
+        """Whether the source is a pipeline of components, and not a single model."""
+        return "model_index.json" in self.files
+
+    def path_of(self, component: str, file: str) -> str:
+        """Return the path in what is published of a file of a component."""
+        return f"{component}/{file}" if self.is_pipeline else file
+
+    @property
     def fused(self) -> tuple[PlannedLora, ...]:
         """The LoRAs that are fused into the source."""
         return tuple(lora for lora in self.loras if lora.how == "fused")
@@ -185,7 +193,8 @@ class TargetPlan(Value):
         found = {}
         for source, listed in self.files.items():
             name = plain_name(source, self.source.variant)
-            component, _, file = name.rpartition("/")
+            folder, _, file = name.rpartition("/")
+            component = folder if self.is_pipeline else MODEL * (not folder)
             weights = file.endswith((".safetensors", INDEX))
             made = component in self.components and (weights or file == "config.json")
             if not (made or (self.fused and weights) or (name != source and file.endswith(INDEX))):
@@ -233,7 +242,7 @@ class ResolvedComponent:
     @property
     def files(self) -> set[str]:
         """The paths of the files that it becomes."""
-        part, folder = self.component, f"{self.component.name}/" if self.component.name else ""
+        part, folder = self.component, self.component.folder
         weights = {f"{folder}{shard.name}" for shard in self.weights.shards}
         index = {f"{folder}{WEIGHTS_NAME[part.library]}{INDEX}"} if len(weights) > 1 else set()
         return {*part.small, *weights, *index}
@@ -336,11 +345,12 @@ def asked_of(quantization: Quantization) -> dict[str, Any]:
     return quantization.model_dump(mode="json") | {"options": usual | quantization.options}
 
 
-def required(require: Mapping[str, Any]) -> dict[str, Any]:
+def required(task: str, require: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is required beyond today's defaults, without the commits of judges, which a plan pins apart."""
     try:
-        written = Require.model_validate(require).model_dump(mode="json", exclude_defaults=True)
-    except ValidationError:  # a requirement of another version
+        clause: Any = TASKS[task].validation.model_fields["require"].annotation
+        written = TypeAdapter(clause).validate_python(require).model_dump(mode="json", exclude_defaults=True)
+    except (KeyError, ValidationError):  # a task or a requirement of another version
         written = dict(require)
     return {name: {key: found for key, found in each.items() if key != "revision"} for name, each in written.items()}
 
@@ -371,12 +381,14 @@ def chosen(recipe: Recipe, names: Sequence[str]) -> list[str]:
     return [name for name in recipe.targets if not names or name in names]
 
 
-def deciding_versions(backends: set[str], *, adapted: bool) -> dict[str, str]:
+def deciding_versions(backends: set[str], task: str, *, adapted: bool) -> dict[str, str]:
     """Return the versions of what decides over bytes and verdict: the libraries of these backends, no others.
 
     Args:
         backends: The backends.
+        task: The task, whose measuring libraries count.
         adapted: Whether there are LoRAs.
     """
     libraries = sorted(BACKENDS[name].DISTRIBUTION for name in backends) + ["peft"] * adapted
-    return installed_versions(("quantpress", "torch", "diffusers", "transformers", *libraries, *JUDGES))
+    measuring = TASKS[task].medium.packages
+    return installed_versions(("quantpress", "torch", "diffusers", "transformers", *libraries, *measuring))

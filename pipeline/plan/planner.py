@@ -35,9 +35,10 @@ from pipeline.plan.parts import (
     PlannedValidation,
 )
 from pipeline.recipe import Budget, Loaded, Quantization
-from pipeline.source.layout import Component, Layout, Place, read_layout, read_slots
+from pipeline.source.layout import Component, Layout, Place, read_layout, read_single, read_slots
 from pipeline.source.model_card import repeated_fields
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS
+from pipeline.tasks import TASKS
 
 LINEAR_LEAST: Final = 0.1  # share of a component's parameters that a scheme takes where a budget takes it unasked
 LIBRARIES: Final = ("diffusers", "transformers")  # whose components can be quantized
@@ -76,7 +77,8 @@ class Planner:
     @cached_property
     def layout(self) -> Layout:
         """The source's components and files."""
-        return read_layout(self.place, self.loaded.recipe.source.variant)
+        read = read_single if TASKS[self.loaded.recipe.task].single else read_layout
+        return read(self.place, self.loaded.recipe.source.variant)
 
     @cached_property
     def files(self) -> dict[str, ListedFile]:
@@ -113,7 +115,7 @@ class Planner:
             template_digest=self.templates[recipe.card.template],
             source_bytes=source_bytes,
             result_bytes=source_bytes + change,
-            versions=deciding_versions(backends, adapted=bool(self.loras)),
+            versions=deciding_versions(backends, recipe.task, adapted=bool(self.loras)),
         )
 
     @property
@@ -249,7 +251,7 @@ class Planner:
             prompts=self.prompts.prompts,
             dataset=self.prompts.dataset,
             seeds=written.seeds,
-            call=dict(written.call),
+            call=written.model_dump(mode="json")["call"],
             require=written.require.model_dump(mode="json", exclude_none=True),
             judges=dict(self.judges),
             compile=written.compile,

@@ -148,14 +148,14 @@ class Result:
 
     def journal(self, component: str) -> Path:
         """Return the file that remembers which files of a component are done."""
-        return self.folder / JOURNALS / f"{component or 'component'}.json"
+        return self.folder / JOURNALS / f"{component}.json"
 
     def job(self, component: str) -> Job:
         """Return what the stream makes of a component for this checkpoint."""
         part = self.parts[component]
         backend = BACKENDS[part.quantization.backend]
         packer = Packer(backend, part.quantization.scheme, part.quantization.options, self.device)
-        out = self.folder / component
+        out = self.folder / part.component.folder
         out.mkdir(parents=True, exist_ok=True)
         return Job(part.answer, part.tensors, part.weights, packer, out, self.journal(component))
 
@@ -236,7 +236,8 @@ def keep_finished(result: Result) -> None:
     """Remove what an interrupted run left in a folder, except the files that its journals say are done."""
     kept = set()
     for name in result.parts:
-        kept |= {result.journal(name), *(result.folder / name / file for file in restored(result.journal(name)).files)}
+        out = result.folder / result.parts[name].component.folder
+        kept |= {result.journal(name), *(out / file for file in restored(result.journal(name)).files)}
     for path in files_under(result.folder):
         if path not in kept:
             path.unlink()
@@ -244,7 +245,8 @@ def keep_finished(result: Result) -> None:
 
 def finish(result: Result, name: str) -> None:
     """Write what lies beside the weights of a component."""
-    part, out = result.parts[name], result.folder / name
+    part = result.parts[name]
+    out = result.folder / part.component.folder
     write_atomically(out / "config.json", part.answer.config.encode())
     index = part.weights.index()
     if index is not None:

@@ -14,8 +14,9 @@ from pipeline.recipe.schema import (
     HubSource,
     Quantization,
     Recipe,
+    Validation,
 )
-from pipeline.recipe.vocabulary import SchemeRules, Vocabulary
+from pipeline.recipe.vocabulary import SchemeRules, TaskRules, Vocabulary
 
 __all__ = [
     "Budget",
@@ -33,6 +34,8 @@ __all__ = [
     "Quantization",
     "Recipe",
     "SchemeRules",
+    "TaskRules",
+    "Validation",
     "Vocabulary",
     "json_schema",
     "load",

@@ -35,7 +35,7 @@ class Check:
 
     def run(self) -> None:
         """Report everything that the types did not show."""
-        self.template()
+        self.words()
         self.names()
         self.components()
         self.budgets()
@@ -44,11 +44,13 @@ class Check:
         self.judges()
         self.prompts()
 
-    def template(self) -> None:
-        """Report a card template that does not exist."""
-        node = find(self.root, "card", "template")
-        if isinstance(node, Scalar) and not node.is_null and node.text not in self.vocabulary.templates:
-            self.page.report(node.place, *unknown("template", node.text, sorted(self.vocabulary.templates)))
+    def words(self) -> None:
+        """Report a task or a card template that does not exist."""
+        known = {("task",): self.vocabulary.tasks, ("card", "template"): self.vocabulary.templates}
+        for path, words in known.items():
+            node = find(self.root, *path)
+            if isinstance(node, Scalar) and not node.is_null and node.text not in words:
+                self.page.report(node.place, *unknown(path[-1], node.text, sorted(words)))
 
     def names(self) -> None:
         """Report repositories whose names the Hub would refuse or that would be one and the same."""
@@ -161,7 +163,8 @@ class Check:
             self.page.report(node.place, "label_accuracy is required, and 'label' names no column here")
         if not isinstance(node, Scalar) or node.is_null or not node.text.strip() or "://" in node.text:
             return
-        read, faults = prompts.scan(self.folder / node.text)
+        task = self.vocabulary.task(text_at(self.root, "task"))
+        read, faults = prompts.scan(self.folder / node.text, task.files if task else ())
         unlabelled = sum(prompt.label is None for prompt in read)
         if unlabelled and judged:
             faults = [*faults, f"label_accuracy is required, and {unlabelled} of {len(read)} prompts have no 'label'"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from pipeline.recipe.load import SHARED
-from pipeline.recipe.schema import Quantization, Recipe
+from pipeline.recipe.schema import Quantization, Recipe, Validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,7 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a recipe as YAML has it: a scheme's options flat beside its name."""
     models: list[type[BaseModel]] = [Recipe, Quantization]
     models += [rules.options for schemes in vocabulary.schemes.values() for rules in schemes.values()]
+    models += [task.validation for task in vocabulary.tasks.values()]
     references, whole = models_json_schema([(model, "validation") for model in dict.fromkeys(models)])
     names = {model: _name(references[model, "validation"]) for model in models}
     definitions: dict[str, Any] = whole["$defs"]
@@ -36,11 +37,20 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     definitions[names[Quantization]] = {"description": inspect.getdoc(Quantization), "oneOf": choices}
     definitions["Card"]["properties"]["template"]["enum"] = sorted(vocabulary.templates)
     recipe = definitions.pop(names[Recipe])
+    recipe["properties"]["task"]["enum"] = sorted(vocabulary.tasks)
+    clauses = {word: references[task.validation, "validation"] for word, task in vocabulary.tasks.items()}
+    definitions["Validation"] = {"description": inspect.getdoc(Validation), "anyOf": list(clauses.values())}
+    recipe["allOf"] = [_where(word, clause) for word, clause in clauses.items()]
     recipe["properties"][SHARED] = {
         "description": "Blocks with YAML anchors, for targets to share; anything may stand here."
     }
     used = {name: _tidy(definitions[name]) for name in sorted(_reachable(recipe, definitions))}
     return {"$schema": DIALECT, **_tidy(recipe), "title": "A quantpress recipe", "$defs": used}
+
+
+def _where(task: str, clause: Any) -> dict[str, Any]:
+    """Return which form the validation of a task's recipes has."""
+    return {"if": {"properties": {"task": {"const": task}}}, "then": {"properties": {"validation": clause}}}
 
 
 def _choice(core: dict[str, Any], backend: str, scheme: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
 from pipeline.recipe.check import Check
-from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, TooManyProblemsError, describe, place_of
+from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, TooManyProblemsError, describe, place_of, text_at
 from pipeline.recipe.parse import parse
 from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
-from pipeline.recipe.reader import FAILED, Reader
-from pipeline.recipe.schema import Quantization, Recipe
+from pipeline.recipe.reader import FAILED, Hook, Reader
+from pipeline.recipe.schema import Quantization, Recipe, Validation
 
 if TYPE_CHECKING:
     from pipeline.recipe.vocabulary import Vocabulary
@@ -76,7 +76,7 @@ def read_recipe(text: bytes, name: str, vocabulary: Vocabulary) -> Recipe:
     with suppress(TooManyProblemsError):
         root = FAILED if page.problems else _root(page)
         if isinstance(root, Mapping):
-            recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
+            recipe = Reader(page, hooks(root, vocabulary)).read(root, Recipe)
             Check(page, root, Path(), vocabulary).names()  # the only check whose findings the types know too
     if page.problems or not isinstance(recipe, Recipe):
         raise InvalidRecipe(page.problems)
@@ -121,11 +121,23 @@ def problem_at(loaded: Loaded, path: tuple[str, ...], text: str) -> Problem:
     return page.problems[0]
 
 
+def hooks(root: Mapping, vocabulary: Vocabulary) -> dict[Any, Hook]:
+    """Return how those parts of a recipe are read that words elsewhere in it decide on."""
+    task = vocabulary.task(text_at(root, "task"))
+
+    def validation(reader: Reader, node: Node) -> Any:
+        return (
+            reader.read_model(node, task.validation) if task else FAILED
+        )  # which task was asked for is told elsewhere
+
+    return {Quantization: quantization.hook(vocabulary), Validation: validation}
+
+
 def _read(page: Page, folder: Path, vocabulary: Vocabulary) -> Any:
     root = _root(page)
     if not isinstance(root, Mapping):
         return FAILED
-    recipe = Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Recipe)
+    recipe = Reader(page, hooks(root, vocabulary)).read(root, Recipe)
     Check(page, root, folder, vocabulary).run()
     return recipe
 

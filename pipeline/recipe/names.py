@@ -181,15 +181,7 @@ def component(text: str) -> str:
 
 
 def argument(text: str) -> str:
-    """Return a keyword argument of the pipeline's call, or raise `UnfitError`."""
-    owner = {
-        "generator": "the seeds come from 'seeds:'",
-        "output_type": "the images are always compared as arrays",
-        "prompt": "the prompts come from 'prompts:'",
-        "return_dict": "the images are always taken from the pipeline's output object",
-    }.get(text)
-    if owner:
-        raise UnfitError(f"'{text}' cannot be set here: {owner}")
+    """Return a keyword argument of a call, or raise `UnfitError`."""
     if not re.fullmatch(COMPONENT, text):
         raise UnfitError(f"{text!r} is no keyword argument; write one such as 'guidance_scale'")
     return text

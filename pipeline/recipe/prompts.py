@@ -1,47 +1,96 @@
-"""The reference prompts: a JSON Lines file, one ``{"prompt": ..., "label": ...}`` a line, the label optional."""
+"""The reference prompts: a JSON Lines file, one ``{"prompt": ..., "label": ...}`` a line, the label optional.
+
+A task may want further files with each, such as ``{"image": "pictures/fox.png", "prompt": ...}``.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import RecipeError
-from pipeline.recipe.problems import nearest
+from pipeline.files import sha256_file
+from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.schema import MOST_PROMPTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 LARGEST = 16 << 20  # bytes of a prompts file
 KEYS = ("prompt", "label")
 _HALF = re.compile(r"[\ud800-\udfff]")  # of a character: JSON can spell it, and nothing can be made of it
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One line of the file: what the model is asked for, and what a classifier should then see."""
+class Prompt(BaseModel):
+    """One line of the file, pinned.
+
+    Attributes:
+        prompt: What the model is asked for.
+        label: What a classifier should then see.
+        files: Further files of the question by what they are to the task, each named after its SHA-256.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str
     label: str | None = None
+    files: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
 
 
-def read_prompts(path: Path) -> tuple[Prompt, ...]:
+@dataclass(frozen=True)
+class Line:
+    """One line of the file as it is written; its files are named from the folder of the prompts."""
+
+    prompt: str
+    label: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_prompts(path: Path, roles: Iterable[str] = ()) -> tuple[Prompt, ...]:
     """Return the prompts of a file in its order.
+
+    Args:
+        path: The file.
+        roles: The files that each has.
 
     Raises:
         RecipeError: The file is missing or a line of it is wrong.
 
     """
-    prompts, faults = scan(path)
+    lines, named = read_lines(path, roles), {place: name for name, place in files_of(path, roles).items()}
+    folder = path.parent
+    return tuple(
+        Prompt(
+            prompt=line.prompt,
+            label=line.label,
+            files={role: named[folder / file] for role, file in line.files.items()},
+        )
+        for line in lines
+    )
+
+
+def files_of(path: Path, roles: Iterable[str]) -> dict[str, Path]:
+    """Return the further files of a file's prompts by their pinned names: the SHA-256 and the ending.
+
+    Raises:
+        RecipeError: The file is missing or a line of it is wrong.
+
+    """
+    places = {path.parent / file for line in read_lines(path, roles) for file in line.files.values()}
+    return {f"{sha256_file(place)}{place.suffix.lower()}": place for place in sorted(places)}
+
+
+def read_lines(path: Path, roles: Iterable[str]) -> list[Line]:
+    """Return the lines of a file that has no fault."""
+    lines, faults = scan(path, roles)
     if faults:
         raise RecipeError(f"{faults[0][:1].upper()}{faults[0][1:]}.", where=str(path), remedy="Correct the prompts.")
-    return tuple(prompts)
+    return lines
 
 
-def scan(path: Path) -> tuple[list[Prompt], list[str]]:
+def scan(path: Path, roles: Iterable[str] = ()) -> tuple[list[Line], list[str]]:
     """Return the prompts of a file, and what is wrong with it, each with its line number."""
     try:
         if not path.is_file():
@@ -53,45 +102,72 @@ def scan(path: Path) -> tuple[list[Prompt], list[str]]:
         return [], [f"the file cannot be read ({error.strerror})"]
     except UnicodeDecodeError as error:
         return [], [f"the file is not UTF-8 at byte {error.start}"]
-    found = [(number, _read_line(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    prompts = [prompt for _, prompt in found if isinstance(prompt, Prompt)]
+    reading = Reading(path.parent, tuple(roles))
+    found = [(number, reading.line(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    prompts = [line for _, line in found if isinstance(line, Line)]
     faults = [(number, fault) for number, fault in found if isinstance(fault, str)]
-    faults = sorted(
-        [*faults, *_repeated([(number, line.prompt) for number, line in found if isinstance(line, Prompt)])]
-    )
+    faults = sorted([*faults, *_repeated([(number, line) for number, line in found if isinstance(line, Line)])])
     told = [f"line {number}: {fault}" for number, fault in faults]
     if len(prompts) > MOST_PROMPTS:
         told.append(f"there are {len(prompts)} prompts, and at most {MOST_PROMPTS} can be asked")
     return prompts, told if found else ["the file has no prompts"]
 
 
-def _repeated(texts: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _repeated(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, str]]:
     """Yield the lines that say what an earlier one says.
 
     The bounds of a verdict are drawn from whole prompts as if each were another: one that is there twice would make
     the same pictures again and the bounds narrower than what was seen.
     """
-    first: dict[str, int] = {}
-    for number, text in texts:
-        if first.setdefault(text, number) != number:
-            yield number, f"the prompt of line {first[text]} again; it would make the same images"
+    first: dict[tuple[str, str], int] = {}
+    for number, line in lines:
+        asked = line.prompt, json.dumps(line.files, sort_keys=True)
+        if first.setdefault(asked, number) != number:
+            yield number, f"the prompt of line {first[asked]} again; it would be answered the same"
 
 
-def _read_line(line: str) -> Prompt | str:
-    """Return a line's prompt, or what is wrong with it."""
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"no JSON ({error.msg} at column {error.colno})"
-    except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
-        return "no JSON that a prompt could be"
-    if not isinstance(entry, dict):
-        return 'no mapping; write {"prompt": "..."}'
-    for key in entry:
-        if key not in KEYS:
-            meant = nearest(key, KEYS)
-            return f"unknown key {key!r}; " + (f"did you mean '{meant}'?" if meant else "the keys are prompt and label")
-    return _fault_of(entry) or Prompt(**entry)
+@dataclass(frozen=True)
+class Reading:
+    """Reads the lines of a file.
+
+    Attributes:
+        folder: Where further files lie.
+        roles: What further files a question has.
+
+    """
+
+    folder: Path
+    roles: tuple[str, ...]
+
+    def line(self, text: str) -> Line | str:
+        """Return what a line says, or what is wrong with it."""
+        keys = (*KEYS, *self.roles)
+        try:
+            entry = json.loads(text)
+        except json.JSONDecodeError as error:
+            return f"no JSON ({error.msg} at column {error.colno})"
+        except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
+            return "no JSON that a prompt could be"
+        if not isinstance(entry, dict):
+            return 'no mapping; write {"prompt": "..."}'
+        for key in entry:
+            if key not in keys:
+                meant = nearest(key, keys)
+                every = listed(keys, "and")
+                return f"unknown key {key!r}; " + (f"did you mean '{meant}'?" if meant else f"the keys are {every}")
+        if fault := _fault_of(entry) or self.missing(entry):
+            return fault
+        return Line(entry["prompt"], entry.get("label"), {role: entry[role] for role in self.roles if role in entry})
+
+    def missing(self, entry: dict[str, object]) -> str:
+        """Return what is wrong with a line's further files."""
+        for role in self.roles:
+            file = entry.get(role)
+            if not isinstance(file, str) or not file.strip():
+                return f"{role!r} must name a file beside the prompts"
+            if not (self.folder / file).is_file():
+                return f"there is no file {file!r} beside the prompts"
+        return ""
 
 
 def _fault_of(entry: dict[str, object]) -> str:

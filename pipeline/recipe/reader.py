@@ -172,6 +172,9 @@ class Reader:
         ):  # spelled out, not forgotten
             return None
         rest = [kind for kind in kinds if kind is not type(None)]
+        many = next((kind for kind in rest if get_origin(_bare(kind)) is tuple), None)
+        if many is not None and isinstance(node, Sequence):
+            return self.read(node, many)
         return self.read(node, rest[0]) if len(rest) == 1 else self._read_scalar(node, Any)
 
     def _read_one_of(self, node: Node, models: tuple[type[BaseModel], ...], *, or_text: bool) -> Any:

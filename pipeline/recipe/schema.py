@@ -10,6 +10,7 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
+    SerializeAsAny,
     Tag,
     ValidationInfo,
     field_validator,
@@ -19,9 +20,9 @@ from pydantic import (
 from pipeline.recipe import names
 from pipeline.recipe.budget import KEY, Budget, BudgetTarget
 from pipeline.recipe.clause import Commit, Component, ComponentNames, RecipeModel, Text, Texts, optional, written
-from pipeline.recipe.require import Require
+from pipeline.recipe.require import Requirements
 
-Argument = str | bool | int | float | None
+Argument = str | bool | int | float | None | tuple[str | bool | int | float, ...]
 Target = Annotated[str, AfterValidator(names.target), written(f"^{names.TARGET}$")]
 Keyword = Annotated[str, AfterValidator(names.argument), written(f"^{names.COMPONENT}$")]
 Namespace = Annotated[str, AfterValidator(names.namespace), written(f"^{names.REPOSITORY_NAME}$")]
@@ -198,7 +199,7 @@ class Compile(RecipeModel):
 
 
 class Validation(RecipeModel):
-    """How the targets are judged against the source."""
+    """How the targets are judged against the source; a task says what may be required."""
 
     prompts: Prompts = Field(
         description='A .jsonl file of {"prompt": ..., "label": ...}, relative to the recipe, or a column of a dataset.'
@@ -209,7 +210,7 @@ class Validation(RecipeModel):
         json_schema_extra={"uniqueItems": True},
     )
     call: dict[Keyword, Argument] = Field(default_factory=dict, description="Keyword arguments of the pipeline's call.")
-    require: Require = Field(description="What a target must reach to be published.")
+    require: SerializeAsAny[Requirements] = Field(description="What a target must reach to be published.")
     compile: Compile | None = optional("Tries whether components can be compiled with `torch.compile`.")
 
     @field_validator("seeds")
@@ -245,7 +246,7 @@ class Recipe(RecipeModel):
     """A source and the quantized repositories to make of it."""
 
     source: HubSource | FolderSource = Field(description="The model that is quantized.")
-    task: Literal["text-to-image"] = Field(description="What the model does.")
+    task: str = Field(description="What the model does.")
     destination: Destination = Field(description="Where the targets are published.")
     targets: dict[Target, Made] = Field(
         min_length=1, description="The repositories to make, each component of each with its quantization, or a budget."
@@ -255,8 +256,15 @@ class Recipe(RecipeModel):
         description="LoRAs that are fused before quantizing, or tried on the result.",
         exclude_if=lambda value: not value,
     )
-    validation: Validation = Field(description="How the targets are judged against the source.")
+    validation: SerializeAsAny[Validation] = Field(description="How the targets are judged against the source.")
     card: Card = Field(description="How the repositories' README is written.")
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _is_that_of_the_task(cls, value: object, info: ValidationInfo) -> object:
+        """Read the clause as the task has it, in a JSON whose reader gives a vocabulary as the context."""
+        task = info.context.task(info.data.get("task", "")) if info.context and isinstance(value, dict) else None
+        return task.validation.model_validate(value, strict=False) if task else value
 
     @model_validator(mode="after")
     def _has_distinct_names(self) -> Recipe:

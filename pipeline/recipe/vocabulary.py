@@ -1,12 +1,14 @@
-"""The words a recipe may use that other rooms own: backends, schemes and their options, card templates.
+"""The words a recipe may use that other rooms own: backends, schemes and their options, tasks, card templates.
 
 They are passed in, because a recipe stands on the same floor as the backends and knows none of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from pipeline.recipe.problems import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,18 @@ class SchemeRules(Protocol):
         """Libraries whose components the scheme cannot save, with the reason."""
 
 
+class TaskRules(Protocol):
+    """What a recipe needs to know of a task; `pipeline.tasks.Task` has it."""
+
+    @property
+    def validation(self) -> type[BaseModel]:
+        """The type of the clause ``validation``."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The files that a prompt has, each with what it is."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The words that exist.
@@ -33,11 +47,17 @@ class Vocabulary:
     Attributes:
         schemes: The rules of each scheme by backend and scheme.
         templates: The card templates.
+        tasks: The rules of each task.
 
     """
 
     schemes: Mapping[str, Mapping[str, SchemeRules]]
-    templates: frozenset[str]
+    templates: frozenset[str] = frozenset()
+    tasks: Mapping[str, TaskRules] = field(default_factory=dict)
+
+    def task(self, word: str) -> TaskRules | None:
+        """Return the rules of the task that a word means, be it misspelt; None where it means none."""
+        return self.tasks.get(word) or self.tasks.get(nearest(word, self.tasks))
 
     def rules(self, backend: str, scheme: str) -> SchemeRules | None:
         """Return the rules of a scheme, or None where the backend has no such scheme."""

@@ -29,7 +29,8 @@ def shadowing(beside: Iterable[str], checkpoint: Set[str]) -> list[str]:
         checkpoint: The paths of its own.
     """
     parts = {name.rpartition("/")[::2] for name in checkpoint}
-    folders = {folder for folder, file in parts if matches(file, CONFIGS)} - {"", DOCUMENTS}
+    apart_from = {DOCUMENTS, ""} if INDEX in checkpoint else {DOCUMENTS}  # the root of a single model is its folder
+    folders = {folder for folder, file in parts if matches(file, CONFIGS)} - apart_from
     apart = {name: name.rpartition("/")[::2] for name in beside}
     return sorted(
         name

@@ -12,13 +12,13 @@ from typing import Final
 from pipeline.card.stage import snippet_runs_here
 from pipeline.errors import CannotHereError, GenerationError, VerificationError
 from pipeline.files import emptied, files_under, link_or_copy
-from pipeline.hub.release_files import USAGE
+from pipeline.hub.release_files import QUESTIONS, USAGE
 from pipeline.plan.model import TargetPlan
 from pipeline.validate import generate
 from pipeline.validate.stage import request_of
 from pipeline.worker.process import run
 
-SNIPPET_SECONDS: Final = 6 * 3600.0  # it draws one picture with every step, perhaps on a processor
+SNIPPET_SECONDS: Final = 6 * 3600.0  # it answers one question in full, perhaps on a processor
 Trial = Callable[[str, Path], str]  # takes a commit and the folder that equals it; returns what was done
 
 
@@ -28,21 +28,21 @@ class SnippetSmokeTest:
 
     Attributes:
         plan: The target's plan.
-        aside: A folder with room for what is drawn.
+        aside: A folder with room for what is answered.
     """
 
     plan: TargetPlan
     aside: Path
 
     def __call__(self, commit: str, folder: Path) -> str:
-        """Load a release and draw with it.
+        """Load a release and ask it something.
 
         Args:
             commit: Its commit on the Hub.
             folder: Files of which each was proven to be what the Hub serves at that commit.
 
         Raises:
-            VerificationError: It does not load, or does not draw.
+            VerificationError: It does not load, or does not answer.
         """
         where = f"{self.plan.repository}@{commit[:12]}"
         with emptied(self.aside / f"trial-{self.plan.digest[:12]}") as home:
@@ -83,13 +83,12 @@ def run_snippet(snapshot: Path, home: Path, where: str, seconds: float = SNIPPET
 
 
 def load_as_validated(plan: TargetPlan, folder: Path, out: Path, where: str) -> None:
-    """Draw one picture the way validation did.
+    """Ask one question the way validation did.
 
     Raises:
-        VerificationError: It does not load or draw.
+        VerificationError: It does not load or answer.
     """
-    request = request_of(plan)
     try:
-        generate(folder, request.model_copy(update={"prompts": request.prompts[:1], "seeds": request.seeds[:1]}), out)
+        generate(folder, request_of(plan, folder / QUESTIONS).only(1, 1), out)
     except GenerationError as error:
         raise VerificationError(f"What the Hub serves does not load: {error.what}", where=where) from error

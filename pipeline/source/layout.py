@@ -22,6 +22,8 @@ SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, token
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 INDEX: Final = ".safetensors.index.json"
+MODEL: Final = "model"  # what the one component of a source is called that is no pipeline
+MODULES: Final = "modules.json"  # where sentence-transformers lists the folders of a model that it reads
 THEIRS: Final = "Name a source whose classes are all theirs: code of a repository is never run."
 UNFIT: Final = "Ask its publisher for a whole repository, or pin a commit that is whole."
 POINTER: Final = (
@@ -102,10 +104,11 @@ class Folder:
 
 
 class Component(BaseModel):
-    """One folder of a pipeline, or a source that is a single one.
+    """One folder of a pipeline, or a source that is a single model.
 
     Attributes:
-        name: The folder's name; empty where the component lies at the source's root.
+        name: The folder's name, or `MODEL`.
+        root: Whether it lies at the source's root.
         library: The package that ``model_index.json`` or its config names, such as ``diffusers``.
         class_name: The class in it.
         small: Its configs and vocabularies, by path from the source's root.
@@ -117,6 +120,7 @@ class Component(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    root: bool = False
     library: str
     class_name: str
     small: tuple[str, ...]
@@ -127,7 +131,12 @@ class Component(BaseModel):
     @property
     def config(self) -> str:
         """The path of its config."""
-        return f"{self.name}/config.json" if self.name else "config.json"
+        return f"{self.folder}config.json"
+
+    @property
+    def folder(self) -> str:
+        """What stands before the paths of its files: its name and a slash, or nothing at the root."""
+        return "" if self.root else f"{self.name}/"
 
     @property
     def files(self) -> dict[str, str]:
@@ -137,7 +146,7 @@ class Component(BaseModel):
 
 
 class Layout(BaseModel):
-    """A pipeline, or a single component by the empty name, and the files beside that are published with it."""
+    """A pipeline, or a single model as its only component, and the files beside that are published with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -187,11 +196,31 @@ def read_single(place: Place, variant: str | None = None) -> Layout:
         reason = "config.json names no class, neither as _class_name (diffusers) nor in architectures (transformers)."
         remedy = "Name a model as save_pretrained writes it, or a whole pipeline with model_index.json."
         raise SourceError(reason, where=place.where, remedy=remedy)
-    component = read_component(place, "", library, class_name, variant)
+    component = read_component(place, MODEL, library, class_name, variant, root=True)
     if not component.weights:
         raise SourceError("It has a config and no weights.", where=place.where, remedy=UNFIT)
-    layout = Layout(class_name=class_name, components={"": component}, top=license_files(place))
+    top = (*license_files(place), *module_files(place))
+    layout = Layout(class_name=class_name, components={MODEL: component}, top=top)
     return whole(layout, variant, place)
+
+
+def module_files(place: Place) -> tuple[str, ...]:
+    """Return the small files of further modules, such as the pooling of a sentence embedder.
+
+    Raises:
+        SourceError: The list of modules cannot be read.
+    """
+    if MODULES not in place.files:
+        return ()
+    value = parse(read_small(place, MODULES))
+    folders = (
+        {str(entry.get("path", "")) for entry in value if isinstance(entry, dict)} if isinstance(value, list) else {}
+    )
+    return tuple(
+        name
+        for name in sorted(place.files)
+        if name.rpartition("/")[0] in folders and "/" in name and matches(name.rpartition("/")[2], SMALL_FILES)
+    )
 
 
 def read_layout(place: Place, variant: str | None = None) -> Layout:
@@ -253,11 +282,13 @@ def whole(layout: Layout, variant: str | None, place: Place) -> Layout:
 
 def variants_of(place: Place, component: Component) -> list[str]:
     """Return the variants that a component has."""
-    files, stems = files_of(place, component.name), map(WEIGHTS_NAME.__getitem__, families_of(component.library))
+    files, stems = files_of(place, component.folder[:-1]), map(WEIGHTS_NAME.__getitem__, families_of(component.library))
     return sorted({name for stem in stems for name in variants_among(files, stem)})
 
 
-def read_component(place: Place, name: str, library: str, class_name: str, variant: str | None = None) -> Component:
+def read_component(
+    place: Place, name: str, library: str, class_name: str, variant: str | None = None, *, root: bool = False
+) -> Component:
     """Choose the files of one component as the libraries do: safetensors, and its variant where it has that.
 
     Raises:
@@ -266,12 +297,12 @@ def read_component(place: Place, name: str, library: str, class_name: str, varia
     if not loads_plainly(library):
         reason = f"{name} is a {library}.{class_name}, which is a class neither of diffusers nor of transformers."
         raise SourceError(reason, where=place.where, remedy=THEIRS)
-    inside = files_of(place, name)
+    inside = files_of(place, "" if root else name)
     small = [path for file, path in inside.items() if matches(file, SMALL_FILES) and not INDEX_FILE.fullmatch(file)]
     if not small:
         reason = f"model_index.json names the component {name}, which has no files."
         raise SourceError(reason, where=place.where, remedy=UNFIT)
-    component = Component(name=name, library=library, class_name=class_name, small=tuple(sorted(small)))
+    component = Component(name=name, root=root, library=library, class_name=class_name, small=tuple(sorted(small)))
     for wanted in dict.fromkeys((variant, None)):
         weights, index = find_weights(place, component, wanted)
         if weights:
@@ -307,16 +338,16 @@ def find_weights_as(
     Raises:
         SourceError: The index cannot be read, or names a file that is missing or unsafe.
     """
-    inside, stem = files_of(place, component.name), WEIGHTS_NAME[family]
+    inside, stem = files_of(place, component.folder[:-1]), WEIGHTS_NAME[family]
     single = inside.get(weights_file(stem, variant))
     indexes = [inside[file] for file in index_files(family, stem, variant) if file in inside]
     if not indexes or (single and family != "diffusers"):
         return ((single,) if single else (), None)
-    folder = f"{component.name}/" if component.name else ""
-    weights = tuple(f"{folder}{file}" for file in sorted(set(weight_map(place, indexes[0]).values())))
+    weights = tuple(f"{component.folder}{file}" for file in sorted(set(weight_map(place, indexes[0]).values())))
     if missing := [file for file in weights if file not in place.files]:
-        what = f"The index of {component.name}" if component.name else "The index"
-        raise SourceError(f"{what} names {missing[0]}, which is missing.", where=place.where, remedy=UNFIT)
+        raise SourceError(
+            f"The index of {component.name} names {missing[0]}, which is missing.", where=place.where, remedy=UNFIT
+        )
     if len({plain_name(file, variant) for file in weights}) < len(weights):
         reason = "The index names a shard both plainly and as a variant."
         raise SourceError(reason, where=f"{place.where}/{indexes[0]}", remedy=UNFIT)
@@ -335,7 +366,7 @@ def matches(file: str, patterns: tuple[str, ...]) -> bool:
 
 def unreadable(place: Place, component: Component, found: list[str]) -> SourceError:
     """Return the error for weights that exist in no form that is read here."""
-    name = component.name or component.class_name
+    name = component.class_name if component.root else component.name
     variants = variants_of(place, component)
     if variants:
         reason = f"The weights of {name} exist as variants only: {', '.join(variants)}."

@@ -1,1 +1,20 @@
-"""Tasks: what a model is for, and with that what a question and an answer are."""
+"""Tasks: what a model is for, and with that what a question and an answer are.
+
+Importing them imports no library of models, so that recipes can be checked and planned on a machine that has none.
+"""
+
+from __future__ import annotations
+
+from pipeline.tasks.feature_extraction import FEATURE_EXTRACTION
+from pipeline.tasks.image_to_image import IMAGE_TO_IMAGE, INPAINTING
+from pipeline.tasks.protocol import Task
+from pipeline.tasks.text_to_image import TEXT_TO_IMAGE
+
+TASKS: dict[str, Task] = {
+    "text-to-image": TEXT_TO_IMAGE,
+    "image-to-image": IMAGE_TO_IMAGE,
+    "inpainting": INPAINTING,
+    "feature-extraction": FEATURE_EXTRACTION,
+}
+
+__all__ = ["TASKS", "Task"]

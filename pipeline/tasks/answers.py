@@ -1,53 +1,75 @@
-"""What a pipeline is asked and what it answered: values that travel between processes and into the report."""
+"""What a model is asked and what it answered: values that travel between processes and into the report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Dtype = Literal["bfloat16", "float16", "float32"]
-OURS = frozenset({"prompt", "generator", "output_type", "return_dict"})  # arguments of a call that the generation sets
+
+
+class Question(BaseModel):
+    """What is asked besides the seed.
+
+    Attributes:
+        prompt: Its text.
+        files: Names of further files by what they are to the task, such as ``image``; each is named after its SHA-256.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    files: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
 
 
 class Request(BaseModel):
     """The same questions for the source and for every candidate.
 
     Attributes:
-        prompts: What to draw, one picture for every prompt and seed.
+        task: The task, by its name in a recipe.
+        questions: What is asked, with every seed.
         seeds: Seeds of ``torch.Generator("cpu")``, whose noise is the same on every machine.
-        call: Further arguments of the pipeline's call, such as ``num_inference_steps``.
+        call: Further arguments of the call, such as ``num_inference_steps``.
         dtype: The dtype of everything that is not quantized.
+        folder: Where the files of the questions lie, which is no part of what is asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prompts: tuple[str, ...] = Field(min_length=1)
+    task: str
+    questions: tuple[Question, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     call: Mapping[str, JsonValue] = {}
     dtype: Dtype = "bfloat16"
+    folder: Path | None = Field(default=None, exclude=True)
 
-    @field_validator("call")
-    @classmethod
-    def _leaves_ours_alone(cls, call: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-        if taken := sorted(OURS & call.keys()):
-            raise ValueError(f"{', '.join(taken)} is set for every call by the validation itself")
-        return call
+    def file(self, question: int, role: str) -> Path:
+        """Return where a file of a question lies."""
+        return (self.folder or Path()) / self.questions[question].files[role]
+
+    def only(self, questions: int, seeds: int) -> Request:
+        """Return the same request with no more than its first questions and seeds."""
+        return self.model_copy(update={"questions": self.questions[:questions], "seeds": self.seeds[:seeds]})
+
+    def job(self) -> dict[str, JsonValue]:
+        """Return it as a child process is told of it."""
+        return self.model_dump(mode="json") | {"folder": str(self.folder.resolve()) if self.folder else None}
 
 
-class GeneratedImage(BaseModel):
+class Answer(BaseModel):
     """One answer.
 
     Attributes:
-        prompt: Index into the request's prompts.
-        seed: The seed it was drawn with.
-        file: Name of the PNG file in the answers' folder.
+        prompt: Index into the request's questions.
+        seed: The seed it was made with.
+        file: Name of its file in the answers' folder.
         sha256: The file's digest as 64 hex digits.
-        not_numbers: Values the pipeline returned as NaN or infinite; the PNG holds them as black.
-        blocked: Whether the pipeline's own safety checker replaced it.
-        latents: Name of the file with the last latents before they were decoded (``.npy``, float32), where the pipeline
-            lets them be seen.
+        fault: What was seen to be wrong with it when it was made, as the end of the sentence "it is ..."; empty for
+            nothing.
+        besides: Names of further files of it, by what they hold, such as ``latents`` (``.npy``, float32).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,14 +78,13 @@ class GeneratedImage(BaseModel):
     seed: int
     file: str
     sha256: str
-    not_numbers: int = 0
-    blocked: bool = False
-    latents: str | None = None
+    fault: str = ""
+    besides: dict[str, str] = {}
 
-    def moved(self, folder: str) -> GeneratedImage:
+    def moved(self, folder: str) -> Answer:
         """Return the same answer with its files in a folder further down."""
-        latents = f"{folder}/{self.latents}" if self.latents else None
-        return self.model_copy(update={"file": f"{folder}/{self.file}", "latents": latents})
+        besides = {name: f"{folder}/{file}" for name, file in self.besides.items()}
+        return self.model_copy(update={"file": f"{folder}/{self.file}", "besides": besides})
 
 
 class Facts(BaseModel):
@@ -71,9 +92,9 @@ class Facts(BaseModel):
 
     Attributes:
         device: ``cpu``, or ``cuda`` and the name of the GPU.
-        how: One sentence on how the pipeline was loaded; a card repeats it.
-        load_seconds: From the call of ``from_pretrained`` until the pipeline was on its device.
-        seconds_per_call: For every picture in the order drawn; the first one includes warming up.
+        how: One sentence on how the model was loaded; a card repeats it.
+        load_seconds: From the call of ``from_pretrained`` until the model was on its device.
+        seconds_per_call: For every answer in the order made; the first one includes warming up.
         peak_memory_bytes: Most resident host memory of the process, libraries and mapped weights included.
         peak_device_bytes: Most memory that torch allocated on the GPU; none without one.
         versions: Distribution name to version, of Python and the libraries that took part.
@@ -103,18 +124,20 @@ class Facts(BaseModel):
 
 
 class Answers(Facts):
-    """Facts and the pictures themselves, ordered by prompt, then seed.
+    """Facts and the answers themselves, ordered by question, then seed.
 
     Attributes:
-        pictures: One a prompt and seed.
-        repeated: Some of them drawn once more with everything varied that ought not to matter.
+        task: The task, by its name in a recipe.
+        given: One a question and seed.
+        repeated: Some of them made once more with everything varied that ought not to matter.
         varied: What that was; empty where nothing was repeated.
         configs: The config of each component as loaded, with its class.
         files: SHA-256 of the small files beside the weights, such as vocabularies, by their paths.
     """
 
-    pictures: tuple[GeneratedImage, ...]
-    repeated: tuple[GeneratedImage, ...] = ()
+    task: str
+    given: tuple[Answer, ...]
+    repeated: tuple[Answer, ...] = ()
     varied: str = ""
     configs: dict[str, dict[str, JsonValue]] = {}
     files: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What a pipeline costs its users: bytes to download, seconds, memory.
+"""What a model costs its users: bytes to download, seconds, memory.
 
 Seconds and memory are reported and decide nothing: both sides are measured once, one after the other, and what else the
 machine did meanwhile is in the numbers; no number of prompts would take it out.
@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipeline.errors import CannotHereError
 from pipeline.tasks.answers import Facts
-from pipeline.tasks.metrics import Measured, MetricInput, Sizes
+from pipeline.tasks.metrics import Measured, Metric, MetricInput, Sizes
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Once:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of a call, one picture each: the mean, which is what many pictures cost, slow calls included.
+    """Seconds of a call, one answer each: the mean, which is what many answers cost, slow calls included.
 
     The very first call of each side includes warming up and says nothing.
     """
@@ -89,7 +89,7 @@ class Latency:
 
     def lacks(self, given: MetricInput) -> str:
         """A first call alone says nothing."""
-        return _lacks_facts(given) or ("" if len(given.pairs) > 1 else "a second picture, for the first one warms up")
+        return _lacks_facts(given) or ("" if len(given.pairs) > 1 else "a second answer, for the first one warms up")
 
     def measure(self, given: MetricInput) -> Measured:
         """Take the means of both sides' seconds."""
@@ -104,8 +104,11 @@ def _lacks_facts(given: MetricInput) -> str:
     return "" if len(places) == 1 else f"both sides on one machine, not on {' and '.join(places)}"
 
 
-SIZE_RATIO = SizeRatio()
-LOAD_TIME = Once("s", lambda side: side.load_seconds)
-LATENCY = Latency()
-PEAK_MEMORY = Once("bytes", lambda side: side.peak_memory_bytes)
-PEAK_DEVICE_MEMORY = Once("bytes", lambda side: side.peak_device_bytes)
+COSTS: dict[str, Metric] = {
+    "size_ratio": SizeRatio(),
+    "load_time": Once("s", lambda side: side.load_seconds),
+    "latency": Latency(),
+    "peak_memory": Once("bytes", lambda side: side.peak_memory_bytes),
+    "peak_device_memory": Once("bytes", lambda side: side.peak_device_bytes),
+}
+"""What is known of every model, by the metrics' names."""

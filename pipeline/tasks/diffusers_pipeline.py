@@ -1,4 +1,4 @@
-"""Load a pipeline as its users do, and where this machine forbids that, say what was done instead.
+"""Pipelines of diffusers: load one as its users do, and call it; what this machine forbids is stepped round and told.
 
 On a GPU nothing is done instead. Without one, three things that a library does would stop or crash a sound checkpoint;
 each is stepped round here, in the validating process only, and each leaves its sentence in the report and the card.
@@ -6,10 +6,15 @@ each is stepped round here, in the validating process only, and each leaves its 
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.tasks.protocol import Given, LoadedModel
+
+CALLBACKS = frozenset({"callback_on_step_end", "callback_on_step_end_tensor_inputs"})
 AS_PUBLISHED = "as published: from_pretrained"
 REFUSAL_LIFTED = (
     "bitsandbytes on a CPU: diffusers' refusal of machines without a GPU was lifted in the validating process"
@@ -35,34 +40,63 @@ def quantized_components(model: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-def load(model: Path, dtype: str) -> tuple[Any, str]:
+def load(model: Path, dtype: str, loader: str = "DiffusionPipeline") -> LoadedModel:
     """Load a pipeline onto the GPU if there is one, else onto the CPU.
 
     Args:
         model: A whole pipeline, with ``model_index.json``.
         dtype: Name of a torch dtype for everything that is not quantized.
+        loader: The class of diffusers that loads it.
+    """
+    import diffusers
+    import torch
 
-    Returns:
-        The pipeline, and one sentence on how it was loaded.
+    kind = getattr(diffusers, loader)
+    given = {"dtype": getattr(torch, dtype)}
+    said: list[str] = []
+    if torch.cuda.is_available():
+        pipe = kind.from_pretrained(model, **given).to("cuda")
+    else:
+        extra, said = _without_a_gpu(quantized_components(model))
+        pipe = kind.from_pretrained(model, **given, **extra)
+        if count := _leave_unpackable(pipe):
+            said.append(NOT_PACKED.format(count=count))
+    pipe.set_progress_bar_config(disable=True)
+    how = "; ".join(["from_pretrained", *said]) if said else AS_PUBLISHED
+    return LoadedModel(pipe, pipe.components, pipe.device, how)
+
+
+def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any]) -> Given:
+    """Draw one picture, values in [0, 1] of shape (height, width, channels).
+
+    As values instead of a finished picture, because diffusers turns NaN into black pixels without a word. Besides are
+    the ``latents`` that were decoded, without their first dimension, where the pipeline lets them be seen.
+
+    Args:
+        loaded: The pipeline.
+        seed: The seed of the noise.
+        call: What the pipeline is called with, except what is set here.
     """
     import torch
-    from diffusers import DiffusionPipeline
 
-    given = {"dtype": getattr(torch, dtype)}
-    if torch.cuda.is_available():
-        return DiffusionPipeline.from_pretrained(model, **given).to("cuda"), AS_PUBLISHED
-    extra, said = _without_a_gpu(quantized_components(model))
-    pipe = DiffusionPipeline.from_pretrained(model, **given, **extra)
-    if count := _leave_unpackable(pipe):
-        said.append(NOT_PACKED.format(count=count))
-    return pipe, "; ".join(["from_pretrained", *said]) if said else AS_PUBLISHED
+    pipe = loaded.model
+    latents: list[Any] = []
+
+    def see(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        latents[:] = [tensors.get("latents")]
+        return tensors
+
+    further = {"callback_on_step_end": see} if _tells_latents(pipe) and not CALLBACKS & call.keys() else {}
+    noise = torch.Generator("cpu").manual_seed(seed)
+    output = pipe(generator=noise, output_type="np", **call, **further)
+    blocked = getattr(output, "nsfw_content_detected", None) or [False]
+    besides = {"latents": latents[0][0].float().cpu().numpy()} if latents and latents[0] is not None else {}
+    return Given(output.images[0], besides, "blocked by the pipeline's safety checker" if blocked[0] else "")
 
 
-def device_of(pipe: Any) -> str:
-    """Return ``cpu``, or ``cuda`` with the GPU's name."""
-    import torch
-
-    return f"cuda ({torch.cuda.get_device_name()})" if pipe.device.type == "cuda" else "cpu"
+def _tells_latents(pipe: Any) -> bool:
+    """Tell whether a call can be watched step by step, as those of most pipelines can."""
+    return "callback_on_step_end" in inspect.signature(pipe.__call__).parameters
 
 
 def _without_a_gpu(quantized: dict[str, tuple[str, str]]) -> tuple[dict[str, Any], list[str]]:

@@ -1,4 +1,4 @@
-"""What a metric is: what it is given, what it says of a pair of pictures, and how it is asked."""
+"""What a metric is: what it is given, what it says of a pair of answers, and how it is asked."""
 
 from __future__ import annotations
 
@@ -6,37 +6,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.tasks.answers import Facts
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 
 @dataclass(frozen=True)
 class Pair:
-    """The source's and the candidate's answer to the same prompt and seed: RGB pictures of one size.
+    """The source's and the candidate's answer to the same question and seed, as their medium opens them.
 
     Attributes:
-        index: Number of the prompt in the request.
+        index: Number of the question in the request.
         prompt: Its text.
-        label: What its picture must show, if the prompts say.
+        label: What its answer must show, if the prompts say.
         seed: The seed of both.
-        reference: The source's picture.
-        candidate: The candidate's picture.
-        latents: Files of both sides' last latents before they were decoded (``.npy``, float32), where they were kept.
+        reference: The source's answer.
+        candidate: The candidate's answer.
+        besides: Further files of both sides by what they hold, where both kept them, such as ``latents``.
     """
 
     index: int
     prompt: str
     label: str | None
     seed: int
-    reference: Image.Image
-    candidate: Image.Image
-    latents: tuple[Path, Path] | None = None
+    reference: Any
+    candidate: Any
+    besides: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
 
 
 class Sizes(BaseModel):
@@ -53,7 +50,7 @@ class MetricInput:
     """All that a metric may need.
 
     Attributes:
-        pairs: The pictures.
+        pairs: The answers.
         sizes: Bytes of source and result, if known.
         facts: How the source and how the candidate answered, where that was measured side by side.
         judges: Folders of the models that judge, by metric.
@@ -100,7 +97,7 @@ class Metric(Protocol):
     @property
     def ends(self) -> tuple[float, float]: ...  # noqa: D102 - the least and the greatest value that there can be
     @property
-    def tail(self) -> Callable[[float], float] | None: ...  # noqa: D102 - a mean's bound to that of the worst image
+    def tail(self) -> Callable[[float], float] | None: ...  # noqa: D102 - a mean's bound to that of the worst answer
 
     def lacks(self, given: MetricInput) -> str:
         """Return what is missing to measure it, as the end of the sentence "it needs ..."; empty if nothing is."""
@@ -127,7 +124,7 @@ class PairMetric:
         span: Least and greatest value where each reading is one of the two, yes or no; a few of them that all say yes
             do not prove that none says no, and the interval must know.
         ends: Least and greatest value that there can be; no interval reaches beyond.
-        tail: Turns the bound of a mean into that of the worst image, where a recipe does not say one itself.
+        tail: Turns the bound of a mean into that of the worst answer, where a recipe does not say one itself.
     """
 
     unit: str
@@ -147,24 +144,18 @@ class PairMetric:
 
 
 def half_the_decibels(bound: float) -> float:
-    """Return what the worst image must reach where the mean must reach so many decibels."""
+    """Return what the worst answer must reach where the mean must reach so many decibels."""
     return bound / 2
 
 
 def least_likeness(bound: float) -> float:
-    """Return what the worst image must reach where the mean likeness must reach a bound: half of its decibels, too."""
+    """Return what the worst answer must reach where the mean likeness must reach a bound: half of its decibels, too."""
     return 1 - greatest_distance(1 - bound)
 
 
 def greatest_distance(bound: float) -> float:
-    """Return how far the worst image may be off where the mean may be off by a bound, on a scale where 1 is unlike.
+    """Return how far the worst answer may be off where the mean may be off by a bound, on a scale where 1 is unlike.
 
     Half the decibels of a distance are its square root.
     """
     return max(bound, sqrt(bound))
-
-
-def lacks_room(given: MetricInput, side: int) -> str:
-    """Return what is missing where a metric needs pictures of so many pixels a side."""
-    least = min(min(pair.reference.size) for pair in given.pairs)
-    return "" if least >= side else f"pictures of {side} pixels or more a side, not {least}"

@@ -15,11 +15,14 @@ from pipeline.quantize.build import Origin, quantize
 from pipeline.recipe import Loaded
 from pipeline.run import Engine, Outcome, Run
 from pipeline.store import Store
-from pipeline.tasks.answers import GeneratedImage
+from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Answer, Request
+from pipeline.tasks.metrics import Sizes
 from pipeline.tune.values import Change
-from pipeline.validate import Report, Request, Side, Sizes, judge
+from pipeline.validate import Report, Side, judge
 from pipeline.validate.layer_swaps import numbers
 from pipeline.validate.limits import judges_of
+from pipeline.validate.prompts import questions_folder
 from pipeline.validate.report import Interval, LimitResult, Statistic, Verdict
 from pipeline.validate.stage import (
     Judged,
@@ -32,7 +35,7 @@ from pipeline.validate.stage import (
 )
 
 Numbers = Mapping[tuple[str, Statistic], Sequence[float]]
-"""What required metrics say of the pictures of a trial, prompt by prompt."""
+"""What required metrics say of the answers of a trial, prompt by prompt."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class TuningBaseline:
     Attributes:
         engine: Its recipe.
         plan: Its plan as written.
-        judged: Its report, with the pictures.
+        judged: its report, with the answers.
         few: How many prompts a trial draws, with the first seed.
     """
 
@@ -54,12 +57,13 @@ class TuningBaseline:
     @property
     def request(self) -> Request:
         """What the validation asked."""
-        return request_of(self.plan)
+        return request_of(self.plan, questions_folder(self.plan.validation, self.store))
 
     @cached_property
     def questions(self) -> tuple[tuple[int, int], ...]:
         """What a trial draws: prompts spread over all of them."""
-        every, count = len(self.request.prompts), min(self.few, len(self.request.prompts))
+        every = len(self.request.questions)
+        count = min(self.few, every)
         return tuple((index * every // count, self.request.seeds[0]) for index in range(count))
 
     @cached_property
@@ -93,6 +97,11 @@ class TuningBaseline:
         return judges_of(resolved_requirements(self.plan.validation.require, self.folders))
 
     @property
+    def ranking(self) -> str:
+        """The metric that ranks answers of this task."""
+        return TASKS[self.plan.task].medium.ranking
+
+    @property
     def store(self) -> Store:
         """Where everything is kept."""
         return self.engine.store
@@ -111,20 +120,20 @@ class TuningBaseline:
 
     def asked_of(self, whole: Side) -> Side:
         """Return of a side's answers those that a trial asks for."""
-        pictures = tuple(one for one in whole.answers.pictures if (one.prompt, one.seed) in self.questions)
-        return Side(whole.answers.model_copy(update={"pictures": pictures}), whole.folder)
+        given = tuple(one for one in whole.answers.given if (one.prompt, one.seed) in self.questions)
+        return Side(whole.answers.model_copy(update={"given": given}), whole.folder)
 
-    def measured(self, folder: Path, pictures: tuple[GeneratedImage, ...], size: int) -> Numbers:
-        """Return what the required metrics, and PSNR, say of the pictures of a trial.
+    def measured(self, folder: Path, given: tuple[Answer, ...], size: int) -> Numbers:
+        """Return what the required metrics, and the one that ranks, say of the answers of a trial.
 
         Args:
             folder: Where they are.
-            pictures: The pictures.
-            size: Bytes of the result that would draw them.
+            given: The answers.
+            size: Bytes of the result that would give them.
         """
         reference, written = self.sides
-        candidate = Side(written.answers.model_copy(update={"pictures": pictures}), folder)
-        wanted: dict[str, list[Statistic]] = {"psnr": ["value"]}
+        candidate = Side(written.answers.model_copy(update={"given": given}), folder)
+        wanted: dict[str, list[Statistic]] = {self.ranking: ["value"]}
         for name, judgement in self.judgements():
             wanted.setdefault(name, []).append(judgement.of)
         sizes = Sizes(source=self.plan.source_bytes, result=size)

@@ -10,8 +10,9 @@ from pipeline.errors import PublishError, RecipeError
 from pipeline.files import write_atomically
 from pipeline.recipe import Loaded, Quantization, Vocabulary, read_recipe
 from pipeline.recipe.change import changed
+from pipeline.tasks import TASKS
+from pipeline.tasks.metrics import Metric
 from pipeline.tune.values import Tuned, TuningCandidate
-from pipeline.validate import METRICS
 from pipeline.validate.limits import amount
 from pipeline.validate.report import Interval
 
@@ -56,25 +57,26 @@ def difference(loaded: Loaded, after: str) -> str:
 
 def remark(tuned: Tuned, proposal: TuningCandidate) -> str:
     """Return what was measured, in one line: of the proposal, and of the target as it was written."""
-    measured, written = measurements(proposal.found), measurements(tuned.found, intervals=False)
+    measured, written = measurements(tuned.task, proposal.found), measurements(tuned.task, tuned.found, intervals=False)
     size, before = f"{proposal.size_ratio:.2f} of the size", f"{tuned.size_ratio:.2f} of the size"
     where = f"on {tuned.unseen} prompts that were not tried"
     return f"{measured} {where}, {size}; as written {written}, {before}, {tuned.verdict}"
 
 
-def measurements(found: Mapping[str, Interval], *, intervals: bool = True) -> str:
+def measurements(task: str, found: Mapping[str, Interval], *, intervals: bool = True) -> str:
     """Return what was found of each required metric, without the size, which is told apart."""
+    metrics = TASKS[task].metrics
     return ", ".join(
-        f"{word} {shown(word.split()[0], one, intervals=intervals)}"
+        f"{word} {shown(metrics[word.split()[0]], one, intervals=intervals)}"
         for word, one in found.items()
         if not word.startswith("size_ratio")
     )
 
 
-def shown(metric: str, found: Interval, *, intervals: bool) -> str:
+def shown(metric: Metric, found: Interval, *, intervals: bool) -> str:
     """Return a number with its unit, and the interval that holds it."""
     between = f" ({found.low:.3g} to {found.high:.3g})" if intervals and found.low != found.high else ""
-    return f"{amount(found.number, METRICS[metric].unit)}{between}"
+    return f"{amount(found.number, metric.unit)}{between}"
 
 
 def sparing(quantization: Quantization) -> Quantization:
@@ -86,18 +88,19 @@ def sparing(quantization: Quantization) -> Quantization:
 
 def told(tuned: Tuned) -> str:
     """Return what tuning came to, for people."""
-    lines = [
-        f"{tuned.target}: {tuned.verdict} as written: {measurements(tuned.found)}, {tuned.size_ratio:.3g} of the size"
-    ]
+    found = measurements(tuned.task, tuned.found)
+    lines = [f"{tuned.target}: {tuned.verdict} as written: {found}, {tuned.size_ratio:.3g} of the size"]
     if tuned.verdict == "PASS":
         return f"{lines[0]}. It passes; nothing is to be done."
+    task = TASKS[tuned.task]
+    unit = f" {task.metrics[task.medium.ranking].unit}".rstrip()
     lines += [
-        f"  {group.gain:+7.2f} dB for {group.size / 1e3:.1f} kB: {group.name} ({group.layers} layers)"
+        f"  {group.gain:+8.3g}{unit} for {group.size / 1e3:.1f} kB: {group.name} ({group.layers} layers)"
         for group in tuned.groups
     ]
     for attempt in tuned.attempts:
         few = f"{'holds' if attempt.holds else 'does not hold'} on few prompts"
-        said = f"{attempt.verdict}, {measurements(attempt.found)}" if attempt.verdict else few
+        said = f"{attempt.verdict}, {measurements(tuned.task, attempt.found)}" if attempt.verdict else few
         lines.append(f"  {attempt.size_ratio:.3g} of the size, {said}: {attempt.words}")
     judged = f"by {tuned.unseen} prompts on which nothing was tried"
     end = f"proposes {tuned.proposal.words}, {judged}" if tuned.proposal else "found nothing that passes"

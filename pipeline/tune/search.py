@@ -21,6 +21,7 @@ from pipeline.plan.model import ResolvedComponent, scheme_of
 from pipeline.recipe import Quantization
 from pipeline.recipe.clause import as_set
 from pipeline.run import Engine
+from pipeline.tasks import TASKS
 from pipeline.tune.baseline import Numbers, TuningBaseline, bench_of, found_of, shift, validated, verdicts_of
 from pipeline.tune.groups import Group, groups_of
 from pipeline.tune.values import Change, GroupTrial, Tuned, TuningCandidate
@@ -42,7 +43,7 @@ def tune(engine: Engine, target: str, most: int = MOST_TRIALS, few: int = FEW) -
     Args:
         engine: The recipe.
         target: One of its targets.
-        most: How many times the few prompts are drawn at most.
+        most: How many times the few prompts are asked at most.
         few: How many prompts that is.
 
     Raises:
@@ -56,7 +57,7 @@ def tune(engine: Engine, target: str, most: int = MOST_TRIALS, few: int = FEW) -
         if bench.plan.budget:
             what = "This target fails, and its schemes are found for its budget."
             raise RecipeError(what, where=target, remedy="Give it a larger budget, or name the schemes of its plan.")
-        require_unseen(target, len(bench.request.prompts), len(bench.questions))
+        require_unseen(target, len(bench.request.questions), len(bench.questions))
         shutil.rmtree(search.out, ignore_errors=True)
         search.run()  # what fails leaves its log there
         shutil.rmtree(search.out, ignore_errors=True)
@@ -69,7 +70,7 @@ class Search:
 
     Attributes:
         bench: What is known of it.
-        out: The folder for pictures of trials.
+        out: The folder for answers of trials.
         most: How many trials there may be.
         trials: How many there were.
         groups: What was tried.
@@ -84,6 +85,11 @@ class Search:
     groups: list[GroupTrial] = field(default_factory=list)
     attempts: list[TuningCandidate] = field(default_factory=list)
     proposal: TuningCandidate | None = None
+
+    @property
+    def sign(self) -> int:
+        """The sign of a change for the better, of the metric that ranks."""
+        return 1 if TASKS[self.bench.plan.task].metrics[self.bench.ranking].direction == "higher" else -1
 
     def run(self) -> None:
         """Try, and validate what holds on the few prompts, the smallest first, until one passes."""
@@ -101,11 +107,12 @@ class Search:
         report, plan = self.bench.report, self.bench.plan
         return Tuned(
             target=plan.target,
+            task=plan.task,
             verdict=report.verdict,
             size_ratio=round(plan.result_bytes / plan.source_bytes, 4),
             found=found_of(report),
             prompts=len(self.bench.questions),
-            unseen=len(self.bench.request.prompts) - len(self.bench.questions),
+            unseen=len(self.bench.request.questions) - len(self.bench.questions),
             groups=tuple(self.groups),
             attempts=tuple(self.attempts),
             proposal=self.proposal,
@@ -119,7 +126,7 @@ class Search:
         return opened(checkpoint, bench.request, bench.questions, self.out / name, bench.engine.listen)
 
     def numbers(self, trials: Trials, groups: Sequence[Group], what: str, size: int) -> Numbers:
-        """Draw the few prompts with groups as the source has them, and measure.
+        """Ask the few prompts with groups as the source has them, and measure.
 
         Args:
             trials: The checkpoint.
@@ -131,7 +138,7 @@ class Search:
         subject = f"{self.bench.plan.target}, {what}"
         with self.bench.engine.timed("try", subject):
             swaps = {(swap.component, swap.module): swap for group in groups for swap in group.swaps}
-            return self.bench.measured(*trials.draw(list(swaps.values()), subject), size)
+            return self.bench.measured(*trials.ask(list(swaps.values()), subject), size)
 
     def keeping(self, trials: Trials, base: Numbers) -> Iterator[TuningCandidate]:
         """Give groups back to the source, first each alone, then the best together, as few as hold the limits."""
@@ -159,17 +166,17 @@ class Search:
 
     def ranked(self, trials: Trials, base: Numbers) -> list[Group]:
         """Try groups alone, and return those that bring something, the most for a byte first."""
-        reserve = RAISES + FURTHER + 4
+        reserve, by = RAISES + FURTHER + 4, self.bench.ranking
         gains: list[tuple[float, Group]] = []
         for group in self.possible(groups_of(self.bench.parts, self.bench.report, self.bench.origin.folder)):
             if self.trials + reserve >= self.most:
                 break
             found = self.numbers(trials, [group], f"{group.name} kept", self.size([group]))
-            gains.append((shift(base["psnr", "value"], found["psnr", "value"])[0], group))
+            gains.append((self.sign * shift(base[by, "value"], found[by, "value"])[0], group))
         gains.sort(key=lambda one: (-one[0] / max(one[1].size, 1), one[1].sqnr or 0.0, one[1].name))
         for gain, group in gains:
             told = GroupTrial(
-                name=group.name, layers=len(group.layers), size=group.size, sqnr=group.sqnr, gain=round(gain, 3)
+                name=group.name, layers=len(group.layers), size=group.size, sqnr=group.sqnr, gain=round(gain, 6)
             )
             self.groups.append(told)
         return [group for gain, group in gains if gain > 0]

@@ -63,21 +63,23 @@ class Tuned(Value):
 
     Attributes:
         target: Its name in the recipe.
+        task: What it is for.
         verdict: As the recipe is written.
         size_ratio: Bytes of the target over bytes of the source, as written.
         found: What was found of each required metric, as written.
-        prompts: How many prompts each trial drew.
+        prompts: How many prompts each trial asked.
         unseen: How many others the proposal is judged on.
         groups: Layers that were tried, the most worth first.
         attempts: The changes that were held against the limits, the smallest first; those that hold were validated in
             this order until one passed.
         proposal: The one that passes at the least size, on all prompts and on the unseen ones alone; none where nothing
             was found or nothing is to be done.
-        trials: How many times the few prompts were drawn.
+        trials: How many times the few prompts were asked.
         seconds: All of it took.
     """
 
     target: str
+    task: str
     verdict: Verdict
     size_ratio: float
     found: dict[str, Interval]

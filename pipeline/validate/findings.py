@@ -8,8 +8,8 @@ from statistics import mean, median
 from typing import Any, Final
 
 from pipeline.errors import CannotHereError, RecipeError
-from pipeline.tasks.images import METRICS, Measured, Metric, MetricInput, Pair, Reading
-from pipeline.tasks.metrics import PairMetric
+from pipeline.tasks import Task
+from pipeline.tasks.metrics import Measured, Metric, MetricInput, Pair, PairMetric, Reading
 from pipeline.validate.intervals import LEAST, interval, prompts_needed
 from pipeline.validate.limits import Limit, limits_of
 from pipeline.validate.report import Finding, Interval, LimitResult, Statistic, Verdict, Worst
@@ -27,7 +27,7 @@ class Sample:
         metric: The metric.
         measured: What it measured.
         pairs: The pairs behind it.
-        same: Whether all of them are pairs of identical pictures, so that there is no difference to be unsure of.
+        same: Whether all of them are pairs of identical answers, so that there is no difference to be unsure of.
     """
 
     metric: Metric
@@ -76,7 +76,7 @@ class Sample:
         return found if of == "drop" else within(found, self.metric.ends)
 
     def worst(self, of: Statistic) -> float:
-        """Return the value or the drop of the picture that speaks loudest against the candidate."""
+        """Return the value or the drop of the answer that speaks loudest against the candidate."""
         if of == "worst drop":
             return max((one.reference or 0.0) - one.value for _, one in self.readings)
         values = [one.value for _, one in self.readings]
@@ -99,7 +99,7 @@ def exactly(number: float) -> Interval:
     return Interval(number=number, low=number, high=number)
 
 
-def measure(given: MetricInput, limits: Limits) -> tuple[dict[str, Measured], dict[str, str]]:
+def measure(task: Task, given: MetricInput, limits: Limits) -> tuple[dict[str, Measured], dict[str, str]]:
     """Measure what can be, and say of the rest what it lacks; what is required must be measured.
 
     Raises:
@@ -107,7 +107,7 @@ def measure(given: MetricInput, limits: Limits) -> tuple[dict[str, Measured], di
         CannotHereError: A required metric needs a library that is missing.
     """
     measured, unmeasured = {}, {}
-    for name, metric in METRICS.items():
+    for name, metric in task.metrics.items():
         lack = metric.lacks(given)
         if lack and name in limits:
             raise RecipeError(f"{name} is required, but it needs {lack}.", where="validation.require")
@@ -123,21 +123,22 @@ def measure(given: MetricInput, limits: Limits) -> tuple[dict[str, Measured], di
     return measured, unmeasured
 
 
-def noise_floors(given: MetricInput, names: Sequence[str]) -> dict[str, float]:
+def noise_floors(task: Task, given: MetricInput, names: Sequence[str]) -> dict[str, float]:
     """Return how much each metric says that two runs of the source itself differ.
 
-    It is told beside what was found of the candidate and moves no limit: a few pictures do not know it well enough.
+    It is told beside what was found of the candidate and moves no limit: a few answers do not know it well enough.
 
     Args:
+        task: Whose metrics they are.
         given: The source's first answers beside those of its second run.
         names: The metrics.
 
     Returns:
-        For a metric that compares two pictures its mean, else the size of the mean drop.
+        For a metric that compares two answers its mean, else the size of the mean drop.
     """
     found = {}
     for name in names if given.pairs else ():
-        metric = METRICS[name]
+        metric = task.metrics[name]
         if metric.lacks(given):
             continue
         sample = Sample(metric, metric.measure(given), given.pairs, same=True)
@@ -147,7 +148,7 @@ def noise_floors(given: MetricInput, names: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float | None) -> Finding:
+def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float | None, noun: str) -> Finding:
     """Put together what is known of a metric and hold it against its limits.
 
     Raises:
@@ -164,13 +165,13 @@ def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float |
         floor=floor,
         unit=metric.unit,
         direction=metric.direction,
-        judgements=tuple(judgement(name, sample, limit, floor) for limit in required),
+        judgements=tuple(judgement(name, sample, limit, floor, noun) for limit in required),
         worst=worst(sample),
     )
 
 
-def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> LimitResult:
-    """Hold one limit against what was measured: a mean by its interval, and the worst image as it is.
+def judgement(name: str, sample: Sample, limit: Limit, floor: float | None, noun: str) -> LimitResult:
+    """Hold one limit against what was measured: a mean by its interval, and the worst answer as it is.
 
     Raises:
         RecipeError: The metric has no such number.
@@ -183,7 +184,7 @@ def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> L
     if is_mean and sample.prompts < LEAST:
         verdict = "INCONCLUSIVE"
     return LimitResult(
-        words=limit.words(sample.metric.unit),
+        words=limit.words(sample.metric.unit, noun),
         of=limit.of,
         kind=limit.kind,
         bound=limit.bound,
@@ -194,15 +195,17 @@ def judgement(name: str, sample: Sample, limit: Limit, floor: float | None) -> L
     )
 
 
-def undecided_by(requirements: Mapping[str, Any], prompts: int) -> list[str]:
+def undecided_by(task: Task, requirements: Mapping[str, Any], prompts: int) -> list[str]:
     """Return the metrics whose means so few prompts leave open, whatever is measured.
 
     Args:
-        requirements: A recipe's ``require``.
+        task: The recipe's.
+        requirements: Its ``require``.
         prompts: How many there are.
     """
-    means = {name for name, limits in limits_of(requirements).items() for limit in limits if limit.of in MEANS}
-    return sorted(name for name in means if prompts < LEAST and isinstance(METRICS[name], PairMetric))
+    every = limits_of(requirements, task.metrics)
+    means = {name for name, limits in every.items() for limit in limits if limit.of in MEANS}
+    return sorted(name for name in means if prompts < LEAST and isinstance(task.metrics[name], PairMetric))
 
 
 def needed(sample: Sample, limit: Limit) -> int | None:

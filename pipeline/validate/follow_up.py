@@ -18,7 +18,7 @@ from pipeline.plan.parts import PlannedLora
 from pipeline.quantize.lora.adapters import Adapter, try_on
 from pipeline.source.layout import Folder, read_layout
 from pipeline.store import Store
-from pipeline.validate import Request
+from pipeline.tasks.answers import Request
 from pipeline.validate.compatibility import Compilation, Lora, Uses, ask_with_lora, few, try_uses
 from pipeline.validate.report import CompatibilityCheck
 

@@ -1,7 +1,8 @@
-"""The process of trials: a quantized pipeline is loaded once and answers with some layers as its source has them.
+"""The process of trials: a quantized model is loaded once and answers with some layers as its source has them.
 
 Its stdin carries the job in one line and then one trial a line, until the parent closes it or dies; stdout carries one
-JSON object a line: ``{"loaded": ...}`` once, ``{"drawn": n}`` after every picture, ``{"pictures": ...}`` after a trial.
+JSON object a line: ``{"loaded": ...}`` once, ``{"answered": n}`` after every answer, ``{"answers": ...}`` after a
+trial.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Request
-from pipeline.tasks.diffusers_pipeline import load
-from pipeline.validate.consumer import draw, keep
+from pipeline.tasks.protocol import LoadedModel
+from pipeline.validate.consumer import keep
 from pipeline.worker.io import private_stdout
 
 
@@ -47,11 +49,11 @@ class Swap(BaseModel):
 
 
 class Trial(BaseModel):
-    """What is drawn with which layers of the source.
+    """What is asked with which layers of the source.
 
     Attributes:
-        out: The folder for the pictures.
-        questions: The index of a prompt and a seed for each.
+        out: The folder for the answers.
+        questions: The index of a question and a seed for each.
         swaps: The layers.
     """
 
@@ -69,18 +71,18 @@ def main() -> None:
     lines: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     request = Request.model_validate(job["request"])
-    pipe, how = load(Path(job["model"]), request.dtype)
-    pipe.set_progress_bar_config(disable=True)
-    tell({"loaded": how})
+    task = TASKS[request.task]
+    loaded = task.load(Path(job["model"]), request.dtype)
+    tell({"loaded": loaded.how})
     while True:
         trial = Trial.model_validate_json(lines.get())
-        pictures = []
-        with swapped(pipe, trial.swaps):
+        answers = []
+        with swapped(loaded, trial.swaps):
             for index, seed in trial.questions:
-                drawn = draw(pipe, request.prompts[index], seed, request.call)
-                pictures.append(keep(drawn, index, seed, Path(trial.out)).model_dump(mode="json"))
-                tell({"drawn": len(pictures)})
-        tell({"pictures": pictures})
+                given = keep(task.medium, task.ask(loaded, request, index, seed), index, seed, Path(trial.out))
+                answers.append(given.model_dump(mode="json"))
+                tell({"answered": len(answers)})
+        tell({"answers": answers})
 
 
 def _listen(lines: SimpleQueue[str]) -> None:
@@ -91,16 +93,16 @@ def _listen(lines: SimpleQueue[str]) -> None:
 
 
 @contextmanager
-def swapped(pipe: Any, swaps: Sequence[Swap]) -> Iterator[None]:
-    """Have layers of a pipeline answer as the source's, until the block ends."""
+def swapped(loaded: LoadedModel, swaps: Sequence[Swap]) -> Iterator[None]:
+    """Have layers of a model answer as the source's, until the block ends."""
     before = []
     try:
         for swap in swaps:
             path, _, leaf = swap.module.rpartition(".")
-            parent = getattr(pipe, swap.component).get_submodule(path)
+            parent = loaded.components[swap.component].get_submodule(path)
             quantized = getattr(parent, leaf)
             before.append((parent, leaf, quantized))
-            setattr(parent, leaf, _full(swap, quantized, pipe.device))
+            setattr(parent, leaf, _full(swap, quantized, loaded.device))
         yield
     finally:
         for parent, leaf, quantized in reversed(before):

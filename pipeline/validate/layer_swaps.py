@@ -1,4 +1,4 @@
-"""Layer swaps: a few prompts drawn with some layers as the source has them; ``layer_swap_worker`` is the process."""
+"""Layer swaps: a few prompts answered with some layers as the source has them; ``layer_swap_worker`` is the process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.events import Event, Listener
-from pipeline.tasks.answers import GeneratedImage, Request
-from pipeline.tasks.images import METRICS, MetricInput, Sizes
+from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Answer, Request
+from pipeline.tasks.metrics import MetricInput, Sizes
 from pipeline.validate.findings import Sample
 from pipeline.validate.generate import LOG
 from pipeline.validate.layer_swap_worker import Swap, Trial
@@ -24,10 +25,11 @@ class Trials:
     """A checkpoint that is loaded and waits for trials.
 
     Attributes:
-        questions: What is drawn in each trial: the index of a prompt and a seed for each picture.
-        out: The folder for all pictures.
-        listen: Hears of every picture.
+        questions: What is asked in each trial: the index of a question and a seed for each answer.
+        out: The folder for all answers.
+        listen: Hears of every answer.
         child: The process.
+        unit: What answers are called.
         done: How many trials there were.
     """
 
@@ -35,10 +37,11 @@ class Trials:
     out: Path
     listen: Listener
     child: Child
+    unit: str
     done: int = 0
 
-    def draw(self, swaps: Sequence[Swap], subject: str) -> tuple[Path, tuple[GeneratedImage, ...]]:
-        """Draw every question with these layers as the source has them, and return the pictures and their folder.
+    def ask(self, swaps: Sequence[Swap], subject: str) -> tuple[Path, tuple[Answer, ...]]:
+        """Ask every question with these layers as the source has them, and return the answers and their folder.
 
         Raises:
             GenerationError: The checkpoint did not answer.
@@ -49,16 +52,16 @@ class Trials:
         folder.mkdir(parents=True, exist_ok=True)
         trial = Trial(out=str(folder.resolve()), questions=self.questions, swaps=tuple(swaps))
         self.child.say(trial.model_dump(mode="json"))
-        return folder, tuple(GeneratedImage.model_validate(one) for one in self._hear("pictures", subject))
+        return folder, tuple(Answer.model_validate(one) for one in self._hear("answers", subject))
 
     def _hear(self, word: str, subject: str) -> Any:
         """Listen until the child says a word, and return what it says of it."""
         for message in self.child.heard():
             if word in message:
                 return message[word]
-            if "drawn" in message:
+            if "answered" in message:
                 total = len(self.questions)
-                self.listen(Event("progress", "try", subject, done=message["drawn"], total=total, unit="pictures"))
+                self.listen(Event("progress", "try", subject, done=message["answered"], total=total, unit=self.unit))
         raise self.child.failure()
 
 
@@ -69,11 +72,11 @@ def opened(
     """Load a checkpoint in a process of its own, which ends with this block.
 
     Args:
-        model: A whole pipeline.
-        request: What its prompts are and how it is called.
-        questions: The index of a prompt and a seed for each picture of a trial.
-        out: The folder for pictures and the log.
-        listen: Hears of every picture.
+        model: Its folder.
+        request: What is asked and how it is called.
+        questions: The index of a question and a seed for each answer of a trial.
+        out: The folder for answers and the log.
+        listen: Hears of every answer.
 
     Raises:
         GenerationError: The checkpoint does not load.
@@ -81,8 +84,8 @@ def opened(
     """
     out.mkdir(parents=True, exist_ok=True)
     with child("pipeline.validate.layer_swap_worker", model, out / LOG) as process:
-        trials = Trials(tuple(questions), out, listen, process)
-        process.say({"model": str(model.resolve()), "request": request.model_dump(mode="json")})
+        trials = Trials(tuple(questions), out, listen, process, f"{TASKS[request.task].medium.noun}s")
+        process.say({"model": str(model.resolve()), "request": request.job()})
         trials._hear("loaded", model.name)
         yield trials
 
@@ -95,7 +98,7 @@ def numbers(
     wanted: Mapping[str, Sequence[Statistic]],
     judges: Mapping[str, Path],
 ) -> dict[tuple[str, Statistic], list[float]]:
-    """Return what metrics say of a few pictures: values or drops prompt by prompt, and what is one number as such.
+    """Return what metrics say of a few answers: values or drops prompt by prompt, and what is one number as such.
 
     Args:
         reference: The source's answers to the same questions.
@@ -105,14 +108,14 @@ def numbers(
         wanted: The metrics, and which numbers of each.
         judges: Folders of models that judge, by metric.
     """
-    pairs = pair_up(reference, candidate, prompts)
+    task, pairs = reference.task, pair_up(reference, candidate, prompts)
     given = MetricInput(pairs, sizes, (reference.answers, candidate.answers), judges)
     found: dict[tuple[str, Statistic], list[float]] = {}
     for name, every in wanted.items():
-        metric = METRICS[name]
+        metric = task.metrics[name]
         if metric.lacks(given):
             continue
-        sample = Sample(metric, metric.measure(given), pairs, all(map(identical, pairs)))
+        sample = Sample(metric, metric.measure(given), pairs, all(identical(task, pair) for pair in pairs))
         for of in every:
             number = sample.number(of)
             if number is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import RecipeError
-from pipeline.tasks.images import METRICS
+from pipeline.tasks.metrics import Metric
 from pipeline.validate.report import Statistic
 
 LIMITS = "Its limits are min, max, worst and drop: {max, worst}."
@@ -17,16 +17,16 @@ LIMITS = "Its limits are min, max, worst and drop: {max, worst}."
 
 @dataclass(frozen=True)
 class Limit:
-    """One bound on a metric's value, on its drop from the source's to the candidate's, or on its worst image."""
+    """One bound on a metric's value, on its drop from the source's to the candidate's, or on its worst answer."""
 
     of: Statistic
     kind: Literal["min", "max"]
     bound: float
 
-    def words(self, unit: str) -> str:
-        """Return it in words, such as ``at least 18 dB`` or ``a drop of at most 0.5 points in every image``."""
+    def words(self, unit: str, noun: str) -> str:
+        """Return it in words, such as ``at least 18 dB`` or ``a drop of at most 0.5 points in every picture``."""
         drop = "a drop of " if self.of in {"drop", "worst drop"} else ""
-        each = " in every image" if self.of in {"worst", "worst drop"} else ""
+        each = f" in every {noun}" if self.of in {"worst", "worst drop"} else ""
         return f"{drop}{'at least' if self.kind == 'min' else 'at most'} {amount(self.bound, unit)}{each}"
 
 
@@ -35,19 +35,20 @@ def amount(number: float, unit: str) -> str:
     return f"{number:.4g} {unit}".rstrip()
 
 
-def limits_of(requirements: Mapping[str, Any]) -> dict[str, tuple[Limit, ...]]:
-    """Return the limits by metric; where a mean is bounded and nothing else said, so is its worst image.
+def limits_of(requirements: Mapping[str, Any], metrics: Mapping[str, Metric]) -> dict[str, tuple[Limit, ...]]:
+    """Return the limits by metric; where a mean is bounded and nothing else said, so is its worst answer.
 
     Args:
         requirements: A recipe's ``require``: metric name to ``min``, ``max``, ``worst``, ``drop: {max, worst}`` and the
             judging ``model``.
+        metrics: Those of the task.
 
     Raises:
         RecipeError: A metric or a key is unknown, or a bound is no number.
     """
-    if unknown := sorted(requirements.keys() - METRICS.keys()):
-        raise _wrong(f"{', '.join(unknown)} is no metric", f"The metrics are {', '.join(METRICS)}.")
-    return {name: _limits(name, dict(require)) for name, require in requirements.items()}
+    if unknown := sorted(requirements.keys() - metrics.keys()):
+        raise _wrong(f"{', '.join(unknown)} is no metric", f"The metrics are {', '.join(metrics)}.")
+    return {name: _limits(name, metrics[name], dict(require)) for name, require in requirements.items()}
 
 
 def judges_of(requirements: Mapping[str, Any]) -> dict[str, Path]:
@@ -55,18 +56,17 @@ def judges_of(requirements: Mapping[str, Any]) -> dict[str, Path]:
     return {name: Path(require["model"]) for name, require in requirements.items() if "model" in require}
 
 
-def _limits(name: str, require: dict[str, Any]) -> tuple[Limit, ...]:
+def _limits(name: str, metric: Metric, require: dict[str, Any]) -> tuple[Limit, ...]:
     require.pop("model", None)
     drop = dict(require.pop("drop", {}))
-    found = [_limit(name, "value", kind, bound) for kind, bound in require.items()]
-    found += [_limit(name, "drop", kind, bound) for kind, bound in drop.items()]
-    tail = METRICS[name].tail
-    if tail and not any(limit.of.startswith("worst") for limit in found):
+    found = [_limit(name, metric, "value", kind, bound) for kind, bound in require.items()]
+    found += [_limit(name, metric, "drop", kind, bound) for kind, bound in drop.items()]
+    if (tail := metric.tail) and not any(limit.of.startswith("worst") for limit in found):
         found += [Limit("worst", limit.kind, tail(limit.bound)) for limit in found if limit.of == "value"]
     return tuple(found)
 
 
-def _limit(name: str, of: Literal["value", "drop"], kind: str, bound: Any) -> Limit:
+def _limit(name: str, metric: Metric, of: Literal["value", "drop"], kind: str, bound: Any) -> Limit:
     if kind not in {"min", "max", "worst"}:
         raise _wrong(f"{name} knows no {kind!r}", LIMITS)
     if not isinstance(bound, Real) or isinstance(bound, bool):
@@ -74,7 +74,7 @@ def _limit(name: str, of: Literal["value", "drop"], kind: str, bound: Any) -> Li
     if kind == "worst" and of == "drop":
         return Limit("worst drop", "max", float(bound))
     if kind == "worst":
-        return Limit("worst", "min" if METRICS[name].direction == "higher" else "max", float(bound))
+        return Limit("worst", "min" if metric.direction == "higher" else "max", float(bound))
     return Limit(of, "min" if kind == "min" else "max", float(bound))
 
 

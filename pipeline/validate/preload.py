@@ -1,27 +1,18 @@
-"""Imports what judges pictures while they are drawn: this process would only wait for the one that draws."""
+"""Imports what judges answers while they are made: this process would only wait for the one that makes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Event, Thread
 
 from pipeline.worker.startup import gc_paused
 
-LIBRARIES = (
-    "torch",
-    "torchmetrics.functional.image",
-    "transformers.image_processing_utils",
-    "transformers.models.clip.modeling_clip",
-    "sklearn.datasets",
-    "sklearn.svm",
-)
-
 
 @contextmanager
-def judges_imported() -> Iterator[Callable[[], None]]:
-    """Import the libraries of the metrics beside a block, until it says that it is enough.
+def judges_imported(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Import torch and the modules that measuring takes beside a block, until it says that it is enough.
 
     What is not there is missed where it is used.
     """
@@ -29,7 +20,7 @@ def judges_imported() -> Iterator[Callable[[], None]]:
 
     def run() -> None:
         with gc_paused():
-            for library in LIBRARIES:
+            for library in ("torch", *modules):
                 if not over.is_set():
                     with suppress(ImportError):
                         import_module(library)

@@ -1,4 +1,4 @@
-"""In the consumer's process: what every layer of a pipeline answers to fixed noise, written to one file.
+"""In the consumer's process: what every layer of a model answers to fixed noise, written to one file.
 
 A Linear is called, whatever library made it, so this sees what users get: weights, scales and kernels together. Of all
 other tensors a sketch is kept, whose difference has the length of theirs (Charikar, Chen and Farach-Colton, 2002).
@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.tasks.protocol import LoadedModel
+
 FILE: Final = "layers.safetensors"
 ROWS = 32  # of noise in one call: kernels for matrices want more than 16 of them
 KEPT_ROWS = 8  # of the answers
@@ -21,7 +23,7 @@ CHUNK = 1 << 20  # values that are sketched at a time
 SEED = 20
 
 
-def write_answers(pipe: Any, dtype: str, to: Path) -> None:
+def write_answers(loaded: LoadedModel, dtype: str, to: Path) -> None:
     """Ask every layer of every component and write the answers, by ``component/layer``.
 
     Linear layers answer with a tensor of shape (8, out_features), or (32, out_features) where outputs are few, without
@@ -29,7 +31,7 @@ def write_answers(pipe: Any, dtype: str, to: Path) -> None:
     quantized, and the tensors that a library keeps in a form that cannot be read.
 
     Args:
-        pipe: The pipeline.
+        loaded: The model.
         dtype: Name of the dtype that it was loaded with.
         to: The file.
     """
@@ -40,11 +42,11 @@ def write_answers(pipe: Any, dtype: str, to: Path) -> None:
     quantized: list[str] = []
     unread: list[str] = []
     with torch.no_grad():  # quanto's kernels refuse inference tensors
-        for component, model in _models(pipe):
+        for component, model in _models(loaded):
             for name, module in model.named_modules():
                 key = f"{component}/{name}"
                 if _is_linear(module):
-                    found[key] = _answer(module, getattr(torch, dtype), pipe.device)
+                    found[key] = _answer(module, getattr(torch, dtype), loaded.device)
                     quantized += [key] if _is_quantized(module) else []
                 for part, tensor in _own_tensors(module):
                     whole = f"{key}.{part}" if name else f"{component}/{part}"
@@ -63,11 +65,11 @@ def named_in(file: Path, what: str) -> frozenset[str]:
         return frozenset(json.loads(answers.metadata()[what]))
 
 
-def _models(pipe: Any) -> Iterator[tuple[str, Any]]:
+def _models(loaded: LoadedModel) -> Iterator[tuple[str, Any]]:
     """Return the components that have weights."""
     import torch
 
-    for name, part in pipe.components.items():
+    for name, part in loaded.components.items():
         if isinstance(part, torch.nn.Module):
             yield name, part
 
@@ -90,7 +92,7 @@ def _is_quantized(module: Any) -> bool:
 def _answer(module: Any, dtype: Any, device: Any) -> Any:
     """Return what a Linear makes of the noise. Its bias is taken away: beside a large one the rest would drown.
 
-    The device is the pipeline's: quanto's weights say they were on none (0.2.7).
+    The device is the model's: quanto's weights say they were on none (0.2.7).
     """
     import torch
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pipeline.backends.available import installed
 from pipeline.errors import CannotHereError, RecipeError, SourceError
 from pipeline.events import Listener
-from pipeline.files import digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
+from pipeline.files import copy, digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
 from pipeline.hub.source import Repository
 from pipeline.plan.parts import PlannedDataset, PlannedPrompts
 from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows, sample
+from pipeline.recipe.prompts import files_of
 from pipeline.source.fetch import fetch
 from pipeline.store import Store
+from pipeline.tasks import TASKS
 from pipeline.worker import oneshot
 
 STAGE: Final = "prompts"
+FILES: Final = "questions"
 PROMPTS: Final = "prompts.json"
 DESCRIBING: Final = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # where a dataset tells of its files
 # Of what datasets reads, tables are what holds texts, and nothing but data: a pickle is a program. It never sees the
@@ -51,11 +54,39 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
         SourceError: The dataset is not there, or cannot be read.
         HubUnavailableError: The Hub does not answer.
     """
-    asked = loaded.recipe.validation.prompts
+    asked, roles = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task].files
     if isinstance(asked, str):
-        return PlannedPrompts(prompts=read_prompts(loaded.resolve(asked)))
+        planned = PlannedPrompts(prompts=read_prompts(loaded.resolve(asked), roles))
+        keep_files(planned, files_of(loaded.resolve(asked), roles), store)
+        return planned
+    if roles:
+        what = f"The prompts of {loaded.recipe.task} have further files ({', '.join(roles)}), which no column holds."
+        raise RecipeError(what, where=asked.where, remedy="Put prompts and files beside the recipe.")
     kept = store.make(STAGE, prompts_key(asked), lambda folder: draw(asked, find, store, folder, listen))
     return PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
+
+
+def keep_files(planned: PlannedPrompts, files: Mapping[str, Path], store: Store) -> None:
+    """Keep the further files of some questions under their pinned names, so that they are the same all along."""
+
+    def build(folder: Path) -> None:
+        for name, place in files.items():
+            copy(place, folder / name)
+            if not name.startswith(sha256_file(folder / name)):
+                raise SourceError("This file changed while it was read.", where=str(place), remedy="Run again.")
+
+    if files:
+        store.make(FILES, files_key(planned), build)
+
+
+def questions_folder(planned: PlannedPrompts, store: Store) -> Path | None:
+    """Return the folder with the further files of some questions; None where they have none."""
+    return store.look(FILES, files_key(planned))
+
+
+def files_key(planned: PlannedPrompts) -> str:
+    """Return the digest of which further files some questions have."""
+    return digest_of(sorted({name for prompt in planned.prompts for name in prompt.files.values()}))
 
 
 def prompts_key(asked: DatasetPrompts) -> str:

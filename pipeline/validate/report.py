@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.tasks.answers import Facts
-from pipeline.tasks.images import Sizes
+from pipeline.tasks.metrics import Sizes
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Statistic = Literal["value", "drop", "ratio", "worst", "worst drop"]
@@ -23,12 +23,12 @@ class Reason(Value):
     """One sentence of why the verdict is what it is; what explains most stands first in a report.
 
     Attributes:
-        about: Where it was seen: in the files, in a layer, in a picture, in a metric, or in a use.
+        about: Where it was seen: in the files, in a layer, in an answer, in a metric, or in a use.
         verdict: What it would make of the whole by itself.
         text: The sentence, with its numbers.
     """
 
-    about: Literal["file", "layer", "picture", "metric", "use"]
+    about: Literal["file", "layer", "answer", "picture", "metric", "use"]
     verdict: Verdict
     text: str
 
@@ -54,10 +54,10 @@ class LimitResult(Value):
 
     Attributes:
         words: What is required, such as ``at least 18 dB`` or ``a drop of at most 0.5 points``.
-        of: Of what: the candidate's value, its drop from the source's, either of them in its worst image, or in older
+        of: Of what: the candidate's value, its drop from the source's, either of them in its worst answer, or in older
             reports its ratio to the source's.
         kind: Whether the bound is the least or the most that passes.
-        bound: The recipe's bound, or what follows from it for the worst image.
+        bound: The recipe's bound, or what follows from it for the worst answer.
         found: What was measured.
         floor: The same number between two runs of the source itself; it moves no bound.
         verdict: PASS where the whole interval is within the limit, FAIL where it is wholly outside, INCONCLUSIVE
@@ -86,7 +86,7 @@ class Finding(Value):
         reference: The source's own, where the metric looks at one side at a time.
         drop: ``reference - value`` and its interval.
         ratio: ``value / reference``, of what a pipeline costs.
-        floor: The mean between two runs of the source itself: of the value where two pictures are compared, else of the
+        floor: The mean between two runs of the source itself: of the value where two answers are compared, else of the
             size of the drop.
         unit: Of value, reference and drop; empty for plain ratios.
         direction: Which way is better.
@@ -113,12 +113,12 @@ class PairReport(Value):
     Attributes:
         prompt: Index of the prompt in the request.
         text: The prompt.
-        label: What its picture must show, if the prompts say.
+        label: What its answer must show, if the prompts say.
         seed: The seed.
-        reference: File name of the source's picture.
-        candidate: File name of the candidate's picture.
-        identical: Whether the two hold the same pixels.
-        fault: What makes the candidate's picture none; empty for a picture.
+        reference: File name of the source's answer.
+        candidate: File name of the candidate's answer.
+        identical: Whether the two are the same, bit for bit.
+        fault: What makes the candidate's answer none; empty for an answer.
         values: The candidate's value by metric.
         reference_values: The source's own by metric, where it has one.
     """
@@ -179,7 +179,7 @@ class Floor(Value):
 
     Attributes:
         varied: What was different from the first run, which ought not to matter.
-        pairs: How many pictures were drawn again.
+        pairs: How many answers were made again.
         identical: How many of them came out the same.
     """
 
@@ -192,12 +192,13 @@ class Report(Value):
     """What was measured and what follows.
 
     Attributes:
+        task: What was asked, by its name in a recipe; older reports are all of text to image and do not say it.
         verdict: FAIL where anything fails, else INCONCLUSIVE where the sample does not settle a limit, else PASS.
         reasons: What decided, first what explains most; what held where nothing failed.
         metrics: Every metric that could be measured, required or not.
         unmeasured: The others, and what they would need.
         pairs: Ordered by prompt, then seed.
-        identical: Pairs whose two pictures hold the same pixels.
+        identical: Pairs whose two answers are the same, bit for bit.
         layers: Every layer of every component that answers; the worst first.
         uses: What users do next, tried.
         floor: How the noise floor was measured.
@@ -206,6 +207,7 @@ class Report(Value):
         sizes: Bytes of source and result, if given.
     """
 
+    task: str = "text-to-image"
     verdict: Verdict
     reasons: tuple[Reason, ...]
     metrics: dict[str, Finding]

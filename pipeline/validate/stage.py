@@ -1,4 +1,4 @@
-"""Validate: source and checkpoint answer the same prompts in fresh processes, and the recipe's bar decides."""
+"""Validate: source and checkpoint answer the same questions in fresh processes, and the recipe's bar decides."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
-from pipeline.validate import Answers, Evidence, Prompt, Report, Request, Side, Sizes, generate, judge
+from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Answers, Question, Request
+from pipeline.tasks.metrics import Sizes
+from pipeline.validate import Evidence, Prompt, Report, Side, generate, judge
 from pipeline.validate.generate import ANSWERS
 from pipeline.validate.preload import judges_imported
+from pipeline.validate.prompts import questions_folder
 from pipeline.validate.report import CompatibilityCheck
 
 REPORT = "report.json"
@@ -32,13 +36,13 @@ NEXT = {
     "INCONCLUSIVE": "give more prompts, choose another scheme or correct the requirement",
 }
 DECIDING = ("quantpress", "torch", "diffusers", "transformers")  # distributions that decide over a source's answers
-AGAIN_ONE_IN = 16  # pictures of the source that are drawn a second time, to know its own noise
+AGAIN_ONE_IN = 16  # answers of the source that are asked for a second time, to know its own noise
 AGAIN_LEAST = 2  # prompts of them
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A report with the folders whose pictures it speaks of."""
+    """A report with the folders whose answers it speaks of."""
 
     report: Report
     reference: Path
@@ -57,22 +61,22 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
     """Judge a checkpoint against its source, or return what was judged before.
 
     The source's answers are shared by all targets that ask it the same, and a checkpoint's by all limits: whoever
-    corrects a requirement draws nothing again.
+    corrects a requirement asks nothing again.
 
     Args:
         plan: The target's plan, with the questions and the bar.
-        source: The folder of the source's pipeline.
-        checkpoint: The folder of the checkpoint's pipeline.
+        source: The folder of the source.
+        checkpoint: The folder of the checkpoint.
         judges: The folders of judging models by metric.
         store: Where answers and reports are kept.
-        listen: Hears one event a picture.
+        listen: Hears one event an answer.
         uses: What users do next, as it was tried.
 
     Raises:
         GenerationError: The checkpoint does not load or does not run.
-        SourceError: The source itself does not answer, or its pictures are degenerate.
+        SourceError: The source itself does not answer, or its answers are degenerate.
     """
-    request = request_of(plan)
+    request = request_of(plan, questions_folder(plan.validation, store))
     own = ask_source(source, request, reference_key(plan, request), plan.target, store, listen)
     drawn = store.make(
         CANDIDATE, candidate_key(plan), lambda out: answer(checkpoint, request, out, plan.target, listen)
@@ -91,7 +95,7 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
 
 
 def judged_before(plan: TargetPlan, store: Store) -> Judged | None:
-    """Return what was judged before, with the pictures; nothing where any of it is missing."""
+    """Return what was judged before, with the answers; nothing where any of it is missing."""
     judged, own = store.look(JUDGED, plan.verdict_key), reference_answers(plan, store)
     drawn = store.look(CANDIDATE, candidate_key(plan))
     if judged is None or own is None or drawn is None:
@@ -158,8 +162,8 @@ def failure(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
     return VerdictError(
         f"The verdict is {judged.report.verdict}: {judged.report.why} Nothing was published.",
         where=plan.target,
-        remedy=f"Look at it with `publish report RECIPE --target {plan.target}` (the build is in {aside}, its pictures "
-        f"are in {judged.candidate}), then {next_step}; without the pictures' folder it is judged anew.",
+        remedy=f"Look at it with `publish report RECIPE --target {plan.target}` (the build is in {aside}, its answers "
+        f"are in {judged.candidate}), then {next_step}; without the answers' folder it is judged anew.",
     )
 
 
@@ -168,10 +172,17 @@ def failed_name(plan: TargetPlan) -> str:
     return f"{plan.target}-{plan.verdict_key[:12]}"
 
 
-def request_of(plan: TargetPlan) -> Request:
-    """Return the questions that both sides answer."""
+def request_of(plan: TargetPlan, folder: Path | None = None) -> Request:
+    """Return the questions that both sides answer.
+
+    Args:
+        plan: The plan.
+        folder: Where the files of the questions lie, for somebody who asks them.
+    """
     return Request(
-        prompts=tuple(prompt.prompt for prompt in plan.validation.prompts),
+        task=plan.task,
+        questions=tuple(Question(prompt=one.prompt, files=one.files) for one in plan.validation.prompts),
+        folder=folder,
         seeds=plan.validation.seeds,
         call=plan.validation.call,
         dtype=pipeline_dtype(plan),
@@ -179,7 +190,7 @@ def request_of(plan: TargetPlan) -> Request:
 
 
 def pipeline_dtype(plan: TargetPlan) -> Any:
-    """Return the dtype to load the pipeline with: the one that its quantized components were made in."""
+    """Return the dtype to load the model with: the one that its quantized components were made in."""
     return next(iter(plan.components.values())).quantization.dtype
 
 
@@ -200,10 +211,11 @@ def source_key(content: Mapping[str, Any], versions: Mapping[str, str], request:
 
 
 def asked_again(request: Request) -> tuple[tuple[int, int], ...]:
-    """Return what the source is asked a second time: prompts spread over all of them, with the first seed."""
-    count = max(len(request.prompts) * len(request.seeds) // AGAIN_ONE_IN, min(AGAIN_LEAST, len(request.prompts)))
-    step = len(request.prompts) / min(count, len(request.prompts))
-    return tuple((int(index * step), request.seeds[0]) for index in range(min(count, len(request.prompts))))
+    """Return what the source is asked a second time: questions spread over all of them, with the first seed."""
+    every = len(request.questions)
+    count = max(every * len(request.seeds) // AGAIN_ONE_IN, min(AGAIN_LEAST, every))
+    step = every / min(count, every)
+    return tuple((int(index * step), request.seeds[0]) for index in range(min(count, every)))
 
 
 def made_layers(checkpoint: Path) -> dict[str, float | None]:
@@ -226,11 +238,11 @@ def answer(
     listen: Listener,
     repeats: Sequence[tuple[int, int]] = (),
 ) -> None:
-    """Have a pipeline draw everything, in a process of its own."""
-    with judges_imported() as enough:
+    """Ask a model everything, in a process of its own."""
+    with judges_imported(TASKS[request.task].medium.imports) as enough:
 
         def named(event: Event) -> None:
-            enough()  # pictures are timed
+            enough()  # answers are timed
             listen(Event("progress", "validate", target, event.text, event.done, event.total, event.unit))
 
         generate(model, request, out, named, repeats=repeats, look=True)

@@ -1,4 +1,4 @@
-"""Judge a candidate against its source: look at everything that was loaded and drawn, and say what follows and why."""
+"""Judge a candidate against its source: look at all that was loaded and answered, and say what follows and why."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from math import floor
 from statistics import median
 from typing import Any
 
+from pipeline.tasks import Task
 from pipeline.tasks.answers import Answers, Facts
-from pipeline.tasks.images import METRICS, Measured, MetricInput, Pair, Sizes
+from pipeline.tasks.metrics import Measured, MetricInput, Pair, Sizes
 from pipeline.validate import layers
 from pipeline.validate.config_diff import differences
 from pipeline.validate.degenerate import degenerate_candidate, refuse_degenerate_source
@@ -31,7 +32,7 @@ from pipeline.validate.report import (
 )
 
 FAR = 10  # times the prompts of a sample: more of them cost more than another scheme
-NAMED = 2  # layers or pictures that are named; others are counted
+NAMED = 2  # layers or answers that are named; others are counted
 ORDER: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
@@ -72,35 +73,38 @@ def judge(
         CannotHereError: A required metric needs a library that is missing.
         GenerationError: The answers do not belong together.
     """
-    limits = limits_of(requirements)
+    task = reference.task
+    limits = limits_of(requirements, task.metrics)
     pairs = pair_up(reference, candidate, prompts)
     refuse_degenerate_source(reference, pairs)
-    same = [identical(pair) for pair in pairs]
+    same = [identical(task, pair) for pair in pairs]
     facts = _facts(reference.answers), _facts(candidate.answers)
     given = MetricInput(pairs, sizes, facts, judges_of(requirements))
-    measured, unmeasured = measure(given, limits)
+    measured, unmeasured = measure(task, given, limits)
     again = repeated_pairs(reference, prompts)
-    floors = noise_floors(MetricInput(again, judges=given.judges), list(measured))
+    floors = noise_floors(task, MetricInput(again, judges=given.judges), list(measured))
+    samples = {name: Sample(task.metrics[name], found, pairs, all(same)) for name, found in measured.items()}
     findings = {
-        name: finding(name, Sample(METRICS[name], found, pairs, all(same)), limits.get(name, ()), floors.get(name))
-        for name, found in measured.items()
+        name: finding(name, sample, limits.get(name, ()), floors.get(name), task.medium.noun)
+        for name, sample in samples.items()
     }
     looked = layers.compare(reference.folder, candidate.folder, besides.made)
     faults = degenerate_candidate(candidate, pairs)
-    seen = _file_reasons(reference, candidate) + _layer_reasons(looked) + _picture_reasons(pairs, faults)
+    seen = _file_reasons(reference, candidate) + _layer_reasons(looked) + _answer_reasons(task, pairs, faults)
     seen = seen or _where_the_signal_went(findings, looked)
-    reasons = seen + _metric_reasons(findings, limits, pairs) + _use_reasons(besides.uses)
+    reasons = seen + _metric_reasons(task, findings, limits, pairs) + _use_reasons(besides.uses)
     verdict = next((word for word in ORDER if any(reason.verdict == word for reason in reasons)), ORDER[-1])
     return Report(
+        task=reference.answers.task,
         verdict=verdict,
-        reasons=_told(verdict, reasons) or (_nothing_required(pairs),),
+        reasons=_told(verdict, reasons) or (_nothing_required(task, pairs),),
         metrics=findings,
         unmeasured=unmeasured,
         pairs=_pair_reports(reference, candidate, pairs, measured, same, faults),
         identical=sum(same),
         layers=looked,
         uses=besides.uses,
-        floor=_floor(reference.answers, again),
+        floor=_floor(reference, again),
         reference=facts[0],
         candidate=facts[1],
         sizes=sizes,
@@ -113,8 +117,8 @@ def _told(verdict: Verdict, reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     return tuple(reason for word in words for reason in reasons if reason.verdict == word)
 
 
-def _nothing_required(pairs: Sequence[Pair]) -> Reason:
-    text = f"All {len(pairs)} pictures were drawn; no number was required."
+def _nothing_required(task: Task, pairs: Sequence[Pair]) -> Reason:
+    text = f"All {len(pairs)} {task.medium.noun}s were made; no number was required."
     return Reason(about="metric", verdict="PASS", text=text)
 
 
@@ -143,7 +147,7 @@ def _layer_reasons(looked: Sequence[LayerReport]) -> list[Reason]:
 
 
 def _where_the_signal_went(findings: Mapping[str, Finding], looked: Sequence[LayerReport]) -> list[Reason]:
-    """Return what lost most, where pictures differ too much and nothing is at fault by itself."""
+    """Return what lost most, where answers differ too much and nothing is at fault by itself."""
     drawn = [finding for finding in findings.values() if finding.interval]
     failed = any(one.verdict == "FAIL" for finding in drawn for one in finding.judgements)
     quantized = [layer for layer in looked if layer.quantized and layer.sqnr is not None]
@@ -162,31 +166,30 @@ def _where_the_signal_went(findings: Mapping[str, Finding], looked: Sequence[Lay
     return [Reason(about="layer", verdict="FAIL", text=text)]
 
 
-def _picture_reasons(pairs: Sequence[Pair], faults: Sequence[str]) -> list[Reason]:
-    """Return a sentence for the first answers that are no pictures, and one that counts the others."""
+def _answer_reasons(task: Task, pairs: Sequence[Pair], faults: Sequence[str]) -> list[Reason]:
+    """Return a sentence for the first answers that are none, and one that counts the others."""
     found = [
-        f"The picture for {pair.prompt!r} with seed {pair.seed} is {fault}."
-        for pair, fault in zip(pairs, faults, strict=True)
-        if fault
+        f"{task.called(pair.prompt, pair.seed)} is {fault}." for pair, fault in zip(pairs, faults, strict=True) if fault
     ]
-    more = [f"{len(found) - NAMED} more of {len(faults)} pictures are at fault."] if len(found) > NAMED else []
-    return [Reason(about="picture", verdict="FAIL", text=text) for text in (*found[:NAMED], *more)]
+    noun = task.medium.noun
+    more = [f"{len(found) - NAMED} more of {len(faults)} {noun}s are at fault."] if len(found) > NAMED else []
+    return [Reason(about="answer", verdict="FAIL", text=text) for text in (*found[:NAMED], *more)]
 
 
-def _metric_reasons(findings: Mapping[str, Finding], limits: Limits, pairs: Sequence[Pair]) -> list[Reason]:
+def _metric_reasons(task: Task, findings: Mapping[str, Finding], limits: Limits, pairs: Sequence[Pair]) -> list[Reason]:
     """Return a sentence for every limit."""
-    prompts = len({pair.index for pair in pairs})
     texts = {pair.index: pair.prompt for pair in pairs}
     found = []
     for name in limits:
         finding = findings[name]
         for judgement in finding.judgements:
-            text = f"{_sentence(name, judgement, finding.unit)}{_what_next(judgement, prompts, finding, texts)}."
+            said = _sentence(name, judgement, finding.unit, task.medium.noun)
+            text = f"{said}{_what_next(task, judgement, finding, texts)}."
             found.append(Reason(about="metric", verdict=judgement.verdict, text=text))
     return found
 
 
-def _sentence(name: str, judgement: LimitResult, unit: str) -> str:
+def _sentence(name: str, judgement: LimitResult, unit: str, noun: str) -> str:
     """Return what was found and what was required; unrounded where rounding would hide the difference."""
     number, sign = judgement.found.number, 1.0
     verb = "dropped by" if judgement.of in {"drop", "worst drop"} else "is"
@@ -195,7 +198,7 @@ def _sentence(name: str, judgement: LimitResult, unit: str) -> str:
     shown, bound = amount(sign * number, unit), amount(judgement.bound, unit)
     if shown == bound and number != judgement.bound:
         shown = f"{number!r} {unit}".rstrip()
-    where = " in its worst image" if judgement.of.startswith("worst") else ""
+    where = f" in its worst {noun}" if judgement.of.startswith("worst") else ""
     required = f"{judgement.words} is required{_beside_the_noise(judgement, unit)}"
     return f"{name} {verb} {shown}{where}{_between(judgement.found, sign, unit)}; {required}"
 
@@ -215,8 +218,9 @@ def _between(found: Interval, sign: float, unit: str) -> str:
     return f" (95 % between {low} and {high} {unit}".rstrip() + ")" if low != high else ""
 
 
-def _what_next(judgement: LimitResult, prompts: int, finding: Finding, texts: Mapping[int, str]) -> str:
+def _what_next(task: Task, judgement: LimitResult, finding: Finding, texts: Mapping[int, str]) -> str:
     """Return what to look at, how many prompts would settle it, or what so many do not show."""
+    prompts = len(texts)
     if judgement.verdict == "INCONCLUSIVE":
         asked = f", which {prompts} {'prompt does' if prompts == 1 else 'prompts do'} not settle"
         return f"{asked}{_settled_by(judgement, prompts)}"
@@ -225,7 +229,8 @@ def _what_next(judgement: LimitResult, prompts: int, finding: Finding, texts: Ma
     if not finding.worst:
         return ""
     worst = finding.worst[0]
-    return f"; worst with seed {worst.seed} for {texts[worst.prompt]!r}: {amount(worst.value, finding.unit)}"
+    seed = f" with seed {worst.seed}" if task.seeded else ""
+    return f"; worst{seed} for {texts[worst.prompt]!r}: {amount(worst.value, finding.unit)}"
 
 
 def _settled_by(judgement: LimitResult, prompts: int) -> str:
@@ -262,8 +267,8 @@ def _pair_reports(
             text=pair.prompt,
             label=pair.label,
             seed=pair.seed,
-            reference=reference.answers.pictures[index].file,
-            candidate=candidate.answers.pictures[index].file,
+            reference=reference.answers.given[index].file,
+            candidate=candidate.answers.given[index].file,
             identical=same[index],
             fault=faults[index],
             values={name: reading.value for name, reading in readings.items()},
@@ -273,11 +278,12 @@ def _pair_reports(
     return tuple(reports)
 
 
-def _floor(answers: Answers, again: Sequence[Pair]) -> Floor | None:
+def _floor(reference: Side, again: Sequence[Pair]) -> Floor | None:
     """Return how the noise floor was measured, if it was."""
     if not again:
         return None
-    return Floor(varied=answers.varied, pairs=len(again), identical=sum(identical(pair) for pair in again))
+    same = sum(identical(reference.task, pair) for pair in again)
+    return Floor(varied=reference.answers.varied, pairs=len(again), identical=same)
 
 
 def _facts(answers: Answers) -> Facts:

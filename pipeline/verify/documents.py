@@ -18,6 +18,7 @@ from pipeline.hub.release_files import MANIFEST, PLAN, PROVENANCE, RECIPE, REPOR
 from pipeline.plan.comparison import differences
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Loaded, Prompt, Recipe, Vocabulary, read_prompts, read_recipe
+from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
 ASK: Final = "Ask its publisher, and do not use it until then."
@@ -111,7 +112,8 @@ class Documents:
         self.require_planned(self.recipe, RECIPE)
         if local is not None:
             written = local.recipe.validation.prompts
-            prompts = read_prompts(local.resolve(written)) if isinstance(written, str) else None
+            roles = TASKS[local.recipe.task].files
+            prompts = read_prompts(local.resolve(written), roles) if isinstance(written, str) else None
             self.require_planned(local.recipe, str(local.path), prompts)
         name = self.plan.repository
         return f"it is the target {self.plan.target} of its recipe" + (f", made for {name}" if name != repo else "")
@@ -136,14 +138,15 @@ class Documents:
         report = self.report
         if report.verdict != "PASS":
             raise self.differs(f"{REPORT} gives the verdict {report.verdict}.")
-        for name, file in self.read(REPORT, lambda: measured_files(self.measured)).items():
+        for name, file in self.read(REPORT, lambda: measured_files(self.plan, self.measured)).items():
             if self.manifest.files.get(name) != file:
                 raise self.differs(f"{REPORT} measured another {name} than {MANIFEST} lists.")
         for name, listed in self.plan.taken_over.items():
             there = self.manifest.files.get(name)
             if there is None or there.size != listed.size or (listed.sha256 or there.sha256) != there.sha256:
                 raise self.differs(f"{PLAN} takes over another {name} from the source than {MANIFEST} lists.")
-        return f"{report.verdict}, {len(report.metrics)} metrics on {len(report.pairs)} pairs of pictures"
+        noun = TASKS[report.task].medium.noun
+        return f"{report.verdict}, {len(report.metrics)} metrics on {len(report.pairs)} pairs of {noun}s"
 
     def provenance_fits(self, apart: Set[str] = frozenset()) -> str:
         """Check that the statement of provenance is about these files, this plan and this source.
@@ -175,10 +178,12 @@ class Documents:
         return VerificationError(printable(what), where=self.where, remedy=ASK)
 
 
-def measured_files(report: dict[str, Any]) -> dict[str, FileEntry]:
+def measured_files(plan: TargetPlan, report: dict[str, Any]) -> dict[str, FileEntry]:
     """Return the files of weights that a report speaks of."""
     parts = report["weights"].items()
-    return {f"{part}/{name}": FileEntry(**file) for part, found in parts for name, file in found["files"].items()}
+    return {
+        plan.path_of(part, name): FileEntry(**file) for part, found in parts for name, file in found["files"].items()
+    }
 
 
 def printable(text: str) -> str:

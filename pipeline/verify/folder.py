@@ -12,10 +12,12 @@ from pipeline.hub.release_files import REPORT
 from pipeline.hub.source import Repository
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
-from pipeline.source.layout import Folder, read_layout
-from pipeline.tasks.answers import Dtype
-from pipeline.validate import Evidence, Report, Request, Sizes, judge
+from pipeline.source.layout import Folder, read_source
+from pipeline.tasks.answers import Dtype, Question, Request
+from pipeline.tasks.metrics import Sizes
+from pipeline.validate import Evidence, Report, judge
 from pipeline.validate.page import Subject
+from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import (
     DECIDING,
     answer,
@@ -34,7 +36,7 @@ PAGE: Final = "report.html"
 
 @dataclass(frozen=True)
 class FolderValidation:
-    """A recipe's questions and bar, for pipelines that need not come from it.
+    """A recipe's questions and bar, for models that need not come from it.
 
     Attributes:
         engine: The recipe with its home and its Hubs.
@@ -49,16 +51,20 @@ class FolderValidation:
     @property
     def request(self) -> Request:
         """What both sides answer."""
-        written = self.engine.loaded.recipe.validation
+        engine = self.engine
+        recipe, asked = engine.loaded.recipe, engine.prompts
+        written = recipe.validation
         return Request(
-            prompts=tuple(prompt.prompt for prompt in self.engine.prompts.prompts),
+            task=recipe.task,
+            questions=tuple(Question(prompt=one.prompt, files=one.files) for one in asked.prompts),
+            folder=questions_folder(asked, engine.store),
             seeds=written.seeds,
-            call=written.call,
+            call=written.model_dump(mode="json")["call"],
             dtype=self.dtype,
         )
 
     def judge(self, checkpoint: Folder | Repository, out: Path) -> Report:
-        """Have both sides answer in processes of their own, and put report, page and pictures into a folder.
+        """Have both sides answer in processes of their own, and put report, page and answers into a folder.
 
         Raises:
             GenerationError: The checkpoint does not load or does not run.
@@ -66,10 +72,10 @@ class FolderValidation:
             RecipeError: What is required cannot be measured, or the reference is degenerate.
         """
         engine, request = self.engine, self.request
-        listed = self.source.listed(read_layout(self.source).wanted)
+        listed = self.source.listed(read_source(self.source).wanted)
         content = {name: file.model_dump(mode="json") for name, file in listed.items()}
         key = source_key(content, installed_versions(DECIDING), request)
-        folder = self.here(checkpoint)  # first: what is no pipeline is refused before anybody draws
+        folder = self.here(checkpoint)  # first: what is no model is refused before anybody is asked
         reference = ask_source(self.here(self.source), request, key, "reference", engine.store, engine.listen)
         answer(folder, request, out, "checkpoint", engine.listen)
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
@@ -106,11 +112,11 @@ class FolderValidation:
         }
 
     def here(self, place: Folder | Repository) -> Path:
-        """Return the folder of a pipeline, fetched where it is on a Hub."""
-        wanted = {name: place.files[name] for name in (*read_layout(place).wanted, REPORT) if name in place.files}
+        """Return the folder of a model, fetched where it is on a Hub."""
+        wanted = {name: place.files[name] for name in (*read_source(place).wanted, REPORT) if name in place.files}
         return fetch(place, wanted, self.engine.store, self.engine.listen)
 
 
 def weight_of(place: Folder | Repository) -> int:
-    """Return the bytes of the files that loading a pipeline reads."""
-    return sum(place.files[name].size for name in read_layout(place).wanted)
+    """Return the bytes of the files that loading a model reads."""
+    return sum(place.files[name].size for name in read_source(place).wanted)

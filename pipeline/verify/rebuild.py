@@ -15,8 +15,8 @@ from pipeline.hub.client import Hub
 from pipeline.locks import Lock
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Loaded, Recipe
-from pipeline.recipe.require import RatioAtMost, Require
 from pipeline.run import Engine
+from pipeline.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,12 @@ class ReleaseRebuild:
 
     def unjudged(self, plan: TargetPlan, recipe: Recipe) -> Loaded:
         """Return a recipe that makes the same bytes, and asks for nothing that only judging them needs."""
-        prompts = self.home / "prompts.jsonl"
-        write_atomically(prompts, json.dumps({"prompt": plan.validation.prompts[0].prompt}).encode())
-        require = Require(size_ratio=RatioAtMost(max=1.0))
+        prompts, files = self.home / "prompts.jsonl", TASKS[plan.task].files
+        for role in files:
+            write_atomically(self.home / role, b"")
+        asked = {"prompt": plan.validation.prompts[0].prompt, **{role: role for role in files}}
+        write_atomically(prompts, json.dumps(asked).encode())
+        require = type(recipe.validation.require).model_validate({"size_ratio": {"max": 1.0}})
         validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
         path = self.local.path if self.local else self.home / "recipe.yaml"
         made = {plan.target: {name: part.quantization for name, part in plan.components.items()}}

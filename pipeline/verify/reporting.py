@@ -55,7 +55,7 @@ class Reporting:
 
     Attributes:
         planner: Makes the plans of the recipe's targets.
-        store: Where their reports and pictures are kept.
+        store: Where their reports and answers are kept.
     """
 
     planner: Planner

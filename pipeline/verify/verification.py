@@ -27,7 +27,18 @@ from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.content_check import ContentCheck
 from pipeline.hub.ownership import named
-from pipeline.hub.release_files import CARD, MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT, SIGNATURE, USAGE, YANKED
+from pipeline.hub.release_files import (
+    CARD,
+    MANIFEST,
+    PLAN,
+    PROVENANCE,
+    QUESTIONS,
+    RECIPE,
+    REPORT,
+    SIGNATURE,
+    USAGE,
+    YANKED,
+)
 from pipeline.hub.snapshot import Snapshot
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.model import TargetPlan
@@ -321,12 +332,11 @@ class Verification:
         return f"it takes {human_size(size)} of disk, and {human_size(free)} are left" if size > free else ""
 
     def loads(self) -> Found:
-        """Load what was read in a fresh process, as validation did, and draw one picture."""
+        """Load what was read in a fresh process, as validation did, and ask it one question."""
         plan = self.documents.plan
         if reason := self.why_not_loaded or missing_backend(plan):
             return "not checked", reason
-        asked = request_of(plan)
-        request = asked.model_copy(update={"prompts": asked.prompts[:1], "seeds": asked.seeds[:1]})
+        request = request_of(plan, self.folder / QUESTIONS).only(1, 1)
         try:
             answers = generate(self.loaded(), request, self.folder / ".answers", self.listen)
         except (SourceError, GenerationError) as error:
@@ -343,7 +353,7 @@ class Verification:
         """
         layout, folder = read_source(Folder(self.folder)), self.folder / ".loaded"
         for name, part in layout.components.items():
-            pickles = [file for file in self.tree if file.startswith(f"{name}/") and is_pickle(file)]
+            pickles = [file for file in self.tree if file.startswith(part.folder) and is_pickle(file)]
             if pickles and not part.weights:
                 raise SourceError(f"{pickles[0]} is a pickle, which is never read, and {name} has nothing else.")
         for file in layout.wanted:

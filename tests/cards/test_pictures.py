@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.card.context import pictures
+from pipeline.card.context import shown
 from pipeline.card.stage import draw
 from pipeline.hub.release_files import MEDIAN, WORST
 from pipeline.validate import PairReport, Report
@@ -28,25 +28,25 @@ def told(report: Report, *pairs: PairReport) -> Report:
 
 def test_the_pair_with_the_least_psnr_is_the_worst_and_the_middle_one_the_median(report: Report) -> None:
     values = [40.0, 22.0, 55.0, 30.0, 35.0]
-    shown = pictures(told(report, *(pair(number, psnr) for number, psnr in enumerate(values))))
-    assert (shown.metric, shown.unit) == ("psnr", "dB")
-    assert shown.worst.prompt == 1
-    assert shown.median is not None
-    assert shown.median.prompt == 4
+    found = shown(told(report, *(pair(number, psnr) for number, psnr in enumerate(values))))
+    assert (found.metric, found.unit) == ("psnr", "dB")
+    assert found.worst.prompt == 1
+    assert found.median is not None
+    assert found.median.prompt == 4
 
 
 def test_of_a_metric_that_is_better_when_lower_the_highest_is_the_worst(report: Report) -> None:
     found = report.metrics["psnr"].model_copy(update={"direction": "lower", "unit": ""})
     pairs = [pair(number, 0.0, lpips=value) for number, value in enumerate((0.1, 0.9, 0.3))]
     blind = told(report, *(one.model_copy(update={"values": {"lpips": one.values["lpips"]}}) for one in pairs))
-    shown = pictures(blind.model_copy(update={"metrics": {"lpips": found}}))
-    assert (shown.metric, shown.worst.prompt) == ("lpips", 1)
-    assert shown.median is not None
-    assert shown.median.prompt == 2
+    found = shown(blind.model_copy(update={"metrics": {"lpips": found}}))
+    assert (found.metric, found.worst.prompt) == ("lpips", 1)
+    assert found.median is not None
+    assert found.median.prompt == 2
 
 
 def test_a_single_pair_is_shown_once(report: Report) -> None:
-    assert pictures(told(report, pair(0, 30.0))).median is None
+    assert shown(told(report, pair(0, 30.0))).median is None
 
 
 def test_the_source_stands_left_of_the_candidate(report: Report, tmp_path: Path) -> None:

@@ -8,24 +8,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from jinja2 import DictLoader
+from jinja2 import FunctionLoader
 
 from pipeline.backends import SCHEMES
 from pipeline.card.preview import problems
 from pipeline.card.render import packaged, templates
 from pipeline.recipe import Vocabulary
+from pipeline.tasks import TASKS
 
 REPOSITORY = Path(__file__).parents[2]
 DIGITS = REPOSITORY / "recipes" / "digits" / "recipe.yaml"
-WORDS = Vocabulary(SCHEMES, frozenset(templates()))
+WORDS = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
 CARD = "text-to-image.md.jinja"
 
 
-def loader(more: str = "", usage: str = "") -> DictLoader:
+def loader(more: str = "", usage: str = "") -> FunctionLoader:
     """Return the templates with something added to them."""
-    found = {name: packaged(name) for name in (CARD, "usage.py.jinja")}
-    texts = {name: file[0] for name, file in found.items() if file}
-    return DictLoader({CARD: texts[CARD] + more, "usage.py.jinja": texts["usage.py.jinja"] + usage})
+    added = {"base.md.jinja": more, "diffusers.py.jinja": usage, CARD: ""}
+    found = {name: file[0] + text for name, text in added.items() if (file := packaged(name))}
+    return FunctionLoader(lambda name: (found[name], f"cards/{name}", lambda: True))
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("recipes/**/*.yaml")), ids=lambda path: path.name)
@@ -36,7 +37,7 @@ def test_every_recipe_of_this_repository_gets_its_cards(path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "usage", "told"),
     [
-        ("{{ speed }}", "", "cards/text-to-image.md.jinja: The template cannot be rendered: 'speed' is undefined"),
+        ("{{ speed }}", "", "'speed' is undefined"),
         ("{{ report.speed }}", "", "has no attribute 'speed'"),
         ("{% if not report.floor %}{{ silence }}{% endif %}", "", "'silence' is undefined"),
         ("{% for use in uses.lora %}{{ use.rank }}{% endfor %}", "", "has no attribute 'rank'"),
@@ -45,7 +46,7 @@ def test_every_recipe_of_this_repository_gets_its_cards(path: Path) -> None:
         ("{{ plan.source_bytes | bytes }}", "", "No filter named 'bytes'"),
         ("{{ [].__class__.__mro__ }}", "", "is unsafe"),
         ("It is 99.5 dB better.", "", "The card says '99.5', which is no number of its report or plan"),
-        ("", "{{ device }}", "cards/usage.py.jinja: The template cannot be rendered: 'device' is undefined"),
+        ("", "{{ device }}", "'device' is undefined"),
     ],
 )
 def test_a_broken_template_is_a_problem_where_the_recipe_names_it(more: str, usage: str, told: str) -> None:

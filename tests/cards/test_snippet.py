@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pipeline.card.context import facts
-from pipeline.card.render import USAGE_TEMPLATE, render
+from pipeline.card.render import render
 from pipeline.card.stage import SourceCard
 from pipeline.plan.model import TargetPlan
 from pipeline.validate import Report
@@ -21,7 +21,7 @@ def test_the_snippet_runs_with_deprecations_as_errors(
 ) -> None:
     shown = asking(plan, call=CALL).model_copy(update={"repository": str(source)})
     snippet = tmp_path / "usage.py"
-    snippet.write_text(render(USAGE_TEMPLATE, facts(shown, report, SourceCard({}), executed=True)))
+    snippet.write_text(render("diffusers.py.jinja", facts(shown, report, SourceCard({}), executed=True)))
     strictly = [part for kind in ("DeprecationWarning", "FutureWarning") for part in ("-W", f"error::{kind}")]
     command = [sys.executable, *strictly, snippet]
     done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)

@@ -11,6 +11,7 @@ from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.recipe import Vocabulary, load
+from pipeline.tasks import TASKS
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
 
@@ -24,7 +25,7 @@ def pushed(root: Path) -> str:
 
 
 def test_the_pin_is_the_commit_of_the_source_in_this_tree(tmp_path: Path) -> None:
-    recipe = load(DIGITS / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates()))).recipe
+    recipe = load(DIGITS / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates()), TASKS)).recipe
     commit = pushed(tmp_path / "one")
     assert recipe.source.revision == commit, f"recipes/digits/recipe.yaml: write revision: {commit}"
     assert pushed(tmp_path / "two") == commit

@@ -17,6 +17,7 @@ from pipeline.fleet.status import FleetStatus, TargetStatus
 from pipeline.hub.client import Hub
 from pipeline.hub.retry import RetryPolicy
 from pipeline.recipe import Vocabulary, load
+from pipeline.tasks import TASKS
 from tests.desk import TOKENS, TWO, Desk, Shelf, opened
 
 HASTY = RetryPolicy(progress=2.0)
@@ -68,7 +69,7 @@ def look(desk: Desk, hub: Hub) -> Look:
     """Return where the targets of recipes stand."""
 
     def standings(*recipes: Path) -> dict[str, TargetStatus]:
-        vocabulary = Vocabulary(SCHEMES, frozenset(templates()))
+        vocabulary = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
         loaded = [load(path, vocabulary) for path in recipes or [desk.folder / "recipe.yaml"]]
         return {found.target: found for found in FleetStatus(loaded, desk.home, hub, hub).standings()}
 

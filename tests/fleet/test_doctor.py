@@ -26,6 +26,7 @@ from pipeline.fleet.machine import (
 from pipeline.hub.answers import FineGrained
 from pipeline.hub.client import Hub
 from pipeline.recipe import DatasetPrompts, Vocabulary, load
+from pipeline.tasks import TASKS
 from tests.desk import REPO, Desk
 from tests.fleet.conftest import HASTY
 
@@ -34,7 +35,7 @@ ONE, TWO = "alice/tiny-one", "alice/tiny-two"
 
 @pytest.fixture
 def examination(desk: Desk, hub: Hub) -> Doctor:
-    loaded = load(desk.folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates())))
+    loaded = load(desk.folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates()), TASKS))
     return Doctor([loaded], desk.home, hub, hub)
 
 

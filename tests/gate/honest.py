@@ -19,7 +19,10 @@ from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import quantize
 from pipeline.recipe import Vocabulary, load
 from pipeline.run import Engine
-from pipeline.validate import Evidence, Report, Request, Side, Sizes, generate, judge
+from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Request
+from pipeline.tasks.metrics import Sizes
+from pipeline.validate import Evidence, Report, Side, generate, judge
 from pipeline.validate.consumer import answer
 from pipeline.validate.generate import ANSWERS
 from pipeline.validate.stage import (
@@ -64,7 +67,7 @@ class Bench:
         path = self.folder / "recipe.yaml"
         YAML().dump(written(), path)
         hub = Hub(NOWHERE)
-        loaded = load(path, Vocabulary(SCHEMES, frozenset(templates())))
+        loaded = load(path, Vocabulary(SCHEMES, frozenset(templates()), TASKS))
         engine = Engine(loaded, self.folder / "home", hub, hub, silent)
         engine.prepare(targets)
         self.plans = {target: engine.planner.plan(target) for target in targets}
@@ -84,8 +87,8 @@ class Bench:
     def request(self) -> Request:
         """What both sides draw."""
         whole = request_of(self.plan)
-        texts = whole.prompts[: self.prompts]
-        return whole.model_copy(update={"prompts": texts, "seeds": self.seeds or whole.seeds})
+        few = whole.questions[: self.prompts]
+        return whole.model_copy(update={"questions": few, "seeds": self.seeds or whole.seeds})
 
     @property
     def repeats(self) -> Sequence[tuple[int, int]]:

@@ -52,9 +52,9 @@ def judged(many: Bench, target: str, reference: Side, candidate: Side, seed: int
 def of_seed(whole: Side, seed: int) -> Side:
     """Return the answers as if nothing but this seed had been asked."""
     answers = whole.answers
-    own = [place for place, picture in enumerate(answers.pictures) if picture.seed == seed]
+    own = [place for place, picture in enumerate(answers.given) if picture.seed == seed]
     kept = {
-        "pictures": tuple(answers.pictures[place] for place in own),
+        "given": tuple(answers.given[place] for place in own),
         "repeated": tuple(picture for picture in answers.repeated if picture.seed == seed),
         "seconds_per_call": tuple(answers.seconds_per_call[place] for place in own),
     }

@@ -159,7 +159,7 @@ def test_pictures_can_be_ordered_and_as_many_stay_in_sight(visit: Open) -> None:
     before = shown.count()
     page.get_by_label("Order").select_option("prompt")
     assert [card.get_attribute("data-index") for card in shown.all()] == [str(index) for index in range(before)]
-    assert page.get_by_role("status").inner_text() == "Pictures are now as asked."
+    assert page.get_by_role("status").inner_text() == "Pairs are now as asked."
     page.get_by_label("Order").select_option("psnr")
     assert [card.get_attribute("data-index") for card in shown.all()][:3] == ["6", "15", "14"]
     assert page.locator("#rest > li").count() == 16 - before
@@ -215,7 +215,7 @@ def test_targets_tell_quality_and_cost(visit: Open) -> None:
     )
     page.get_by_label("Quality by").select_option("clip_score, drop")
     titles = page.locator(".charts:visible figcaption").all_inner_texts()
-    assert titles == [f"clip_score, drop against {cost}" for cost in ("size", "seconds per picture", "peak memory")]
+    assert titles == [f"clip_score, drop against {cost}" for cost in ("size", "seconds per call", "peak memory")]
 
 
 @pytest.mark.parametrize("width", [360, 1600])

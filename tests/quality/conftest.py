@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.validate import Answers, Request, generate
+from pipeline.tasks.answers import Answers, Request
+from pipeline.validate import generate
+from tests.desk import asked
 
 Variant = Callable[..., Path]
 
@@ -17,7 +19,7 @@ Variant = Callable[..., Path]
 @pytest.fixture(scope="session")
 def request_of_two() -> Request:
     call = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}
-    return Request(prompts=("seven", "a thin two"), seeds=(3,), call=call, dtype="bfloat16")
+    return asked("seven", "a thin two", call=call, dtype="bfloat16")
 
 
 @pytest.fixture(scope="session")

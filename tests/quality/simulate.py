@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.tasks.images import METRICS, Measured, Pair, Reading
+from pipeline.tasks import TASKS
+from pipeline.tasks.metrics import Measured, Pair, Reading
 from pipeline.validate.findings import Sample, judgement
 from pipeline.validate.intervals import LEAST, ends, interval, prompts_needed, share_outside
 from pipeline.validate.limits import Limit, limits_of
+
+METRICS = TASKS["text-to-image"].metrics
 
 PROMPTS = (2, 3, 4, 6, 8, 12, 24, 48)
 COVERED = 0.93  # of intervals, at least
@@ -108,7 +111,7 @@ def ruined(dice: np.random.Generator, shape: tuple[int, int], share: float) -> A
 def rare(samples: int) -> Iterator[Row]:
     """Give what is said of checkpoints that ruin a prompt now and then, by both statements of a verdict.
 
-    A sample with a ruined prompt fails by its worst image. Of the others the interval holds the mean of prompts that
+    A sample with a ruined prompt fails by its worst picture. Of the others the interval holds the mean of prompts that
     are not ruined, and the share is told that may be: more could not be, for such a sample is like an honest one's.
     """
     for share in (0.02, 0.05, 0.1):
@@ -116,7 +119,7 @@ def rare(samples: int) -> Iterator[Row]:
             drawn = ruined(np.random.default_rng(count), (samples, count), share)
             kept = drawn[drawn.min(axis=1) > 20]
             what = f"{share:.0%} ruined, {count} prompts"
-            yield Row(f"{what}: the worst image is one, FAIL", 1 - len(kept) / samples)
+            yield Row(f"{what}: the worst picture is one, FAIL", 1 - len(kept) / samples)
             if len(kept) > samples / 10:
                 yield Row(f"{what}: else the interval holds the mean of all others", holding(40, ends(kept)), COVERED)
             yield Row(f"{what}: the interval holds the mean of all", holding(40 - 28 * share, ends(drawn)))
@@ -135,7 +138,7 @@ def verdict(limits: Sequence[Limit], values: Sequence[float], floor: float | Non
     pairs = [Pair(index, "", None, 0, picture, picture) for index in range(len(values))]
     readings = tuple(Reading(min(float(value), 60.0)) for value in values)
     sample = Sample(METRICS["psnr"], Measured(float(np.mean(values)), None, readings), pairs)
-    found = {judgement("psnr", sample, limit, floor).verdict for limit in limits}
+    found = {judgement("psnr", sample, limit, floor, "picture").verdict for limit in limits}
     return next(word for word in ("FAIL", "INCONCLUSIVE", "PASS") if word in found)
 
 
@@ -146,7 +149,7 @@ def passes(limits: Sequence[Limit], draw: Callable[[], Any], samples: int, floor
 
 def one_in_twelve(samples: int) -> Iterator[Row]:
     """Give how often a checkpoint passes that ruins one prompt in twelve to 10 dB."""
-    limits = limits_of({"psnr": {"min": 25}})["psnr"]
+    limits = limits_of({"psnr": {"min": 25}}, METRICS)["psnr"]
     without = [limit for limit in limits if limit.of != "worst"]
     dice = np.random.default_rng(0)
 
@@ -170,7 +173,7 @@ def one_in_twelve(samples: int) -> Iterator[Row]:
 
 def noisy(samples: int) -> Iterator[Row]:
     """Give how often a checkpoint passes that is worse than its noisy source is to itself."""
-    limits = limits_of({"psnr": {"min": 24, "worst": 0}})["psnr"]
+    limits = limits_of({"psnr": {"min": 24, "worst": 0}}, METRICS)["psnr"]
     for mean in (20.5, 22.5, 23.9):
         dice = np.random.default_rng(0)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from pydantic import ValidationError
 
 from pipeline.errors import CannotHereError, GenerationError
 from pipeline.events import Event
 from pipeline.files import sha256_file
-from pipeline.validate import Answers, Request, generate
+from pipeline.tasks.answers import Answers, Request
+from pipeline.validate import generate
 from pipeline.worker.session import last_words
 
 
@@ -27,8 +27,8 @@ def test_importing_quality_does_not_import_torch() -> None:
 def test_answers_are_marked_by_a_file_that_says_the_same(drawn: tuple[Answers, Path]) -> None:
     answers, out = drawn
     assert Answers.model_validate_json((out / "answers.json").read_bytes()) == answers
-    assert [picture.file for picture in answers.pictures] == ["000-3.png", "001-3.png"]
-    assert all(sha256_file(out / picture.file) == picture.sha256 for picture in answers.pictures)
+    assert [picture.file for picture in answers.given] == ["000-3.png", "001-3.png"]
+    assert all(sha256_file(out / picture.file) == picture.sha256 for picture in answers.given)
     assert not (out / "generation.log").exists()
 
 
@@ -54,7 +54,7 @@ def test_the_same_seeds_give_the_same_pictures(
 ) -> None:
     heard: list[Event] = []
     again = generate(source, request_of_two, tmp_path / "again", heard.append)
-    assert again.pictures == drawn[0].pictures
+    assert again.given == drawn[0].given
     assert [(event.kind, event.stage, event.done, event.total, event.unit) for event in heard] == [
         ("progress", "validate", 1, 2, "pictures"),
         ("progress", "validate", 2, 2, "pictures"),
@@ -135,7 +135,7 @@ CRASHES = {
         "CUDA out",
     ),
     "silent exit": ("exit 3", GenerationError, "exit code 3"),
-    "never answers": ("read job; echo '{\"drawn\": 1}'; exit 0", GenerationError, "exit code 0"),
+    "never answers": ("read job; echo '{\"answered\": 1}'; exit 0", GenerationError, "exit code 0"),
 }
 
 
@@ -184,8 +184,3 @@ def test_the_last_words_are_those_of_the_last_exception() -> None:
     assert last_words(log) == "ValueError: The model is broken."
     assert last_words("a warning\n  Segmentation fault\n\n") == "Segmentation fault"
     assert last_words("") == ""
-
-
-def test_a_request_leaves_prompt_and_seed_to_the_validation() -> None:
-    with pytest.raises(ValidationError, match="generator is set for every call"):
-        Request(prompts=("seven",), seeds=(0,), call={"generator": 1})

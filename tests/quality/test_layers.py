@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from safetensors import safe_open
 
-from pipeline.validate import Answers, Request, generate
+from pipeline.tasks.answers import Answers, Request
+from pipeline.tasks.protocol import LoadedModel
+from pipeline.validate import generate
 from pipeline.validate.config_diff import differences
 from pipeline.validate.layers import IDENTICAL, compare
 from pipeline.validate.probes import FILE, named_in, write_answers
@@ -75,13 +77,8 @@ def test_a_layer_that_is_missing_or_of_another_shape_is_at_fault(tmp_path: Path)
 def test_a_layer_with_a_single_output_answers_with_enough_numbers_to_know_its_noise(tmp_path: Path) -> None:
     import torch
 
-    class Pipe:
-        device = "cpu"
-        components: ClassVar = {
-            "t": torch.nn.ModuleDict({"one": torch.nn.Linear(64, 1), "many": torch.nn.Linear(64, 128)})
-        }
-
-    write_answers(Pipe(), "float32", tmp_path / FILE)
+    model = torch.nn.ModuleDict({"one": torch.nn.Linear(64, 1), "many": torch.nn.Linear(64, 128)})
+    write_answers(LoadedModel(None, {"t": model}, "cpu", ""), "float32", tmp_path / FILE)
     with safe_open(tmp_path / FILE, "pt") as told:
         assert told.get_tensor("t/one").shape == (32, 1)
         assert told.get_tensor("t/many").shape == (8, 128)
@@ -115,9 +112,8 @@ def test_the_latents_are_kept(drawn: tuple[Answers, Path]) -> None:
     import numpy as np
 
     answers, out = drawn
-    for picture in (*answers.pictures, *answers.repeated):
-        assert picture.latents is not None
-        assert np.load(out / picture.latents).shape == (64, 64)
+    for picture in (*answers.given, *answers.repeated):
+        assert np.load(out / picture.besides["latents"]).shape == (64, 64)
 
 
 def test_a_quantized_pipeline_is_itself_but_for_what_was_quantized(

@@ -13,9 +13,10 @@ from PIL import Image
 
 from pipeline.quantize.shard_writer import Writer
 from pipeline.source.safetensors import read_header
+from pipeline.tasks.answers import Answers, Request
 from pipeline.tasks.diffusers_pipeline import quantized_components
-from pipeline.validate import Answers, Request, generate
-from pipeline.validate.degenerate import is_flat
+from pipeline.tasks.images.medium import is_flat
+from pipeline.validate import generate
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +47,8 @@ def _close_to(reference: tuple[Answers, Path], candidate: Answers, folder: Path)
     """Tell whether the pictures resemble those of the source without being the same: quantized, not broken."""
     import numpy as np
 
-    own = [np.array(Image.open(reference[1] / picture.file), dtype=float) for picture in reference[0].pictures]
-    other = [np.array(Image.open(folder / picture.file), dtype=float) for picture in candidate.pictures]
+    own = [np.array(Image.open(reference[1] / picture.file), dtype=float) for picture in reference[0].given]
+    other = [np.array(Image.open(folder / picture.file), dtype=float) for picture in candidate.given]
     return bool(0 < abs(np.array(own) - np.array(other)).mean() < 8)
 
 
@@ -140,7 +141,7 @@ def test_values_that_are_no_numbers_are_counted(
     with torch.no_grad():
         vae.decoder.conv_out.bias[0] = float("nan")  # the red channel
     answers = answer(variant(vae=vae), request_of_two, tmp_path, lambda _: None)
-    assert [picture.not_numbers for picture in answers.pictures] == [256, 256]
-    with Image.open(tmp_path / answers.pictures[0].file) as image:
+    assert [picture.fault for picture in answers.given] == ["broken: 256 of its values are NaN or infinite"] * 2
+    with Image.open(tmp_path / answers.given[0].file) as image:
         assert image.getextrema()[0] == (0, 0)
         assert not is_flat(image)

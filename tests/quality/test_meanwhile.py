@@ -9,12 +9,14 @@ from importlib import import_module
 
 import pytest
 
-from pipeline.validate.preload import LIBRARIES, judges_imported
+from pipeline.tasks.images.medium import IMAGES
+from pipeline.validate.preload import judges_imported
 
 WAITING = """
 import sys, time
+from pipeline.tasks.images.medium import IMAGES
 from pipeline.validate.preload import judges_imported
-with judges_imported():
+with judges_imported(IMAGES.imports):
     until = time.monotonic() + 60
     while "torch.nn" not in sys.modules and time.monotonic() < until:
         time.sleep(0.05)
@@ -25,12 +27,13 @@ ENOUGH = """
 import sys
 import threading
 import time
-from pipeline.validate.preload import LIBRARIES, judges_imported
-with judges_imported() as enough:
+from pipeline.tasks.images.medium import IMAGES
+from pipeline.validate.preload import judges_imported
+with judges_imported(IMAGES.imports) as enough:
     enough()
     while threading.active_count() > 1:  # the block outlasts the imports
         time.sleep(0.01)
-print(LIBRARIES[-1] in sys.modules)
+print(IMAGES.imports[-1] in sys.modules)
 """
 
 
@@ -46,11 +49,11 @@ def test_what_was_not_begun_when_it_is_enough_is_left() -> None:
 
 def test_an_error_in_the_block_is_that_error_and_nothing_goes_on_behind_it() -> None:
     before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt), judges_imported():
+    with pytest.raises(KeyboardInterrupt), judges_imported(IMAGES.imports):
         raise KeyboardInterrupt
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", IMAGES.imports)
 def test_every_library_goes_by_that_name(library: str) -> None:
     assert import_module(library)

@@ -15,10 +15,15 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import CannotHereError, RecipeError
-from pipeline.recipe.require import Require
-from pipeline.tasks.images import IDENTICAL_PSNR, MetricInput, Pair, digits, embedders, lpips
-from pipeline.validate import METRICS, Facts, Sizes
+from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Facts
+from pipeline.tasks.images import digits, embedders, lpips
+from pipeline.tasks.images.pixels import IDENTICAL_PSNR
+from pipeline.tasks.images.require import Require
+from pipeline.tasks.metrics import MetricInput, Pair, Sizes
 from pipeline.validate.limits import limits_of
+
+METRICS = TASKS["text-to-image"].metrics
 
 
 def _noise(seed: int, side: int = 32) -> Image.Image:
@@ -51,7 +56,7 @@ def test_every_metric_that_compares_two_pictures_bounds_its_worst_one_unless_the
         ("lpips", {"max": 0.09}, 0.3),
         ("clip_score", {"drop": {"max": 1, "worst": 5}}, 5),
     ]:
-        *_, limit = limits_of({name: require})[name]
+        *_, limit = limits_of({name: require}, METRICS)[name]
         assert limit.of.startswith("worst")
         assert limit.bound == pytest.approx(bound)
 
@@ -159,12 +164,15 @@ def _latents(folder: Path, *both: Any) -> tuple[Path, Path]:
 def test_latent_cosine_is_the_formula_and_zero_where_nothing_can_be_compared(
     tmp_path: Path, own: Any, other: Any, expected: float
 ) -> None:
-    pair = _pair(_noise(1), _noise(1), latents=_latents(tmp_path, own, other))
+    pair = _pair(_noise(1), _noise(1), besides={"latents": _latents(tmp_path, own, other)})
     assert _value("latent_cosine", pair) == pytest.approx(expected, abs=1e-12)
 
 
 def test_latents_are_compared_only_where_every_pair_has_them(tmp_path: Path) -> None:
-    seen, unseen = _pair(_noise(1), _noise(1), latents=_latents(tmp_path, [1], [1])), _pair(_noise(1), _noise(1))
+    seen, unseen = (
+        _pair(_noise(1), _noise(1), besides={"latents": _latents(tmp_path, [1], [1])}),
+        _pair(_noise(1), _noise(1)),
+    )
     assert not METRICS["latent_cosine"].lacks(MetricInput((seen,)))
     assert METRICS["latent_cosine"].lacks(MetricInput((seen, unseen))) == "pipelines that let their latents be seen"
 
@@ -210,7 +218,7 @@ def test_latency_leaves_the_first_call_out() -> None:
 
 def test_a_single_call_has_no_latency() -> None:
     given = MetricInput((_pair(_noise(1), _noise(1)),), facts=(_facts(1), _facts(1)))
-    assert METRICS["latency"].lacks(given) == "a second picture, for the first one warms up"
+    assert METRICS["latency"].lacks(given) == "a second answer, for the first one warms up"
 
 
 @pytest.mark.parametrize("cost", ["load_time", "latency", "peak_memory", "peak_device_memory"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.validate import grid
+from pipeline.tasks.images.sheet import grid
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ from PIL import Image
 
 from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.files import canonical_json, sha256_file
+from pipeline.tasks.answers import Answer, Answers
 from pipeline.tasks.images import digits
-from pipeline.validate import Answers, GeneratedImage, Prompt, Report, Side, Sizes, judge
+from pipeline.tasks.metrics import Sizes
+from pipeline.validate import Prompt, Report, Side, judge
 
 COUNT = 8
 PROMPTS = tuple(
@@ -38,11 +40,11 @@ def _pixels(prompt: int, seed: int) -> Any:
     return np.random.default_rng(10 * prompt + seed).integers(20, 226, (16, 16, 3), dtype=np.uint8)
 
 
-def _picture(folder: Path, prompt: int, seed: int, values: Any) -> GeneratedImage:
+def _picture(folder: Path, prompt: int, seed: int, values: Any) -> Answer:
     folder.mkdir(exist_ok=True)
     path = folder / f"{prompt:03d}-{seed}.png"
     Image.fromarray(np.asarray(values).astype(np.uint8)).save(path)
-    return GeneratedImage(prompt=prompt, seed=seed, file=path.name, sha256=sha256_file(path))
+    return Answer(prompt=prompt, seed=seed, file=path.name, sha256=sha256_file(path))
 
 
 @pytest.fixture
@@ -60,7 +62,8 @@ def draw(tmp_path: Path) -> Draw:
         )
         answers = Answers(
             **{**FACTS, "seconds_per_call": (0.5,) * len(asked), **facts},
-            pictures=pictures,
+            task="text-to-image",
+            given=pictures,
             repeated=repeated,
             varied="threads",
         )
@@ -83,8 +86,8 @@ def test_a_candidate_that_keeps_every_limit_passes_and_says_why(draw: Draw) -> N
     assert report.verdict == "PASS"
     assert _texts(report)[0] == "psnr is 42.11 dB; at least 30 dB is required."
     assert _texts(report)[1] == (
-        "psnr is 42.11 dB in its worst image; at least 15 dB in every image is required; with 95 % confidence that is "
-        "so for 68 % of all prompts or more."
+        "psnr is 42.11 dB in its worst picture; at least 15 dB in every picture is required; with 95 % confidence that "
+        "is so for 68 % of all prompts or more."
     )
     assert _texts(report)[-1] == "size_ratio is 0.28; at most 0.3 is required."
     assert {reason.verdict for reason in report.reasons} == {"PASS"}
@@ -159,7 +162,7 @@ def test_one_ruined_image_fails_whatever_the_mean(draw: Draw) -> None:
     mean, worst = report.metrics["psnr"].judgements
     assert mean.found.number > 55  # identical pictures beside it
     assert (report.verdict, worst.of, worst.bound) == ("FAIL", "worst", 12.5)
-    assert "in its worst image; at least 12.5 dB in every image is required; worst with seed 1 for" in " ".join(
+    assert "in its worst picture; at least 12.5 dB in every picture is required; worst with seed 1 for" in " ".join(
         _texts(report)
     )
 
@@ -212,7 +215,7 @@ def test_everything_is_measured_and_only_what_is_required_decides(draw: Draw) ->
 def test_nothing_required_is_said_so(draw: Draw) -> None:
     report = judge(draw("a"), draw("b"), PROMPTS, {})
     assert report.verdict == "PASS"
-    assert _texts(report) == ["All 16 pictures were drawn; no number was required."]
+    assert _texts(report) == ["All 16 pictures were made; no number was required."]
 
 
 def test_identical_pictures_are_counted_and_fit_into_json(draw: Draw) -> None:
@@ -282,7 +285,7 @@ def test_a_missing_library_matters_only_where_it_is_required(draw: Draw, monkeyp
 
 def test_answers_to_other_questions_are_not_compared(draw: Draw) -> None:
     side = draw("b")
-    fewer = side.answers.model_copy(update={"pictures": side.answers.pictures[:3]})
+    fewer = side.answers.model_copy(update={"given": side.answers.given[:3]})
     with pytest.raises(GenerationError, match="same prompts and seeds"):
         judge(draw("a"), Side(fewer, side.folder), PROMPTS, {})
 
@@ -290,7 +293,7 @@ def test_answers_to_other_questions_are_not_compared(draw: Draw) -> None:
 def test_a_picture_that_was_exchanged_is_not_judged(draw: Draw) -> None:
     reference, candidate = draw("a"), draw("b", off=5)
     shutil.copy(reference.folder / "000-0.png", candidate.folder / "000-0.png")
-    with pytest.raises(GenerationError, match=r"000-0\.png is not the one that was drawn"):
+    with pytest.raises(GenerationError, match=r"000-0\.png is not the one that was made"):
         judge(reference, candidate, PROMPTS, {})
 
 
@@ -323,14 +326,14 @@ def test_a_part_that_is_not_the_sources_is_the_first_reason(draw: Draw) -> None:
 def _reasons_for(draw: Draw, spoilt: Callable[[Any], Any], at: Sequence[tuple[int, int]] = ((2, 1),)) -> list[str]:
     """Return why a side fails some of whose pictures were spoilt."""
     side = draw("spoilt")
-    pictures = list(side.answers.pictures)
+    pictures = list(side.answers.given)
     for one in at:
         pictures[ASKED.index(one)] = _picture(side.folder, *one, spoilt(_pixels(*one)))
     report = judge(
-        draw("own"), Side(side.answers.model_copy(update={"pictures": tuple(pictures)}), side.folder), PROMPTS, {}
+        draw("own"), Side(side.answers.model_copy(update={"given": tuple(pictures)}), side.folder), PROMPTS, {}
     )
     assert report.verdict == "FAIL"
-    assert {reason.about for reason in report.reasons} == {"picture"}
+    assert {reason.about for reason in report.reasons} == {"answer"}
     assert sum(bool(pair.fault) for pair in report.pairs) == len(report.reasons)
     return _texts(report)
 
@@ -357,9 +360,13 @@ def test_a_model_that_does_not_hear_its_prompt_fails(draw: Draw) -> None:
 
 def test_values_that_are_no_numbers_fail_and_blocked_pictures_do(draw: Draw) -> None:
     side = draw("b")
-    first, second, *others = side.answers.pictures
-    broken = (first.model_copy(update={"not_numbers": 7}), second.model_copy(update={"blocked": True}), *others)
-    report = judge(draw("a"), Side(side.answers.model_copy(update={"pictures": broken}), side.folder), PROMPTS, {})
+    first, second, *others = side.answers.given
+    broken = (
+        first.model_copy(update={"fault": "broken: 7 of its values are NaN or infinite"}),
+        second.model_copy(update={"fault": "blocked by the pipeline's safety checker"}),
+        *others,
+    )
+    report = judge(draw("a"), Side(side.answers.model_copy(update={"given": broken}), side.folder), PROMPTS, {})
     assert _texts(report) == [
         "The picture for 'a thin seven' with seed 0 is broken: 7 of its values are NaN or infinite.",
         "The picture for 'a thin seven' with seed 1 is blocked by the pipeline's safety checker.",
@@ -376,9 +383,9 @@ def test_values_that_are_no_numbers_fail_and_blocked_pictures_do(draw: Draw) -> 
 )
 def test_two_grey_pictures_that_match_are_no_pass(draw: Draw, spoilt: Callable[[Any], Any], words: str) -> None:
     side = draw("grey")
-    pictures = list(side.answers.pictures)
+    pictures = list(side.answers.given)
     pictures[ASKED.index((2, 1))] = _picture(side.folder, 2, 1, spoilt(_pixels(2, 1)))
-    grey = Side(side.answers.model_copy(update={"pictures": tuple(pictures)}), side.folder)
+    grey = Side(side.answers.model_copy(update={"given": tuple(pictures)}), side.folder)
     with pytest.raises(RecipeError, match=rf"source's own answers are degenerate.*{words}") as caught:
         judge(grey, grey, PROMPTS, {})
     assert caught.value.exit_code == 2

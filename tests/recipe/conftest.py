@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.recipe import Vocabulary
+from pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,4 +54,5 @@ def vocabulary() -> Vocabulary:
             "quanto": dict.fromkeys(["int8", "int4", "float8"], NO_TRANSFORMERS),
         },
         templates=frozenset({"text-to-image"}),
+        tasks=TASKS,
     )

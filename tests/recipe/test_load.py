@@ -75,12 +75,12 @@ def test_the_digest_does_not_depend_on_what_the_author_spelled_out(written) -> N
 DATASET = "{dataset: a/b, revision: 1234567890123456789012345678901234567890, split: 1e5, column: no, sample: 24}"
 
 
-def test_prompts_of_a_dataset_are_read_as_written_and_not_looked_at(written) -> None:
+def test_prompts_of_a_dataset_are_read_as_written_and_not_looked_at(written, vocabulary) -> None:
     recipe = written(TEXT.replace("prompts: prompts.jsonl", f"prompts: {DATASET}"))
     assert recipe.validation.prompts == DatasetPrompts(
         dataset="a/b", revision="1234567890" * 4, split="1e5", column="no", sample=24, seed=0
     )
-    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json(), context=vocabulary) == recipe
     spelled = written(TEXT.replace("prompts: prompts.jsonl", f"prompts: {DATASET[:-1]}, seed: 0}}"))
     assert digest_of(spelled.model_dump(mode="json")) == digest_of(recipe.model_dump(mode="json"))
 
@@ -198,13 +198,13 @@ def test_a_recipe_made_by_a_program_is_held_to_the_same_rules(vocabulary: Vocabu
     document = load(GOOD, vocabulary).recipe.model_dump(mode="json")
     document["destination"]["name"] = "flux"
     with pytest.raises(ValidationError, match="all 2 targets would be called 'flux'"):
-        Recipe.model_validate_json(json.dumps(document))
+        Recipe.model_validate_json(json.dumps(document), context=vocabulary)
 
 
 def test_prompts_are_read_in_order(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a seven", "label": "7"}\n\n{"prompt": "a fox"}\n')
-    assert read_prompts(path) == (Prompt("a seven", "7"), Prompt("a fox"))
+    assert read_prompts(path) == (Prompt(prompt="a seven", label="7"), Prompt(prompt="a fox"))
     path.write_text("{}\n")
     with pytest.raises(RecipeError, match="Line 1: the key 'prompt' is missing"):
         read_prompts(path)

@@ -10,9 +10,10 @@ from typing import Any
 from pipeline.backends import SCHEMES
 from pipeline.files import pretty_json
 from pipeline.recipe import Vocabulary, json_schema
+from pipeline.tasks import TASKS
 
 FILE = Path(__file__).parents[2] / "recipes" / "recipe.schema.json"
-REAL = Vocabulary(schemes=SCHEMES, templates=frozenset({"text-to-image"}))
+REAL = Vocabulary(schemes=SCHEMES, templates=frozenset({"text-to-image"}), tasks=TASKS)
 
 
 def forms(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:

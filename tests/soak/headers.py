@@ -45,7 +45,7 @@ HARD_SHAPES = (
     [],
 )
 HARD_OFFSETS = ([0, 2**63], [-8, 0], [8, 0], [0], [0, 1, 2], [0.0, 1024.0], [False, True], None, "01", [2**64, 2**64])
-NF4 = read_quantization("backend: bitsandbytes\nscheme: nf4\n", Vocabulary(SCHEMES, frozenset()))
+NF4 = read_quantization("backend: bitsandbytes\nscheme: nf4\n", Vocabulary(SCHEMES))
 Files = dict[str, bytes]
 
 

@@ -19,12 +19,13 @@ from ruamel.yaml import YAML
 from pipeline.backends import SCHEMES
 from pipeline.errors import PublishError
 from pipeline.recipe import Recipe, Vocabulary, load, problems, read_quantization, read_recipe
+from pipeline.tasks import TASKS
 from tests.recipe.test_properties import documents, junk, keys
 from tests.soak.guarded import Guard
 from tests.soak.mutations import TEXTS, changed, scrambled, written
 
 ROOT = Path(__file__).parents[2]
-VOCABULARY = Vocabulary(SCHEMES, frozenset({"text-to-image"}))
+VOCABULARY = Vocabulary(SCHEMES, frozenset({"text-to-image"}), TASKS)
 GOOD = ROOT / "tests/recipe/good.yaml"
 CORPUS = [
     path.read_bytes()
@@ -82,7 +83,7 @@ def read(path: Path, content: bytes) -> str:
     if found:
         return "refused"
     recipe = load(path, VOCABULARY).recipe
-    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json(), context=VOCABULARY) == recipe
     return "accepted"
 
 

@@ -14,12 +14,11 @@ import pytest
 from localhub.server import running
 from pipeline.errors import RecipeError
 from pipeline.plan.model import TargetPlan
-from pipeline.tasks.answers import Request
 from pipeline.tune.search import require_unseen
 from pipeline.validate.layer_swap_worker import Swap
 from pipeline.validate.layer_swaps import opened
 from pipeline.validate.stage import judged_before
-from tests.desk import Desk, Done, Shelf
+from tests.desk import Desk, Done, Shelf, asked
 
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
 PROMPTS = [json.loads(line) for line in (DIGITS / "prompts.jsonl").read_text().splitlines()][::2]
@@ -152,10 +151,10 @@ def test_a_layer_of_the_source_answers_while_it_is_in_place_and_not_after(bench:
         for name, conversion in part.answer.conversions.items()
         if conversion.quantized
     ]
-    request = Request(prompts=tuple(prompt["prompt"] for prompt in PROMPTS), seeds=(0,), call=CALL)
+    request = asked(*(prompt["prompt"] for prompt in PROMPTS), seeds=(0,), call=CALL)
     (reference,) = (bench.desk.home / "store" / "reference").iterdir()
     with opened(built, request, [(0, 0)], tmp_path, lambda _: None) as trials:
-        before, all_swapped, after = (trials.draw(one, "test")[1][0].sha256 for one in ([], swaps, []))
+        before, all_swapped, after = (trials.ask(one, "test")[1][0].sha256 for one in ([], swaps, []))
     (drawn,) = [
         picture["sha256"]
         for picture in json.loads((reference / "answers.json").read_bytes())["pictures"]

@@ -49,14 +49,14 @@ def test_a_recorded_report_gives_the_golden_card(target: str, plan: TargetPlan, 
     assert card == golden.read_text()
 
 
-@pytest.mark.parametrize("name", ["plan", "report", "source", "schemes", "shown", "usage", "packages", "executed"])
+@pytest.mark.parametrize("name", ["plan", "report", "source", "schemes", "shown", "usage", "needs", "executed"])
 def test_a_variable_without_a_value_is_an_error(name: str, plan: TargetPlan, report: Report) -> None:
     values = facts(plan, report, SOURCE, executed=True) | {"usage": ""}
     del values[name]
     with pytest.raises(CardError, match=f"'{name}' is undefined") as caught:
         render(f"{plan.template}.md.jinja", values)
     assert caught.value.exit_code == 7
-    assert caught.value.where.startswith("cards/text-to-image.md.jinja:")
+    assert caught.value.where.startswith("cards/base.md.jinja:")
 
 
 def test_no_license_is_invented(plan: TargetPlan, report: Report) -> None:

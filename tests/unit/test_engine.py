@@ -21,6 +21,7 @@ from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Vocabulary, load
 from pipeline.run import Engine, published_as
+from pipeline.tasks import TASKS
 
 NEVER = Withdrawals()
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
@@ -36,7 +37,7 @@ def engine(folder: Path, judge: str, endpoint: str) -> Engine:
     text = (DIGITS / "recipe.yaml").read_text().replace("model: ./clip", f"model: {judge}")
     (folder / "recipe.yaml").write_text(text)
     shutil.copy(DIGITS / "prompts.jsonl", folder)
-    loaded = load(folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates())))
+    loaded = load(folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates()), TASKS))
     hub = Hub(endpoint, token="local")
     return Engine(loaded, folder / "home", hub, hub, silent)
 

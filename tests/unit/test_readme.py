@@ -12,6 +12,7 @@ from pipeline import errors
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.recipe import Vocabulary, problems
+from pipeline.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -20,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 def test_the_recipe_in_it_has_no_problems(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1])
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "a cat"}\n')
-    vocabulary = Vocabulary(SCHEMES, frozenset(templates()))
+    vocabulary = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
     assert [str(problem) for problem in problems(tmp_path / "recipe.yaml", vocabulary)] == []
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tasks.answers import Request
 from pipeline.validate.compatibility import CompatibilityCheck, Compilation, Uses, try_uses
 from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.compatibility.compiled import judge_compiled
+from tests.desk import asked
 
 CALL = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}
-REQUEST = Request(prompts=("seven", "nine"), seeds=(3,), call=CALL)
+REQUEST = asked("seven", "nine", call=CALL)
 SMALL = Compilation(component="text_encoder")
 
 
@@ -49,7 +49,7 @@ def test_what_compiling_raises_is_a_failure() -> None:
 
 @pytest.mark.parametrize(
     ("worse", "words"),
-    [({"psnr": 12.0}, "draws other pictures: 12.0 dB"), ({"not_numbers": 7.0}, "draws 7 values that are no numbers")],
+    [({"psnr": 12.0}, "gives other answers: 12.0 dB"), ({"not_numbers": 7.0}, "answers 7 values that are no numbers")],
 )
 def test_other_pictures_are_a_failure(worse: dict[str, float], words: str) -> None:
     use = judge_compiled(SMALL, Tried(device="cpu", how="as published", numbers=NUMBERS | worse))

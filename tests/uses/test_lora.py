@@ -13,12 +13,12 @@ from uses.conftest import make_lora
 
 from pipeline.errors import RecipeError
 from pipeline.events import silent
-from pipeline.tasks.answers import Request
 from pipeline.validate.compatibility import Lora, Uses, ask_with_lora, try_uses
 from pipeline.validate.compatibility.lora import judge_lora
+from tests.desk import asked
 
 CALL = {"height": 16, "width": 16, "num_inference_steps": 2, "max_sequence_length": 16}
-REQUEST = Request(prompts=("seven", "nine"), seeds=(3, 4), call=CALL)
+REQUEST = asked("seven", "nine", seeds=(3, 4), call=CALL)
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,12 @@ from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.hub.client import Hub
 from pipeline.recipe import Vocabulary
+from pipeline.tasks import TASKS
 from pipeline.verify.verification import Verified, Wanted, verify
 from tests.desk import TOKENS, Desk, Shelf, opened
 
 REPO = "alice/tiny-one"
-VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()))
+VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
 
 
 @dataclass

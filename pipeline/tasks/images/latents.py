@@ -27,11 +27,11 @@ def latent_cosine(own: Path, other: Path) -> float:
 
 
 def _latent_cosine(given: MetricInput) -> list[Reading]:
-    return [Reading(latent_cosine(*pair.latents)) for pair in given.pairs if pair.latents]
+    return [Reading(latent_cosine(*pair.besides["latents"])) for pair in given.pairs]
 
 
 def _lacks_latents(given: MetricInput) -> str:
-    return "" if all(pair.latents for pair in given.pairs) else "pipelines that let their latents be seen"
+    return "" if all("latents" in pair.besides for pair in given.pairs) else "pipelines that let their latents be seen"
 
 
 LATENT_COSINE = PairMetric("", "higher", _latent_cosine, _lacks_latents, ends=(-1.0, 1.0), tail=least_likeness)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CannotHereError
 from pipeline.files import sha256_file
-from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, greatest_distance, lacks_room
+from pipeline.tasks.images.pixels import lacks_room
+from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, greatest_distance
 
 if TYPE_CHECKING:
     from PIL import Image

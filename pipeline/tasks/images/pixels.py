@@ -10,7 +10,6 @@ from pipeline.tasks.metrics import (
     PairMetric,
     Reading,
     half_the_decibels,
-    lacks_room,
     least_likeness,
 )
 
@@ -69,6 +68,12 @@ def _tensor(picture: Image.Image) -> Any:
 
     values = torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0)
     return values.double() if picture.width * picture.height <= EXACT else values.float()
+
+
+def lacks_room(given: MetricInput, side: int) -> str:
+    """Return what is missing where a metric needs pictures of so many pixels a side."""
+    least = min(min(pair.reference.size) for pair in given.pairs)
+    return "" if least >= side else f"pictures of {side} pixels or more a side, not {least}"
 
 
 PSNR = PairMetric("dB", "higher", _psnr, ends=(0.0, IDENTICAL_PSNR), tail=half_the_decibels)

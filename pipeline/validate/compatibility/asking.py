@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import RecipeError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors, empty, pretty_json, write_atomically
+from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Request
 from pipeline.validate.generate import LOG
 from pipeline.worker.session import Child, child
@@ -76,21 +77,21 @@ class Tried(Value):
 
 
 def ask_with_lora(model: Path, lora: Lora, request: Request, out: Path, listener: Listener) -> Path:
-    """Have a pipeline draw a few questions without a LoRA and with it.
+    """Ask a pipeline a few questions without a LoRA and with it.
 
     Args:
         model: The pipeline.
         lora: The LoRA.
         request: The validation's questions.
         out: A folder; what it holds is dropped.
-        listener: Hears of every picture.
+        listener: Hears of every answer.
 
     Returns:
         The folder: ``plain.npz``, ``adapted.npz`` and ``again.npz`` with float32 arrays, and what was said beside them.
 
     Raises:
         CannotHereError: A library is missing or the memory did not suffice.
-        GenerationError: The pipeline does not load, or does not draw without the LoRA.
+        GenerationError: The pipeline does not load, or does not answer without the LoRA.
     """
     job = {"use": "lora", "file": str(lora.file.resolve()), "scale": lora.scale}
     ask(model, job, request, out, listener)
@@ -98,11 +99,11 @@ def ask_with_lora(model: Path, lora: Lora, request: Request, out: Path, listener
 
 
 def try_compiling(model: Path, wanted: Compilation, request: Request, out: Path, listener: Listener) -> Tried:
-    """Have a pipeline draw a few questions before a component is compiled, and after.
+    """Ask a model a few questions before a component is compiled, and after.
 
     Raises:
         CannotHereError: A library is missing or the memory did not suffice.
-        GenerationError: The pipeline does not load, or does not draw before it is compiled.
+        GenerationError: The model does not load, or does not answer before it is compiled.
     """
     return ask(model, {"use": "compile", **wanted.model_dump(mode="json")}, request, out, listener)
 
@@ -114,7 +115,7 @@ def tried(folder: Path) -> Tried:
 
 def few(request: Request) -> Request:
     """Return the first questions, one for each of a few prompts."""
-    return request.model_copy(update={"prompts": request.prompts[:QUESTIONS], "seeds": request.seeds[:1]})
+    return request.only(QUESTIONS, 1)
 
 
 def ask(model: Path, job: dict[str, Any], request: Request, out: Path, listener: Listener) -> Tried:
@@ -125,13 +126,13 @@ def ask(model: Path, job: dict[str, Any], request: Request, out: Path, listener:
         job |= {
             "model": str(model.resolve()),
             "out": str(out.resolve()),
-            "request": few(request).model_dump(mode="json"),
+            "request": few(request).job(),
         }
         with child(
             "pipeline.validate.compatibility.consumer", model, out / LOG, TORCHINDUCTOR_FORCE_DISABLE_CACHES="1"
         ) as process:
             process.say(job)
-            said = listen(process, job["use"], listener)
+            said = listen(process, job["use"], f"{TASKS[request.task].medium.noun}s", listener)
             if said is None or not process.ended_well():
                 raise process.failure()
         if not said.failure:
@@ -140,13 +141,13 @@ def ask(model: Path, job: dict[str, Any], request: Request, out: Path, listener:
     return said
 
 
-def listen(process: Child, use: str, listener: Listener) -> Tried | None:
+def listen(process: Child, use: str, unit: str, listener: Listener) -> Tried | None:
     """Listen until the end; nothing said means that the process failed."""
     found = None
     for message in process.heard():
-        if "drawn" in message:
-            done, total = message["drawn"]
-            listener(Event("progress", "validate", use, "", done, total, "pictures"))
+        if "answered" in message:
+            done, total = message["answered"]
+            listener(Event("progress", "validate", use, "", done, total, unit))
         else:
             found = Tried.model_validate(message["tried"])
     return found

@@ -7,7 +7,7 @@ from typing import Final
 from pipeline.validate.compatibility.asking import Compilation, Tried
 from pipeline.validate.report import CompatibilityCheck, Verdict
 
-# Compiled code rounds in other places, and steps carry that on; what differs more than this shows in a picture.
+# Compiled code rounds in other places, and steps carry that on; what differs more than this shows.
 LEAST_PSNR: Final = 25.0
 REMEDY: Final = "install a C++ compiler (g++) and Python's headers, or validate where they are"
 
@@ -32,10 +32,10 @@ def said_of(wanted: Compilation, found: Tried) -> tuple[Verdict, str]:
         return "FAIL", f"{how} raises {found.failure}"
     numbers = found.numbers
     if numbers["not_numbers"]:
-        return "FAIL", f"{how} draws {numbers['not_numbers']:.0f} values that are no numbers."
+        return "FAIL", f"{how} answers {numbers['not_numbers']:.0f} values that are no numbers."
     if numbers["psnr"] < LEAST_PSNR:
         far = f"{numbers['psnr']:.1f} dB to those without, less than {LEAST_PSNR:g} dB"
-        return "FAIL", f"{how} draws other pictures: {far}."
+        return "FAIL", f"{how} gives other answers: {far}."
     return "PASS", f"{how} is {told(found)}"
 
 
@@ -47,7 +47,7 @@ def told(found: Tried) -> str:
         counted(numbers["graph_breaks"], "graph break"),
         f"{counted(numbers['recompiles'], 'recompile')} over the prompts",
         f"{numbers['compile_seconds']:.0f} s to compile",
-        f"{numbers['psnr']:.1f} dB to the pictures without",
+        f"{numbers['psnr']:.1f} dB to the answers without",
     ]
     why = f" The graph breaks at: {found.breaks[0].rstrip('.')}." if found.breaks else ""
     return f"{', '.join(parts)}.{why}"

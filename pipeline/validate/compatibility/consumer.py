@@ -1,4 +1,4 @@
-"""The process that tries: load a pipeline as its users do, do with it what they do next, tell the parent."""
+"""The process that tries: load a model as its users do, do with it what they do next, tell the parent."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.tasks import TASKS, Task
 from pipeline.tasks.answers import Request
-from pipeline.tasks.diffusers_pipeline import device_of, load
+from pipeline.tasks.protocol import Given, LoadedModel
 from pipeline.validate.compatibility.asking import Tried
-from pipeline.validate.consumer import Drawn, draw
+from pipeline.validate.consumer import device_of
 from pipeline.worker.io import Tell, only_job, private_stdout
 
 LONGEST = 400  # characters of what a library raised
@@ -18,51 +19,51 @@ LONGEST = 400  # characters of what a library raised
 
 @dataclass
 class Trial:
-    """A loaded pipeline and the questions that it is asked.
+    """A loaded model and the questions that it is asked.
 
     Attributes:
         job: What is tried.
-        pipe: The pipeline.
-        how: How it was loaded.
+        task: What it is for.
+        loaded: The model.
         request: The questions.
         out: Where answers go.
         tell: Tells the parent.
-        total: How many pictures are drawn in all.
-        drawn: How many have been.
+        total: How many answers there are in all.
+        done: How many there were.
     """
 
     job: dict[str, Any]
-    pipe: Any
-    how: str
+    task: Task
+    loaded: LoadedModel
     request: Request
     out: Path
     tell: Tell
     total: int = 0
-    drawn: int = 0
+    done: int = 0
 
-    def draw(self, prompt: str) -> Drawn:
-        """Draw one picture."""
-        found = draw(self.pipe, prompt, self.request.seeds[0], self.request.call)
-        self.drawn += 1
-        self.tell({"drawn": [self.drawn, self.total]})
+    def ask(self, question: int) -> Given:
+        """Ask one question."""
+        found = self.task.ask(self.loaded, self.request, question, self.request.seeds[0])
+        self.done += 1
+        self.tell({"answered": [self.done, self.total]})
         return found
 
     def said(self, **found: Any) -> Tried:
         """Return what is told at the end."""
-        return Tried(device=device_of(self.pipe), how=self.how, **found)
+        return Tried(device=device_of(self.loaded), how=self.loaded.how, **found)
 
 
 def main() -> None:
     """Do the one job that stdin carries."""
-    from pipeline.validate.compatibility.compiling import compile_and_draw
-    from pipeline.validate.compatibility.loading_lora import load_and_draw
+    from pipeline.validate.compatibility.compiling import compile_and_ask
+    from pipeline.validate.compatibility.loading_lora import load_and_ask
 
-    kinds: dict[str, Callable[[Trial], Tried]] = {"lora": load_and_draw, "compile": compile_and_draw}
+    kinds: dict[str, Callable[[Trial], Tried]] = {"lora": load_and_ask, "compile": compile_and_ask}
     tell, job = private_stdout(), only_job()
     request = Request.model_validate(job["request"])
-    pipe, how = load(Path(job["model"]), request.dtype)
-    pipe.set_progress_bar_config(disable=True)
-    said = kinds[job["use"]](Trial(job, pipe, how, request, Path(job["out"]), tell))
+    task = TASKS[request.task]
+    loaded = task.load(Path(job["model"]), request.dtype)
+    said = kinds[job["use"]](Trial(job, task, loaded, request, Path(job["out"]), tell))
     tell({"tried": said.model_dump(mode="json")})
 
 

@@ -14,10 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.files import human_size
+from pipeline.tasks import TASKS
+from pipeline.validate.page.answers import gallery
 from pipeline.validate.page.facts import answered, versions
 from pipeline.validate.page.layers import plot
 from pipeline.validate.page.numbers import number, rows
-from pipeline.validate.page.pictures import gallery
 from pipeline.validate.page.targets import charts, standings
 from pipeline.validate.report import Report
 
@@ -30,8 +31,8 @@ class Subject:
         target: The target's name in its recipe.
         repository: Where it is published, or would be.
         report: What was measured and what follows.
-        reference: The folder with the source's pictures.
-        candidate: The folder with the target's pictures.
+        reference: The folder with the source's answers.
+        candidate: The folder with the target's answers.
         others: The reports of the recipe's other targets; none where one was not judged.
         used: What the run used, as facts by their names under headings.
     """
@@ -66,6 +67,7 @@ def render(subject: Subject) -> str:
             script=Markup(script),  # noqa: S704
             rows=rows(report),
             gallery=shown,
+            task=TASKS[report.task],
             plot=plot(report.layers),
             charts=charts(subject.target, judged),
             standings=standings(subject.target, judged),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.files import human_size
-from pipeline.tasks.images import METRICS
+from pipeline.tasks import TASKS
 from pipeline.validate.limits import amount
 from pipeline.validate.report import Finding, Interval, LimitResult, Report, Statistic
 
@@ -22,7 +22,7 @@ def number(value: float | None, unit: str = "") -> str:
 
 
 def is_cost(finding: Finding) -> bool:
-    """Tell whether a metric is of what a pipeline costs, and not of what it draws."""
+    """Tell whether a metric is of what a model costs, and not of what it answers."""
     return finding.ratio is not None
 
 
@@ -99,7 +99,7 @@ class Row:
 
 def in_order(report: Report) -> dict[str, Finding]:
     """Return the metrics in the order in which the program knows them; JSON keeps none."""
-    known = list(METRICS)
+    known = list(TASKS[report.task].metrics)
     place = {name: known.index(name) if name in known else len(known) for name in report.metrics}
     return dict(sorted(report.metrics.items(), key=lambda item: place[item[0]]))
 

@@ -33,7 +33,7 @@ class Cost:
 
 COSTS: Final[Mapping[str, Cost]] = {
     "size": Cost(lambda report: report.sizes.result if report.sizes else None, human_size),
-    "seconds per picture": Cost(lambda report: seconds_of(report.candidate), lambda value: number(value, "s")),
+    "seconds per call": Cost(lambda report: seconds_of(report.candidate), lambda value: number(value, "s")),
     "peak memory": Cost(lambda report: memory_of(report.candidate), human_size),
 }
 

@@ -36,7 +36,7 @@ function order(name) {
   const cards = orders[name].map((index) => one(`pair-${index}`));
   one("first").append(...cards.slice(0, first));
   one("rest")?.append(...cards.slice(first));
-  say(`Pictures are now ${one("order").selectedOptions[0].textContent}.`);
+  say(`Pairs are now ${one("order").selectedOptions[0].textContent}.`);
 }
 
 // One tip for all plots; Escape takes it away, and the pointer may rest on it.
@@ -94,8 +94,8 @@ for (const button of all("th button")) button.addEventListener("click", () => so
 for (const slider of all(".compare input")) slider.addEventListener("input", () => split(slider));
 for (const plot of all("[data-roving]")) rove(plot);
 one("order").addEventListener("change", (event) => order(event.target.value));
-one("difference").addEventListener("change", (event) => one("pictures").classList.toggle("differing", event.target.checked));
-one("larger").addEventListener("change", (event) => one("pictures").classList.toggle("larger", event.target.checked));
+one("difference")?.addEventListener("change", (event) => one("answers").classList.toggle("differing", event.target.checked));
+one("larger")?.addEventListener("change", (event) => one("answers").classList.toggle("larger", event.target.checked));
 one("quality")?.addEventListener("change", (event) => {
   for (const charts of all(".charts")) charts.hidden = charts.dataset.quality !== event.target.value;
 });

@@ -1,4 +1,4 @@
-"""The pictures of every pair, inside the page: as they were drawn where that is small, else compressed and said so."""
+"""Every pair of answers; pictures are inside the page: as they were made where that is small, else compressed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean
 
+from pipeline.tasks import TASKS
 from pipeline.validate.page.numbers import in_order, is_cost, number
 from pipeline.validate.report import PairReport, Report
 
@@ -35,25 +36,25 @@ class Measured:
 
 @dataclass(frozen=True)
 class Compared:
-    """A pair with its pictures as ``data:`` addresses.
+    """A pair, with its pictures as ``data:`` addresses where answers are pictures.
 
     Attributes:
         index: Its place in the report, by which it is known.
         pair: What the report says of it.
-        reference: The source's picture.
+        reference: The source's picture; empty where there is none.
         candidate: The target's picture.
-        width: Of the picture in pixels, as it was drawn.
+        width: Of the picture in pixels, as it was made.
         height: The same.
         measured: The metrics' values.
     """
 
     index: int
     pair: PairReport
-    reference: str
-    candidate: str
-    width: int
-    height: int
     measured: tuple[Measured, ...]
+    reference: str = ""
+    candidate: str = ""
+    width: int = 0
+    height: int = 0
 
     @property
     def small(self) -> bool:
@@ -69,7 +70,7 @@ class Gallery:
         first: The pairs in sight from the start.
         rest: The others.
         orders: By metric, and as ``prompt`` and ``worst``: the pairs' indices in that order.
-        note: What was done to the pictures; empty if nothing.
+        note: What was done to the pictures; empty where there are none.
     """
 
     first: tuple[Compared, ...]
@@ -79,14 +80,17 @@ class Gallery:
 
 
 def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
-    """Return the pairs with their pictures.
+    """Return the pairs, with their pictures where answers are pictures.
 
     Args:
         report: The report on them.
-        reference: The folder with the source's pictures.
-        candidate: The folder with the candidate's pictures.
+        reference: The folder with the source's answers.
+        candidate: The folder with the candidate's answers.
     """
-    pairs = report.pairs
+    pairs, orders = report.pairs, orders_of(report)
+    if TASKS[report.task].medium.beside is None:
+        worst = [Compared(index, pairs[index], _measured(report, pairs[index])) for index in orders["worst"]]
+        return Gallery(tuple(worst[:FIRST]), tuple(worst[FIRST:]), orders, "")
     drawn = {reference / pair.reference for pair in pairs}
     drawn |= {candidate / pair.candidate for pair in pairs if not pair.identical}
     sizes = {path: _size(path) for path in drawn}
@@ -98,9 +102,8 @@ def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
         pair = pairs[index]
         own = inline[reference / pair.reference]
         other = own if pair.identical else inline[candidate / pair.candidate]
-        return Compared(index, pair, own, other, *sizes[reference / pair.reference], _measured(report, pair))
+        return Compared(index, pair, _measured(report, pair), own, other, *sizes[reference / pair.reference])
 
-    orders = orders_of(report)
     worst = [compared(index) for index in orders["worst"]]
     return Gallery(tuple(worst[:FIRST]), tuple(worst[FIRST:]), orders, _note(side, sizes.values()))
 
@@ -134,7 +137,7 @@ def picture(path: Path, side: int | None) -> str:
 def orders_of(report: Report) -> dict[str, list[int]]:
     """Return the orders in which pairs can be looked at.
 
-    The worst pair is one without a picture, else the one that has the worst places in the metrics' own orders.
+    The worst pair is one without an answer, else the one that has the worst places in the metrics' own orders.
     """
     pairs = report.pairs
     bad = {name: _badness(report, name) for name, finding in in_order(report).items() if not is_cost(finding)}

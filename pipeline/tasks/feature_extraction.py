@@ -1,0 +1,229 @@
+"""Feature extraction: a text becomes an embedding, whose neighbours are what it is used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field, field_validator
+
+from pipeline.recipe import names
+from pipeline.recipe.clause import RecipeModel, optional
+from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Requirements
+from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
+from pipeline.source.layout import MODEL
+from pipeline.tasks.answers import Request
+from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness
+from pipeline.tasks.protocol import IDENTICAL, Given, LoadedModel, Medium, Task
+
+NEIGHBOURS: Final = 10
+ALIKE: Final = 1e-5  # mean difference of the values of two unit vectors, below which they are one
+POOLINGS: Final = ("mean", "cls", "last")
+CALL: Final = {"pooling": POOLINGS, "normalize": (True, False)}
+
+
+class EmbeddingAtLeast(RecipeModel):
+    """A lower bound of a likeness that is 1 for the same embeddings."""
+
+    min: Likeness = Field(description="The least mean over all texts that passes.")
+    worst: Likeness | None = optional(
+        "What the worst text must keep; unless said, half of the mean's decibels, 1 - sqrt(1 - min)."
+    )
+
+
+class Require(Requirements):
+    """What a target must reach to be published; at least one requirement."""
+
+    cosine_similarity: EmbeddingAtLeast | None = optional("Cosine of each embedding to the source's.")
+    rank_correlation: EmbeddingAtLeast | None = optional(
+        "Spearman's correlation of how all other texts rank by their likeness to each, here and in the source."
+    )
+    overlap_at_10: EmbeddingAtLeast | None = optional(
+        "Share of each text's ten nearest neighbours that are its ten nearest in the source."
+    )
+    size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)
+
+
+class FeatureExtractionValidation(Validation):
+    """How the targets are judged against the source."""
+
+    seeds: tuple[Annotated[Seed, Field(le=0)], ...] = Field(
+        default=(0,), min_length=1, max_length=1, description="Embeddings depend on no seed; leave this out."
+    )
+    call: dict[Keyword, Argument] = Field(
+        default_factory=dict,
+        description="`pooling`: mean (unless said), cls or last; `normalize`: true (unless said) or false.",
+    )
+    require: Require = Field(description="What a target must reach to be published.")
+
+    @field_validator("call")
+    @classmethod
+    def _is_known(cls, call: dict[str, Argument]) -> dict[str, Argument]:
+        for name, value in call.items():
+            if name not in CALL or value not in CALL[name]:
+                raise names.UnfitError(
+                    "an embedding is made by pooling: mean, cls or last, and normalize: true or false"
+                )
+        return call
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A model with the tokenizer that prepares its input."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load(model: Path, dtype: str) -> LoadedModel:
+    """Load a model onto the GPU if there is one, else onto the CPU."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # the console alone speaks to people
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = AutoModel.from_pretrained(model, dtype=getattr(torch, dtype), device_map=device).eval()
+    embedder = Embedder(loaded, AutoTokenizer.from_pretrained(model))
+    return LoadedModel(embedder, {MODEL: loaded}, loaded.device, "as published: from_pretrained")
+
+
+def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:
+    """Embed a text alone, as an array of shape (dimensions,): in a batch the padding would be in it."""
+    import torch
+
+    embedder, call = loaded.model, request.call
+    tokens = embedder.tokenizer([request.questions[question].prompt], truncation=True, return_tensors="pt")
+    with torch.no_grad():  # quanto's kernels refuse inference tensors
+        states = embedder.model(**tokens.to(loaded.device)).last_hidden_state[0].double()
+    pooled = {"mean": states.mean(0), "cls": states[0], "last": states[-1]}[str(call.get("pooling", "mean"))]
+    if call.get("normalize", True):
+        pooled = torch.nn.functional.normalize(pooled, dim=0)
+    return Given(pooled.float().cpu().numpy())
+
+
+def save(values: Any, path: Path) -> None:
+    """Write an embedding as float32."""
+    import numpy as np
+
+    np.save(path, np.asarray(values, np.float32))
+
+
+def read(path: Path) -> Any:
+    """Return an embedding, shape (dimensions,)."""
+    import numpy as np
+
+    return np.load(path, allow_pickle=False)
+
+
+def unlike(reference: Any, candidate: Any) -> tuple[str, str] | None:
+    """Return that two embeddings have other dimensions, and what to do about it."""
+    if reference.shape == candidate.shape:
+        return None
+    what = f"The source has {len(reference)} dimensions and the candidate {len(candidate)}"
+    return what, "Validate a checkpoint of this source."
+
+
+def fault(embedding: Any) -> str:
+    """Return what makes an embedding none, as the end of the sentence "it is ..."; empty for one."""
+    return "" if embedding.any() else "nothing but zeros"
+
+
+def unit(embedding: Any) -> Any:
+    """Return an embedding of length 1, in float64; zeros stay zeros."""
+    import numpy as np
+
+    values = embedding.astype(np.float64)
+    return values / (np.linalg.norm(values) or 1.0)
+
+
+def decibels(one: Any, other: Any) -> float:
+    """Return the first array's signal over its difference from the other, in decibels."""
+    import numpy as np
+
+    own, noise = (float(np.square(array.astype(np.float64)).sum()) for array in (one, one - other))
+    if not np.isfinite(noise):
+        return 0.0
+    return min(IDENTICAL, float(10 * np.log10(own / noise))) if noise and own else IDENTICAL
+
+
+def _cosine(given: MetricInput) -> list[Reading]:
+    return [Reading(float(unit(pair.reference) @ unit(pair.candidate))) for pair in given.pairs]
+
+
+def _likenesses(given: MetricInput) -> tuple[Any, Any]:
+    """Return how like each text is to each other one, of the source and of the candidate: shape (texts, texts)."""
+    import numpy as np
+
+    sides = ([pair.reference for pair in given.pairs], [pair.candidate for pair in given.pairs])
+    own, other = (np.stack([unit(embedding) for embedding in side]) for side in sides)
+    return own @ own.T, other @ other.T
+
+
+def _others(row: Any, text: int) -> Any:
+    """Return a text's likeness to all but itself."""
+    import numpy as np
+
+    return np.delete(row, text)
+
+
+def _rank_correlation(given: MetricInput) -> list[Reading]:
+    """Spearman's rank correlation (1904), by SciPy."""
+    from scipy.stats import spearmanr
+
+    rows = enumerate(zip(*_likenesses(given), strict=True))
+    return [Reading(float(spearmanr(_others(own, at), _others(other, at)).statistic)) for at, (own, other) in rows]
+
+
+def _overlap(given: MetricInput) -> list[Reading]:
+    rows = enumerate(zip(*_likenesses(given), strict=True))
+    return [Reading(len(_nearest(own, at) & _nearest(other, at)) / NEIGHBOURS) for at, (own, other) in rows]
+
+
+def _nearest(row: Any, text: int) -> set[int]:
+    return set(_others(row, text).argsort()[-NEIGHBOURS:].tolist())
+
+
+def _lacks(texts: int, given: MetricInput) -> str:
+    return "" if len(given.pairs) >= texts else f"{texts} texts or more, not {len(given.pairs)}"
+
+
+def _metric(read_pairs: Any, least: int, ends: tuple[float, float]) -> PairMetric:
+    return PairMetric("", "higher", read_pairs, lambda given: _lacks(least, given), ends=ends, tail=least_likeness)
+
+
+EMBEDDINGS: Final = Medium(
+    noun="embedding",
+    suffix=".npy",
+    save=save,
+    open=read,
+    content=lambda embedding: bytes(embedding.tobytes()),
+    unlike=unlike,
+    fault=fault,
+    sketch=unit,
+    alike=ALIKE,
+    decibels=decibels,
+    metrics={
+        "cosine_similarity": _metric(_cosine, 1, (-1.0, 1.0)),
+        "rank_correlation": _metric(_rank_correlation, 4, (-1.0, 1.0)),
+        "overlap_at_10": _metric(_overlap, NEIGHBOURS + 2, (0.0, 1.0)),
+    },
+    ranking="cosine_similarity",
+    packages=("scipy",),
+    imports=("scipy.stats",),
+)
+
+FEATURE_EXTRACTION: Final = Task(
+    medium=EMBEDDINGS,
+    validation=FeatureExtractionValidation,
+    library="transformers",
+    loader="AutoModel",
+    usage="embedder.py.jinja",
+    installs=("transformers", "accelerate"),
+    imports=("transformers",),
+    load=load,
+    ask=ask,
+    seeded=False,
+    single=True,
+)

@@ -1,0 +1,103 @@
+"""What a recipe may require of pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from pipeline.recipe import names
+from pipeline.recipe.clause import Commit, RecipeModel, optional
+from pipeline.recipe.require import (
+    JUDGE_COMMIT_MEANS,
+    JUDGE_MEANS,
+    SIZE_RATIO_MEANS,
+    DropAtMost,
+    Judge,
+    Judged,
+    Likeness,
+    RatioAtMost,
+    Requirements,
+    Share,
+    commit_of,
+)
+
+LIKENESS_MEANS = "The least mean over all images that passes."
+WORST_MEANS = "What the worst image must keep; unless said, half of the mean's decibels, {}."
+WORST_LIKENESS_MEANS = WORST_MEANS.format("1 - sqrt(1 - min)")
+
+
+class AtLeast(RecipeModel):
+    """A lower bound of an image similarity in decibels."""
+
+    min: float = Field(ge=0, le=60, description="The least mean over all images that passes, in decibels.")
+    worst: Annotated[float, Field(ge=0, le=60)] | None = optional(WORST_MEANS.format("min / 2"))
+
+
+class SimilarityAtLeast(RecipeModel):
+    """A lower bound of a similarity that is 1 for the same images."""
+
+    min: Likeness = Field(description=LIKENESS_MEANS)
+    worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
+
+
+class DistanceAtMost(RecipeModel):
+    """An upper bound of a distance that is 0 for the same images."""
+
+    max: float = Field(ge=0, le=10, description="The greatest mean over all images that passes.")
+    worst: Annotated[float, Field(ge=0, le=10)] | None = optional(WORST_MEANS.format("the square root of max"))
+
+
+class ClipScore(Judged):
+    """A bound of the CLIP score against the source's, with the model that judges."""
+
+    drop: DropAtMost = Field(description="How far the score may drop.")
+
+
+class DinoSimilarity(Judged):
+    """A lower bound of a similarity in the eyes of a DINOv2 model."""
+
+    min: Likeness = Field(description=LIKENESS_MEANS)
+    worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
+
+
+class ClipSimilarity(RecipeModel):
+    """A lower bound of a similarity in the eyes of a CLIP model."""
+
+    model: Judge | None = optional(f"The judging model, else the one of clip_score: {JUDGE_MEANS}")
+    revision: Commit | None = optional(JUDGE_COMMIT_MEANS)
+    min: Likeness = Field(description=LIKENESS_MEANS)
+    worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
+
+    @field_validator("revision")
+    @classmethod
+    def _is_commit_of_a_repository(cls, text: str | None, info: ValidationInfo) -> str | None:
+        model = info.data.get("model", "")
+        if text is not None and model is None:
+            raise names.UnfitError("a revision of no model; name the model, or remove this key")
+        return commit_of(model, text)
+
+
+class Require(Requirements):
+    """What a target must reach to be published; at least one requirement."""
+
+    psnr: AtLeast | None = optional("Peak signal-to-noise ratio against the source's images.")
+    ssim: SimilarityAtLeast | None = optional("Structural similarity to the source's images.")
+    ms_ssim: SimilarityAtLeast | None = optional(
+        "Structural similarity to the source's images over five scales; from 176 pixels a side."
+    )
+    lpips: DistanceAtMost | None = optional(
+        "How different from the source's the images look to LPIPS; where torchvision and its AlexNet are."
+    )
+    clip_similarity: ClipSimilarity | None = optional("How like the source's images a CLIP model finds them.")
+    dino_similarity: DinoSimilarity | None = optional("How like the source's images a DINOv2 model finds them.")
+    latent_cosine: SimilarityAtLeast | None = optional("Cosine of what both decode into images.")
+    clip_score: ClipScore | None = optional("How well the images fit their prompts, against the source's.")
+    label_accuracy: Share | None = optional("Share of images that show what their prompt's label says.")
+    size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)
+
+    @model_validator(mode="after")
+    def _has_a_clip_model(self) -> Require:
+        if self.clip_similarity and not self.clip_similarity.model and not self.clip_score:
+            raise names.UnfitError("clip_similarity has no model; name one there, or require clip_score with one")
+        return self

@@ -1,0 +1,140 @@
+"""What a task is: what a question and an answer are, how a model is loaded and asked, and by what it is judged.
+
+Everything else that validates, tunes, shows and publishes knows questions, answers and metrics only. A task is a value
+in one file and an entry in `pipeline.tasks.TASKS`; tasks with the same kind of answer share a `Medium`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.recipe.schema import Validation
+from pipeline.tasks.answers import Question, Request
+from pipeline.tasks.costs import COSTS
+from pipeline.tasks.metrics import Metric
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as its users load it, in the process that asks it.
+
+    Attributes:
+        model: What answers: a pipeline, or a model with what prepares its input.
+        components: Its parts by their names in a plan; those with weights are asked layer by layer.
+        device: The torch device that it is on.
+        how: One sentence on how it was loaded; a card repeats it.
+    """
+
+    model: Any
+    components: Mapping[str, Any]
+    device: Any
+    how: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer as a model gave it, before it is written.
+
+    Attributes:
+        values: Its numbers, as a floating-point array; NaN and infinity are found by whoever keeps it.
+        besides: Further arrays of it that metrics read, by name.
+        fault: What the model itself says is wrong with it, as the end of the sentence "it is ..."; empty for nothing.
+    """
+
+    values: Any
+    besides: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A kind of answer: how it is kept, compared and shown. Libraries are imported inside its functions only.
+
+    Attributes:
+        noun: What one is called.
+        suffix: Of its file's name.
+        save: Writes finite values to a file.
+        open: Reads a file that was written.
+        content: Returns the bytes of an opened answer, which are equal for answers that are the same.
+        unlike: Returns what keeps two opened answers from being compared, as a sentence and what to do about it.
+        fault: Returns what makes an opened answer none, as the end of the sentence "it is ..."; empty for nothing.
+        sketch: Returns an array of an opened answer, in which answers that are the same to people are close.
+        alike: The mean difference between two sketches, below which the answers are the same to people.
+        decibels: Returns how far two arrays of values are apart, as signal over noise; `IDENTICAL` for none.
+        metrics: What compares answers, by the names in a recipe and in the order of every table.
+        ranking: The metric that ranks answers where one must: for a card, and for the search of ``publish tune``.
+        packages: Distributions that measure, whose versions a report and a plan tell.
+        imports: Modules that measuring imports, which takes seconds.
+        beside: Writes one picture of two answers' files beside each other, for the card; None where none shows much.
+    """
+
+    noun: str
+    suffix: str
+    save: Callable[[Any, Path], None]
+    open: Callable[[Path], Any]
+    content: Callable[[Any], bytes]
+    unlike: Callable[[Any, Any], tuple[str, str] | None]
+    fault: Callable[[Any], str]
+    sketch: Callable[[Any], Any]
+    alike: float
+    decibels: Callable[[Any, Any], float]
+    metrics: Mapping[str, Metric]
+    ranking: str
+    packages: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    beside: Callable[[Path, Path, Path], None] | None = None
+
+
+IDENTICAL = 100.0
+"""Decibels that stand for no difference at all."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is for.
+
+    Attributes:
+        medium: What answers are.
+        validation: The clause ``validation`` of its recipes, with the metrics that may be required.
+        library: What loads a checkpoint, as the Hub's ``library_name`` has it.
+        loader: The class of that library whose ``from_pretrained`` does.
+        usage: The template in ``cards/`` of the snippet that a card shows.
+        installs: Distributions that the card's snippet takes, beside the backend's.
+        imports: Modules that loading imports, whose import is no part of the time that it takes.
+        load: Loads a model from a folder, with the dtype of all that is not quantized.
+        ask: Answers the question of a request with this number, with a seed.
+        seeded: Whether an answer depends on a seed.
+        single: Whether its source is a single model, and not a pipeline of components.
+        files: The files that a question has besides its text, each with what it is.
+        tag: The Hub's ``pipeline_tag``, where the Hub has no task of this name.
+    """
+
+    medium: Medium
+    validation: type[Validation]
+    library: str
+    loader: str
+    usage: str
+    installs: tuple[str, ...]
+    imports: tuple[str, ...]
+    load: Callable[[Path, str], LoadedModel]
+    ask: Callable[[LoadedModel, Request, int, int], Given]
+    seeded: bool = True
+    single: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    tag: str = ""
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """What compares answers, then what is known of every model."""
+        return {**self.medium.metrics, **COSTS}
+
+    def called(self, prompt: str, seed: int) -> str:
+        """Return how an answer is named to people."""
+        return f"The {self.medium.noun} for {prompt!r}{f' with seed {seed}' if self.seeded else ''}"
+
+
+__all__ = ["IDENTICAL", "Given", "LoadedModel", "Medium", "Question", "Task"]
