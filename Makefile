@@ -68,7 +68,7 @@ bench: $(READY)
 schema: $(READY)
 	REWRITE_GOLDENS=1 $(BIN)/pytest tests/recipe
 
-# Trains the digits model anew, in about half an hour; the repository carries the result.
+# Trains the digits model and its judges anew, in about half an hour; the repository carries the result.
 digits: $(READY)
 	$(BIN)/python recipes/digits/train.py
 

@@ -43,6 +43,7 @@ class Trial:
         written["validation"]["prompts"] = "prompts.jsonl"
         written["validation"]["call"]["num_inference_steps"] = self.steps
         written["validation"]["require"]["clip_score"]["model"] = str(DIGITS / "clip")
+        written["validation"]["require"]["label_accuracy"]["model"] = str(DIGITS / "classifier")
         shutil.copy(DIGITS / "prompts.jsonl", self.folder)
         YAML().dump(written, self.recipe)
         stop = ["--target", TARGET, "--stop-after", "quantize", "--hub", "local", "--home", str(self.home)]

@@ -32,21 +32,6 @@ class ShareDropAtMost(RecipeModel):
     max: float = Field(ge=0, le=1, description="How far the target's share may lie below the source's.")
 
 
-class Share(RecipeModel):
-    """Bounds of a share: what it is, how far it drops, or both."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    min: Annotated[float, Field(ge=0, le=1)] | None = optional("The least share that passes.")
-    drop: ShareDropAtMost | None = optional("How far the share may drop.")
-
-    @model_validator(mode="after")
-    def _has_one(self) -> Share:
-        if self.min is None and self.drop is None:
-            raise names.UnfitError("nothing is required of it; write min or drop")
-        return self
-
-
 Judge = Annotated[str, AfterValidator(names.model)]
 JUDGE_MEANS = "`namespace/name` on the Hub, or a folder that begins with `./`, `../` or `/`."
 JUDGE_COMMIT_MEANS = "The judging model's commit on the Hub: 40 hex digits."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Read by huggingface_hub when it is imported, here and in every child.
-os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+# Read by huggingface_hub and torch when they are imported, here and in every child.
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TORCH_LOGS": "-all"}
 
 from huggingface_hub import HfApi
 from PIL import Image
@@ -24,7 +25,7 @@ from push import push
 
 from localhub.server import running
 from pipeline.files import human_size
-from pipeline.tasks.images.digits import read_digits
+from pipeline.tasks.images.labels import open_classifier
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
@@ -34,6 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Publish the digits recipe to an embedded Hub and load the results.")
     parser.add_argument("--home", type=Path, default=CHECKOUT / ".publish" / "demo")
     home = parser.parse_args().home.resolve()
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries tell of themselves
     began = time.monotonic()
     with running(home / "hub") as endpoint:
         os.environ |= {"HF_ENDPOINT": endpoint, "HF_TOKEN": "local"}
@@ -76,9 +78,10 @@ def load(repository: str) -> dict[str, Any]:
         done = subprocess.run(command, env=stranger, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{repository} does not load:\n{done.stderr}")
-        read = read_digits([Image.open(path).convert("RGB") for path in sorted(Path(drawn).iterdir())])
+        pictures = [Image.open(path).convert("RGB") for path in sorted(Path(drawn).iterdir())]
     labels = [json.loads(line)["label"] for line in (HERE / "prompts.jsonl").read_text().splitlines()]
-    right = sum(str(digit) == label for digit, label in zip(read, labels, strict=True))
+    read = open_classifier(HERE / "classifier").read
+    right = sum(read(picture) == label for picture, label in zip(pictures, labels, strict=True))
     return {"read": right, "of": len(labels)}
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scans import SIDE, Style
 from vocabulary import T5_LENGTH
 
-from pipeline.tasks.images.digits import read_digits
+from pipeline.tasks.images.labels import open_classifier
 
 STEPS = 8
 CALL = {
@@ -36,7 +36,8 @@ def sample(pipeline: DiffusionPipeline, styles: list[Style]) -> list[Image.Image
     return pictures
 
 
-def read_share(pictures: list[Image.Image], styles: list[Style]) -> float:
-    """The share of pictures in which the reader sees the digit that was asked for."""
-    hits = [read == style.digit for read, style in zip(read_digits(pictures), styles, strict=True)]
+def read_share(classifier: Path, pictures: list[Image.Image], styles: list[Style]) -> float:
+    """The share of pictures in which the classifier sees the digit that was asked for."""
+    read = open_classifier(classifier).read
+    hits = [read(picture) == str(style.digit) for picture, style in zip(pictures, styles, strict=True)]
     return sum(hits) / len(hits)

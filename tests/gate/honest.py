@@ -127,6 +127,7 @@ def written() -> dict[str, Any]:
     recipe |= {"source": {"path": str(SOURCE)}, "targets": recipe["targets"] | TWO_BITS}
     recipe["validation"]["prompts"] = str(DIGITS / "prompts.jsonl")
     recipe["validation"]["require"]["clip_score"]["model"] = str(DIGITS / "clip")
+    recipe["validation"]["require"]["label_accuracy"]["model"] = str(DIGITS / "classifier")
     return recipe
 
 

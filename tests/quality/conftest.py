@@ -15,6 +15,8 @@ from tests.desk import asked
 
 Variant = Callable[..., Path]
 
+LEVEL = 132  # of 255, from which on the classifier finds a picture light
+
 
 @pytest.fixture(scope="session")
 def request_of_two() -> Request:
@@ -42,3 +44,26 @@ def variant(source: Path, tmp_path: Path) -> Variant:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image classifier that finds a picture light or dark, by its mean level."""
+    import torch
+    from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
+
+    names = {0: "dark", 1: "light"}
+    kind = {"layer_type": "basic", "embedding_size": 1, "hidden_sizes": [1], "depths": [1], "id2label": names}
+    model = ResNetForImageClassification(ResNetConfig(**kind))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.resnet.embedder.embedder.convolution.weight.fill_(1 / 147)  # the mean of 7 x 7 pixels and three channels
+        model.resnet.embedder.embedder.normalization.weight.fill_(1)
+        model.classifier[1].weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        model.classifier[1].bias.copy_(torch.tensor([LEVEL / 255, -LEVEL / 255]))
+    folder = tmp_path_factory.mktemp("classifier")
+    model.save_pretrained(folder)
+    shapes = {"size": {"shortest_edge": 32}, "crop_pct": 1.0, "image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+    ConvNextImageProcessor(**shapes).save_pretrained(folder)
+    return folder

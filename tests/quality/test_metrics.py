@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline.errors import CannotHereError, RecipeError
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Facts
-from pipeline.tasks.images import digits, embedders, lpips
+from pipeline.tasks.images import embedders, labels, lpips
 from pipeline.tasks.images.pixels import IDENTICAL_PSNR
 from pipeline.tasks.images.require import Require
 from pipeline.tasks.metrics import MetricInput, Pair, Sizes
@@ -409,41 +409,60 @@ def test_a_model_of_another_kind_judges_nothing(tmp_path: Path, clip_model: Path
         embedders.open_clip(tmp_path)
 
 
-def _painted(scan: Any, ink: tuple[int, int, int]) -> Image.Image:
-    """Draw a scan as the digits recipe does: ink on white paper, an eighth of margin on every side."""
-    share = np.pad(np.kron(scan / 16, np.ones((3, 3))), 4)[..., None]
-    return Image.fromarray((share * np.array(ink) + (1 - share) * 255).round().astype(np.uint8))
-
-
-def test_the_reader_reads_scans_that_it_has_never_seen() -> None:
-    from sklearn.datasets import load_digits
-
-    scans = load_digits()
-    held_out = np.arange(len(scans.target)) % 6 == 0
-    inks = [(24, 24, 24), (214, 40, 40), (32, 84, 214)]
-    pictures = [_painted(scan, inks[row % 3]) for row, scan in enumerate(scans.images[held_out])]
-    right = np.mean(np.array(digits.read_digits(pictures)) == scans.target[held_out])
-    assert right > 0.97
-    assert digits._reader().shape_fit_ == (1797 - len(pictures), 64)
-
-
-def test_label_accuracy_counts_labels_read_right_on_both_sides() -> None:
-    from sklearn.datasets import load_digits
-
-    scans = load_digits()
-    seven, two = (_painted(scans.images[list(scans.target).index(digit)], (24, 24, 24)) for digit in (7, 2))
-    pairs = (_pair(seven, seven, "7"), _pair(seven, two, "7"))
-    measured = METRICS["label_accuracy"].measure(MetricInput(pairs))
+def test_label_accuracy_counts_labels_read_right_on_both_sides(classifier: Path) -> None:
+    pairs = (_pair(_flat(255), _flat(255), "light"), _pair(_flat(255), _flat(0), "light"))
+    measured = METRICS["label_accuracy"].measure(MetricInput(pairs, judges={"label_accuracy": classifier}))
     assert (measured.reference, measured.value) == (1.0, 0.5)
 
 
-def test_labels_that_are_no_digits_are_not_read() -> None:
-    given = MetricInput((_pair(_noise(1), _noise(2), "cat"),))
-    assert METRICS["label_accuracy"].lacks(given) == "a digit as label of every prompt"
+def test_a_picture_gets_the_label_that_the_pipeline_of_transformers_gives_it(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification, ViTImageProcessor, pipeline
+
+    torch.manual_seed(0)
+    names = {index: f"thing {index}" for index in range(5)}
+    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = ViTConfig(**layers, image_size=32, patch_size=8, initializer_range=0.5, id2label=names)
+    ViTForImageClassification(config).save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    shapes = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+    oracle = pipeline("image-classification", model=str(tmp_path), image_processor=shapes, top_k=1)
+    pictures = [*(_noise(seed) for seed in range(12)), *(_flat(level, side=40) for level in (0, 90, 255))]
+    expected = [oracle(picture)[0]["label"] for picture in pictures]
+    assert [labels.open_classifier(tmp_path).read(picture) for picture in pictures] == expected
+    assert len(set(expected)) > 1
 
 
-def test_a_missing_reader_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    digits._reader.cache_clear()
-    with pytest.raises(CannotHereError, match=r"quantpress\[digits\]"):
-        digits.read_digits([_noise(1)])
+@pytest.mark.parametrize(("label", "meant"), [("Light", "; did you mean 'light'\\?"), ("7", "")])
+def test_a_label_that_the_classifier_does_not_know_is_a_mistake(classifier: Path, label: str, meant: str) -> None:
+    with pytest.raises(RecipeError, match=rf"knows no label '{label}'{meant}.* id2label of its config\.json"):
+        _value("label_accuracy", _pair(_flat(255), _flat(0), label), judges={"label_accuracy": classifier})
+
+
+def test_label_accuracy_needs_a_classifier_and_a_label_of_every_prompt(classifier: Path) -> None:
+    lacks, pairs = METRICS["label_accuracy"].lacks, (_pair(_flat(0), _flat(0), "dark"), _pair(_flat(0), _flat(0)))
+    assert lacks(MetricInput(pairs)) == "an image classification model, named under label_accuracy.model"
+    assert lacks(MetricInput(pairs, judges={"label_accuracy": classifier})) == "a label of every prompt"
+
+
+def test_a_classifier_is_loaded_whole_or_not_at_all(tmp_path: Path, classifier: Path, clip_model: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(classifier, tmp_path / "headless")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["classifier.1.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RecipeError, match=r"no image classification model .* its weights lack classifier\.1\.weight"):
+        labels.open_classifier(folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(RecipeError, match=r"no image classification model .*model\.safetensors"):
+        labels.open_classifier(folder)
+    with pytest.raises(RecipeError, match=r"no image classification model .* its weights lack classifier"):
+        labels.open_classifier(clip_model)
+
+
+def test_a_model_of_a_library_that_is_not_here_is_a_mistake(tmp_path: Path, classifier: Path) -> None:
+    shutil.copy(classifier / "model.safetensors", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "timm_wrapper", "architecture": "resnet18"}')
+    with pytest.raises(RecipeError, match="There is no image classification model that can be loaded"):
+        labels.open_classifier(tmp_path)

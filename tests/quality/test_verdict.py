@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from PIL import Image
 from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.files import canonical_json, sha256_file
 from pipeline.tasks.answers import Answer, Answers
-from pipeline.tasks.images import digits
 from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Prompt, Report, Side, judge
 
@@ -74,6 +72,10 @@ def draw(tmp_path: Path) -> Draw:
 
 def _psnr(off: int) -> float:
     return float(20 * np.log10(255 / off))
+
+
+def _labelled(label: str) -> tuple[Prompt, ...]:
+    return tuple(prompt.model_copy(update={"label": label}) for prompt in PROMPTS)
 
 
 def _texts(report: Report) -> list[str]:
@@ -174,17 +176,17 @@ def test_a_recipe_may_say_what_its_worst_image_must_keep(draw: Draw) -> None:
     assert judge(*sides, PROMPTS, {"psnr": {"min": 30, "worst": 35}}).verdict == "FAIL"
 
 
-def test_the_source_against_itself_passes_whatever_is_compared(draw: Draw) -> None:
-    labelled = tuple(prompt.model_copy(update={"label": "7"}) for prompt in PROMPTS)
-    require = {"psnr": {"min": 60}, "ssim": {"min": 0.999}, "label_accuracy": {"drop": {"max": 0}}}
-    report = judge(draw("a"), draw("b"), labelled, require)
+def test_the_source_against_itself_passes_whatever_is_compared(draw: Draw, classifier: Path) -> None:
+    labels = {"model": str(classifier), "drop": {"max": 0}}
+    require = {"psnr": {"min": 60}, "ssim": {"min": 0.999}, "label_accuracy": labels}
+    report = judge(draw("a"), draw("b"), _labelled("light"), require)
     assert report.verdict == "PASS"
     assert report.identical == len(report.pairs) == 16
 
 
-def test_a_few_right_answers_do_not_prove_that_none_is_wrong(draw: Draw) -> None:
-    labelled = tuple(prompt.model_copy(update={"label": "7"}) for prompt in PROMPTS)
-    report = judge(draw("a"), draw("b", off=1), labelled, {"label_accuracy": {"drop": {"max": 0.02}}})
+def test_a_few_right_answers_do_not_prove_that_none_is_wrong(draw: Draw, classifier: Path) -> None:
+    require = {"label_accuracy": {"model": str(classifier), "drop": {"max": 0.02}}}
+    report = judge(draw("a"), draw("b", off=1), _labelled("dark"), require)
     (held,) = report.metrics["label_accuracy"].judgements
     assert held.verdict == "INCONCLUSIVE"
     assert held.found.low < 0 < held.found.high
@@ -209,7 +211,10 @@ def test_everything_is_measured_and_only_what_is_required_decides(draw: Draw) ->
     assert report.verdict == "PASS"
     assert {"psnr", "ssim", "size_ratio"} <= report.metrics.keys()
     assert report.metrics["psnr"].judgements == ()
-    assert report.unmeasured["label_accuracy"] == "It needs a digit as label of every prompt."
+    assert (
+        report.unmeasured["label_accuracy"]
+        == "It needs an image classification model, named under label_accuracy.model."
+    )
 
 
 def test_nothing_required_is_said_so(draw: Draw) -> None:
@@ -243,11 +248,9 @@ def test_the_same_answers_give_the_same_report(draw: Draw) -> None:
     assert reports[0] == reports[1]
 
 
-def test_a_gain_is_not_called_a_drop(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([3, 9] * 16)  # candidate, then reference: the candidate alone is read as asked
-    monkeypatch.setattr("pipeline.tasks.images.labels.read_digits", lambda pictures: [next(answers) for _ in pictures])
-    labelled = tuple(prompt.model_copy(update={"label": "3"}) for prompt in PROMPTS)
-    report = judge(draw("a"), draw("b", off=1), labelled, {"label_accuracy": {"drop": {"max": 0.1}}})
+def test_a_gain_is_not_called_a_drop(draw: Draw, classifier: Path) -> None:
+    require = {"label_accuracy": {"model": str(classifier), "drop": {"max": 0.1}}}
+    report = judge(draw("a"), draw("b", off=20), _labelled("light"), require)  # the candidate alone is light enough
     drop = report.metrics["label_accuracy"].drop
     assert drop is not None
     assert drop.number == -1
@@ -263,7 +266,7 @@ def test_a_gain_is_not_called_a_drop(draw: Draw, monkeypatch: pytest.MonkeyPatch
         ({"latency": {"ratio": {"max": 1}}}, "latency knows no 'ratio'"),
         ({"psnr": {"min": "18"}}, "psnr's min is '18', no number"),
         ({"psnr": {"drop": {"max": 1}}}, "psnr compares the two sides and has no drop"),
-        ({"label_accuracy": {"min": 0.9}}, "label_accuracy is required, but it needs a digit as label"),
+        ({"label_accuracy": {"min": 0.9}}, "label_accuracy is required, but it needs an image classification model"),
         ({"clip_score": {"drop": {"max": 1}}}, "clip_score is required, but it needs a CLIP model"),
         ({"size_ratio": {"max": 1}}, "size_ratio is required, but it needs the sizes"),
     ],
@@ -273,14 +276,11 @@ def test_a_requirement_that_cannot_be_measured_is_a_mistake(draw: Draw, require:
         judge(draw("a"), draw("b"), PROMPTS, require)
 
 
-def test_a_missing_library_matters_only_where_it_is_required(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    digits._reader.cache_clear()
-    labelled = tuple(prompt.model_copy(update={"label": "3"}) for prompt in PROMPTS)
+def test_what_cannot_be_measured_here_matters_only_where_it_is_required(draw: Draw) -> None:
     sides = draw("a"), draw("b")
-    assert "quantpress[digits]" in judge(*sides, labelled, {}).unmeasured["label_accuracy"]
+    assert "a machine with a GPU" in judge(*sides, PROMPTS, {}).unmeasured["peak_device_memory"]
     with pytest.raises(CannotHereError):
-        judge(*sides, labelled, {"label_accuracy": {"min": 0.5}})
+        judge(*sides, PROMPTS, {"peak_device_memory": {"max": 1}})
 
 
 def test_answers_to_other_questions_are_not_compared(draw: Draw) -> None:

@@ -38,10 +38,10 @@ REQUIRE = {
     "clip_similarity": {"model": "acme/clip", "revision": C, "min": 0.5, "worst": 0.2},
     "dino_similarity": {"model": "acme/dino", "revision": C, "min": 0.5, "worst": 0.2},
     "clip_score": {"model": "acme/clip", "revision": C, "drop": {"max": 1.0, "worst": 5.0}},
-    "label_accuracy": {"min": 0.5, "drop": {"max": 0.5}},
+    "label_accuracy": {"model": "acme/reader", "revision": C, "min": 0.5, "drop": {"max": 0.5}},
     "size_ratio": {"max": 0.5},
 }
-JUDGED = ("clip_similarity", "dino_similarity", "clip_score")
+JUDGED = ("clip_similarity", "dino_similarity", "clip_score", "label_accuracy")
 
 
 def recipe(budget: bool) -> Recipe:

@@ -34,7 +34,8 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
 
 
 def engine(folder: Path, judge: str, endpoint: str) -> Engine:
-    text = (DIGITS / "recipe.yaml").read_text().replace("model: ./clip", f"model: {judge}")
+    text = (DIGITS / "recipe.yaml").read_text().replace("model: ./clip,", f"model: {judge},")
+    text = text.replace("model: ./classifier,", f"model: {DIGITS / 'classifier'},")
     (folder / "recipe.yaml").write_text(text)
     shutil.copy(DIGITS / "prompts.jsonl", folder)
     loaded = load(folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates()), TASKS))

@@ -1,13 +1,13 @@
-"""Models that look at pictures: each is opened once, and turns each picture into a unit vector once."""
+"""Models that look at pictures: each comes from its folder alone, is opened once, and looks at each picture once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
+T = TypeVar("T")
 ImageEmbedder = Callable[[Image.Image], "Vector"]
 
 
@@ -39,16 +40,18 @@ def open_clip(folder: Path) -> Clip:
     Raises:
         RecipeError: There is no CLIP model in the folder.
     """
-    clip = _open(folder, "CLIP", "clip")
-    pixels, tokenizer = _pixels(folder, "CLIP"), _part("AutoTokenizer", folder, "CLIP")
+    clip = load_model("AutoModel", folder, "CLIP", ("clip",))
+    pixels, tokenizer = pixels_of(folder, "CLIP"), _part("AutoTokenizer", folder, "CLIP")
     length = clip.config.text_config.max_position_embeddings
 
     def read(prompt: str) -> Any:
         tokens = tokenizer(text=[prompt], return_tensors="pt", truncation=True, max_length=length)
         return clip.get_text_features(**tokens).pooler_output[0]
 
-    look = _once(lambda picture: clip.get_image_features(**pixels(picture)).pooler_output[0])
-    return Clip(look, cache(lambda prompt: _unit(read, prompt)))
+    def look(picture: Image.Image) -> Any:
+        return clip.get_image_features(**pixels(picture)).pooler_output[0]
+
+    return Clip(once(lambda picture: _unit(look, picture)), cache(lambda prompt: _unit(read, prompt)))
 
 
 @lru_cache(maxsize=1)
@@ -60,8 +63,9 @@ def open_dino(folder: Path) -> ImageEmbedder:
     Raises:
         RecipeError: There is no DINOv2 model in the folder.
     """
-    dino, pixels = _open(folder, "DINOv2", "dinov2", "dinov2_with_registers"), _pixels(folder, "DINOv2")
-    return _once(lambda picture: dino(**pixels(picture)).last_hidden_state[0, 0])
+    dino = load_model("AutoModel", folder, "DINOv2", ("dinov2", "dinov2_with_registers"))
+    pixels = pixels_of(folder, "DINOv2")
+    return once(lambda picture: _unit(lambda one: dino(**pixels(one)).last_hidden_state[0, 0], picture))
 
 
 def cosine(one: Vector, other: Vector) -> float:
@@ -69,22 +73,22 @@ def cosine(one: Vector, other: Vector) -> float:
     return min(max(float(one @ other), -1.0), 1.0)
 
 
-def _once(embed: Callable[[Image.Image], Any]) -> ImageEmbedder:
+def once(look: Callable[[Image.Image], T]) -> Callable[[Image.Image], T]:
     """Return a function that remembers the pictures it has seen.
 
     Several metrics ask for the same ones, and every target is compared with the same ones of the source. They go
     through the model one at a time: in a batch the seventh digit depends on the neighbours, and pictures that are the
     same must be found the same.
     """
-    seen: dict[tuple[tuple[int, int], bytes], Vector] = {}
+    seen: dict[tuple[tuple[int, int], bytes], T] = {}
 
-    def look(picture: Image.Image) -> Vector:
+    def recall(picture: Image.Image) -> T:
         key = picture.size, hashlib.sha256(picture.tobytes()).digest()
         if key not in seen:
-            seen[key] = _unit(embed, picture)
+            seen[key] = look(picture)
         return seen[key]
 
-    return look
+    return recall
 
 
 def _unit(embed: Callable[[Any], Any], what: Any) -> Vector:
@@ -97,10 +101,19 @@ def _unit(embed: Callable[[Any], Any], what: Any) -> Vector:
     return vector / np.linalg.norm(vector)
 
 
-def _open(folder: Path, called: str, *kinds: str) -> Any:
+def load_model(name: str, folder: Path, called: str, kinds: Container[str]) -> Any:
     """Load a model of one of these kinds in float32: its own rounding has no place in the comparison.
 
     A weight that its files do not have would be drawn at random, and the model would judge all the same.
+
+    Args:
+        name: The class of transformers that loads it.
+        folder: The model.
+        called: What people call such a model.
+        kinds: Words for ``model_type`` in its ``config.json``.
+
+    Raises:
+        RecipeError: There is no such model in the folder.
     """
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -109,15 +122,13 @@ def _open(folder: Path, called: str, *kinds: str) -> Any:
     kind = _part("AutoConfig", folder, called).model_type
     if kind not in kinds:
         raise _unfit(folder, called, f"its config.json says that it is a {kind} model")
-    model, loading = _part(
-        "AutoModel", folder, called, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-    )
+    model, loading = _part(name, folder, called, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
     if missing := sorted(loading["missing_keys"]):
         raise _unfit(folder, called, f"its weights lack {missing[0]}")
     return model.eval()
 
 
-def _pixels(folder: Path, called: str) -> Callable[[Image.Image], Any]:
+def pixels_of(folder: Path, called: str) -> Callable[[Image.Image], Any]:
     """Return what makes a model's input of a picture.
 
     By Pillow everywhere: with torchvision beside it transformers 5 would scale pictures by that, and the same recipe
@@ -135,7 +146,7 @@ def _part(name: str, folder: Path, called: str, **how: Any) -> Any:
     try:
         kind = getattr(transformers, name)
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **how)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unfit(folder, called, str(error)) from error
 
 
@@ -143,5 +154,5 @@ def _unfit(folder: Path, called: str, why: str) -> RecipeError:
     return RecipeError(
         f"There is no {called} model that can be loaded: {why.rstrip('.')}.",
         where=str(folder),
-        remedy=f"Name a {called} model with its processor under validation.require.",
+        remedy="Name one with its processor under validation.require.",
     )

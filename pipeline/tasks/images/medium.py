@@ -111,8 +111,6 @@ IMAGES: Final = Medium(
         "torchmetrics.functional.image",
         "transformers.image_processing_utils",
         "transformers.models.clip.modeling_clip",
-        "sklearn.datasets",
-        "sklearn.svm",
     ),
     beside=beside,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.recipe import names
 from pipeline.recipe.clause import Commit, RecipeModel, optional
@@ -18,7 +18,7 @@ from pipeline.recipe.require import (
     Likeness,
     RatioAtMost,
     Requirements,
-    Share,
+    ShareDropAtMost,
     commit_of,
 )
 
@@ -78,6 +78,21 @@ class ClipSimilarity(RecipeModel):
         return commit_of(model, text)
 
 
+class LabelAccuracy(Judged):
+    """Bounds of a share that a classifier reads as asked: what it is, how far it drops, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["drop"]}]})
+
+    min: Annotated[float, Field(ge=0, le=1)] | None = optional("The least share that passes.")
+    drop: ShareDropAtMost | None = optional("How far the share may drop.")
+
+    @model_validator(mode="after")
+    def _has_one(self) -> LabelAccuracy:
+        if self.min is None and self.drop is None:
+            raise names.UnfitError("nothing is required of it; write min or drop")
+        return self
+
+
 class Require(Requirements):
     """What a target must reach to be published; at least one requirement."""
 
@@ -93,7 +108,9 @@ class Require(Requirements):
     dino_similarity: DinoSimilarity | None = optional("How like the source's images a DINOv2 model finds them.")
     latent_cosine: SimilarityAtLeast | None = optional("Cosine of what both decode into images.")
     clip_score: ClipScore | None = optional("How well the images fit their prompts, against the source's.")
-    label_accuracy: Share | None = optional("Share of images that show what their prompt's label says.")
+    label_accuracy: LabelAccuracy | None = optional(
+        "Share of images in which an image classifier sees what their prompt's label says."
+    )
     size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)
 
     @model_validator(mode="after")
