@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
-from pipeline.card.stage import SourceCard, release_key, require_taken, templates, write_card
+from pipeline.card.stage import release_key, require_taken, templates, write_card
 from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of
@@ -423,10 +423,10 @@ class Run:
         if self.stop_after == "validate":
             return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
         with self.timed("card"):
-            card = SourceCard(plan.source_card or {}, page_of(engine.place))
             if self.earlier:  # its files are the same on the disk as those of the checkpoint before
                 engine.drop("release", release_key(plan, judged, engine.loaded.text))
-            folder = write_card(plan, checkpoint, judged, card, engine.loaded.text, engine.store)
+            page = page_of(engine.place)
+            folder = write_card(plan, checkpoint, judged, page, engine.loaded.text, engine.store)
             offline = self.stop_after == "card"
             require_taken(
                 folder, plan.repository, errors_of if offline else partial(engine.hub.card_errors, plan.repository)

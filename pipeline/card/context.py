@@ -8,13 +8,13 @@ from statistics import median
 from typing import Any, Final
 
 from pipeline.backends import BACKENDS
-from pipeline.card.allowed_numbers import UNCHANGED
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import CardError
 from pipeline.hub.release_files import MEDIAN, QUESTIONS, WORST
 from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.tasks import TASKS
 from pipeline.validate import Finding, PairReport, Report
+from pipeline.validate.layers import IDENTICAL
 from pipeline.validate.report import LayerReport
 from pipeline.validate.stage import pipeline_dtype
 
@@ -98,12 +98,6 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
     }
 
 
-def words(facts: Mapping[str, Any]) -> list[str]:
-    """Return the texts of a card that stand neither in plan nor in report."""
-    schemes = [text for scheme in facts["schemes"].values() for text in (scheme.summary, scheme.runs_on)]
-    return [*schemes, *(text[:1].upper() + text[1:] for text in schemes), *facts["source"].words]
-
-
 def ordered(report: Report) -> dict[str, Finding]:
     """Return the metrics in their order, those first of which something is required."""
     every = (*TASKS[report.task].metrics, *report.metrics)
@@ -137,7 +131,7 @@ def layers_of(report: Report) -> list[Layers]:
     for name in dict.fromkeys(layer.component for layer in report.layers):
         part = [layer for layer in report.layers if layer.component == name]
         taken = {layer: layer.sqnr for layer in part if layer.quantized and layer.sqnr is not None}
-        same = sum(layer.sqnr == UNCHANGED for layer in part if not layer.quantized)
+        same = sum(layer.sqnr == IDENTICAL for layer in part if not layer.quantized)
         if taken:
             found.append(Layers(name, len(taken), median(taken.values()), min(taken, key=lambda one: taken[one]), same))
     return found

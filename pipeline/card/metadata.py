@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.card.render import counted, interval, rounded
 from pipeline.plan.model import TargetPlan
-from pipeline.source.model_card import LICENSE_KEYS, REPEATED
+from pipeline.source.model_card import LICENSE_KEYS
 from pipeline.tasks import TASKS
 from pipeline.validate import Finding, Report
 
@@ -32,11 +32,6 @@ class SourceCard:
     def license(self) -> dict[str, str]:
         """Its license fields, each as one text."""
         return {key: ", ".join(texts_of(self.metadata[key])) for key in LICENSE_KEYS if key in self.metadata}
-
-    @property
-    def words(self) -> list[str]:
-        """The texts that are repeated of it."""
-        return [text for key in REPEATED if key in self.metadata for text in texts_of(self.metadata[key])]
 
 
 def texts_of(value: object) -> list[str]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
-from pipeline.card.allowed_numbers import AllowedNumbers
-from pipeline.card.audit import UnsupportedNumber, require_true, untrue
-from pipeline.card.context import facts, shown, words
+from pipeline.card.context import facts, shown
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.provenance import state
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, as_text, render, templates
@@ -34,7 +32,6 @@ from pipeline.files import (
 from pipeline.hub.release_files import CARD, MANIFEST, MEDIAN, PLAN, PROVENANCE, QUESTIONS, RECIPE, REPORT, USAGE, WORST
 from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import MEASURED, measured
-from pipeline.source.model_card import front_matter
 from pipeline.store import Store
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
@@ -44,7 +41,13 @@ from pipeline.validate.stage import Judged
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
 
-__all__ = ["SourceCard", "as_text", "compose", "reread", "snippet_runs_here", "templates", "write_card"]
+__all__ = ["SourceCard", "as_text", "compose", "compose_published", "snippet_runs_here", "templates", "write_card"]
+
+USAGE_NOTES: Final = {  # what a published report says of the snippet: whether it was run
+    "The card's snippet was run against the staged commit before it was merged.": True,
+    "The card's snippet was not run: no device here can. The staged commit was loaded as validation loaded it.": False,
+}
+BESIDES: Final = frozenset({"source_page", "usage", "weights"})  # what it says beside what was judged
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Card:
 def compose(
     plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, loader: BaseLoader = PACKAGED
 ) -> Card:
-    """Write a card, and hold every number in it against plan and report.
+    """Write a card.
 
     Args:
         plan: The target's plan.
@@ -68,42 +71,51 @@ def compose(
         loader: Where the templates come from.
 
     Raises:
-        CardError: A template has no value for a variable or cannot be rendered, or shows a number of its own.
+        CardError: A template has no value for a variable or cannot be rendered.
     """
     values = facts(plan, report, source, executed=executed)
     usage = render(TASKS[plan.task].usage, values, loader)
     body = render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage}, loader)
-    text = f"---\n{metadata(plan, report, source)}---\n{body}"
-    require_true(text, known(plan, report, [usage, *words(values)]))
-    return Card(text, usage)
+    return Card(f"---\n{metadata(plan, report, source)}---\n{body}", usage)
 
 
-def reread(text: str, plan: TargetPlan, report: Report, repeated: Sequence[str]) -> list[UnsupportedNumber]:
-    """Hold a card that was published against its plan and report, and return the numbers that nothing supports.
+def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
+    """Write the card of a release from what it publishes, which gives whoever writes it again the same.
 
     Args:
-        text: The README.
-        plan: The plan.
-        report: The report.
-        repeated: What it has from elsewhere: its snippet, and why a tag was withdrawn.
+        plan: Its `PLAN`.
+        published: Its `REPORT`.
 
     Raises:
-        SourceError: Its metadata cannot be read.
-        CardError: The report has no numbers for a card.
+        CardError: A template has no value for a variable or cannot be rendered.
+        KeyError: The report does not say what a card needs beside what was judged.
+        ValidationError: It is no report.
     """
-    values = facts(plan, report, SourceCard(front_matter(text.encode(), CARD)), executed=True)
-    return untrue(text, known(plan, report, [*repeated, *words(values)]))
+    source = SourceCard(plan.source_card or {}, published["source_page"])
+    return compose(plan, judged_in(published), source, executed=USAGE_NOTES[published["usage"]])
 
 
-def known(plan: TargetPlan, report: Report, repeated: Sequence[str]) -> AllowedNumbers:
-    """Return what the card of a plan and a report may say, and repeat."""
-    return AllowedNumbers(plan.model_dump(mode="json"), report.model_dump(mode="json"), repeated)
+def judged_in(published: Mapping[str, Any]) -> Report:
+    """Return what was judged, of a published report.
+
+    Raises:
+        ValidationError: It is no report.
+    """
+    return Report.model_validate({key: found for key, found in published.items() if key not in BESIDES})
 
 
 def write_card(
-    plan: TargetPlan, checkpoint: Path, judged: Judged, source: SourceCard, recipe: bytes, store: Store
+    plan: TargetPlan, checkpoint: Path, judged: Judged, source_page: str, recipe: bytes, store: Store
 ) -> Path:
     """Return the whole folder that a release uploads: the checkpoint with card, pictures, report and manifest.
+
+    Args:
+        plan: The target's plan.
+        checkpoint: What was made.
+        judged: What was measured on it.
+        source_page: The source's page on its Hub; empty for a folder.
+        recipe: The recipe as it was written.
+        store: Where the folder is kept.
 
     Raises:
         CardError: The card cannot be rendered truthfully.
@@ -113,18 +125,20 @@ def write_card(
         for path in files_under(checkpoint):
             if path != checkpoint / MEASURED:
                 link_or_copy(path, folder / path.relative_to(checkpoint))
-        draw(judged, folder)
-        card = compose(plan, judged.report, source, executed=snippet_runs_here(plan))
         if questions := questions_folder(plan.validation, store):
             for path in files_under(questions):
                 link_or_copy(path, folder / QUESTIONS / path.name)
-        write_atomically(folder / CARD, card.text.encode())
-        write_atomically(folder / USAGE, card.usage.encode())
+        weights, made = proven(plan, checkpoint)
+        besides = {"source_page": source_page, "usage": usage_note(plan), "weights": weights}
         write_atomically(folder / RECIPE, recipe)
         write_atomically(folder / PLAN, pretty_json(plan.model_dump(mode="json")))
-        weights, made = proven(plan, checkpoint)
-        report = judged.report.model_dump(mode="json") | {"usage": usage_note(plan), "weights": weights}
-        write_atomically(folder / REPORT, pretty_json(report))
+        write_atomically(folder / REPORT, pretty_json(judged.report.model_dump(mode="json") | besides))
+        # From here on they are what whoever reads them has, whose keys are in another order than those of this process.
+        report = json.loads((folder / REPORT).read_bytes())
+        card = compose_published(TargetPlan.model_validate_json((folder / PLAN).read_bytes()), report)
+        write_atomically(folder / CARD, card.text.encode())
+        write_atomically(folder / USAGE, card.usage.encode())
+        draw(replace(judged, report=judged_in(report)), folder)
         describe(folder, report, made | taken_over(plan, folder))
 
     return store.make("release", release_key(plan, judged, recipe), build)
@@ -232,6 +246,5 @@ def snippet_runs_here(plan: TargetPlan) -> bool:
 
 def usage_note(plan: TargetPlan) -> str:
     """Return what the report says of the snippet."""
-    if snippet_runs_here(plan):
-        return "The card's snippet was run against the staged commit before it was merged."
-    return "The card's snippet was not run: no device here can. The staged commit was loaded as validation loaded it."
+    runs = snippet_runs_here(plan)
+    return next(note for note, executed in USAGE_NOTES.items() if executed == runs)

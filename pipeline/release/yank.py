@@ -182,8 +182,9 @@ def changed(hub: Hub, repo: str, head: str, tag: str, known: Withdrawals) -> dic
     except (ValidationError, UnicodeDecodeError) as error:
         remedy = "Look at its history: main is not what publish released."
         raise RecipeError("It has no card or no manifest of ours.", where=repo, remedy=remedy) from error
+    notice = banner(tag, found, lasting(hub))
     files = {
-        CARD: with_banner(card, banner(tag, found, hub), found.new_version if is_main else None, repo).encode(),
+        CARD: with_banner(card, notice, found.new_version if is_main else None, repo).encode(),
         YANKED: pretty_json(known.model_dump(mode="json")),
     }
     entries = {name: FileEntry(size=len(text), sha256=hashlib.sha256(text).hexdigest()) for name, text in files.items()}
@@ -216,13 +217,23 @@ def commit(hub: Hub, repo: str, head: str, tag: str, files: dict[str, bytes]) ->
     return done
 
 
-def banner(tag: str, found: Withdrawal, hub: Hub) -> str:
+def lasting(hub: Hub) -> str:
+    """Return the address of a Hub; empty where it does not stay."""
+    return hub.endpoint if hub.name == hub.endpoint else ""
+
+
+def banner(tag: str, found: Withdrawal, address: str) -> str:
     """Return the paragraph for the card's top: one line, in which the reason is text and nothing else.
 
-    It links to another repository where the Hub has an address that stays.
+    Whoever verifies the card knows it by its words.
+
+    Args:
+        tag: The tag.
+        found: Its withdrawal.
+        address: Of the Hub where another repository is linked to; empty for one that does not stay.
     """
     other = found.new_version
-    name = f"[{inert(other)}]({hub.endpoint}/{other})" if other and hub.name == hub.endpoint else f"`{other}`"
+    name = f"[{inert(other)}]({address}/{other})" if other and address else f"`{other}`"
     instead = f" Use {name} instead." if other else ""
     return f"> **`{tag}` was withdrawn by its publisher.** The reason given: {inert(found.reason)}{instead}\n"
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from pipeline.card.provenance import Statement, dependencies, subjects
+from pipeline.card.stage import judged_in
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.files import FileEntry, Manifest, digest_of
 from pipeline.hub.release_files import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT
@@ -57,8 +58,7 @@ class Documents:
     @cached_property
     def report(self) -> Report:
         """What was measured."""
-        said = {key: value for key, value in self.measured.items() if key not in {"usage", "weights"}}
-        return self.read(REPORT, lambda: Report.model_validate_json(json.dumps(said)))
+        return self.read(REPORT, lambda: judged_in(self.measured))
 
     @cached_property
     def measured(self) -> dict[str, Any]:

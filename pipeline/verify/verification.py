@@ -18,10 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import installed
 from pipeline.backends.oracle.conversion import installed_versions
-from pipeline.card.allowed_numbers import strings
-from pipeline.card.audit import UnsupportedNumber
-from pipeline.card.stage import reread, templates
-from pipeline.errors import CannotHereError, CardError, GenerationError, SourceError, VerificationError
+from pipeline.card.stage import templates
+from pipeline.errors import CannotHereError, GenerationError, SourceError, VerificationError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing
 from pipeline.hub.client import Hub
@@ -46,16 +44,17 @@ from pipeline.recipe import Loaded, Recipe, Vocabulary
 from pipeline.release import signing
 from pipeline.release.shadows import shadowing
 from pipeline.release.signing import Expected
+from pipeline.release.yank import lasting
 from pipeline.source.layout import Folder, is_pickle, read_source
 from pipeline.validate import generate
 from pipeline.validate.stage import request_of
+from pipeline.verify.card import require_same
 from pipeline.verify.documents import Documents, printable
 from pipeline.verify.tensors import Comparison, Weights, compare
 
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
-LARGEST_CARD: Final = 1 << 18  # bytes; reading Markdown takes longer than reading JSON
 State = Literal["passed", "failed", "not checked", "note"]
 Found = tuple[State, str]
 
@@ -197,7 +196,7 @@ class Verification:
             if name not in self.tree:
                 raise self.documents.differs(f"It has no {name}: it was not published by quantpress, or not whole.")
         for name, file in self.tree.items():
-            if name.startswith("publish/") and file.size > LARGEST:
+            if (name == CARD or name.startswith("publish/")) and file.size > LARGEST:
                 raise self.documents.differs(f"{name} has {human_size(file.size)}, more than any that was published.")
         return "passed", f"{len(self.tree)} files"
 
@@ -254,7 +253,7 @@ class Verification:
         return "passed", self.documents.report_fits()
 
     def card(self) -> Found:
-        """Check the numbers of the card against plan and report, where this version would have written the same."""
+        """Write the card again, where it is in the words of this version, and compare it with what is served."""
         documents, plan = self.documents, self.documents.plan
         made = plan.versions.get("quantpress")
         if CARD not in self.served or USAGE not in self.served:
@@ -264,24 +263,8 @@ class Verification:
             or installed_versions(("quantpress",)).get("quantpress") != made
         ):
             return "not checked", f"it was written by quantpress {made}, in other words than those of this version"
-        if self.served[CARD].size > LARGEST_CARD:
-            raise documents.differs(
-                f"{CARD} has {human_size(self.served[CARD].size)}, more than any that was published."
-            )
-        wrong = documents.read(CARD, self.disbelieved)
-        if wrong:
-            raise documents.differs(f"{CARD} says {wrong[0].shown!r} in line {wrong[0].line}, and {REPORT} does not.")
-        return "passed", f"its numbers are those of {REPORT} and {PLAN}"
-
-    def disbelieved(self) -> list[UnsupportedNumber]:
-        """Return the numbers of the card that nothing supports."""
-        documents = self.documents
-        repeated = [documents.content(USAGE).decode()]
-        repeated += strings(documents.json(YANKED)) if self.withdrawn else []
-        try:
-            return reread(documents.content(CARD).decode(), documents.plan, documents.report, repeated)
-        except (SourceError, CardError) as error:
-            raise ValueError(error.what) from error
+        require_same(documents, lasting(self.hub))
+        return "passed", f"it is what {PLAN} and {REPORT} make"
 
     def provenance(self) -> Found:
         """Check where it comes from; releases of before version 0.2 do not state it."""

@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.card.allowed_numbers import AllowedNumbers
-from pipeline.card.context import facts, words
-from pipeline.card.render import render
 from pipeline.card.stage import SourceCard, compose
 from pipeline.files import ListedFile
 from pipeline.plan.model import TargetPlan
@@ -17,6 +14,7 @@ from pipeline.plan.parts import PlannedLora
 from pipeline.validate import Report
 
 RECORDED = Path(__file__).parents[1] / "unit" / "recorded"
+TEMPLATES = sorted(path.name for path in (Path(__file__).parents[2] / "cards").glob("*.jinja"))
 SOURCE = SourceCard({"license": "apache-2.0"}, "https://hub.example/digits/digits-flux")
 LORA = PlannedLora(
     repo="acme/style-lora-v2",
@@ -32,12 +30,6 @@ def recorded(target: str = "torchao-int8") -> tuple[TargetPlan, Report]:
     folder = RECORDED / target
     plan = TargetPlan.model_validate_json((folder / "plan.json").read_bytes())
     return plan, Report.model_validate_json((folder / "report.json").read_bytes())
-
-
-def known(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> AllowedNumbers:
-    values = facts(plan, report, source, executed=True)
-    usage = render("usage.py.jinja", values)
-    return AllowedNumbers(plan.model_dump(mode="json"), report.model_dump(mode="json"), [usage, *words(values)])
 
 
 def card(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> str:

@@ -60,6 +60,7 @@ def test_what_was_withdrawn_is_told_by_who_verifies_it_whatever_revision_he_name
         checks = {check["name"]: check for check in done.lines[-1]["result"]["checks"]}
         told = f"v1 was withdrawn by its publisher: a test. Use {REPO} instead."
         assert (checks["withdrawals"]["state"], checks["withdrawals"]["text"]) == ("note", told)
+        assert checks["card"]["state"] == "passed"
 
 
 def test_a_hub_whose_address_changes_is_not_linked_to(hub: Hub, desk: Desk, read: Read) -> None:

@@ -17,12 +17,15 @@ from huggingface_hub import constants
 from pipeline.card.provenance import state
 from pipeline.errors import VerificationError
 from pipeline.files import Manifest
+from pipeline.hub.client import Hub
 from pipeline.hub.release_files import PLAN, PROVENANCE, REPORT
 from pipeline.release.signing import Expected
+from pipeline.release.yank import yank
+from pipeline.verify.card import require_same
 from pipeline.verify.documents import Documents
 from pipeline.verify.verification import Wanted
 from tests.desk import needs_xet
-from tests.verify.conftest import VOCABULARY, Consumer
+from tests.verify.conftest import REPO, VOCABULARY, Consumer
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
@@ -87,7 +90,7 @@ def test_what_somebody_put_beside_the_release_is_named_and_neither_read_nor_load
 
 
 def test_a_change_that_the_manifest_follows_is_found_by_the_provenance(consumer: Consumer) -> None:
-    consumer.change(consumer.listed({"README.md": b"# Another\n"}))
+    consumer.change(consumer.listed({"images/worst.png": b"another"}))
     assert "publish/provenance.json states another files" in consumer.refusal()
 
 
@@ -97,7 +100,20 @@ def test_a_card_that_claims_other_numbers_than_the_report_is_found(consumer: Con
     better = row.replace(" dB", "9 dB", 1)
     consumer.change(consumer.listed({"README.md": card.replace(row, better).encode()}))
     line = card.splitlines().index(row) + 1
-    assert f"README.md says '{better.split()[3]}' in line {line}, and publish/report.json does" in consumer.refusal()
+    assert f"README.md:{line} says '{better.split()[3]} dB" in consumer.refusal()
+    assert f" where '{row.split()[3]} dB" in consumer.refusal()
+
+
+def test_a_card_that_is_changed_beneath_the_notice_of_a_withdrawal_is_found(consumer: Consumer) -> None:
+    yank(Hub(consumer.shelf.endpoint, token="alice"), REPO, "v1", "It draws sixes.", "acme/tiny")
+    assert consumer.verify()[1] is None
+    names = ("README.md", "publish/manifest.json")
+    served = {name: consumer.hub.content(REPO, "main", name, 1 << 24) or b"" for name in names}
+    card = served["README.md"].replace(b"was withdrawn by its publisher", b"was once withdrawn by its publisher")
+    manifest = json.loads(served["publish/manifest.json"])
+    manifest["files"]["README.md"] = {"size": len(card), "sha256": sha256(card).hexdigest()}
+    consumer.change({"README.md": card, "publish/manifest.json": json.dumps(manifest).encode()})
+    assert " says 'once withdrawn by its publisher" in consumer.refusal()
 
 
 def test_a_card_in_the_words_of_another_version_is_not_judged_by_those_of_this_one(consumer: Consumer) -> None:
@@ -161,6 +177,7 @@ def test_any_document_is_read_or_refused_in_a_paragraph(released: Path, tmp_path
         for number in range(60):
             folder = tmp_path / f"{name}-{number}"
             shutil.copytree(released / "release" / "publish", folder / "publish")
+            shutil.copy(released / "release" / "README.md", folder)
             (folder / "publish" / name).write_text(json.dumps(broken(json.loads(content), chance)))
             documents = Documents(folder, "a/b", VOCABULARY)
             with suppress(VerificationError):
@@ -169,6 +186,8 @@ def test_any_document_is_read_or_refused_in_a_paragraph(released: Path, tmp_path
                 documents.report_fits()
             with suppress(VerificationError):
                 documents.provenance_fits()
+            with suppress(VerificationError):
+                require_same(documents, "")
 
 
 def broken(value: Any, chance: random.Random) -> Any:
