@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.backends.oracle.quirks import Quirks
 from pipeline.kernels.packing import Finished, Packing, Part
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Backend", "Finished", "Layout", "Options", "Packed", "Packing", "Part", "Scheme"]
+__all__ = ["Backend", "Finished", "Layout", "Options", "Packed", "Packing", "Part", "Scheme", "Skip"]
 
 Layout = dict[str, tuple[str, tuple[int, ...] | None]]
 """Tensors of one quantized weight: full name -> (safetensors dtype, shape); None where only packing tells the shape."""
@@ -23,6 +24,19 @@ class Options(BaseModel):
     """What a recipe may say beside ``backend`` and ``scheme``; a scheme without options uses this class itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Skip(TypedDict):
+    """How a library is told which modules to leave alone.
+
+    Attributes:
+        key: The key of ``quantization_config`` that holds the list.
+        spelling: What one entry is compared with: a whole ``module`` name, a whole ``parameter`` name,
+            or only the ``leaf`` of a module's name.
+    """
+
+    key: str
+    spelling: Literal["module", "parameter", "leaf"]
 
 
 @dataclass(frozen=True)
@@ -80,11 +94,14 @@ class Backend(Protocol):
         """What the library can be asked for."""
 
     @property
-    def SKIP(self) -> Mapping[str, str]:  # noqa: N802
-        """The fields of a `pipeline.backends.oracle.conversion.SkipRule`."""
+    def SKIP(self) -> Skip:  # noqa: N802
+        """How it is told which modules to leave alone."""
 
     def configuration(self, scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the ``quantization_config`` that a user would pass to ``from_pretrained``, as JSON."""
+
+    def quirks(self) -> Quirks:
+        """Return what the library does beside what its quantizers say; called where it is installed."""
 
     def layout(self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:
         """Return the tensors that `pack` makes of a weight ``name`` of ``shape`` (out, in) and torch ``dtype``."""

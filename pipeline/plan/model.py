@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.backends import BACKENDS, Scheme
 from pipeline.backends.available import require_installed
-from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, SkipRule, installed_versions
+from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.plan.parts import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
@@ -290,8 +290,7 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
         tensors={name: slot.header for name, slot in flat(slots).items()},
         dtype=quantization.dtype,
         quantization=backend.configuration(quantization.scheme, quantization.options),
-        distribution=backend.DISTRIBUTION,
-        skip=SkipRule.model_validate(backend.SKIP),
+        backend=quantization.backend,
         keep=quantization.keep,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.conversion import ConversionRequest, SkipRule, ask
+from pipeline.backends.oracle.conversion import ConversionRequest, ask
 from pipeline.files import ListedFile
 from pipeline.plan.shards import lay_out
 from pipeline.quantize.build import Packer
@@ -90,8 +90,7 @@ def question_of(case: Case, folder: Path) -> ConversionRequest:
         tensors={name: slot.header for name, slot in slots.items()},
         dtype=case.dtype,
         quantization=BACKENDS[case.backend].configuration(case.scheme, case.filled),
-        distribution=BACKENDS[case.backend].DISTRIBUTION,
-        skip=SkipRule.model_validate(BACKENDS[case.backend].SKIP),
+        backend=case.backend,
         keep=case.keep,
     )
 

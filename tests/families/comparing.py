@@ -11,7 +11,7 @@ from typing import Any
 from contract.cases import library_config
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest, SkipRule
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.source.safetensors import read_header
 
 SCHEMES = {
@@ -78,8 +78,7 @@ class Case:
             tensors={name: slot.header for name, slot in read_header(self.family.weights).items()},
             dtype=self.dtype,
             quantization=self.configuration,
-            distribution=self.backend.DISTRIBUTION,
-            skip=SkipRule.model_validate(self.backend.SKIP),
+            backend=SCHEMES[self.scheme][0],
             keep=self.keep,
         )
 

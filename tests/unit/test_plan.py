@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from importlib import invalidate_caches
 from pathlib import Path
 
 import pytest
 
-from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest, SkipRule, place_of
+from pipeline.backends import oracle
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest, place_of
 from pipeline.errors import RecipeError
 from pipeline.plan.model import lay_out_result
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Component
 from pipeline.source.safetensors import TensorInfo
+
+ORACLE = Path(oracle.__file__).parent
+QUESTION = ConversionRequest(
+    library="diffusers",
+    class_name="FluxTransformer2DModel",
+    config={},
+    tensors={},
+    dtype="bfloat16",
+    quantization={},
+    backend="torchao",
+)
 
 
 def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:
@@ -32,25 +47,42 @@ def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:
 def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question = ConversionRequest(
-        library="diffusers",
-        class_name="FluxTransformer2DModel",
-        config={},
-        tensors={},
-        dtype="bfloat16",
-        quantization={},
-        distribution="a-new-backend",
-        skip=SkipRule(key="", spelling="module"),
-    )
     monkeypatch.syspath_prepend(str(tmp_path))
     places = []
     for version in ("1.0", "1.1", "1.1"):
-        about = tmp_path / f"a_new_backend-{version}.dist-info"
+        about = tmp_path / f"torchao-{version}.dist-info"
         about.mkdir(exist_ok=True)
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: a-new-backend\nVersion: {version}\n")
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torchao\nVersion: {version}\n")
         invalidate_caches()
-        places.append(place_of(question, tmp_path))
+        places.append(place_of(QUESTION, tmp_path))
         if version == "1.0":
             (about / "METADATA").unlink()
             about.rmdir()
     assert places[0] != places[1] == places[2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked_again"),
+    [
+        *((f"oracle/{file.name}", True) for file in sorted(ORACLE.glob("*.py"))),
+        ("torchao/library.py", True),
+        ("torchao/__init__.py", True),
+        ("quanto/__init__.py", False),
+    ],
+)
+def test_an_answer_is_kept_by_the_code_that_asked(changed: str, asked_again: bool, tmp_path: Path) -> None:
+    shutil.copytree(ORACLE.parents[1], tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    before = place_in(tmp_path)
+    with (tmp_path / "pipeline" / "backends" / changed).open("a") as file:
+        file.write("# another version\n")
+    assert (place_in(tmp_path) != before) is asked_again
+
+
+def place_in(checkout: Path) -> str:
+    """Return where another checkout of this program keeps an answer."""
+    code = (
+        "import sys; from pathlib import Path; from pipeline.backends.oracle.conversion import *;"
+        "print(place_of(ConversionRequest.model_validate_json(sys.argv[1]), Path()))"
+    )
+    command = [sys.executable, "-c", code, QUESTION.model_dump_json()]
+    return subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout

@@ -6,33 +6,22 @@ answer is kept by the digest of the question and of the versions. Neither this m
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.backends import BACKENDS
 from pipeline.errors import QuantizationError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
 from pipeline.source.safetensors import TensorHeader
 from pipeline.worker import oneshot
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")  # that answer, beside the backend's own
-
-
-class SkipRule(BaseModel):
-    """How a backend is told which modules to leave alone.
-
-    Attributes:
-        key: The key of ``quantization_config`` that holds the list.
-        spelling: What one entry is compared with: a whole ``module`` name, a whole ``parameter`` name,
-            or only the ``leaf`` of a module's name.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    spelling: Literal["module", "parameter", "leaf"]
 
 
 class ConversionRequest(BaseModel):
@@ -45,8 +34,7 @@ class ConversionRequest(BaseModel):
         tensors: The source's tensors by name.
         dtype: The dtype that ``from_pretrained`` is asked for.
         quantization: The ``quantization_config`` as a user would pass it.
-        distribution: The name on PyPI of the library that reads it, whose version an answer depends on.
-        skip: How modules to keep are named to the backend.
+        backend: Whose configuration that is.
         keep: Module names and globs that stay as they are.
     """
 
@@ -58,8 +46,7 @@ class ConversionRequest(BaseModel):
     tensors: dict[str, TensorHeader]
     dtype: str
     quantization: dict[str, Any]
-    distribution: str
-    skip: SkipRule
+    backend: str
     keep: tuple[str, ...] = ()
 
 
@@ -168,10 +155,19 @@ def place_of(question: ConversionRequest, answers: Path) -> Path:
     """Return where an answer is kept: by question, versions, and the code that asks."""
     asked = {
         "question": question.model_dump(mode="json"),
-        "versions": installed_versions((*LIBRARIES, question.distribution)),
-        "asker": [sha256_file(file) for file in sorted(Path(__file__).parent.glob("library*.py"))],
+        "versions": installed_versions((*LIBRARIES, BACKENDS[question.backend].DISTRIBUTION)),
+        "asker": asker(question.backend),
     }
     return answers / f"{digest_of(asked)}.json"
+
+
+@cache
+def asker(backend: str) -> str:
+    """Return the digest of the code that an answer depends on: what asks, and what a backend has to add."""
+    own = Path(inspect.getfile(cast("ModuleType", BACKENDS[backend])))
+    folders = [Path(__file__).parent, own.parent]
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    return digest_of([sha256_file(file) for file in files])
 
 
 def _keep(said: dict[str, Any], kept: Path) -> ConversionPlan:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.backends import BACKENDS
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import (
     Followed,
@@ -47,7 +48,8 @@ def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     # Set by validate_environment, which refuses machines without a GPU and is not called here.
     quantizer.offload = False
     quantizer.preprocess_model(model=model, device_map={"": torch.device("cpu")}, keep_in_fp32_modules=list(fp32))
-    return Prepared(model, quantizer, modules, parameters, tuple(fp32))
+    quirks = BACKENDS[question.backend].quirks()
+    return Prepared(model, quantizer, modules, parameters, quirks, tuple(fp32))
 
 
 def remapped(cls: Any, question: ConversionRequest) -> Any:
@@ -83,9 +85,8 @@ def dtype_of(question: ConversionRequest, prepared: Prepared, stored: str, param
     if stored not in FLOATS:
         return str(prepared.parameters[parameter].dtype).removeprefix("torch.")
     kept = bool(set(prepared.fp32) & set(parameter.split(".")))
-    # quanto takes what is to stay in float32 all the same, and casts it to the dtype that was asked for first.
-    quanto = prepared.quantizer.quantization_config.quant_method == "quanto"
-    return "float32" if kept and not (quanto and prepared.quantizes(parameter)) else question.dtype
+    cast = prepared.quirks.casts_float32 and prepared.quantizes(parameter)
+    return "float32" if kept and not cast else question.dtype
 
 
 def config_text(question: ConversionRequest, prepared: Prepared) -> str:  # noqa: ARG001  the same for both libraries

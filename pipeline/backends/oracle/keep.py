@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+from pipeline.backends import BACKENDS
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
 from pipeline.worker.oneshot import WorkerError
@@ -33,13 +34,14 @@ def matching(patterns: Iterable[str], names: list[str]) -> set[str]:
 
 def spell(question: ConversionRequest, prepared: Prepared, wanted: set[str]) -> list[str]:
     """Spell the modules to leave alone the way this library compares them."""
+    spelling = BACKENDS[question.backend].SKIP["spelling"]
     left = [name for name in prepared.linears() if name not in wanted]
-    if question.skip.spelling == "leaf":
+    if spelling == "leaf":
         return sorted({name.rpartition(".")[2] for name in left})
-    if question.skip.spelling == "parameter" and question.library == "diffusers":
+    if spelling == "parameter" and question.library == "diffusers":
         return [f"{name}.weight" for name in left]
     if question.library == "transformers":
-        return [re.escape(name) if question.skip.spelling == "module" else f"{re.escape(name)}.weight" for name in left]
+        return [re.escape(name) if spelling == "module" else f"{re.escape(name)}.weight" for name in left]
     return left
 
 

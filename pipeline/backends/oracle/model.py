@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.backends.oracle.conversion import ConversionRequest
+from pipeline.backends.oracle.quirks import Quirks
 from pipeline.worker.oneshot import WorkerError
 
 
@@ -43,6 +44,7 @@ class Prepared:
         quantizer: The library's quantizer.
         modules: The model's modules as they were before, a shared one under each of its names.
         parameters: Its parameters and persistent buffers as they were before, in order.
+        quirks: What its backend does beside what the quantizer says.
         fp32: Names that diffusers keeps in float32.
     """
 
@@ -50,6 +52,7 @@ class Prepared:
     quantizer: Any
     modules: dict[str, Any]
     parameters: dict[str, Any]
+    quirks: Quirks
     fp32: tuple[str, ...] = ()
 
     def linears(self) -> list[str]:
@@ -73,23 +76,7 @@ class Prepared:
             taken = bool(self.quantizer.param_needs_quantization(self.model, parameter))
         else:
             taken = bool(self.quantizer.check_if_quantized_param(self.model, None, parameter, {}))
-        return taken and not (
-            self.quantizer.quantization_config.quant_method == "torchao" and self._passed_over(parameter)
-        )
-
-    def _passed_over(self, parameter: str) -> bool:
-        """Return whether torchao's ``quantize_`` leaves a weight as it is, without a word, for its module or shape."""
-        from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, Int4WeightOnlyConfig
-        from torchao.quantization.quant_api import _is_linear
-        from torchao.quantization.utils import _fp8_mm_compat
-
-        module = self.model.get_submodule(parameter.rpartition(".")[0])
-        config = self.quantizer.quantization_config.get_apply_tensor_subclass()
-        if isinstance(config, Int4WeightOnlyConfig):
-            return bool(module.weight.shape[-1] % config.group_size)
-        if isinstance(config, Float8DynamicActivationFloat8WeightConfig) and not _fp8_mm_compat(module.weight):
-            return True
-        return not _is_linear(module)
+        return taken and not self.quirks.passes_over(self, parameter)
 
 
 def known_class(package: Any, question: ConversionRequest) -> Any:

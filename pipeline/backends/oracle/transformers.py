@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.backends import BACKENDS
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Followed, Prepared, known_class
 from pipeline.backends.oracle.weight_mapping import rehearse
-from pipeline.worker.oneshot import WorkerError
 
 if TYPE_CHECKING:
     import torch
@@ -35,23 +35,7 @@ def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     parameters = model.state_dict(keep_vars=True)
     with torch.device("meta"):
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=device_map, checkpoint_files=None)
-    prepared = Prepared(model, quantizer, modules, parameters)
-    refuse_unquantizable(question, prepared)
-    return prepared
-
-
-def refuse_unquantizable(question: ConversionRequest, prepared: Prepared) -> None:
-    """Refuse a class that transformers fails to quantize with torchao: it looks for input embeddings in all of them.
-
-    Raises:
-        WorkerError: The class does not say which are its input embeddings.
-    """
-    if question.quantization["quant_method"] == "torchao" and prepared.converted():
-        try:
-            prepared.model.get_input_embeddings()
-        except NotImplementedError as error:
-            what = f"transformers cannot quantize {question.class_name} with torchao: it names no input embeddings."
-            raise WorkerError("library", what, "Choose another backend for this component.") from error
+    return Prepared(model, quantizer, modules, parameters, BACKENDS[question.backend].quirks())
 
 
 def read_config(question: ConversionRequest) -> Any:
@@ -119,7 +103,7 @@ def config_text(question: ConversionRequest, prepared: Prepared) -> str:
 
 def dtype_of_model(question: ConversionRequest, prepared: Prepared) -> str:
     """Return the dtype of the first parameter that is one of floats once the model is loaded."""
-    whole = prepared.quantizer.quantization_config.quant_method == "torchao"  # its tensors keep the dtype they had
+    whole = prepared.quirks.keeps_dtype
     for name, _ in prepared.model.named_parameters():
         known = prepared.parameters.get(name)
         if known is not None and known.is_floating_point() and (whole or not prepared.quantizes(name)):

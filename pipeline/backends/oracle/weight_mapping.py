@@ -172,10 +172,6 @@ def written(question: ConversionRequest, model: Any, sources: Sources) -> dict[s
     return places
 
 
-PIECES = {"torchao": "_weight_qdata", "llm_int8": "SCB", "nf4": "weight.absmax", "fp4": "weight.absmax"}
-"""What a module's quantized weight is written as, one tensor for all that are named alike."""
-
-
 def name_pieces(question: ConversionRequest, prepared: Prepared, model: Any, places: dict[str, Place]) -> None:
     """Name quantized weights after their pieces, which some renamings of the writer miss: they end with ``weight``.
 
@@ -185,17 +181,16 @@ def name_pieces(question: ConversionRequest, prepared: Prepared, model: Any, pla
     import torch
     from transformers.core_model_loading import revert_weight_conversion
 
-    config = prepared.quantizer.quantization_config
-    method = config.quant_method if config.quant_method == "torchao" else config.quantization_method()
-    piece = PIECES[method]
+    piece = prepared.quirks.piece(prepared.quantizer.quantization_config)
+    if piece is None:
+        return
     quantized = {place.parameter: source for source, place in places.items() if prepared.quantizes(place.parameter)}
-    pieces = {name.removesuffix("weight") + piece: torch.empty(0, device="meta") for name in quantized}
-    sources = {id(held): quantized[name.removesuffix(piece) + "weight"] for name, held in pieces.items()}
+    pieces = {name.removesuffix("weight") + piece.name: torch.empty(0, device="meta") for name in quantized}
+    sources = {id(held): quantized[name.removesuffix(piece.name) + "weight"] for name, held in pieces.items()}
     for name, held in revert_weight_conversion(model, pieces).items():
         place = places[sources[id(held)]]
-        weight = name.removesuffix(piece) + "weight"
-        alike = method == "torchao" or weight == place.written  # torchao writes pieces only, the others codes as weight
-        if not name.endswith(piece) or not alike:
+        weight = name.removesuffix(piece.name) + "weight"
+        if not name.endswith(piece.name) or not (piece.alone or weight == place.written):
             what = f"transformers would write the scales of {question.class_name} as {name!r}, apart from their codes."
             raise WorkerError("library", what, "Choose another backend or scheme for this component.")
         places[sources[id(held)]] = Place(place.parameter, weight)

@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from pipeline.backends import BACKENDS
 from pipeline.backends.oracle import diffusers as library_diffusers
 from pipeline.backends.oracle import transformers as library_transformers
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
@@ -55,10 +56,11 @@ def answer(question: ConversionRequest) -> ConversionPlan:
 
 def prepare(question: ConversionRequest, skip: list[str] | None) -> Prepared:
     """Build the model without weights and let the library's quantizer preprocess it."""
-    settings = copy.deepcopy(question.quantization)
+    settings, backend = copy.deepcopy(question.quantization), BACKENDS[question.backend]
     if skip is not None:
-        settings[question.skip.key] = skip
+        settings[backend.SKIP["key"]] = skip
     prepared: Prepared = LIBRARIES[question.library].prepare(question, settings)
+    prepared.quirks.refuse(question, prepared)
     return prepared
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backends.oracle import diffusers as library_diffusers
 from pipeline.backends.oracle import transformers as library_transformers
-from pipeline.backends.oracle.conversion import ConversionRequest, SkipRule
+from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import known_class
 from pipeline.backends.oracle.weight_mapping import renamed
 from pipeline.quantize.lora.adapters import ComponentFiles, TensorLocation
@@ -51,8 +51,7 @@ def hollow(part: ComponentFiles) -> MetaModel:
         tensors={tensor: TensorHeader(dtype=home.dtype, shape=home.shape) for tensor, home in part.tensors.items()},
         dtype=dtype_of(part),
         quantization={},
-        distribution="peft",
-        skip=SkipRule(key="", spelling="module"),
+        backend="",
     )
     model, sources = BUILD[part.library](question)
     stored = {name: getattr(torch, TORCH_DTYPES[part.tensors[source].dtype]) for name, source in sources.items()}

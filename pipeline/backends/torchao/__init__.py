@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import Rows
-from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Scheme
+from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 EXTRA = "torchao"
 DISTRIBUTION = "torchao"
 PACKAGE = "torchao"
-SKIP = {"key": "modules_to_not_convert", "spelling": "parameter"}
+SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "parameter"}
 PER_ROW = {"_type": "PerRow", "_version": 1, "_data": {"dim": -1}}
 
 
@@ -74,6 +75,13 @@ def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
     name, data = CONFIGS[scheme]
     quant_type = {"_type": name, "_version": 2, "_data": {**data, **options}}
     return {"quant_method": "torchao", "quant_type": {"default": quant_type}}
+
+
+def quirks() -> Quirks:
+    """Return what torchao does beside what its quantizers say."""
+    from pipeline.backends.torchao import library
+
+    return library.QUIRKS
 
 
 def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001

@@ -1,6 +1,6 @@
 """optimum-quanto: int8 and float8 rows, int4 and int2 groups of up to 128 with a scale and a shift.
 
-quanto is in maintenance mode and diffusers will drop it in 1.0.0; nothing outside this file knows it.
+quanto is in maintenance mode and diffusers will drop it in 1.0.0; nothing outside this folder knows it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import NUMPY, Array, Lazy, Rows, SquaredErrorSums, zeros
-from pipeline.backends.protocol import Finished, Layout, Packed, Packing, Part, Scheme
+from pipeline.backends.protocol import Finished, Layout, Packed, Packing, Part, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 EXTRA = "quanto"
 DISTRIBUTION = "optimum-quanto"
 PACKAGE = "optimum.quanto"
-SKIP = {"key": "modules_to_not_convert", "spelling": "leaf"}
+SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "leaf"}
 BITS = {"int8": 8, "float8": 8, "int4": 4, "int2": 2}
 STRETCHES = 64  # of the packed codes of a weight, each with its own lock
 STORED = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
@@ -39,6 +40,11 @@ SCHEMES = {
 def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001  part of the protocol
     """Return the fields of a ``QuantoConfig``."""
     return {"quant_method": "quanto", "weights_dtype": scheme}
+
+
+def quirks() -> Quirks:
+    """Return what quanto does beside what its quantizer says."""
+    return Quirks(casts_float32=True)
 
 
 def group_size(columns: int) -> int:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import Array, Lazy, Rows, SquaredErrorSums
-from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Part, Scheme
+from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Part, Scheme, Skip
 from pipeline.kernels.levels import codebook, dynamic_levels
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 EXTRA = "bitsandbytes"
 DISTRIBUTION = "bitsandbytes"
 PACKAGE = "bitsandbytes"
-SKIP = {"key": "llm_int8_skip_modules", "spelling": "module"}
+SKIP: Skip = {"key": "llm_int8_skip_modules", "spelling": "module"}
 BLOCK = 64  # weights that share an absmax; bitsandbytes' own default
 NESTED = -1  # where the error of quantized absmax values is noted: before the first piece
 NESTED_BLOCK = 256  # absmax values that share one of their own under double quantization
@@ -60,6 +61,13 @@ def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "bnb_4bit_use_double_quant": options["double_quant"],
         "bnb_4bit_compute_dtype": options["compute_dtype"],
     }
+
+
+def quirks() -> Quirks:
+    """Return what bitsandbytes does beside what its quantizers say."""
+    from pipeline.backends.bitsandbytes import library
+
+    return library.QUIRKS
 
 
 def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:

@@ -1,0 +1,56 @@
+"""What a quantization library does beside what its quantizer says, as the child process that asks needs to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.backends.oracle.conversion import ConversionRequest
+    from pipeline.backends.oracle.model import Prepared
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One of the tensors that a quantized weight becomes, whose name tells how all of them are written.
+
+    Attributes:
+        name: What stands in its name for ``weight``.
+        alone: Whether no tensor of the weight's own name is written beside it.
+    """
+
+    name: str
+    alone: bool = False
+
+
+def takes_all(prepared: Prepared, parameter: str) -> bool:  # noqa: ARG001  as backends that look
+    """Pass nothing over."""
+    return False
+
+
+def refuses_none(question: ConversionRequest, prepared: Prepared) -> None:
+    """Refuse no model."""
+
+
+def written_whole(config: Any) -> None:
+    """Name no piece: whoever loads the weight finds it under its own name."""
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """What a library does; the defaults are those of one that does what its quantizer says.
+
+    Attributes:
+        passes_over: Whether it leaves a weight of a model as it is, without a word, that its quantizer would take.
+        refuse: Raises a `WorkerError` for a model that it fails on.
+        piece: Returns what it makes of a weight in transformers, given its config object there.
+        casts_float32: Whether it takes what a model keeps in float32, and casts that to the dtype asked for first.
+        keeps_dtype: Whether its tensors say that they have the dtype that the weight had.
+    """
+
+    passes_over: Callable[[Prepared, str], bool] = takes_all
+    refuse: Callable[[ConversionRequest, Prepared], None] = refuses_none
+    piece: Callable[[Any], Piece | None] = written_whole
+    casts_float32: bool = False
+    keeps_dtype: bool = False
