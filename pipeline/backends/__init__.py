@@ -6,15 +6,24 @@ recipes can be checked and planned on a machine that has none of them.
 
 from __future__ import annotations
 
-from pipeline.backends import bitsandbytes, quanto, torchao
-from pipeline.backends.protocol import Backend, Layout, Options, Packed, Scheme
+from collections.abc import Iterable
 
+from pipeline.backends import bitsandbytes, quanto, torchao
+from pipeline.backends.protocol import Backend, Layout, Loader, Options, Packed, Scheme
+
+# By the word of recipes, which is the ``quant_method`` of the library's checkpoints as well.
 BACKENDS: dict[str, Backend] = {
     "bitsandbytes": bitsandbytes,
     "torchao": torchao,
     "quanto": quanto,
 }
-
 SCHEMES = {name: backend.SCHEMES for name, backend in BACKENDS.items()}
 
-__all__ = ["BACKENDS", "SCHEMES", "Backend", "Layout", "Options", "Packed", "Scheme"]
+
+def loaders(quantized: Iterable[tuple[str, str]]) -> list[Loader]:
+    """Return how components are loaded, given of each the library and the ``quant_method``; known ones only."""
+    known = [(library, BACKENDS[method]) for library, method in quantized if method in BACKENDS]
+    return [backend.LOADERS[library] for library, backend in known if library in backend.LOADERS]
+
+
+__all__ = ["BACKENDS", "SCHEMES", "Backend", "Layout", "Loader", "Options", "Packed", "Scheme", "loaders"]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.backends.loader import Loader
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.kernels.packing import Finished, Packing, Part
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Backend", "Finished", "Layout", "Options", "Packed", "Packing", "Part", "Scheme", "Skip"]
+__all__ = ["Backend", "Finished", "Layout", "Loader", "Options", "Packed", "Packing", "Part", "Scheme", "Skip"]
 
 Layout = dict[str, tuple[str, tuple[int, ...] | None]]
 """Tensors of one quantized weight: full name -> (safetensors dtype, shape); None where only packing tells the shape."""
@@ -96,6 +97,10 @@ class Backend(Protocol):
     @property
     def SKIP(self) -> Skip:  # noqa: N802
         """How it is told which modules to leave alone."""
+
+    @property
+    def LOADERS(self) -> Mapping[str, Loader]:  # noqa: N802
+        """How what it makes is loaded, by the library of the component: ``diffusers``, ``transformers`` or both."""
 
     def configuration(self, scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the ``quantization_config`` that a user would pass to ``from_pretrained``, as JSON."""

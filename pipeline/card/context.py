@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from pipeline.backends import BACKENDS
+from pipeline.backends import BACKENDS, Loader, loaders
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import CardError
 from pipeline.hub.release_files import MEDIAN, QUESTIONS, WORST
@@ -78,6 +78,7 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "schemes": schemes,
         "runs_on": sorted({scheme.runs_on for scheme in schemes.values()}),
         "needs": [*task.installs, *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts})],
+        "imports": sorted({package for loader in loaders_of(plan) for package in loader.imports}),
         "executed": executed,
         "files": {"worst": WORST, "median": MEDIAN},
         "shown": shown(report),
@@ -96,6 +97,11 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "kept": kept_modules(plan.components),
         "most_named": MOST_NAMED,
     }
+
+
+def loaders_of(plan: TargetPlan) -> list[Loader]:
+    """Return how the components that a plan quantizes are loaded."""
+    return loaders((part.library, part.quantization.backend) for part in plan.components.values())
 
 
 def ordered(report: Report) -> dict[str, Finding]:

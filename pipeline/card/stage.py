@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
-from pipeline.card.context import facts, shown
+from pipeline.card.context import facts, loaders_of, shown
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.provenance import state
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, as_text, render, templates
@@ -239,9 +239,8 @@ def draw(judged: Judged, folder: Path) -> None:
 
 
 def snippet_runs_here(plan: TargetPlan) -> bool:
-    """Return whether this machine can run the card's snippet: diffusers refuses bitsandbytes without a GPU."""
-    needs_gpu = any(part.quantization.backend == "bitsandbytes" for part in plan.components.values())
-    return has_gpu() or not needs_gpu
+    """Return whether this machine can run the card's snippet: what it loads may want a GPU."""
+    return has_gpu() or all("cpu" in loader.devices for loader in loaders_of(plan))
 
 
 def usage_note(plan: TargetPlan) -> str:

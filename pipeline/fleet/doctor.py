@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.backends import BACKENDS
+from pipeline.backends import BACKENDS, Backend
 from pipeline.errors import PublishError
 from pipeline.files import human_size
 from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, processor
@@ -158,10 +158,18 @@ class Doctor:
 def extras_of(recipes: Sequence[Recipe]) -> dict[str, tuple[str, ...]]:
     """Return the extras of this program that recipes need, each with what is imported of it."""
     backends = sorted({name for recipe in recipes for name in backends_of(recipe)})
-    found: dict[str, tuple[str, ...]] = ALWAYS | {BACKENDS[name].EXTRA: (BACKENDS[name].PACKAGE,) for name in backends}
+    found: dict[str, tuple[str, ...]] = ALWAYS | {
+        BACKENDS[name].EXTRA: packages_of(BACKENDS[name]) for name in backends
+    }
     if any(isinstance(recipe.validation.prompts, DatasetPrompts) for recipe in recipes):
         found["datasets"] = ("datasets",)
     return found
+
+
+def packages_of(backend: Backend) -> tuple[str, ...]:
+    """Return what is imported of a backend: its library, and what its consumers import."""
+    every = [backend.PACKAGE, *(package for loader in backend.LOADERS.values() for package in loader.imports)]
+    return tuple(dict.fromkeys(every))
 
 
 def backends_of(recipe: Recipe) -> set[str]:

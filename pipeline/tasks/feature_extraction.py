@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,6 +14,7 @@ from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Req
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
 from pipeline.source.layout import MODEL
 from pipeline.tasks.answers import Request
+from pipeline.tasks.loading import from_pretrained
 from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness
 from pipeline.tasks.protocol import IDENTICAL, Given, LoadedModel, Medium, Task
 
@@ -83,10 +84,9 @@ def load(model: Path, dtype: str) -> LoadedModel:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the console alone speaks to people
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = AutoModel.from_pretrained(model, dtype=getattr(torch, dtype), device_map=device).eval()
-    embedder = Embedder(loaded, AutoTokenizer.from_pretrained(model))
-    return LoadedModel(embedder, {MODEL: loaded}, loaded.device, "as published: from_pretrained")
+    further = {"dtype": getattr(torch, dtype), "device_map": "cuda" if torch.cuda.is_available() else "cpu"}
+    found = from_pretrained(AutoModel, model, lambda loaded: {MODEL: loaded}, further)
+    return replace(found, model=Embedder(found.model, AutoTokenizer.from_pretrained(model)))
 
 
 def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:

@@ -14,8 +14,8 @@ from PIL import Image
 from pipeline.quantize.shard_writer import Writer
 from pipeline.source.safetensors import read_header
 from pipeline.tasks.answers import Answers, Request
-from pipeline.tasks.diffusers_pipeline import quantized_components
 from pipeline.tasks.images.medium import is_flat
+from pipeline.tasks.loading import quantized_components
 from pipeline.validate import generate
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import Array, Lazy, Rows, SquaredErrorSums
-from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Part, Scheme, Skip
+from pipeline.backends.protocol import Finished, Layout, Loader, Options, Packed, Packing, Part, Scheme, Skip
 from pipeline.kernels.levels import codebook, dynamic_levels
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ SCHEMES = {
     "nf4": Scheme("4-bit NormalFloat codes in blocks of 64", RUNS_ON, 20.7, FourBit),
     "fp4": Scheme("4-bit float codes in blocks of 64", RUNS_ON, 18.3, FourBit),
     "int8": Scheme("8-bit integers with one scale a row (LLM.int8)", RUNS_ON, 41.6, EightBit),
+}
+GPUS = ("cuda", "mps", "xpu")
+LOADERS = {
+    "diffusers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:DIFFUSERS_ON_CPU"),
+    "transformers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:TRANSFORMERS_ON_CPU"),
 }
 
 

@@ -57,6 +57,7 @@ def answer(question: ConversionRequest) -> ConversionPlan:
 def prepare(question: ConversionRequest, skip: list[str] | None) -> Prepared:
     """Build the model without weights and let the library's quantizer preprocess it."""
     settings, backend = copy.deepcopy(question.quantization), BACKENDS[question.backend]
+    backend.LOADERS[question.library].learn()
     if skip is not None:
         settings[backend.SKIP["key"]] = skip
     prepared: Prepared = LIBRARIES[question.library].prepare(question, settings)

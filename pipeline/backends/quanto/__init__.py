@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import NUMPY, Array, Lazy, Rows, SquaredErrorSums, zeros
-from pipeline.backends.protocol import Finished, Layout, Packed, Packing, Part, Scheme, Skip
+from pipeline.backends.protocol import Finished, Layout, Loader, Packed, Packing, Part, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,7 @@ SCHEMES = {
     "int2": Scheme("2-bit integers in groups of up to 128 with scale and shift", RUNS_ON, 6.0, refuses=REFUSES),
     "float8": Scheme("8-bit floats (e4m3) with one scale a row", RUNS_ON, 31.5, refuses=REFUSES),
 }
+LOADERS = {"diffusers": Loader()}
 
 
 def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001  part of the protocol

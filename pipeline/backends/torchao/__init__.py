@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import Rows
-from pipeline.backends.protocol import Finished, Layout, Options, Packed, Packing, Scheme, Skip
+from pipeline.backends.protocol import Finished, Layout, Loader, Options, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,7 @@ SCHEMES = {
         "8-bit floats (e4m3), activations too", "a CUDA device of capability 8.9", 28.5, makes_on="cuda"
     ),
 }
+LOADERS = {"diffusers": Loader(), "transformers": Loader()}
 # How int8-dynamic quantizes activations, as torchao writes it.
 ACTIVATIONS = {
     "_type": "QuantizeTensorToInt8Kwargs",

@@ -1,0 +1,67 @@
+"""Loads a model as its users do; what this machine forbids is stepped round, in this process only, and told.
+
+On a GPU nothing is done instead. Without one, what a backend's loader says is in the way of a sound checkpoint is
+lifted, and each such thing leaves its sentence in the report and the card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.backends import loaders
+from pipeline.backends.loader import lifts_of
+from pipeline.source.layout import MODEL
+from pipeline.tasks.protocol import LoadedModel
+
+AS_PUBLISHED: Final = "as published: from_pretrained"
+
+
+def quantized_components(model: Path) -> dict[str, tuple[str, str]]:
+    """Return for every quantized component its library (``diffusers`` or ``transformers``) and quant_method."""
+    index = model / "model_index.json"
+    configs = {MODEL: ("transformers", model / "config.json")}
+    if index.is_file():
+        entries = json.loads(index.read_text(encoding="utf-8")).items()
+        configs = {name: (str(entry[0]), model / name / "config.json") for name, entry in entries if named(entry)}
+    methods = {name: (library, method_in(config)) for name, (library, config) in configs.items()}
+    return {name: (library, method) for name, (library, method) in methods.items() if method}
+
+
+def named(entry: Any) -> bool:
+    """Tell a component of ``model_index.json`` from the pipeline's options."""
+    return isinstance(entry, list) and isinstance(entry[0], str)
+
+
+def method_in(config: Path) -> str:
+    """Return the ``quant_method`` that a config names; empty where there is none."""
+    found = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    return str((found.get("quantization_config") or {}).get("quant_method", ""))
+
+
+def from_pretrained(
+    kind: Any, model: Path, parts: Callable[[Any], Mapping[str, Any]], further: Mapping[str, Any]
+) -> LoadedModel:
+    """Load by a class's ``from_pretrained``, onto the GPU if there is one, else onto the CPU.
+
+    Args:
+        kind: The class.
+        model: The folder.
+        parts: Returns the components of what was loaded, by their names.
+        further: Arguments, such as ``dtype``.
+    """
+    import torch
+
+    known = loaders(quantized_components(model).values())
+    for loader in known:
+        loader.learn()
+    lifts = [] if torch.cuda.is_available() else lifts_of(known)
+    said = [lift.before() for lift in lifts]
+    lifted = {name: value for lift in lifts for name, value in lift.arguments.items()}
+    loaded = kind.from_pretrained(model, **{**further, **lifted})
+    said += [after(parts(loaded)) for after in dict.fromkeys(lift.after for lift in lifts)]
+    told = [sentence for sentence in said if sentence]
+    how = "; ".join(["from_pretrained", *told]) if told else AS_PUBLISHED
+    return LoadedModel(loaded, parts(loaded), loaded.device, how)
