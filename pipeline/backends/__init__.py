@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.backends import bitsandbytes, quanto, torchao
-from pipeline.backends.protocol import Backend, Layout, Loader, Options, Packed, Scheme
+from pipeline.backends.protocol import Backend, Layout, Loader, Options, Packed, Scheme, Streaming
 
 # By the word of recipes, which is the ``quant_method`` of the library's checkpoints as well.
 BACKENDS: dict[str, Backend] = {
@@ -26,4 +26,4 @@ def loaders(quantized: Iterable[tuple[str, str]]) -> list[Loader]:
     return [backend.LOADERS[library] for library, backend in known if library in backend.LOADERS]
 
 
-__all__ = ["BACKENDS", "SCHEMES", "Backend", "Layout", "Loader", "Options", "Packed", "Scheme", "loaders"]
+__all__ = ["BACKENDS", "SCHEMES", "Backend", "Layout", "Loader", "Options", "Packed", "Scheme", "Streaming", "loaders"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backends.protocol import Backend, Finished, Packed, Part
+from pipeline.backends.protocol import Finished, Packed, Part, Streaming
 from pipeline.errors import PublishError, QuantizationError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class LibraryPacking:
         device: Where the library works: ``cpu`` or ``cuda``.
     """
 
-    backend: Backend
+    backend: Streaming
     scheme: str
     options: Mapping[str, Any]
     name: str

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.backends.artifact import Artifact, BuildRequest
 from pipeline.backends.loader import Loader
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.kernels.packing import Finished, Packing, Part
@@ -15,7 +16,19 @@ from pipeline.kernels.packing import Finished, Packing, Part
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Backend", "Finished", "Layout", "Loader", "Options", "Packed", "Packing", "Part", "Scheme", "Skip"]
+__all__ = [
+    "Backend",
+    "Finished",
+    "Layout",
+    "Loader",
+    "Options",
+    "Packed",
+    "Packing",
+    "Part",
+    "Scheme",
+    "Skip",
+    "Streaming",
+]
 
 Layout = dict[str, tuple[str, tuple[int, ...] | None]]
 """Tensors of one quantized weight: full name -> (safetensors dtype, shape); None where only packing tells the shape."""
@@ -52,6 +65,8 @@ class Scheme:
         runs_on: What a consumer needs, as a sentence for the card.
         sqnr: Decibels of signal over noise that it leaves of normally distributed weights in rows of 2048; activations
             that are quantized as well add as much noise again, which is 3 dB.
+        bits: Bits that a weight takes with its share of scales and the like, from which a plan estimates sizes where
+            the backend cannot say them exactly, which `Streaming` ones do.
     """
 
     summary: str
@@ -60,6 +75,7 @@ class Scheme:
     options: type[BaseModel] = Options
     refuses: Mapping[str, str] = field(default_factory=dict)
     makes_on: str = "cpu"
+    bits: float = 16.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,14 @@ class Backend(Protocol):
 
     def quirks(self) -> Quirks:
         """Return what the library does beside what its quantizers say; called where it is installed."""
+
+    def build(self, request: BuildRequest) -> Artifact:
+        """Make a component as a user of the library would; `pipeline.backends.build.build` does for most."""
+
+
+@runtime_checkable
+class Streaming(Backend, Protocol):
+    """A backend that can also say what becomes of each weight, so that components need not be held whole."""
 
     def layout(self, scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:
         """Return the tensors that `pack` makes of a weight ``name`` of ``shape`` (out, in) and torch ``dtype``."""

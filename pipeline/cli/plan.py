@@ -54,11 +54,13 @@ def show_plan(console: Console, made: TargetPlan, tag: str | None, beside: Besid
             f"{part.parameters / 1e6:.1f} M",
             f"{part.parameters_left / 1e6:.1f} M",
             human_size(part.source_bytes),
-            human_size(part.result_bytes),
+            f"{'about ' if part.estimated else ''}{human_size(part.result_bytes)}",
         ]
         for name, part in made.components.items()
     ]
-    title = f"{made.target} → {made.repository} ({human_size(made.source_bytes)} → {human_size(made.result_bytes)})"
+    about = "about " if made.estimated else ""
+    sizes = f"{human_size(made.source_bytes)} → {about}{human_size(made.result_bytes)}"
+    title = f"{made.target} → {made.repository} ({sizes})"
     columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
     console.table(title, columns, rows)
     say = console.say

@@ -21,6 +21,7 @@ from pipeline.hub.release_files import PLAN
 from pipeline.hub.source import Repository
 from pipeline.locks import Lock
 from pipeline.plan.model import TargetPlan, read_plan
+from pipeline.quantize.build import streamed_files
 from pipeline.quantize.lora.fuse import FUSED, fused_key
 from pipeline.quantize.room import CHECKPOINT
 from pipeline.recipe import DatasetPrompts
@@ -209,7 +210,7 @@ def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
 
 def weights(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     """Yield what a target is made of and judged by, and what was made of it."""
-    streamed = set.intersection(*(set(part.slots) for part in engine.asked(plan).values()))
+    streamed = streamed_files(engine.asked(plan))
     yield FETCH, fetch_key(plan.files)
     yield FETCH, fetch_key({name: file for name, file in plan.files.items() if name not in streamed})
     yield PLAIN, fetch_key(plan.files)

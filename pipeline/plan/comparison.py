@@ -34,6 +34,7 @@ EXEMPT: Final = {  # fields that are not compared, each with the reason
     "PlannedComponent.source_bytes": "what the source has",
     "PlannedComponent.result_bytes": "what comes of it",
     "PlannedComponent.largest_bytes": "what the source has",
+    "PlannedComponent.estimated": "what comes of it",
     "PlannedBudget.found": "what was found here; the budget is compared",
     "PlannedBudget.runner_up": "what was found here",
     "PlannedLora.listed": "what its place has, and the place is compared",

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 from typing import Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from pipeline.backends import BACKENDS, Scheme
+from pipeline.backends import BACKENDS, Scheme, Streaming
+from pipeline.backends import Layout as TensorLayout
 from pipeline.backends.available import require_installed
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, installed_versions
 from pipeline.errors import RecipeError
@@ -53,6 +54,7 @@ class PlannedComponent(Value):
         source_bytes: Bytes of its tensors in the source.
         result_bytes: Bytes of its tensors in the result.
         largest_bytes: Bytes of its largest tensor in the source.
+        estimated: Whether the bytes of the result are reckoned from what the scheme states, since only making it tells.
     """
 
     library: str
@@ -65,6 +67,7 @@ class PlannedComponent(Value):
     source_bytes: int
     result_bytes: int
     largest_bytes: int
+    estimated: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
 RESOLVED: Final[Any] = {  # fields that are no part of a plan's identity: they follow from it and from what is installed
@@ -203,10 +206,17 @@ class TargetPlan(Value):
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that quantizing takes: a few pieces of tensors, or a few tensors where a library packs them whole."""
+        """Memory that quantizing takes: pieces of tensors, whole ones where a library packs them, or a component."""
         parts = self.components.values()
         whole = max((part.largest_bytes for part in parts if scheme_of(part.quantization).makes_on != "cpu"), default=0)
-        return STREAM_MEMORY + (LIBRARY_MEMORY + COPIES * whole if whole else 0)
+        built = max((part.source_bytes + part.result_bytes for part in parts if part.estimated), default=0)
+        most = max(COPIES * whole, built)
+        return STREAM_MEMORY + (LIBRARY_MEMORY + most if most else 0)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether only making the checkpoint tells how large it becomes."""
+        return any(part.estimated for part in self.components.values())
 
     @property
     def validation_memory_bytes(self) -> int:
@@ -226,7 +236,10 @@ class TargetPlan(Value):
 
 @dataclass(frozen=True)
 class ResolvedComponent:
-    """A component to quantize with all that is known of it: headers, the library's answer, the result's layout."""
+    """A component to quantize with all that is known of it: headers, the library's answer, the result's layout.
+
+    Where its backend cannot stream it, the layout is an estimate.
+    """
 
     component: Component
     quantization: Quantization
@@ -238,6 +251,11 @@ class ResolvedComponent:
     def tensors(self) -> dict[str, TensorInfo]:
         """All tensors of the source by name."""
         return flat(self.slots)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it is made in pieces; else its library makes it whole."""
+        return isinstance(BACKENDS[self.quantization.backend], Streaming)
 
     @property
     def files(self) -> set[str]:
@@ -264,6 +282,7 @@ class ResolvedComponent:
             source_bytes=sum(sizes.values()),
             result_bytes=self.weights.size,
             largest_bytes=max(sizes.values()),
+            estimated=not self.streamed,
         )
 
 
@@ -303,7 +322,6 @@ def lay_out_result(
     Raises:
         RecipeError: The scheme takes no weight of it.
     """
-    backend = BACKENDS[quantization.backend]
     tensors = flat(slots)
     if not any(conversion.quantized for conversion in answer.conversions.values()):
         raise RecipeError(
@@ -315,10 +333,25 @@ def lay_out_result(
     for name, conversion in answer.conversions.items():
         if conversion.quantized:
             shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
-            layouts[name] = backend.layout(quantization.scheme, quantization.options, written, shape, conversion.dtype)
+            layouts[name] = stored_as(quantization, written, shape, conversion.dtype)
     return ResolvedComponent(
         component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library)
     )
+
+
+def stored_as(quantization: Quantization, name: str, shape: tuple[int, ...], dtype: str) -> TensorLayout:
+    """Return the tensors of a quantized weight; one of about as many bytes where the backend does not say."""
+    backend, scheme = BACKENDS[quantization.backend], quantization.scheme
+    if isinstance(backend, Streaming):
+        return backend.layout(scheme, quantization.options, name, shape, dtype)
+    return {name: ("U8", (ceil(prod(shape) * backend.SCHEMES[scheme].bits / 8),))}
+
+
+def unfit(library: str, quantization: Quantization) -> str:
+    """Return why a backend cannot be used for components of a library; empty where it can."""
+    backend, scheme = BACKENDS[quantization.backend], scheme_of(quantization)
+    missing = "" if library in backend.LOADERS else f"{library} does not load what {quantization.backend} made"
+    return scheme.refuses.get(library, missing)
 
 
 def refuse_unfit(component: Component, quantization: Quantization, where: str) -> None:
@@ -327,11 +360,10 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
     Raises:
         RecipeError: It has no weights, is of another library, or could not be saved.
     """
-    scheme = scheme_of(quantization)
     if not component.weights or component.library not in {"diffusers", "transformers"}:
         reason = f"{component.name} is a {component.library}.{component.class_name} and cannot be quantized."
         raise RecipeError(reason, where=where, remedy="Take it out of the target.")
-    if reason := scheme.refuses.get(component.library, ""):
+    if reason := unfit(component.library, quantization):
         remedy = "Choose another backend for this component."
         raise RecipeError(f"{quantization.backend} cannot be used here: {reason}.", where=where, remedy=remedy)
 

@@ -25,6 +25,7 @@ from pipeline.plan.model import (
     lay_out_result,
     question_of,
     scheme_of,
+    unfit,
 )
 from pipeline.plan.parts import (
     PlannedBudget,
@@ -173,7 +174,7 @@ class Planner:
         for name, component in self.layout.components.items():
             if component.weights and name in (budget.components or self.layout.components):
                 for quantization in schemes_here(budget.backends):
-                    if component.library in LIBRARIES and component.library not in scheme_of(quantization).refuses:
+                    if component.library in LIBRARIES and not unfit(component.library, quantization):
                         yield name, quantization
 
     def candidates(self, budget: Budget) -> dict[str, list[Candidate]]:

@@ -10,19 +10,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import log10
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryDirectory
+from typing import Any, Final, cast
 
-from pipeline.backends import BACKENDS, Backend
+from blake3 import blake3
+
+from pipeline.backends import BACKENDS, Streaming
+from pipeline.backends.artifact import CONFIG, Artifact
 from pipeline.backends.available import require
 from pipeline.backends.library import LibraryPacking
 from pipeline.backends.protocol import Packing
 from pipeline.events import Event, Listener
-from pipeline.files import ListedFile, copy, files_under, link_or_copy, pretty_json, write_atomically
+from pipeline.files import BuiltFile, ListedFile, copy, files_under, hashed, link_or_copy, pretty_json, write_atomically
 from pipeline.plan.model import ResolvedComponent, TargetPlan
 from pipeline.quantize.component_writer import Job, Made, restored
 from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
 from pipeline.quantize.spans import WeightFile, local_file
-from pipeline.quantize.stream import DamagedDownloadError, stream
+from pipeline.quantize.stream import DamagedDownloadError, require_listed, stream
+from pipeline.quantize.whole import made_before, make_whole
 from pipeline.recipe import Quantization
 from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.disk import Opened
@@ -39,7 +44,7 @@ JOURNALS: Final = ".journals"
 class Packer:
     """A backend with its scheme, as the stream uses it; on a CUDA device where it is told so or can nowhere else."""
 
-    backend: Backend
+    backend: Streaming
     scheme: str
     options: Mapping[str, Any]
     device: str = "cpu"
@@ -74,8 +79,9 @@ def warm(quantizations: Iterable[Quantization]) -> None:
 
         non_finite(np.zeros(1, VALUES["BF16"]), "BF16")
         for chosen in quantizations:
-            packer = Packer(BACKENDS[chosen.backend], chosen.scheme, chosen.options)
-            if packer.describes:
+            backend = BACKENDS[chosen.backend]
+            if isinstance(backend, Streaming) and backend.SCHEMES[chosen.scheme].makes_on == "cpu":
+                packer = Packer(backend, chosen.scheme, chosen.options)
                 packing = packer.packing("weight", (64, 128), chosen.dtype)
                 packing.pack(0, np.zeros(64 * 128, VALUES[STORED_DTYPES[chosen.dtype]]))
                 packing.finish()
@@ -119,17 +125,18 @@ class Origin:
         """Put the files that a checkpoint takes as they are into its folder, under plain names."""
         replaced = {file for part in parts.values() for file in (*part.component.weights, part.component.index)}
         replaced |= {part.component.config for part in parts.values()}
-        variants = {part.index: part.variant for part in self.layout.components.values()}
         for name, source in self.layout.published.items():
-            if source in replaced:
-                continue
-            if name != source and source in variants:
-                content = plain_index((self.folder / source).read_bytes(), variants[source], f"{self.where}/{source}")
-                write_atomically(folder / name, content)
-            elif self.lent:
-                copy(self.folder / source, folder / name)
-            else:
-                link_or_copy(self.folder / source, folder / name)
+            if source not in replaced:
+                self.lay(name, source, folder / name, copy if self.lent else link_or_copy)
+
+    def lay(self, name: str, source: str, at: Path, share: Callable[[Path, Path], Any]) -> None:
+        """Put a file somewhere that is published under a plain name."""
+        variants = {part.index: part.variant for part in self.layout.components.values()}
+        if name != source and source in variants:
+            content = plain_index((self.folder / source).read_bytes(), variants[source], f"{self.where}/{source}")
+            write_atomically(at, content)
+        else:
+            share(self.folder / source, at)
 
 
 @dataclass(frozen=True)
@@ -150,12 +157,16 @@ class Result:
         """Return the file that remembers which files of a component are done."""
         return self.folder / JOURNALS / f"{component}.json"
 
+    def out(self, component: str) -> Path:
+        """Return the folder of a component."""
+        return self.folder / self.parts[component].component.folder
+
     def job(self, component: str) -> Job:
-        """Return what the stream makes of a component for this checkpoint."""
+        """Return what the stream makes of a component, which is a streamed one, for this checkpoint."""
         part = self.parts[component]
-        backend = BACKENDS[part.quantization.backend]
+        backend = cast("Streaming", BACKENDS[part.quantization.backend])
         packer = Packer(backend, part.quantization.scheme, part.quantization.options, self.device)
-        out = self.folder / part.component.folder
+        out = self.out(component)
         out.mkdir(parents=True, exist_ok=True)
         return Job(part.answer, part.tensors, part.weights, packer, out, self.journal(component))
 
@@ -224,44 +235,79 @@ def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listen
     for name, part in components.items():
         takers = [number for number, result in enumerate(results) if name in result.parts]
         files = [origin.weight_file(file, slots) for file, slots in part.slots.items()]
-        for number, made in zip(takers, stream(files, [results[n].job(name) for n in takers], heard), strict=True):
-            finish(results[number], name)
-            notes[number][name] = measurements(made)
+        streamed = [number for number in takers if results[number].parts[name].streamed]
+        jobs = [results[number].job(name) for number in streamed]
+        for number, made in zip(streamed, stream(files, jobs, heard) if jobs else (), strict=True):
+            notes[number][name] = measurements(made, finish(results[number], name, made))
+        for number in takers:
+            if number not in streamed:
+                notes[number][name] = build_whole(results[number], name, origin, files)
+        if not streamed:
+            heard(name, sum(file.listed.size for file in files))
     for result, found in zip(results, notes, strict=True):
         write_atomically(result.folder / MEASURED, pretty_json(found))
         shutil.rmtree(result.folder / JOURNALS)
+
+
+def streamed_files(parts: Mapping[str, ResolvedComponent]) -> set[str]:
+    """Return the files of the source that are read once, forwards, and so need not be stored."""
+    return {file for part in parts.values() if part.streamed for file in part.slots}
 
 
 def keep_finished(result: Result) -> None:
     """Remove what an interrupted run left in a folder, except the files that its journals say are done."""
     kept = set()
     for name in result.parts:
-        out = result.folder / result.parts[name].component.folder
-        kept |= {result.journal(name), *(out / file for file in restored(result.journal(name)).files)}
+        journal, out = result.journal(name), result.out(name)
+        done = restored(journal) if result.parts[name].streamed else made_before(journal)
+        kept |= {journal, *(out / file for file in (done.files if done else ()))}
     for path in files_under(result.folder):
         if path not in kept:
             path.unlink()
 
 
-def finish(result: Result, name: str) -> None:
-    """Write what lies beside the weights of a component."""
-    part = result.parts[name]
-    out = result.folder / part.component.folder
-    write_atomically(out / "config.json", part.answer.config.encode())
-    index = part.weights.index()
-    if index is not None:
-        write_atomically(out / f"{WEIGHTS_NAME[part.component.library]}{INDEX}", index)
+def build_whole(result: Result, name: str, origin: Origin, files: Sequence[WeightFile]) -> dict[str, Any]:
+    """Have a component made by its library alone, and return what was measured."""
+    part, out = result.parts[name], result.out(name)
+    sources = {}
+    for file in files:
+        (found,) = hashed(origin.folder / file.name, (file.stored or file.listed).hashing())
+        sources[file.name] = require_listed(file, found)
+    read = {*part.component.weights, part.component.index, part.component.config}
+    with TemporaryDirectory() as folder:
+        for plain, source in part.component.files.items():
+            if source in read:
+                origin.lay(plain, source, Path(folder) / plain.rpartition("/")[2], link)
+        artifact = make_whole(part, Path(folder), out, result.journal(name), result.device)
+    return measurements(Made(sources=sources), artifact)
 
 
-def measurements(made: Made) -> dict[str, Any]:
+def link(source: Path, at: Path) -> None:
+    """Show a file under another name to whoever only reads it."""
+    at.symlink_to(source.resolve())
+
+
+def finish(result: Result, name: str, made: Made) -> Artifact:
+    """Write what lies beside the weights of a component, and return all that was made of it."""
+    part, out = result.parts[name], result.out(name)
+    beside = {CONFIG: part.answer.config.encode()}
+    if index := part.weights.index():
+        beside[f"{WEIGHTS_NAME[part.component.library]}{INDEX}"] = index
+    for file, content in beside.items():
+        write_atomically(out / file, content)
+    told = {file: BuiltFile(size=len(text), blake3=blake3(text).hexdigest()) for file, text in beside.items()}
+    return Artifact(files=made.files | told, weights=tuple(sorted(made.files)))
+
+
+def measurements(made: Made, artifact: Artifact) -> dict[str, Any]:
     """Return what was measured while a component was made.
 
-    For each file of the source its digest, for each file of the result too, and for each quantized tensor the ratio of
-    signal to quantization noise in dB; none where it is exact or its library packed it.
+    For each file of the source its digest, the files of the result, and for each quantized tensor the ratio of signal
+    to quantization noise in dB; none where it is exact or its library packed it.
     """
     return {
         "source": dict(sorted(made.sources.items())),
-        "files": {name: entry.model_dump() for name, entry in sorted(made.files.items())},
+        **artifact.model_dump(mode="json"),
         "sqnr": {name: decibels(*error) for name, error in sorted(made.errors.items())},
     }
 

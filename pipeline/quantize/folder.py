@@ -17,7 +17,7 @@ from pipeline.events import Listener
 from pipeline.files import digest_of, files_under
 from pipeline.hub.source import Repository
 from pipeline.plan.model import ResolvedComponent, lay_out_result, question_of
-from pipeline.quantize.build import Origin, Result, make, measured, warm
+from pipeline.quantize.build import Origin, Result, make, measured, streamed_files, warm
 from pipeline.recipe import Quantization
 from pipeline.source.fetch import fetch, stored
 from pipeline.source.layout import Folder, Layout, read_slots
@@ -168,7 +168,7 @@ def origin_of(
     """Return where the source's bytes come from; of a repository everything that is not streamed is fetched."""
     if isinstance(place, Folder):
         return Origin(place.path, place.files, layout, place.where, lent=True)
-    streamed = {file for part in parts.values() for file in part.slots} if order.stream else set()
+    streamed = streamed_files(parts) if order.stream else set()
     wanted = {name: place.files[name] for name in layout.wanted if name not in streamed}
     folder = fetch(place, wanted, Store(home / "store", listen), listen)
     return Origin(folder, place.files, layout, place.where, place.open if streamed else None, stored(folder), lent=True)

@@ -12,7 +12,7 @@ from pipeline.files import ListedFile, human_size
 from pipeline.hub.client import Gate
 from pipeline.hub.source import Repository
 from pipeline.plan.model import ResolvedComponent, TargetPlan
-from pipeline.quantize.build import Origin
+from pipeline.quantize.build import Origin, streamed_files
 from pipeline.quantize.room import CHECKPOINT, result_to_come, source_to_come
 from pipeline.source.fetch import FETCH, fetch, fetch_key, stored
 from pipeline.source.layout import Folder, Layout
@@ -64,7 +64,7 @@ class Sourcing:
             CannotHereError: The source must be asked, and there is no room for all of it.
         """
         files = plans[0].files
-        used = set.intersection(*({file for part in parts.values() for file in part.slots} for parts in asked))
+        used = set.intersection(*(streamed_files(parts) for parts in asked))
         unused = {name: file for name, file in files.items() if name not in used}
         if isinstance(self.place, Folder):
             return Origin(fetch(self.place, unused, self.store, self.listen), files, self.layout, self.place.where)

@@ -141,8 +141,7 @@ def read(
         SourceError: It is not what its place lists, or it changed.
     """
     stamp = file.stamp()
-    proof = file.stored or file.listed
-    digest = proof.hashing()
+    digest = (file.stored or file.listed).hashing()
     with closing(file.open()) as opened:
         forward = Forward(opened, file.listed.size, file.where)
         start = min((slot.begin for slot in file.slots.values()), default=file.listed.size)
@@ -153,14 +152,28 @@ def read(
             crew.send(forward, hashing, size, partial(heard, span[-1].name), span, file.where)
         crew.settle()
     twins.compare(file.where)
-    found = digest.hexdigest()
+    return require_listed(file, digest.hexdigest(), changed=file.stamp() != stamp)
+
+
+def require_listed(file: WeightFile, found: str, *, changed: bool = False) -> dict[str, str]:
+    """Refuse a file that is not what its place lists, or whose download was damaged; return its digest with its kind.
+
+    Args:
+        file: The file.
+        found: The digest of its bytes.
+        changed: Whether it changed while it was read.
+
+    Raises:
+        SourceError: It is another one.
+    """
+    proof = file.stored or file.listed
     if file.stored and found != proof.digest:
         raise DamagedDownloadError(
             "It is no longer what was downloaded: this disk, or somebody, damaged it.",
             where=file.where,
             remedy="Nothing made of it was kept. Run the same command again to download it anew.",
         )
-    if file.stamp() != stamp or found != (proof.digest or found):
+    if changed or found != (proof.digest or found):
         raise SourceError(
             "It is not the file that its place lists, or it changed while it was read.",
             where=file.where,

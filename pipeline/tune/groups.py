@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from pipeline.backends import BACKENDS
-from pipeline.plan.model import ResolvedComponent
+from pipeline.plan.model import ResolvedComponent, stored_as
 from pipeline.source.safetensors import DTYPE_SIZES, STORED_DTYPES
 from pipeline.validate import Report
 from pipeline.validate.layer_swap_worker import Swap
@@ -118,12 +118,12 @@ def _block(module: str) -> str:
 def _layers(part: ResolvedComponent, heard: Mapping[str, float | None], source: Path) -> Iterator[Layer]:
     """Return every quantized layer of a component."""
     files = {tensor: file for file, slots in part.slots.items() for tensor in slots}
-    backend, chosen, tensors = BACKENDS[part.quantization.backend], part.quantization, part.tensors
+    tensors = part.tensors
     for name, conversion in part.answer.conversions.items():
         if not conversion.quantized:
             continue
         shape, module = conversion.shape_of(tensors[name].shape), conversion.parameter.removesuffix(".weight")
-        packed = backend.layout(chosen.scheme, chosen.options, name, shape, conversion.dtype).values()
+        packed = stored_as(part.quantization, name, shape, conversion.dtype).values()
         taken = sum(DTYPE_SIZES[dtype] * prod(inner) for dtype, inner in packed if inner is not None)
         swap = Swap(
             component=part.component.name,

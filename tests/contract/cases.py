@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends import BACKENDS
+from pipeline.backends import BACKENDS, Streaming
+from pipeline.backends.artifact import BuildRequest
+from pipeline.backends.build_worker import make
 from pipeline.backends.oracle.conversion import ConversionRequest, ask
 from pipeline.files import ListedFile
 from pipeline.plan.shards import lay_out
@@ -49,23 +51,27 @@ class Case:
         return BACKENDS[self.backend].SCHEMES[self.scheme].options(**dict(self.options)).model_dump(mode="json")
 
 
-FOUR_BIT = [
-    ("nf4", ()),
-    ("nf4", (("double_quant", True), ("compute_dtype", "float32"))),
-    ("fp4", ()),
-]
+STREAMED = {name: backend for name, backend in BACKENDS.items() if isinstance(backend, Streaming)}
 ON_CPU = [
-    *(("bitsandbytes", scheme, options) for scheme, options in FOUR_BIT),
-    ("bitsandbytes", "int8", ()),
-    ("torchao", "int8-weight-only", ()),
-    ("torchao", "int8-dynamic", ()),
-    ("torchao", "float8-weight-only", ()),
+    (name, scheme)
+    for name, backend in STREAMED.items()
+    for scheme, one in backend.SCHEMES.items()
+    if one.makes_on == "cpu"
 ]
-QUANTO = [("quanto", scheme, ()) for scheme in ("int8", "int4", "int2", "float8")]
+NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
-    *(Case(component, *scheme) for component in ("transformer", "t5", "clip") for scheme in ON_CPU),
-    *(Case("transformer", *scheme) for scheme in QUANTO),
-    *(Case("unet", *scheme) for scheme in (ON_CPU[0], ON_CPU[3], ON_CPU[4], QUANTO[0], QUANTO[1])),
+    *(
+        Case(component, name, scheme)
+        for component in ("transformer", "t5", "clip")
+        for name, scheme in ON_CPU
+        if CLASSES[component][0] in BACKENDS[name].LOADERS
+    ),
+    *(Case(component, "bitsandbytes", "nf4", NESTED) for component in ("transformer", "t5", "clip")),
+    Case("unet", "bitsandbytes", "nf4"),
+    Case("unet", "bitsandbytes", "int8"),
+    Case("unet", "torchao", "int8-weight-only"),
+    Case("unet", "quanto", "int8"),
+    Case("unet", "quanto", "int4"),
     Case("transformer", "bitsandbytes", "nf4", dtype="float32"),
     Case("transformer", "torchao", "int8-weight-only", dtype="float32"),
     Case("transformer", "quanto", "int8", dtype="float16"),
@@ -111,7 +117,7 @@ class Streamed:
 
 def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int = 0) -> Streamed:
     """Make a component our way."""
-    backend = BACKENDS[case.backend]
+    backend = STREAMED[case.backend]
     slots = read_header(weights_of(source))
     answer = ask(question_of(case, source), answers, str(case))
     layouts = {
@@ -134,31 +140,21 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
 
 def by_library(case: Case, source: Path, answers: Path, out: Path) -> Path:
     """Make a component the library's way: load the whole model with its config, save it."""
-    import torch
-
+    backend = BACKENDS[case.backend]
     library, class_name = CLASSES[case.component]
-    package = __import__(library)
-    settings = dict(BACKENDS[case.backend].configuration(case.scheme, case.filled))
+    settings = backend.configuration(case.scheme, case.filled)
     if case.keep:
         said = json.loads(ask(question_of(case, source), answers, str(case)).config)["quantization_config"]
-        settings[BACKENDS[case.backend].SKIP["key"]] = said[BACKENDS[case.backend].SKIP["key"]]
-    dtype = {"dtype": getattr(torch, case.dtype)}
-    place = {"device_map": "cpu"} if case.backend == "bitsandbytes" else {}
-    config = library_config(library, settings)
-    model = getattr(package, class_name).from_pretrained(source, quantization_config=config, **dtype, **place)
-    model.save_pretrained(out)
+        settings[backend.SKIP["key"]] = said[backend.SKIP["key"]]
+    make(
+        BuildRequest(
+            backend=case.backend,
+            library=library,
+            class_name=class_name,
+            source=source,
+            out=out,
+            dtype=case.dtype,
+            quantization=settings,
+        )
+    )
     return out
-
-
-def library_config(library: str, settings: dict[str, Any]) -> Any:
-    """Return the library's own config object; diffusers refuses bitsandbytes without a GPU, and only that is lifted."""
-    if library == "transformers":
-        from transformers.quantizers.auto import AutoQuantizationConfig
-
-        return AutoQuantizationConfig.from_dict(settings)
-    from diffusers.quantizers.auto import DiffusersAutoQuantizer
-    from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer
-
-    for quantizer in (BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer):
-        quantizer.validate_environment = lambda *_, **__: None
-    return DiffusersAutoQuantizer.from_dict(settings)

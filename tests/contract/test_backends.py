@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
+from typing import Any
 
-from pipeline.backends import BACKENDS
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+
+from pipeline.backends import BACKENDS, Streaming
+from pipeline.backends.artifact import CONFIG, BuildRequest, artifact_in
+from pipeline.backends.available import cuda_devices
+from pipeline.backends.build import build
+from pipeline.backends.build_worker import make
 from pipeline.backends.loader import EVERYWHERE, Lift, lifts_of
+from pipeline.errors import QuantizationError, SourceError
+from pipeline.source.safetensors import read_header
 
 every_backend = pytest.mark.parametrize("name", BACKENDS)
 
@@ -30,3 +42,64 @@ def test_a_library_loads_unaided_or_there_is_a_way_to_lift_what_stops_it(name: s
 def test_what_a_scheme_does_not_refuse_has_a_loader(name: str) -> None:
     for scheme in BACKENDS[name].SCHEMES.values():
         assert {"diffusers", "transformers"} - scheme.refuses.keys() <= BACKENDS[name].LOADERS.keys()
+
+
+@every_backend
+def test_a_plan_knows_or_is_told_how_large_a_weight_becomes(name: str) -> None:
+    for scheme in BACKENDS[name].SCHEMES.values():
+        assert isinstance(BACKENDS[name], Streaming) or scheme.bits < 16
+
+
+SCHEMES = [pytest.param(name, one, id=f"{name}-{one}") for name in BACKENDS for one in BACKENDS[name].SCHEMES]
+
+
+@pytest.mark.parametrize(("name", "scheme"), SCHEMES)
+def test_a_library_alone_makes_an_artifact_that_it_can_load(
+    name: str, scheme: str, components: Path, tmp_path: Path
+) -> None:
+    backend = BACKENDS[name]
+    if backend.SCHEMES[scheme].makes_on == "cuda" and not cuda_devices():
+        pytest.skip("it needs a CUDA device")
+    make(request_of(name, scheme, components / "transformer", tmp_path))
+    artifact = artifact_in(tmp_path, ".safetensors")
+    assert artifact.files.keys() == {CONFIG, *artifact.weights}
+    config = json.loads((tmp_path / artifact.config).read_text())
+    assert config["quantization_config"]["quant_method"] == name
+    assert "_name_or_path" not in config
+    (weights,) = artifact.weights
+    taken = {slot.dtype for slot in read_header(tmp_path / weights).values()} - {"BF16", "F32"}
+    assert taken, "nothing was quantized"
+    (lift,) = lifts_of([backend.LOADERS["diffusers"]]) or [None]
+    model = FluxTransformer2DModel.from_pretrained(tmp_path, dtype=torch.bfloat16, **(lift.arguments if lift else {}))
+    assert model.is_quantized
+
+
+def request_of(name: str, scheme: str, source: Path, out: Path, class_name: str = "FluxTransformer2DModel") -> Any:
+    options = BACKENDS[name].SCHEMES[scheme].options().model_dump(mode="json")
+    return BuildRequest(
+        backend=name,
+        library="diffusers",
+        class_name=class_name,
+        source=source,
+        out=out,
+        dtype="bfloat16",
+        quantization=BACKENDS[name].configuration(scheme, options),
+    )
+
+
+def test_a_process_of_its_own_makes_the_same_and_says_what_it_made(components: Path, tmp_path: Path) -> None:
+    request = request_of("bitsandbytes", "int8", components / "transformer", tmp_path / "here")
+    make(request)
+    made = build(request.model_copy(update={"out": tmp_path / "there"}))
+    assert made == artifact_in(tmp_path / "here", ".safetensors")
+
+
+def test_what_a_library_cannot_make_is_told_by_backend_and_class(components: Path, tmp_path: Path) -> None:
+    request = request_of("quanto", "int8", components / "transformer", tmp_path, "FluxForever")
+    with pytest.raises(
+        SourceError, match="quanto, FluxForever: The installed diffusers has no model class FluxForever"
+    ):
+        build(request)
+    request = request_of("quanto", "int8", tmp_path / "nowhere", tmp_path)
+    with pytest.raises(QuantizationError, match="diffusers failed to quantize FluxTransformer2DModel: OSError"):
+        build(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contract.cases import ON_CPU
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, require_device
@@ -12,12 +13,6 @@ from pipeline.backends.library import LibraryPacking
 from pipeline.errors import CannotHereError, QuantizationError
 from pipeline.quantize.build import Packer
 
-ON_CPU = [
-    (backend, scheme)
-    for backend, module in BACKENDS.items()
-    for scheme, one in module.SCHEMES.items()
-    if one.makes_on == "cpu"
-]
 ON_GPU = [("torchao", "int4-weight-only"), ("torchao", "float8-dynamic")]
 NAME, SHAPE = "blocks.0.weight", (96, 256)
 

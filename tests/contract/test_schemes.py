@@ -16,6 +16,7 @@ from contract import cases
 from safetensors import safe_open
 
 from pipeline.backends import BACKENDS
+from pipeline.backends.loader import lifts_of
 from pipeline.source.safetensors import read_header
 
 
@@ -101,10 +102,11 @@ def test_a_weight_and_its_statistics_are_never_parted(
     shards = sorted(ours.folder.glob("*.safetensors"))
     assert len(shards) > 3
     assert shards[0].name == f"diffusion_pytorch_model-00001-of-{len(shards):05d}.safetensors"
-    cases.library_config("diffusers", BACKENDS["bitsandbytes"].configuration(scheme, case.filled))
     from diffusers import FluxTransformer2DModel
 
-    model = FluxTransformer2DModel.from_pretrained(ours.folder, dtype=torch.bfloat16, device_map="cpu")
+    (lift,) = lifts_of([BACKENDS["bitsandbytes"].LOADERS["diffusers"]])
+    lift.before()
+    model = FluxTransformer2DModel.from_pretrained(ours.folder, dtype=torch.bfloat16, **lift.arguments)
     whole = read(
         cases.weights_of(cases.stream_case(case, components / "transformer", answers, tmp_path / "one").folder)
     )

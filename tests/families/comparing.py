@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contract.cases import library_config
-
 from pipeline.backends import BACKENDS
+from pipeline.backends.artifact import BuildRequest
+from pipeline.backends.build_worker import make
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.source.safetensors import read_header
 
@@ -151,18 +151,22 @@ def by_library(case: Case, answer: ConversionPlan | None, out: Path) -> Written:
     Raises:
         Exception: Whatever the library raises on its own path.
     """
-    import torch
     from safetensors import safe_open
 
     settings = case.configuration
     if case.keep and answer:
         settings[case.backend.SKIP["key"]] = asked_to_skip(case, answer)
-    dtype = {"dtype": getattr(torch, case.dtype)}
-    place = {"device_map": "cpu"} if SCHEMES[case.scheme][0] == "bitsandbytes" else {}
-    config = library_config(case.family.library, settings)
-    cls = getattr(__import__(case.family.library), case.family.name)
-    model = cls.from_pretrained(case.family.folder, quantization_config=config, **dtype, **place)
-    model.save_pretrained(out)
+    make(
+        BuildRequest(
+            backend=SCHEMES[case.scheme][0],
+            library=case.family.library,  # type: ignore[arg-type]
+            class_name=case.family.name,
+            source=case.family.folder,
+            out=out,
+            dtype=case.dtype,
+            quantization=settings,
+        )
+    )
     (weights,) = out.glob("*.safetensors")
     with safe_open(weights, "pt") as file:
         tensors = {name: facts(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118

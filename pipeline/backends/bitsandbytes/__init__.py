@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.backends import build as by_library
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import Array, Lazy, Rows, SquaredErrorSums
 from pipeline.backends.protocol import Finished, Layout, Loader, Options, Packed, Packing, Part, Scheme, Skip
@@ -53,6 +54,8 @@ LOADERS = {
     "diffusers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:DIFFUSERS_ON_CPU"),
     "transformers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:TRANSFORMERS_ON_CPU"),
 }
+
+build = by_library.build
 
 
 def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:

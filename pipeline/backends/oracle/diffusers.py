@@ -32,7 +32,7 @@ def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     from accelerate import init_empty_weights
     from diffusers.quantizers.auto import DiffusersAutoQuantizer
 
-    cls = remapped(known_class(diffusers, question), question)
+    cls = remapped(known_class(diffusers, question.class_name), question)
     quantizer = DiffusersAutoQuantizer.from_config(settings, pre_quantized=False)
     config = {**copy.deepcopy(question.config), "quantization_config": quantizer.quantization_config}
     before = cls._set_default_torch_dtype(getattr(torch, question.dtype))

@@ -79,17 +79,17 @@ class Prepared:
         return taken and not self.quirks.passes_over(self, parameter)
 
 
-def known_class(package: Any, question: ConversionRequest) -> Any:
+def known_class(package: Any, name: str) -> Any:
     """Return the component's class from its package, never from anywhere else.
 
     Raises:
         WorkerError: The package has no such class.
     """
-    cls = getattr(package, question.class_name, None)
+    cls = getattr(package, name, None)
     if not isinstance(cls, type) or not hasattr(cls, "from_pretrained"):
         raise WorkerError(
             "source",
-            f"The installed {question.library} has no model class {question.class_name}.",
+            f"The installed {package.__name__} has no model class {name}.",
             "Only classes of the library itself are loaded; custom code is never run.",
         )
     return cls

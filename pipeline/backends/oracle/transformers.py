@@ -44,7 +44,7 @@ def read_config(question: ConversionRequest) -> Any:
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(question.config))
-        config = known_class(transformers, question).config_class.from_pretrained(folder)
+        config = known_class(transformers, question.class_name).config_class.from_pretrained(folder)
     config.name_or_path = ""
     return config
 
@@ -54,7 +54,7 @@ def build(question: ConversionRequest, config: Any, dtype: torch.dtype) -> Any:
     import transformers
     from transformers.utils.generic import ContextManagers
 
-    cls = known_class(transformers, question)
+    cls = known_class(transformers, question.class_name)
     with ContextManagers(cls.get_init_context(dtype, True, False, False)):
         return cls(copy.deepcopy(config))
 

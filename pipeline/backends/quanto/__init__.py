@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.backends import build as by_library
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import NUMPY, Array, Lazy, Rows, SquaredErrorSums, zeros
 from pipeline.backends.protocol import Finished, Layout, Loader, Packed, Packing, Part, Scheme, Skip
@@ -36,6 +37,8 @@ SCHEMES = {
     "float8": Scheme("8-bit floats (e4m3) with one scale a row", RUNS_ON, 31.5, refuses=REFUSES),
 }
 LOADERS = {"diffusers": Loader()}
+
+build = by_library.build
 
 
 def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001  part of the protocol

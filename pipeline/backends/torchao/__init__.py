@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.backends import build as by_library
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.packings import Rows
 from pipeline.backends.protocol import Finished, Layout, Loader, Options, Packed, Packing, Scheme, Skip
@@ -69,6 +70,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "float8-dynamic": ("Float8DynamicActivationFloat8WeightConfig", {"granularity": [PER_ROW, PER_ROW]}),
 }
+
+build = by_library.build
 
 
 def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:

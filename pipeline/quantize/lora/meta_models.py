@@ -73,7 +73,7 @@ def build_diffusers(question: ConversionRequest) -> tuple[Any, dict[str, str]]:
     import diffusers
     from accelerate import init_empty_weights
 
-    cls = library_diffusers.remapped(known_class(diffusers, question), question)
+    cls = library_diffusers.remapped(known_class(diffusers, question.class_name), question)
     with init_empty_weights():
         model = cls.from_config(copy.deepcopy(question.config))
     held = {name: name for name in question.tensors}

@@ -1,0 +1,64 @@
+"""What a backend is given of a component, and the files that it makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from blake3 import blake3
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.files import BuiltFile, files_under, hashed
+
+CONFIG = "config.json"
+
+
+class BuildRequest(BaseModel):
+    """One component to make.
+
+    Attributes:
+        backend: Whose configuration it is.
+        library: The package whose ``from_pretrained`` loads the component.
+        class_name: The component's class in that package.
+        source: A folder with its config and weights, as ``save_pretrained`` names them.
+        out: An empty folder for what is made.
+        dtype: The dtype that ``from_pretrained`` is asked for.
+        quantization: The ``quantization_config`` as a user would pass it.
+        device: Where the library works: ``cpu`` or ``cuda``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: str
+    library: Literal["diffusers", "transformers"]
+    class_name: str
+    source: Path
+    out: Path
+    dtype: str
+    quantization: dict[str, Any]
+    device: str = "cpu"
+
+
+class Artifact(BaseModel):
+    """The files that a backend made of one component, by their names in its folder.
+
+    Attributes:
+        files: Size and digest of each.
+        weights: Those that hold weights.
+        config: The one that tells how they are quantized.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: dict[str, BuiltFile]
+    weights: tuple[str, ...]
+    config: str = CONFIG
+
+
+def artifact_in(folder: Path, weights: str) -> Artifact:
+    """Return all files of a folder as an artifact, those of weights being the ones whose names end so."""
+    files = {}
+    for path in files_under(folder):
+        (digest,) = hashed(path, blake3())
+        files[path.relative_to(folder).as_posix()] = BuiltFile(size=path.stat().st_size, blake3=digest)
+    return Artifact(files=files, weights=tuple(name for name in files if name.endswith(weights)))
