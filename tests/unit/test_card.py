@@ -13,6 +13,7 @@ from pipeline.card.render import render
 from pipeline.card.stage import SourceCard, as_text, compose, templates
 from pipeline.errors import CardError
 from pipeline.plan.model import TargetPlan
+from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
 HERE = Path(__file__).parent
@@ -78,5 +79,5 @@ def test_text_of_others_stays_text() -> None:
 
 
 def test_templates_are_known_by_name_and_content() -> None:
-    assert set(templates()) == {"text-to-image"}
+    assert set(templates()) == set(TASKS)
     assert all(len(digest) == 64 for digest in templates().values())
