@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, WithJsonSchema
+from pydantic_core import core_schema
 
 from pipeline.recipe import names
 
@@ -19,6 +20,19 @@ class RecipeModel(BaseModel):
 
     strays: ClassVar[Mapping[str, str]] = {}
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Let the reader of a recipe's text, which is the context where there is one, say how this part is read."""
+        model: Any = dict(handler.resolve_ref_schema(handler(source)))
+        ref = model.pop("ref")
+
+        def read(written: Any, build: core_schema.ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+            part = getattr(info.context, "part", None)
+            return part(cls, written, build) if part else build(written)
+
+        as_written = core_schema.with_info_wrap_validator_function(read, model)
+        return core_schema.json_or_python_schema(model, as_written, ref=ref)
 
 
 def optional(description: str) -> Any:

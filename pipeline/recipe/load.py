@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
 from pipeline.recipe.check import Check
-from pipeline.recipe.nodes import Mapping, Node, Page, Place, Scalar, TooManyProblemsError, describe, place_of, text_at
-from pipeline.recipe.parse import parse
+from pipeline.recipe.nodes import Node, Page, Place, StopReadingError, Table, describe, place_of, text_at
+from pipeline.recipe.parse import parse, place_at
 from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
-from pipeline.recipe.reader import FAILED, Hook, Reader
+from pipeline.recipe.reader import Reader
 from pipeline.recipe.schema import Quantization, Recipe, Validation
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pipeline.recipe.reader import Hook
     from pipeline.recipe.vocabulary import Vocabulary
 
 SHARED = "shared"  # the key under which anchored blocks may stand that are no part of the recipe themselves
@@ -31,7 +34,6 @@ class Loaded:
         recipe: What it says.
         path: The file.
         text: Its bytes as written, for publishing beside the checkpoint.
-
     """
 
     recipe: Recipe
@@ -48,36 +50,28 @@ def load(path: Path, vocabulary: Vocabulary) -> Loaded:
 
     Raises:
         InvalidRecipe: With all problems at once.
-
     """
-    text, page = _open(path)
-    recipe = FAILED
-    with suppress(TooManyProblemsError):  # the page has the problems that were found until then
-        recipe = FAILED if page.problems else _read(page, path.parent, vocabulary)
-    if page.problems or recipe is FAILED:
-        raise InvalidRecipe(page.problems)
-    return Loaded(recipe, path, text)
+    content = _content(path)
+    return Loaded(read_recipe(content, str(path), vocabulary, path.parent), path, content)
 
 
-def read_recipe(text: bytes, name: str, vocabulary: Vocabulary) -> Recipe:
-    """Read a recipe that lies apart from the files it names, such as one that was published.
+def read_recipe(text: bytes, name: str, vocabulary: Vocabulary, folder: Path | None = None) -> Recipe:
+    """Read a recipe, such as one that was published.
 
     Args:
         text: Its bytes.
         name: How it is named in messages.
         vocabulary: The words it may use.
+        folder: Where the files lie that it names; these are not looked at where it lies apart from them.
 
     Raises:
         InvalidRecipe: With all problems at once.
-
     """
-    page = _decode(Path(name), text)
-    recipe = FAILED
-    with suppress(TooManyProblemsError):
-        root = FAILED if page.problems else _root(page)
-        if isinstance(root, Mapping):
+    page, recipe = _page(name, text), None
+    with suppress(StopReadingError):  # the page has the problems that were found until then
+        if root := _root(page):
             recipe = Reader(page, hooks(root, vocabulary)).read(root, Recipe)
-            Check(page, root, Path(), vocabulary).names()  # the only check whose findings the types know too
+            Check(page, root, vocabulary).run(folder)
     if page.problems or not isinstance(recipe, Recipe):
         raise InvalidRecipe(page.problems)
     return recipe
@@ -88,20 +82,25 @@ def read_quantization(text: str, vocabulary: Vocabulary) -> Quantization:
 
     Raises:
         RecipeError: With all problems at once.
-
     """
-    page = Page("command line", text)
-    found = FAILED
-    with suppress(TooManyProblemsError):
-        root = parse(page)
-        found = (
-            FAILED
-            if root is None
-            else Reader(page, {Quantization: quantization.hook(vocabulary)}).read(root, Quantization)
-        )
+    page, found = Page("command line", text), None
+    with suppress(StopReadingError):
+        if root := parse(page):
+            found = Reader(page, hooks(root, vocabulary)).read(root, Quantization)
+            Check(page, root, vocabulary).scheme(root)
     if page.problems or not isinstance(found, Quantization):
         raise RecipeError("\n".join(map(str, page.problems)), remedy="Correct the options of the command.")
     return found
+
+
+def hooks(root: Node, vocabulary: Vocabulary) -> dict[type[BaseModel], Hook]:
+    """Return how those parts of a recipe are read that words elsewhere in it decide on."""
+
+    def validation(reader: Reader, written: Table) -> Any:
+        task = vocabulary.task(text_at(root, "task"))
+        return task.validation.model_validate(written, context=reader) if task else None  # which is told elsewhere
+
+    return {Quantization: quantization.hook(vocabulary), Validation: validation}
 
 
 def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
@@ -115,86 +114,53 @@ def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
 
 def problem_at(loaded: Loaded, path: tuple[str, ...], text: str) -> Problem:
     """Return what is wrong with a recipe that was read, where that is found out later, at the place of a key."""
-    page = _decode(loaded.path, loaded.text)
+    page = _page(str(loaded.path), loaded.text)
     root = parse(page)
     page.report(place_of(root, path) if root else Place(), text)
     return page.problems[0]
 
 
-def hooks(root: Mapping, vocabulary: Vocabulary) -> dict[Any, Hook]:
-    """Return how those parts of a recipe are read that words elsewhere in it decide on."""
-    task = vocabulary.task(text_at(root, "task"))
-
-    def validation(reader: Reader, node: Node) -> Any:
-        return (
-            reader.read_model(node, task.validation) if task else FAILED
-        )  # which task was asked for is told elsewhere
-
-    return {Quantization: quantization.hook(vocabulary), Validation: validation}
-
-
-def _read(page: Page, folder: Path, vocabulary: Vocabulary) -> Any:
-    root = _root(page)
-    if not isinstance(root, Mapping):
-        return FAILED
-    recipe = Reader(page, hooks(root, vocabulary)).read(root, Recipe)
-    Check(page, root, folder, vocabulary).run()
-    return recipe
-
-
-def _root(page: Page) -> Any:
+def _root(page: Page) -> Node | None:
     """Return the page's mapping; anything else is reported."""
-    root = parse(page)
-    if isinstance(root, Mapping) and root.entries:
-        return Mapping(root.place, tuple(entry for entry in root.entries if entry[0].text != SHARED))
-    if not page.problems:
-        _report_no_mapping(page, root)
-    return FAILED
-
-
-def _report_no_mapping(page: Page, root: Node | None) -> None:
-    words = ", ".join(Recipe.model_fields)
-    if root is None or (isinstance(root, (Mapping, Scalar)) and not getattr(root, "text", "")):
-        page.report(Place(), f"the recipe is empty; it is a mapping with {words}")
-    else:
+    root, words = parse(page), ", ".join(Recipe.model_fields)
+    if root and root.value and isinstance(root.value, dict):
+        root.value.pop(SHARED, None)
+        return root
+    if not page.problems and root and root.value:
         page.report(root.place, f"a recipe is a mapping with {words}; found {describe(root)}")
+    elif not page.problems:
+        page.report(Place(), f"the recipe is empty; it is a mapping with {words}")
+    return None
 
 
-def _open(path: Path) -> tuple[bytes, Page]:
-    """Return a file's bytes and its page; a file that cannot be read has an empty page that says why."""
-    nowhere = Page(str(path), "")
+def _content(path: Path) -> bytes:
+    """Return a file's bytes."""
     try:
         if path.is_dir():
-            return b"", _failed(nowhere, "this is a folder; name the recipe in it")
+            raise _refused(path, "this is a folder; name the recipe in it")
         if not path.is_file():
-            return b"", _missing(nowhere, path)
+            siblings = [found.name for found in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+            raise _refused(path, "there is no such file", nearest(path.name, siblings))
         if path.stat().st_size > LARGEST:
-            return b"", _failed(nowhere, f"larger than {LARGEST >> 10} KiB; a recipe is a page that people review")
-        content = path.read_bytes()
+            raise _refused(path, f"larger than {LARGEST >> 10} KiB; a recipe is a page that people review")
+        return path.read_bytes()
     except OSError as error:
-        return b"", _failed(nowhere, f"cannot be read ({error.strerror})")
-    return content, _decode(path, content)
+        raise _refused(path, f"cannot be read ({error.strerror})") from error
 
 
-def _decode(path: Path, content: bytes) -> Page:
+def _page(name: str, content: bytes) -> Page:
+    """Return a file's text."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return _failed(Page(str(path), ""), "the file is UTF-16; save it as UTF-8")
-        before = content[: error.start].decode("utf-8")
-        page = Page(str(path), content.decode("utf-8", "replace"))
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+            raise _refused(name, "the file is UTF-16; save it as UTF-8") from None
+        page = Page(name, content.decode("utf-8", "replace"))
+        place = place_at(content[: error.start].decode("utf-8"))
         page.report(place, f"the byte 0x{content[error.start]:02x} is no UTF-8; save the file as UTF-8")
-        return page
-    return Page(str(path), text.replace("\r\n", "\n").replace("\r", "\n"))
+        raise InvalidRecipe(page.problems) from None
+    return Page(name, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _missing(page: Page, path: Path) -> Page:
-    siblings = [found.name for found in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    return _failed(page, "there is no such file", nearest(path.name, siblings))
-
-
-def _failed(page: Page, text: str, suggestion: str = "") -> Page:
-    page.problems.append(Problem(page.file, 0, 0, text, suggestion=suggestion))
-    return page
+def _refused(file: Path | str, text: str, suggestion: str = "") -> InvalidRecipe:
+    return InvalidRecipe([Problem(str(file), 0, 0, text, suggestion=suggestion)])

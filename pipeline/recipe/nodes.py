@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as Series
+    from collections.abc import Iterable, Sequence
+
+    from pydantic import BaseModel
 
 Value = str | int | float | bool | None
 
@@ -23,6 +26,7 @@ _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER = 40
 TOKEN = re.compile(r"\bhf_[\w.-]{30,}|(?<=\btoken:)[^,}#\n]+")
 MOST = 100  # problems that are told of one recipe
+NOTHING = ...  # stands where nothing is written, or nothing that can be read; no type takes it
 
 
 @dataclass(frozen=True)
@@ -34,73 +38,50 @@ class Place:
     width: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Node:
-    """Something written in a recipe. A collection stands where the key that introduces it stands."""
+    """Something written in a recipe.
+
+    Attributes:
+        place: Where it stands; a collection, and an empty value, where the key that introduces it does.
+        value: Nodes by key, a list of nodes, or what a word means: for a start what it does where no type is declared.
+        text: A word, number or text as written.
+        name: The key that introduces it.
+        at: Where that key stands.
+        kind: The model that reads a mapping, as soon as that is known.
+    """
 
     place: Place
-
-
-@dataclass(frozen=True)
-class Unreadable(Node):
-    """What was reported already; readers pass over it in silence."""
-
-
-@dataclass(frozen=True)
-class Scalar(Node):
-    """One word, number or text as written; ``plain`` where it stands without quotes."""
-
-    text: str
-    plain: bool
+    value: dict[str, Node] | list[Node] | Value | EllipsisType
+    text: str = ""
+    name: str = ""
+    at: Place = Place()
+    kind: type[BaseModel] | None = None
 
     @property
-    def value(self) -> Value:
-        """What the text means where no type is declared. Numbers too large for a float or 64 bits are infinite."""
-        if not self.plain:
-            return self.text
-        if self.text in _CONSTANTS:
-            return _CONSTANTS[self.text]
-        if _INTEGER.fullmatch(self.text):
-            return _integer(self.text)
-        if _DECIMAL.fullmatch(self.text):
-            return float(self.text)
-        return math.inf if _INFINITE.fullmatch(self.text) else self.text
+    def is_word(self) -> bool:
+        """Whether this is a word, a number or a text, be it empty."""
+        return isinstance(self.value, str | int | float)
 
-    @property
-    def is_null(self) -> bool:
-        """Whether nothing is written here, or a word for it."""
-        return self.value is None
+    def plain(self) -> Any:
+        """Return what is meant as plain values."""
+        if isinstance(self.value, dict):
+            return Table(self, ((word, node.plain()) for word, node in self.value.items()))
+        if isinstance(self.value, list):
+            return tuple(node.plain() for node in self.value)
+        return NOTHING if self.value is None and not self.text else self.value
 
 
-@dataclass(frozen=True)
-class Sequence(Node):
-    """A list."""
+class Table(dict[str, Any]):
+    """The plain values of a mapping, which is at hand too."""
 
-    items: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Mapping(Node):
-    """Keys and what they introduce, in the order of the file, each key once."""
-
-    entries: tuple[tuple[Scalar, Node], ...]
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys as words."""
-        return [key.text for key, _ in self.entries]
-
-    def get(self, word: str) -> Node | None:
-        """Return what a key introduces."""
-        return next((node for key, node in self.entries if key.text == word), None)
-
-    def key(self, word: str) -> Scalar | None:
-        """Return a key itself."""
-        return next((key for key, _ in self.entries if key.text == word), None)
+    def __init__(self, node: Node, values: Iterable[tuple[str, Any]]) -> None:
+        super().__init__(values)
+        self.node = node
 
 
-class TooManyProblemsError(Exception):
-    """A page has so many problems that the rest is not looked for; they are on the page."""
+class StopReadingError(Exception):
+    """The rest of a page is not looked at; why not is on the page."""
 
 
 @dataclass
@@ -115,7 +96,7 @@ class Page:
         self.lines = self.text.split("\n")
 
     def report(self, at: Place, text: str, suggestion: str = "") -> None:
-        """Note a problem at a place; past `MOST` of them raise `TooManyProblemsError`."""
+        """Note a problem at a place; past `MOST` of them raise `StopReadingError`."""
         excerpt = self.lines[at.line - 1] if at.line <= len(self.lines) else ""
         problem = Problem(self.file, at.line, at.column, masked(text), masked(excerpt), suggestion, at.width)
         if problem not in self.problems:  # a part and its whole may find the same
@@ -123,7 +104,7 @@ class Page:
         if len(self.problems) == MOST:
             last = Problem(self.file, len(self.lines), 1, f"more than {MOST} problems; correct the first ones")
             self.problems.append(last)
-            raise TooManyProblemsError
+            raise StopReadingError
 
 
 def masked(text: str) -> str:
@@ -131,48 +112,65 @@ def masked(text: str) -> str:
     return TOKEN.sub(lambda found: re.sub(r"\S", "*", found[0]), text)
 
 
-def find(node: Node | None, *path: str) -> Node | None:
-    """Return what stands under a path of keys, or None."""
-    for word in path:
-        node = node.get(word) if isinstance(node, Mapping) else None
-    return node
+def every(node: Node, *path: str) -> list[Node]:
+    """Return what stands under a path of keys, where ``*`` is each key of a mapping and ``#`` each place of a list."""
+    found = [node]
+    for step in path:
+        found = [child for parent in found for child in _children(parent.value, step)]
+    return found
 
 
-def text_at(node: Node | None, *path: str) -> str:
+def _children(value: Any, step: str) -> list[Node]:
+    if isinstance(value, dict):
+        return [*value.values()] if step == "*" else [value[step]] if step in value else []
+    return value if isinstance(value, list) and step == "#" else []
+
+
+def text_at(node: Node, *path: str) -> str:
     """Return the text that stands under a path of keys, empty where there is none."""
-    found = find(node, *path)
-    return found.text if isinstance(found, Scalar) and not found.is_null else ""
+    return next((found.text for found in every(node, *path) if found.is_word), "")
 
 
-def place_of(node: Node, path: Series[str | int]) -> Place:
-    """Return the place of what stands under a path of keys and positions, as near to it as there is something.
+def nearby(node: Node, path: Sequence[str | int]) -> Node:
+    """Return what stands under a path of keys and positions, or as near to it as there is something.
 
     Steps that lead nowhere are passed over: pydantic names the kind of an alternative between its key and its content.
     """
-    for step, following in zip(path, (*path, None)[1:], strict=True):
-        if following == "[key]" and isinstance(node, Mapping) and (key := node.key(str(step))) is not None:
-            return key.place  # so pydantic marks a key that is wrong itself
-        if isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
-            node = node.items[step]
-        elif isinstance(node, Mapping) and (child := node.get(str(step))) is not None:
-            node = child
-    return node.place
+    for step in path:
+        if isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+        elif isinstance(node.value, dict):
+            node = node.value.get(str(step), node)
+    return node
+
+
+def place_of(node: Node, path: Sequence[str | int]) -> Place:
+    """Return the place of what stands under a path; as pydantic has it, ``[key]`` at its end means a key itself."""
+    found = nearby(node, path)
+    return found.at if path[-1:] == ("[key]",) else found.place
 
 
 def describe(node: Node) -> str:
     """Return what was found, for a message that says what was expected."""
-    if isinstance(node, Scalar):
-        if node.is_null:
-            return "nothing"
-        short = node.text if len(node.text) <= 40 else node.text[:37] + "..."
-        return f"the text {short!r}" if isinstance(node.value, str) else short
-    return {Sequence: "a list", Mapping: "a mapping"}.get(type(node), "something unreadable")
+    if isinstance(node.value, dict | list):
+        return "a mapping" if isinstance(node.value, dict) else "a list"
+    if not node.is_word:
+        return "nothing"
+    short = node.text if len(node.text) <= 40 else node.text[:37] + "..."
+    return f"the text {short!r}" if isinstance(node.value, str) else short
 
 
-def _integer(text: str) -> int | float:
-    """Return a whole number; a number outside 64 bits is infinite, for no recipe means one."""
-    if len(text) > _LONGEST_NUMBER:
-        return math.inf
-    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-    number = int(text[2:], base) if base != 10 else int(text)
-    return number if -(2**63) <= number < 2**63 else math.inf
+def meaning(text: str) -> Value:
+    """Return what an unquoted text means where no type is declared.
+
+    Numbers too large for a float or 64 bits are infinite, for no recipe means one.
+    """
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        number = int(text[2:] if base != 10 else text, base) if len(text) <= _LONGEST_NUMBER else math.inf
+        return number if -(2**63) <= number < 2**63 else math.inf
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    return math.inf if _INFINITE.fullmatch(text) else text

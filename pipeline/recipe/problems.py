@@ -29,7 +29,6 @@ class Problem:
         excerpt: The line itself.
         suggestion: The nearest valid word, empty where none is near.
         width: Characters of the line that the mistake covers.
-
     """
 
     file: str
@@ -72,7 +71,6 @@ class InvalidRecipe(RecipeError):  # noqa: N818 - the name says what the caller 
 
     Args:
         problems: At least one.
-
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:

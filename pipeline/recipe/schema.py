@@ -20,6 +20,7 @@ from pydantic import (
 from pipeline.recipe import names
 from pipeline.recipe.budget import KEY, Budget, BudgetTarget
 from pipeline.recipe.clause import Commit, Component, ComponentNames, RecipeModel, Text, Texts, optional, written
+from pipeline.recipe.problems import nearest
 from pipeline.recipe.require import Requirements
 
 Argument = str | bool | int | float | None | tuple[str | bool | int | float, ...]
@@ -72,6 +73,21 @@ class FolderSource(RecipeModel):
     def origin(self) -> str:
         """The folder as written, for messages and names that take either kind of source."""
         return self.path
+
+
+def _where_it_lies(written: object) -> str | None:
+    """Return whether something lies on the Hub or in a folder, None where that is not clear."""
+    words = written if isinstance(written, dict) else getattr(written, "__dict__", ())
+    meant = {nearest(word, ("repo", "revision", "path")) for word in words} - {""}
+    if meant == {"path"}:
+        return "[folder]"
+    return "[hub]" if meant and "path" not in meant else None
+
+
+Lies = Discriminator(
+    _where_it_lies, custom_error_type="either", custom_error_message="'repo' and 'revision', or 'path'"
+)
+Source = Annotated[Annotated[HubSource, Tag("[hub]")] | Annotated[FolderSource, Tag("[folder]")], Lies]
 
 
 class Destination(RecipeModel):
@@ -136,8 +152,11 @@ class FolderLora(LoraBase):
         return self.path
 
 
-class Quantization(RecipeModel):
-    """What is done to one component. In YAML the options stand beside the other words."""
+Lora = Annotated[Annotated[HubLora, Tag("[hub]")] | Annotated[FolderLora, Tag("[folder]")], Lies]
+
+
+class Words(RecipeModel):
+    """What every scheme's quantization says of a component."""
 
     backend: str = Field(description="The quantization library.")
     scheme: str = Field(description="What the library is asked to do.")
@@ -145,6 +164,11 @@ class Quantization(RecipeModel):
     dtype: Literal["bfloat16", "float16", "float32"] = Field(
         default="bfloat16", description="The type of the weights that are not quantized."
     )
+
+
+class Quantization(Words):
+    """What is done to one component. In YAML the options stand beside the other words."""
+
     options: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="The scheme's options, all of them, spelled out by the author or not.",
@@ -178,13 +202,16 @@ class DatasetPrompts(RecipeModel):
         return f"{place}, {config}split {self.split}, column {self.column}"
 
 
-def _kind_of_prompts(written: object) -> str:
+def _kind_of_prompts(written: object) -> str | None:
     """Return which of the two ways to name prompts this is, so that what is wrong with it is told of that one alone."""
-    return "file" if isinstance(written, str) else "dataset"
+    if isinstance(written, dict | DatasetPrompts):
+        return "[dataset]"
+    return None if isinstance(written, list | tuple) else "[file]"
 
 
 Prompts = Annotated[
-    Annotated[RecipePath, Tag("file")] | Annotated[DatasetPrompts, Tag("dataset")], Discriminator(_kind_of_prompts)
+    Annotated[RecipePath, Tag("[file]")] | Annotated[DatasetPrompts, Tag("[dataset]")],
+    Discriminator(_kind_of_prompts, custom_error_type="other", custom_error_message="text or a mapping"),
 ]
 
 
@@ -226,13 +253,15 @@ class Validation(RecipeModel):
 
 def _kind_of_target(written: object) -> str:
     """Return which of the two ways to say what is made of a source this is."""
-    asks = KEY in written if isinstance(written, dict) else isinstance(written, BudgetTarget)
-    return "budget" if asks else "components"
+    if isinstance(written, dict):
+        return "[budget]" if any(nearest(word, [KEY]) for word in written) else "[components]"
+    return "[budget]" if isinstance(written, BudgetTarget) else "[components]"
 
 
 Components = Annotated[dict[Component, Quantization], Field(min_length=1)]
 Made = Annotated[
-    Annotated[Components, Tag("components")] | Annotated[BudgetTarget, Tag("budget")], Discriminator(_kind_of_target)
+    Annotated[Components, Tag("[components]")] | Annotated[BudgetTarget, Tag("[budget]")],
+    Discriminator(_kind_of_target),
 ]
 
 
@@ -245,13 +274,13 @@ class Card(RecipeModel):
 class Recipe(RecipeModel):
     """A source and the quantized repositories to make of it."""
 
-    source: HubSource | FolderSource = Field(description="The model that is quantized.")
+    source: Source = Field(description="The model that is quantized.")
     task: str = Field(description="What the model does.")
     destination: Destination = Field(description="Where the targets are published.")
     targets: dict[Target, Made] = Field(
         min_length=1, description="The repositories to make, each component of each with its quantization, or a budget."
     )
-    loras: tuple[HubLora | FolderLora, ...] = Field(
+    loras: tuple[Lora, ...] = Field(
         default=(),
         description="LoRAs that are fused before quantizing, or tried on the result.",
         exclude_if=lambda value: not value,
@@ -263,7 +292,8 @@ class Recipe(RecipeModel):
     @classmethod
     def _is_that_of_the_task(cls, value: object, info: ValidationInfo) -> object:
         """Read the clause as the task has it, in a JSON whose reader gives a vocabulary as the context."""
-        task = info.context.task(info.data.get("task", "")) if info.context and isinstance(value, dict) else None
+        asked = info.context if info.mode == "json" and isinstance(value, dict) else None
+        task = asked.task(info.data.get("task", "")) if asked else None
         return task.validation.model_validate(value, strict=False) if task else value
 
     @model_validator(mode="after")

@@ -10,16 +10,18 @@ from pipeline.recipe.nodes import Page, Place
 if TYPE_CHECKING:
     from ruamel.yaml.error import MarkedYAMLError, StreamMark
 
-_AT_ITS_START = [  # the scanner notices these far behind the mistake; what it was reading begins at it
-    (r"could not find expected ':'", "this line is no 'key: value'; its ':' is missing"),
-    (r"found unexpected end of stream", "this quote is never closed"),
-]
-_WHERE_NOTICED = [
-    (r"expected <block end>, but found '(<scalar>|\{|\[)'", "the text goes on behind a closing mark; quote all of it"),
-    (r"expected <block end>, but found", "this line is indented unlike its neighbours"),
-    (r"found character '(.)' that cannot start any token", "text that begins with '{0}' needs quotes"),
-    (r"expected ',' or '([]}])'", "a ',' or '{0}' is missing here"),
-    (r"(?:block )?sequence entries are not allowed", "a list item does not fit here; start it on its own line"),
+_EXPLAINED = [  # what the scanner says, what is wrong, and whether that stands where it began or where it gave up
+    (r"could not find expected ':'", "this line is no 'key: value'; its ':' is missing", True),
+    (r"found unexpected end of stream", "this quote is never closed", True),
+    (
+        r"expected <block end>, but found '(<scalar>|\{|\[)'",
+        "the text goes on behind a closing mark; quote all of it",
+        False,
+    ),
+    (r"expected <block end>, but found", "this line is indented unlike its neighbours", False),
+    (r"found character '(.)' that cannot start any token", "text that begins with '{0}' needs quotes", False),
+    (r"expected ',' or '([]}])'", "a ',' or '{0}' is missing here", False),
+    (r"(?:block )?sequence entries are not allowed", "a list item does not fit here; start it on its own line", False),
 ]
 
 
@@ -40,12 +42,9 @@ def _explain(page: Page, error: MarkedYAMLError) -> tuple[Place, str]:
         return _explain_colon(page, noticed)
     if said.startswith("expected ',' or") and begun.line < noticed.line:
         return _visible(page, begun), f"this '{page.lines[begun.line][begun.column]}' is never closed"
-    for pattern, text in _AT_ITS_START:
-        if re.match(pattern, said):
-            return _visible(page, begun), text
-    for pattern, text in _WHERE_NOTICED:
+    for pattern, text, at_its_start in _EXPLAINED:
         if found := re.match(pattern, said):
-            return _visible(page, noticed), text.format(*found.groups())
+            return _visible(page, begun if at_its_start else noticed), text.format(*found.groups())
     return _visible(page, noticed), f"this is no YAML: {said}"
 
 

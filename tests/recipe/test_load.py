@@ -108,10 +108,10 @@ def test_a_name_is_the_word_that_was_written(written, word: str) -> None:
 
 
 def test_free_values_follow_yaml_1_2(written) -> None:
-    call = "call: {a: no, b: 0123, c: 1e2, d: true, e: null, f: '1', g: 2026-01-31, h: 0x10, i: 12:30, j: 1_0}"
+    call = "call: {a: no, b: 0123, c: 1e2, d: true, e: null, f: '1', g: 2026-01-31, h: 0x10, i: 12:30, j: 1_0, k: }"
     recipe = written(TEXT.replace(next(line for line in TEXT.split("\n") if "call:" in line), "  " + call))
     values = {"a": "no", "b": 123, "c": 100.0, "d": True, "e": None, "f": "1", "g": "2026-01-31"}
-    assert recipe.validation.call == values | {"h": 16, "i": "12:30", "j": "1_0"}
+    assert recipe.validation.call == values | {"h": 16, "i": "12:30", "j": "1_0", "k": None}
     assert [type(value) for value in recipe.validation.call.values()][:4] == [str, int, float, bool]
 
 
@@ -283,6 +283,12 @@ def test_a_mistake_in_a_shared_block_is_told_once_and_where_it_stands(tmp_path: 
     (found,) = problems(path, vocabulary)
     line = text.split("\n").index(next(line for line in text.split("\n") if "&four" in line)) + 1
     assert (found.line, found.column) == (line, "  - &four {backend: bitsandbytes, scheme: nf5".index("nf5") + 1)
+
+
+def test_an_alias_is_text_where_text_is_declared_and_a_number_where_a_number_is(written) -> None:
+    text = TEXT.replace("my-org", "&four 4").replace("seeds: [0, 1]", "seeds: [*four]")
+    recipe = written(text)
+    assert (recipe.destination.namespace, recipe.validation.seeds) == ("4", (4,))
 
 
 def test_what_shares_by_aliases_is_not_tuned_in_place() -> None:
