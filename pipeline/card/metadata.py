@@ -68,7 +68,8 @@ def results(plan: TargetPlan, report: Report) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 
     asked = plan.validation
-    counts = f"{counted(len(asked.prompts), 'prompt')} with {counted(len(asked.seeds), 'seed')}"
+    seeds = f" with {counted(len(asked.seeds), 'seed')}" if TASKS[plan.task].seeded else ""
+    counts = f"{counted(len(asked.prompts), 'prompt')}{seeds}"
     where: dict[str, Any] = {"dataset_type": "prompts", "dataset_name": f"{counts}, in publish/plan.json"}
     if dataset := asked.dataset:
         named = f"{counts}, of {dataset.dataset}"

@@ -345,9 +345,8 @@ def find_weights_as(
         return ((single,) if single else (), None)
     weights = tuple(f"{component.folder}{file}" for file in sorted(set(weight_map(place, indexes[0]).values())))
     if missing := [file for file in weights if file not in place.files]:
-        raise SourceError(
-            f"The index of {component.name} names {missing[0]}, which is missing.", where=place.where, remedy=UNFIT
-        )
+        what = "The index" if component.root else f"The index of {component.name}"
+        raise SourceError(f"{what} names {missing[0]}, which is missing.", where=place.where, remedy=UNFIT)
     if len({plain_name(file, variant) for file in weights}) < len(weights):
         reason = "The index names a shard both plainly and as a variant."
         raise SourceError(reason, where=f"{place.where}/{indexes[0]}", remedy=UNFIT)

@@ -201,7 +201,7 @@ def single(config: object, **files: bytes) -> Memory:
 def test_a_model_of_transformers_is_one_component() -> None:
     place = single(ENCODER, model__safetensors=weights("x.weight"), pytorch_model__bin=b"pickle")
     layout = read_source(place)
-    part = layout.components[""]
+    part = layout.components["model"]
     assert (layout.class_name, part.library, part.class_name) == ("T5EncoderModel", "transformers", "T5EncoderModel")
     assert part.config == "config.json"
     assert layout.wanted == [
@@ -218,7 +218,7 @@ def test_a_model_of_diffusers_is_one_component() -> None:
         NAME.format(1): weights("x.weight"),
         NAME.format(2): weights("z.weight"),
     }
-    part = read_source(single(config, **files)).components[""]
+    part = read_source(single(config, **files)).components["model"]
     assert (part.library, part.class_name) == ("diffusers", "FluxTransformer2DModel")
     assert part.weights == (NAME.format(1), NAME.format(2))
     with pytest.raises(SourceError, match=r"The index names .*00002.*, which is missing"):

@@ -1,0 +1,72 @@
+"""Pictures in, pictures out: a question's files are pinned, asked of both sides, and published for whoever looks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.files import sha256_file
+from tests.desk import ONE, Desk
+
+CALL = {"height": 16, "width": 16, "num_inference_steps": 2, "max_sequence_length": 16, "strength": 0.8}
+FILES = {"image-to-image": ("image",), "inpainting": ("image", "mask_image")}
+
+
+def recipe(desk: Desk, task: str, lines: list[dict[str, str]]) -> Path:
+    path = desk.recipe(ONE)
+    written = json.loads(path.read_text())
+    written |= {"task": task, "card": {"template": task}}
+    written["validation"]["call"] = CALL
+    path.write_text(json.dumps(written))
+    (desk.folder / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def pictures(desk: Desk) -> dict[str, str]:
+    (desk.folder / "pictures").mkdir(exist_ok=True)
+    noise = np.random.default_rng(7).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(desk.folder / "pictures" / "in.png")
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:12, 4:12] = 255
+    Image.fromarray(mask).save(desk.folder / "pictures" / "mask.PNG")
+    return {"image": "pictures/in.png", "mask_image": "pictures/mask.PNG"}
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_a_picture_is_changed_by_both_sides_and_published_with_the_release(desk: Desk, task: str) -> None:
+    given = {role: name for role, name in pictures(desk).items() if role in FILES[task]}
+    path = recipe(desk, task, [{"prompt": "seven", **given}])
+    done = desk.publish("run", path)
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-one", local_dir=desk.folder / "release"))
+    plan = json.loads((release / "publish" / "plan.json").read_text())
+    pinned = {role: f"{sha256_file(desk.folder / name)}.png" for role, name in given.items()}
+    assert plan["validation"]["prompts"] == [{"prompt": "seven", "label": None, "files": pinned}]
+    assert {path.name for path in (release / "publish" / "questions").iterdir()} == set(pinned.values())
+    usage = (release / "publish" / "usage.py").read_text()
+    assert all(f'image=load_image(hf_hub_download("alice/tiny-one", "publish/questions/{name}"))' in usage
+               for name in pinned.values())  # fmt: skip
+    assert "pipeline_tag: text-to-image" in (release / "README.md").read_text()  # as its source's card says
+    assert desk.publish("verify", "alice/tiny-one").code == 0
+    (desk.folder / "moved.png").write_bytes((desk.folder / given["image"]).read_bytes())
+    recipe(desk, task, [{"prompt": "seven", **given, "image": "moved.png"}])
+    assert "unchanged" in desk.publish("run", path).err, "the same picture under another name is the same question"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"prompt": "seven"}, "'image' must name a file beside the prompts"),
+        ({"prompt": "seven", "image": "gone.png"}, "there is no file 'gone.png' beside the prompts"),
+        ({"prompt": "seven", "imagee": "in.png"}, "unknown key 'imagee'; did you mean 'image'?"),
+    ],
+)
+def test_a_question_without_its_picture_is_told(desk: Desk, line: dict[str, Any], told: str) -> None:
+    done = desk.publish("check", recipe(desk, "image-to-image", [line]))
+    assert done.code == 2
+    assert told in done.out
