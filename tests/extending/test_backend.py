@@ -119,5 +119,5 @@ def test_what_a_strangers_library_made_is_planned_made_judged_published_and_veri
     assert "_name_or_path" not in config
     verified = stranger.publish("verify", "alice/tiny-one", "--rebuild", "--json")
     assert verified.code == 0, verified.err
-    checks = {check["name"]: check["state"] for check in verified.lines[-1]["checks"]}
+    checks = {check["name"]: check["state"] for check in verified.lines[-1]["result"]["checks"]}
     assert checks["loads"] == checks["rebuild"] == "passed"
