@@ -11,26 +11,37 @@ from jinja2 import DictLoader
 from pipeline.card.render import packaged, sandbox
 from tests.cards.conftest import TEMPLATES
 
-OURS = ("95 %", "SHA-256", "images[0]", "%.2f")  # with a digit that is no number of a model
+OURS = ("95 %", "SHA-256", "%.2f")  # with a digit that is no number of a model
 
 
-def digits(template: str) -> Iterator[str]:
-    """Return what a template says with a digit, outside of expressions or in their texts, but for words of ours."""
+def digits(name: str, template: str) -> Iterator[str]:
+    """Return what a template says with a digit, outside of expressions or in their texts, but for words of ours.
+
+    Code says something in its comments and its texts; its indices are no claims.
+    """
     for _, kind, text in sandbox(DictLoader({})).lex(template):
+        said = "\n".join(re.findall(r'#.*|"[^"]*"', text)) if kind == "data" and name.endswith(".py.jinja") else text
         if kind in {"data", "string"}:
-            yield from re.findall(r".*\d.*", re.sub("|".join(map(re.escape, OURS)), "", text))
+            yield from re.findall(r".*\d.*", re.sub("|".join(map(re.escape, OURS)), "", said))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_has_no_number_of_its_own(name: str) -> None:
     found = packaged(name)
     assert found
-    assert list(digits(found[0])) == []
+    assert list(digits(name, found[0])) == []
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["It is 12.5 dB better.", "{{ '2x' }} faster", "{% if plan %}51 % like it{% endif %}", "with 95 % of 7", "SHA-512"],
+    ("name", "text"),
+    [
+        ("one.md.jinja", "It is 12.5 dB better."),
+        ("one.md.jinja", "{{ '2x' }} faster"),
+        ("one.md.jinja", "{% if plan %}51 % like it{% endif %}"),
+        ("one.md.jinja", "with 95 % of 7"),
+        ("one.py.jinja", "image = pipe()[0]  # 2x faster"),
+        ("one.py.jinja", 'print("51 % like it")'),
+    ],
 )
-def test_a_number_is_found_wherever_a_template_has_it(text: str) -> None:
-    assert list(digits(text))
+def test_a_number_is_found_wherever_a_template_has_it(name: str, text: str) -> None:
+    assert list(digits(name, text))

@@ -110,7 +110,7 @@ def test_a_single_model_is_published_as_a_pipeline_of_one(desk: Desk, embedder: 
         "verify", "alice/tiny-bert-one", "--rebuild", "--recipe", desk.folder / "embedder.yaml", "--json"
     )
     assert verified.code == 0, verified.err
-    states = {check["name"]: check["state"] for check in verified.lines[-1]["checks"]}
+    states = {check["name"]: check["state"] for check in verified.lines[-1]["result"]["checks"]}
     assert states["loads"] == states["rebuild"] == "passed"
 
 
