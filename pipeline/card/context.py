@@ -26,10 +26,10 @@ class Shown:
     """The pairs of answers that a card shows.
 
     Attributes:
-        metric: What chose them.
-        unit: Of its values.
-        worst: The pair that differs most.
-        median: The one in the middle, where that is another one.
+        metric: The name of the metric that chose them.
+        unit: The unit of its values; empty for plain ratios.
+        worst: The pair that it finds worst, by its drop from the source's where it looks at one side at a time.
+        median: The pair in the middle of all; None where that is the worst one.
     """
 
     metric: str
@@ -43,11 +43,11 @@ class Layers:
     """What the layers of one component answer, against the source's.
 
     Attributes:
-        component: The component.
-        quantized: How many of its layers are quantized.
-        middle: Their median SQNR in decibels.
-        least: The one that lost most.
-        unchanged: How many of the others answer exactly as the source's.
+        component: Its name in the plan.
+        quantized: Number of its layers that are quantized and answer with numbers.
+        middle: Median of their SQNR, in decibels.
+        least: The layer among them with the least SQNR.
+        unchanged: Number of its other layers that answer exactly as the source's.
     """
 
     component: str
@@ -65,6 +65,12 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         report: What was measured.
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
+
+    Returns:
+        Values by the names that templates have for them; a template that wants another one is refused.
+
+    Raises:
+        CardError: No metric reads answers, so there is no worst one to show.
     """
     parts, task = plan.components.values(), TASKS[report.task]
     schemes = {name: BACKENDS[part.quantization.backend].SCHEMES[part.quantization.scheme] for name, part in
@@ -132,7 +138,7 @@ def shown(report: Report) -> Shown:
 
 
 def layers_of(report: Report) -> list[Layers]:
-    """Sum up the layers of each component that has quantized ones."""
+    """Sum up the layers of each component that has quantized ones, in the order of the report: the worst first."""
     found = []
     for name in dict.fromkeys(layer.component for layer in report.layers):
         part = [layer for layer in report.layers if layer.component == name]
@@ -144,7 +150,7 @@ def layers_of(report: Report) -> list[Layers]:
 
 
 def kept_modules(components: Mapping[str, PlannedComponent]) -> dict[str, dict[str, Sequence[str]]]:
-    """Return the modules that stay as they are, by component and reason."""
+    """Return the names of the modules that stay as they are, by component and reason."""
     found: dict[str, dict[str, list[str]]] = {}
     for name, part in components.items():
         for module, reason in part.kept.items():

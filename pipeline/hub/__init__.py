@@ -1,1 +1,1 @@
-"""The Hub: the remote as a publisher needs it, and the embedded one that runs on loopback."""
+"""The Hub: the remote as a publisher needs it."""

@@ -220,7 +220,7 @@ class TargetPlan(Value):
 
     @property
     def validation_memory_bytes(self) -> int:
-        """Memory that answering prompts takes: one whole pipeline at a time."""
+        """Memory that answering prompts takes: one whole model at a time."""
         return PIPELINE_MEMORY + max(self.source_bytes, self.result_bytes)
 
     @property

@@ -1,1 +1,1 @@
-"""Quantize: a component in, its quantized files out, streamed."""
+"""Quantize: a component in, its quantized files out: streamed, or made whole by its library."""

@@ -116,8 +116,8 @@ def scan(path: Path, roles: Iterable[str] = ()) -> tuple[list[Line], list[str]]:
 def _repeated(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, str]]:
     """Yield the lines that say what an earlier one says.
 
-    The bounds of a verdict are drawn from whole prompts as if each were another: one that is there twice would make
-    the same pictures again and the bounds narrower than what was seen.
+    The bounds of a verdict are drawn from whole prompts as if each were another: one that is there twice would be
+    answered the same again and make the bounds narrower than what was seen.
     """
     first: dict[tuple[str, str], int] = {}
     for number, line in lines:

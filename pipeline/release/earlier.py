@@ -139,5 +139,5 @@ def same_bytes(hub: Hub, earlier: Earlier, plan: TargetPlan, folder: Path) -> bo
 
 
 def checkpoint(manifest: Manifest) -> dict[str, FileEntry]:
-    """Return the files of a release that a pipeline is loaded from, and the license beside them."""
+    """Return the files of a release that a model is loaded from, and the license beside them."""
     return {name: file for name, file in manifest.files.items() if name not in TOLD and not name.startswith("publish/")}

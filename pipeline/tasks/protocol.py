@@ -23,7 +23,7 @@ class LoadedModel:
     """A model as its users load it, in the process that asks it.
 
     Attributes:
-        model: What answers: a pipeline, or a model with what prepares its input.
+        model: The pipeline, or the model with what prepares its input; nobody but the task's ``ask`` looks into it.
         components: Its parts by their names in a plan; those with weights are asked layer by layer.
         device: The torch device that it is on.
         how: One sentence on how it was loaded; a card repeats it.
@@ -40,8 +40,10 @@ class Given:
     """An answer as a model gave it, before it is written.
 
     Attributes:
-        values: Its numbers, as a floating-point array; NaN and infinity are found by whoever keeps it.
-        besides: Further arrays of it that metrics read, by name.
+        values: Its numbers, as a floating-point NumPy array of the shape that the medium saves: (height, width,
+            channels) in [0, 1] for a picture, (dimensions,) for an embedding. NaN and infinity are found by whoever
+            keeps it.
+        besides: Further arrays of it that metrics read, by name, such as ``latents``.
         fault: What the model itself says is wrong with it, as the end of the sentence "it is ..."; empty for nothing.
     """
 
@@ -55,21 +57,25 @@ class Medium:
     """A kind of answer: how it is kept, compared and shown. Libraries are imported inside its functions only.
 
     Attributes:
-        noun: What one is called.
-        suffix: Of its file's name.
-        save: Writes finite values to a file.
-        open: Reads a file that was written.
+        noun: The word for one answer, such as ``picture``, which takes an s for several.
+        suffix: The ending of its file's name, such as ``.png``.
+        save: Writes `Given.values`, all of them finite, to a file.
+        open: Reads a file that was written, into what metrics compare.
         content: Returns the bytes of an opened answer, which are equal for answers that are the same.
-        unlike: Returns what keeps two opened answers from being compared, as a sentence and what to do about it.
+        unlike: Returns what keeps the source's and the candidate's opened answer from being compared, such as their
+            sizes: the beginning of a sentence, and what to do about it. None where nothing does.
         fault: Returns what makes an opened answer none, as the end of the sentence "it is ..."; empty for nothing.
         sketch: Returns an array of an opened answer, in which answers that are the same to people are close.
-        alike: The mean difference between two sketches, below which the answers are the same to people.
-        decibels: Returns how far two arrays of values are apart, as signal over noise; `IDENTICAL` for none.
-        metrics: What compares answers, by the names in a recipe and in the order of every table.
+        alike: The mean absolute difference between two sketches below which the answers are the same to people, in the
+            unit of the sketches.
+        decibels: Returns how far two arrays of values of one shape are apart, as signal over noise in decibels:
+            `IDENTICAL` where they are equal, 0 where one is not finite.
+        metrics: The metrics that compare answers, by their names in a recipe and in the order of every table.
         ranking: The metric that ranks answers where one must: for a card, and for the search of ``publish tune``.
         packages: Distributions that measure, whose versions a report and a plan tell.
-        imports: Modules that measuring imports, which takes seconds.
-        beside: Writes one picture of two answers' files beside each other, for the card; None where none shows much.
+        imports: Modules that measuring imports, which takes seconds and is begun while models answer.
+        beside: Writes a picture that shows the source's and the candidate's file beside each other, for the card; None
+            where a picture of answers shows little.
     """
 
     noun: str
@@ -90,7 +96,7 @@ class Medium:
 
 
 IDENTICAL = 100.0
-"""Decibels that stand for no difference at all."""
+"""Decibels that stand for no difference at all, and the most that are told."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +104,16 @@ class Task:
     """What a model is for.
 
     Attributes:
-        medium: What answers are.
-        validation: The clause ``validation`` of its recipes, with the metrics that may be required.
-        library: What loads a checkpoint, as the Hub's ``library_name`` has it.
+        medium: The kind of its answers.
+        validation: The type of the clause ``validation`` of its recipes, with the metrics that may be required.
+        library: The library that loads a checkpoint, as the Hub's ``library_name`` has it.
         loader: The class of that library whose ``from_pretrained`` does.
         usage: The template in ``cards/`` of the snippet that a card shows.
         installs: Distributions that the card's snippet takes, beside the backend's.
         imports: Modules that loading imports, whose import is no part of the time that it takes.
-        load: Loads a model from a folder, with the dtype of all that is not quantized.
-        ask: Answers the question of a request with this number, with a seed.
+        load: Loads a model from a folder, with the name of the torch dtype of all that is not quantized, such as
+            ``bfloat16``. What the library raises is left to end the process.
+        ask: Has a loaded model answer the question of a request with this index, with a seed.
         seeded: Whether an answer depends on a seed.
         single: Whether its source is a single model, and not a pipeline of components.
         files: The files that a question has besides its text, each with what it is.
@@ -129,11 +136,11 @@ class Task:
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """What compares answers, then what is known of every model."""
+        """The metrics of its answers, then those that are known of every model, by their names."""
         return {**self.medium.metrics, **COSTS}
 
     def called(self, prompt: str, seed: int) -> str:
-        """Return how an answer is named to people."""
+        """Return how the answer to a prompt is named to people, as the beginning of a sentence."""
         return f"The {self.medium.noun} for {prompt!r}{f' with seed {seed}' if self.seeded else ''}"
 
 

@@ -45,8 +45,8 @@ class TuningBaseline:
     Attributes:
         engine: Its recipe.
         plan: Its plan as written.
-        judged: its report, with the answers.
-        few: How many prompts a trial draws, with the first seed.
+        judged: Its report, with the answers.
+        few: How many prompts a trial asks, with the first seed.
     """
 
     engine: Engine
@@ -61,7 +61,7 @@ class TuningBaseline:
 
     @cached_property
     def questions(self) -> tuple[tuple[int, int], ...]:
-        """What a trial draws: prompts spread over all of them."""
+        """What a trial asks: prompts spread over all of them."""
         every = len(self.request.questions)
         count = min(self.few, every)
         return tuple((index * every // count, self.request.seeds[0]) for index in range(count))
@@ -208,7 +208,7 @@ def validated(engine: Engine, target: str) -> tuple[TargetPlan, Judged] | Publis
 
 def shift(base: Sequence[float], found: Sequence[float]) -> tuple[float, float]:
     """Return the mean change from one trial to another, prompt by prompt, and its standard error."""
-    if len(base) != len(found) or not base:  # a metric that had nothing to say of some picture
+    if len(base) != len(found) or not base:  # a metric that had nothing to say of some answer
         return (mean(found) - mean(base) if base and found else 0.0), 0.0
     changes = [new - old for old, new in zip(base, found, strict=True)]
     return mean(changes), stdev(changes) / sqrt(len(changes)) if len(changes) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""What was loaded: is every part of the candidate's pipeline that is not quantized the source's own.
+"""What was loaded: is every part of the candidate that is not quantized the source's own.
 
 Compared are the configs as ``from_pretrained`` read them, component by component, and the small files beside the
 weights. The weights themselves are compared by what their layers answer; see ``layers``.

@@ -1,4 +1,7 @@
-"""The fresh process: load a model as its users do, ask it what was asked, tell the parent. See ``generate``."""
+"""The fresh process: loads a model as its users do, asks it every question of a request, and tells its parent.
+
+`pipeline.validate.generate` starts it and says how the two talk.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +44,20 @@ def main() -> None:
 def answer(
     model: Path, request: Request, out: Path, tell: Tell, repeats: Sequence[Asked] = (), *, look: bool = False
 ) -> Answers:
-    """Load the model and ask it every question with every seed; the answers' files are lossless, in ``out``.
+    """Load a model, ask it every question with every seed, and measure what that takes.
 
     Args:
         model: The model's folder.
-        request: What to ask.
-        out: Where answers go.
-        tell: Hears of every answer.
-        repeats: What to ask once more with everything varied that ought not to matter.
-        look: Whether to write down what every layer answers as well.
+        request: The questions, seeds and arguments of the call.
+        out: The folder for the answers' files.
+        tell: Hears how many answers there are, after each.
+        repeats: Questions and seeds to ask once more, with everything varied that ought not to matter.
+        look: Whether to write down as well what was loaded: configs, small files, and what every layer answers.
+
+    Returns:
+        The answers, by question and then seed, with wall-clock seconds and the bytes that were resident at most until
+        the last one; repetitions and layers are in neither. What a library raises is left to end the process, whose
+        parent tells it.
     """
     task = TASKS[request.task]
     with gc_paused():
@@ -94,7 +102,10 @@ def answer(
 def _repeat(
     task: Task, loaded: LoadedModel, request: Request, repeats: Sequence[Asked], out: Path
 ) -> tuple[tuple[Answer, ...], str]:
-    """Ask some questions again with one thread and plain attention, and return the answers and what was varied."""
+    """Ask some questions again with one thread and plain attention, and return the answers and what was varied.
+
+    Neither ought to matter: by how much they move an answer is the model's own noise.
+    """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -115,7 +126,10 @@ def _repeat(
 
 
 def keep(medium: Medium, given: Given, index: int, seed: int, out: Path) -> Answer:
-    """Write one answer and what is besides it; a value that is no number is written as 0, and told."""
+    """Write one answer as ``<question>-<seed>`` with the medium's suffix, and what is besides it as ``.npy`` files.
+
+    A value that is NaN or infinite is written as 0, and the answer's fault tells how many were.
+    """
     import numpy as np
 
     finite = np.isfinite(given.values)
@@ -172,12 +186,14 @@ def peak_memory() -> int:
 
 
 def _peak_device() -> int | None:
+    """Return the most bytes that torch allocated on the GPU; None without one."""
     import torch
 
     return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None
 
 
 def _threads() -> int:
+    """Return how many threads torch computes with."""
     import torch
 
     return int(torch.get_num_threads())

@@ -38,7 +38,7 @@ class FollowUpChecks:
         loras: All LoRAs of the recipe, where they were found.
         request: The questions of the validation, of which a few are asked.
         store: Where the source's answers are kept.
-        listen: Hears of every picture.
+        listen: Hears one event an answer.
     """
 
     plan: TargetPlan
@@ -51,15 +51,15 @@ class FollowUpChecks:
         """Try everything on a checkpoint, or return what was tried before.
 
         Args:
-            source: The folder of the source's pipeline; not looked at where `source_is_known`.
-            checkpoint: The folder of the checkpoint's pipeline.
+            source: The folder of the source; not looked at where `source_is_known`.
+            checkpoint: The folder of the checkpoint.
 
         Raises:
             RecipeError: The source itself does not take a LoRA.
             SourceError: A LoRA is not the one that was pinned.
             HubUnavailableError: A LoRA does not come.
             CannotHereError: A library is missing, or the memory did not suffice.
-            GenerationError: The checkpoint does not load, or does not draw.
+            GenerationError: The checkpoint does not load, or does not answer.
         """
         if not self.plan.loaded and not self.compilations:
             return ()

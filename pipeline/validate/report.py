@@ -85,7 +85,7 @@ class Finding(Value):
         interval: Of value, over prompts; none where there are no pairs behind it.
         reference: The source's own, where the metric looks at one side at a time.
         drop: ``reference - value`` and its interval.
-        ratio: ``value / reference``, of what a pipeline costs.
+        ratio: ``value / reference``, of what a model costs.
         floor: The mean between two runs of the source itself: of the value where two answers are compared, else of the
             size of the drop.
         unit: Of value, reference and drop; empty for plain ratios.

@@ -332,7 +332,7 @@ class Verification:
         """Return a folder of what `from_pretrained` reads and of nothing else that lies in the repository.
 
         Raises:
-            SourceError: It is no pipeline, or a component of it has no weights but pickles.
+            SourceError: It is neither a pipeline nor a single model, or a component of it has no weights but pickles.
         """
         layout, folder = read_source(Folder(self.folder)), self.folder / ".loaded"
         for name, part in layout.components.items():

@@ -26,7 +26,7 @@ from pipeline.files import disk_errors
 from pipeline.worker.process import allowed, kill, started
 
 ENVIRONMENT_FAILURES = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")
-SILENCE: Final = 6 * 3600.0  # seconds; one picture of the largest models takes hours on a processor
+SILENCE: Final = 6 * 3600.0  # seconds; one answer of the largest models takes hours on a processor
 LAST_WISH: Final = 1.0  # seconds that a process that hangs has to write down where
 WHERE = re.compile(r'most recent call first\):\n  File "(.*)", line (\d+) in (.*)')  # as faulthandler writes it
 Done = TypeVar("Done")

@@ -25,8 +25,8 @@ def try_uses(
 
     Args:
         uses: What to try.
-        reference: The source's pipeline; not looked at where its answers with a LoRA are known.
-        candidate: The checkpoint's pipeline.
+        reference: The folder of the source; not looked at where its answers with a LoRA are known.
+        candidate: The folder of the checkpoint.
         request: What the validation asks; a few of its questions are asked here.
         out: A folder for what is answered.
         listener: Hears what is tried.

@@ -61,7 +61,7 @@ class Tried(Value):
 
     Attributes:
         device: Where it ran.
-        how: How the pipeline was loaded.
+        how: How the model was loaded.
         failure: What a library raised when it was to do the thing, and where that was; empty where it did it.
         missing: What this machine lacks for it, if that is why.
         numbers: What was counted and measured.
