@@ -1,4 +1,6 @@
-"""The whole path on this machine: an embedded Hub, the source on it, every target published, loaded, read and reported.
+"""The whole path on this machine: an embedded Hub, the digits on it, every target published, loaded, read and reported.
+
+Then the same of a real sentence embedder, whose weights a package carries.
 
 Usage: python demo.py [--home DIR]; the home holds the Hub and the results, ``.publish/demo`` of the checkout by default
 """
@@ -19,6 +21,7 @@ from typing import Any
 # Read by huggingface_hub and torch when they are imported, here and in every child.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TORCH_LOGS": "-all"}
 
+import numpy as np
 from huggingface_hub import HfApi
 from PIL import Image
 from push import push
@@ -28,6 +31,7 @@ from pipeline.files import human_size
 from pipeline.tasks.images.labels import open_classifier
 
 HERE = Path(__file__).parent
+MINILM = HERE.parent / "minilm"
 CHECKOUT = HERE.parents[1]
 
 
@@ -40,19 +44,23 @@ def main() -> int:
     with running(home / "hub") as endpoint:
         os.environ |= {"HF_ENDPOINT": endpoint, "HF_TOKEN": "local"}
         print(f"The embedded Hub is at {endpoint}; the source is its commit {push(HfApi(endpoint=endpoint))[:12]}.")
-        results = publish(home)
+        results = publish(home, HERE)
         if results is None:
             return 1
         rows = [{**result, **load(result["repository"])} for result in results]
         show(rows)
         report(home)
+        embedders = embed(home)
+        if embedders is None:
+            return 1
+        show_embedders(embedders)
     print(f"\nDone in {time.monotonic() - began:.0f} s. `publish --home {short(home)} serve` shows the Hub again.")
     return 0
 
 
-def publish(home: Path) -> list[dict[str, Any]] | None:
-    """Run the recipe and return what became of its targets, or None if one failed."""
-    command = [sys.executable, "-m", "pipeline.cli", "--json", "--home", str(home), "run", str(HERE / "recipe.yaml")]
+def publish(home: Path, recipe: Path) -> list[dict[str, Any]] | None:
+    """Run a folder's recipe and return what became of its targets, or None if one failed."""
+    command = [sys.executable, "-m", "pipeline.cli", "--json", "--home", str(home), "run", str(recipe / "recipe.yaml")]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[-1]["result"] if done.returncode == 0 else None
@@ -83,6 +91,43 @@ def load(repository: str) -> dict[str, Any]:
     read = open_classifier(HERE / "classifier").read
     right = sum(read(picture) == label for picture, label in zip(pictures, labels, strict=True))
     return {"read": right, "of": len(labels)}
+
+
+def embed(home: Path) -> list[dict[str, Any]] | None:
+    """Publish the embedder, and compare what a stranger gets of each target with what its source makes."""
+    subprocess.run([sys.executable, str(MINILM / "source.py")], check=True)
+    results = publish(home, MINILM)
+    if results is None:
+        return None
+    source = embeddings(str(MINILM / "source"))
+    for result in results:
+        print(f"Loading {result['repository']} as a stranger would ...", flush=True)
+        result["cosine"] = float(np.min((embeddings(result["repository"]) * source).sum(1)))
+    return results
+
+
+def embeddings(model: str) -> Any:
+    """Return what a stranger's process makes of the recipe's sentences: unit vectors, shape (sentences, dimensions)."""
+    with tempfile.TemporaryDirectory() as cache:
+        stranger = {name: os.environ[name] for name in ("HF_ENDPOINT", "PATH")} | {"HF_HOME": cache, "HOME": cache}
+        made = Path(cache) / "embeddings.npy"
+        command = [sys.executable, str(MINILM / "stranger.py"), model, str(made)]
+        done = subprocess.run(command, env=stranger, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{model} does not load:\n{done.stderr}")
+        found = np.load(made)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def show_embedders(results: list[dict[str, Any]]) -> None:
+    """Say what of the embedder is now where, and what a stranger gets of it."""
+    widths = max(len(result["repository"]) for result in results)
+    print(f"\n{'repository':{widths}}  tag  {'size of source':>22}  verdict  least cosine by sentence-transformers")
+    for result in results:
+        sizes = f"{human_size(result['result_bytes'])} of {human_size(result['source_bytes'])}"
+        share = f"{sizes} {result['result_bytes'] / result['source_bytes']:4.0%}"
+        told = result["verdict"] or result["state"]
+        print(f"{result['repository']:{widths}}  {result['tag']:3}  {share:>22}  {told:7}  {result['cosine']:.4f}")
 
 
 def show(rows: list[dict[str, Any]]) -> None:

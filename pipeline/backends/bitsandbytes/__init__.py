@@ -43,7 +43,9 @@ class EightBit(Options):
     threshold: float = Field(default=6.0, ge=0, description="Activations above it run in 16 bits.")
 
 
-RUNS_ON = "a CUDA, XPU or MPS device: diffusers refuses to load bitsandbytes checkpoints on a CPU"
+RUNS_ON = (
+    "a CUDA, XPU or MPS device where diffusers loads it, which refuses bitsandbytes on a CPU; transformers does not"
+)
 SCHEMES = {
     "nf4": Scheme("4-bit NormalFloat codes in blocks of 64", RUNS_ON, 20.7, FourBit),
     "fp4": Scheme("4-bit float codes in blocks of 64", RUNS_ON, 18.3, FourBit),
@@ -52,7 +54,7 @@ SCHEMES = {
 GPUS = ("cuda", "mps", "xpu")
 LOADERS = {
     "diffusers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:DIFFUSERS_ON_CPU"),
-    "transformers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:TRANSFORMERS_ON_CPU"),
+    "transformers": Loader(lift="pipeline.backends.bitsandbytes.library:TRANSFORMERS_ON_CPU"),
 }
 
 build = by_library.build
