@@ -59,15 +59,13 @@ def read_prompts(path: Path, roles: Iterable[str] = ()) -> tuple[Prompt, ...]:
         RecipeError: The file is missing or a line of it is wrong.
 
     """
-    lines, named = read_lines(path, roles), {place: name for name, place in files_of(path, roles).items()}
-    folder = path.parent
     return tuple(
         Prompt(
             prompt=line.prompt,
             label=line.label,
-            files={role: named[folder / file] for role, file in line.files.items()},
+            files={role: pinned_name(path.parent / file) for role, file in line.files.items()},
         )
-        for line in lines
+        for line in read_lines(path, roles)
     )
 
 
@@ -79,7 +77,12 @@ def files_of(path: Path, roles: Iterable[str]) -> dict[str, Path]:
 
     """
     places = {path.parent / file for line in read_lines(path, roles) for file in line.files.values()}
-    return {f"{sha256_file(place)}{place.suffix.lower()}": place for place in sorted(places)}
+    return {pinned_name(place): place for place in sorted(places)}
+
+
+def pinned_name(place: Path) -> str:
+    """Return the name by which a file is known whatever it is called: its SHA-256 and its ending."""
+    return f"{sha256_file(place)}{place.suffix.lower()}"
 
 
 def read_lines(path: Path, roles: Iterable[str]) -> list[Line]:

@@ -22,10 +22,14 @@ def differences(reference: Answers, candidate: Answers) -> list[str]:
     found = []
     for name, own in reference.configs.items():
         if name not in candidate.configs:
-            found.append(f"{name} of the source is not in the pipeline.")
+            found.append(f"{name} of the source is not in what was loaded.")
         elif changed := _changed(own, candidate.configs[name]):
             found.append(f"{name} is not the source's: {'; '.join(changed)}.")
-    found += [f"{name} was added to the pipeline." for name in candidate.configs if name not in reference.configs]
+    found += [
+        f"{name} is not the source's, which has no such component."
+        for name in candidate.configs
+        if name not in reference.configs
+    ]
     shared = reference.files.keys() & candidate.files.keys()
     changed_files = sorted(name for name in shared if reference.files[name] != candidate.files[name])
     named = {line.split(" ", 1)[0] for line in found}

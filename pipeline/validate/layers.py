@@ -18,7 +18,7 @@ IDENTICAL = 100.0  # decibels that stand for identical answers
 KEPT = 40.0  # decibels that a layer keeps at least if nobody quantized it; rounding to bfloat16 leaves 50
 COMPUTED = 35.0  # decibels beyond which activations that are quantized as well, and rounding, hide what weights lost
 SLACK = 6.0  # decibels that an estimate from a few answers may be off
-MISSING = "is not in the pipeline"
+MISSING = "is not in what was loaded"
 STEADY = 15.0  # decibels of a layer, beyond which none of its outputs is half noise by chance
 LOST = 3.0  # decibels below which half of what a layer says is noise, for a checkpoint of which nothing is known
 

@@ -69,7 +69,7 @@ def test_a_layer_that_is_missing_or_of_another_shape_is_at_fault(tmp_path: Path)
     own = _answers(tmp_path / "own", a=_noise(1), b=_noise(2))
     other = _answers(tmp_path / "other", b=_noise(2, columns=256))
     assert {layer.name: layer.fault for layer in compare(own, other, {})} == {
-        "a": "is not in the pipeline",
+        "a": "is not in what was loaded",
         "b": "has another shape",
     }
 

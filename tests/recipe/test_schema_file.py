@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import SCHEMES
+from pipeline.card.stage import templates
 from pipeline.files import pretty_json
 from pipeline.recipe import Vocabulary, json_schema
 from pipeline.tasks import TASKS
 
 FILE = Path(__file__).parents[2] / "recipes" / "recipe.schema.json"
-REAL = Vocabulary(schemes=SCHEMES, templates=frozenset({"text-to-image"}), tasks=TASKS)
+REAL = Vocabulary(schemes=SCHEMES, templates=frozenset(templates()), tasks=TASKS)
 
 
 def forms(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -70,3 +70,13 @@ def test_a_question_without_its_picture_is_told(desk: Desk, line: dict[str, Any]
     done = desk.publish("check", recipe(desk, "image-to-image", [line]))
     assert done.code == 2
     assert told in done.out
+
+
+def test_two_names_of_the_same_bytes_are_one_file(desk: Desk) -> None:
+    first = pictures(desk)["image"]
+    (desk.folder / "twin.png").write_bytes((desk.folder / first).read_bytes())
+    lines = [{"prompt": "seven", "image": first}, {"prompt": "nine", "image": "twin.png"}]
+    done = desk.publish("plan", recipe(desk, "image-to-image", lines), "--json")
+    assert done.code == 0, done.err
+    asked = done.lines[-1]["plan"]["validation"]["prompts"]
+    assert asked[0]["files"] == asked[1]["files"]
