@@ -15,13 +15,12 @@ from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
 from pipeline.source.layout import MODEL
 from pipeline.tasks.answers import Request
 from pipeline.tasks.loading import from_pretrained
-from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness
+from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness, metrics_of
 from pipeline.tasks.protocol import IDENTICAL, Given, LoadedModel, Medium, Task
 
 NEIGHBOURS: Final = 10
 ALIKE: Final = 1e-5  # mean difference of the values of two unit vectors, below which they are one
-POOLINGS: Final = ("mean", "cls", "last")
-CALL: Final = {"pooling": POOLINGS, "normalize": (True, False)}
+CALL: Final = {"pooling": ("mean", "cls", "last"), "normalize": (True, False)}
 
 
 class EmbeddingAtLeast(RecipeModel):
@@ -31,42 +30,6 @@ class EmbeddingAtLeast(RecipeModel):
     worst: Likeness | None = optional(
         "What the worst text must keep; unless said, half of the mean's decibels, 1 - sqrt(1 - min)."
     )
-
-
-class Require(Requirements):
-    """What a target must reach to be published; at least one requirement."""
-
-    cosine_similarity: EmbeddingAtLeast | None = optional("Cosine of each embedding to the source's.")
-    rank_correlation: EmbeddingAtLeast | None = optional(
-        "Spearman's correlation of how all other texts rank by their likeness to each, here and in the source."
-    )
-    overlap_at_10: EmbeddingAtLeast | None = optional(
-        "Share of each text's ten nearest neighbours that are its ten nearest in the source."
-    )
-    size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)
-
-
-class FeatureExtractionValidation(Validation):
-    """How the targets are judged against the source."""
-
-    seeds: tuple[Annotated[Seed, Field(le=0)], ...] = Field(
-        default=(0,), min_length=1, max_length=1, description="Embeddings depend on no seed; leave this out."
-    )
-    call: dict[Keyword, Argument] = Field(
-        default_factory=dict,
-        description="`pooling`: mean (unless said), cls or last; `normalize`: true (unless said) or false.",
-    )
-    require: Require = Field(description="What a target must reach to be published.")
-
-    @field_validator("call")
-    @classmethod
-    def _is_known(cls, call: dict[str, Argument]) -> dict[str, Argument]:
-        for name, value in call.items():
-            if name not in CALL or value not in CALL[name]:
-                raise names.UnfitError(
-                    "an embedding is made by pooling: mean, cls or last, and normalize: true or false"
-                )
-        return call
 
 
 @dataclass(frozen=True)
@@ -193,6 +156,44 @@ def _metric(read_pairs: Any, least: int, ends: tuple[float, float]) -> PairMetri
     return PairMetric("", "higher", read_pairs, lambda given: _lacks(least, given), ends=ends, tail=least_likeness)
 
 
+class Require(Requirements):
+    """What a target must reach to be published; at least one requirement."""
+
+    cosine_similarity: Annotated[EmbeddingAtLeast | None, _metric(_cosine, 1, (-1.0, 1.0))] = optional(
+        "Cosine of each embedding to the source's."
+    )
+    rank_correlation: Annotated[EmbeddingAtLeast | None, _metric(_rank_correlation, 4, (-1.0, 1.0))] = optional(
+        "Spearman's correlation of how all other texts rank by their likeness to each, here and in the source."
+    )
+    overlap_at_10: Annotated[EmbeddingAtLeast | None, _metric(_overlap, NEIGHBOURS + 2, (0.0, 1.0))] = optional(
+        "Share of each text's ten nearest neighbours that are its ten nearest in the source."
+    )
+    size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)
+
+
+class FeatureExtractionValidation(Validation):
+    """How the targets are judged against the source."""
+
+    seeds: tuple[Annotated[Seed, Field(le=0)], ...] = Field(
+        default=(0,), min_length=1, max_length=1, description="Embeddings depend on no seed; leave this out."
+    )
+    call: dict[Keyword, Argument] = Field(
+        default_factory=dict,
+        description="`pooling`: mean (unless said), cls or last; `normalize`: true (unless said) or false.",
+    )
+    require: Require = Field(description="What a target must reach to be published.")
+
+    @field_validator("call")
+    @classmethod
+    def _is_known(cls, call: dict[str, Argument]) -> dict[str, Argument]:
+        for name, value in call.items():
+            if name not in CALL or value not in CALL[name]:
+                raise names.UnfitError(
+                    "an embedding is made by pooling: mean, cls or last, and normalize: true or false"
+                )
+        return call
+
+
 EMBEDDINGS: Final = Medium(
     noun="embedding",
     suffix=".npy",
@@ -204,11 +205,7 @@ EMBEDDINGS: Final = Medium(
     sketch=unit,
     alike=ALIKE,
     decibels=decibels,
-    metrics={
-        "cosine_similarity": _metric(_cosine, 1, (-1.0, 1.0)),
-        "rank_correlation": _metric(_rank_correlation, 4, (-1.0, 1.0)),
-        "overlap_at_10": _metric(_overlap, NEIGHBOURS + 2, (0.0, 1.0)),
-    },
+    metrics=metrics_of(Require),
     ranking="cosine_similarity",
     packages=("scipy",),
     imports=("scipy.stats",),

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.recipe.require import Requirements
 from pipeline.tasks.answers import Facts
 
 
@@ -141,6 +142,11 @@ class PairMetric:
         own = [reading.reference for reading in readings if reading.reference is not None]
         value = sum(reading.value for reading in readings) / len(readings)
         return Measured(value, sum(own) / len(own) if own else None, readings)
+
+
+def metrics_of(require: type[Requirements]) -> dict[str, Metric]:
+    """Return what measures each requirement, which stands beside the form of its field in ``Annotated``."""
+    return {name: metric for name, field in require.model_fields.items() for metric in field.metadata}
 
 
 def half_the_decibels(bound: float) -> float:

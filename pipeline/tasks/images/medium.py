@@ -7,12 +7,9 @@ from typing import Any, Final
 
 from PIL import Image
 
-from pipeline.tasks.images.labels import LABEL_ACCURACY
-from pipeline.tasks.images.latents import LATENT_COSINE
-from pipeline.tasks.images.likeness import CLIP_SCORE, CLIP_SIMILARITY, DINO_SIMILARITY
-from pipeline.tasks.images.lpips import LPIPS
-from pipeline.tasks.images.pixels import MS_SSIM, PSNR, SSIM
+from pipeline.tasks.images.require import Require
 from pipeline.tasks.images.sheet import beside
+from pipeline.tasks.metrics import metrics_of
 from pipeline.tasks.protocol import IDENTICAL, Medium
 
 FLAT: Final = 1.0  # levels of 255: a picture whose values spread less around their mean is one colour to the eye
@@ -94,17 +91,7 @@ IMAGES: Final = Medium(
     sketch=sketch,
     alike=ALIKE,
     decibels=psnr,
-    metrics={
-        "psnr": PSNR,
-        "ssim": SSIM,
-        "ms_ssim": MS_SSIM,
-        "lpips": LPIPS,
-        "clip_similarity": CLIP_SIMILARITY,
-        "dino_similarity": DINO_SIMILARITY,
-        "latent_cosine": LATENT_COSINE,
-        "clip_score": CLIP_SCORE,
-        "label_accuracy": LABEL_ACCURACY,
-    },
+    metrics=metrics_of(Require),
     ranking="psnr",
     packages=("torchmetrics",),
     imports=(

@@ -1,4 +1,4 @@
-"""What a recipe may require of pictures."""
+"""What a recipe may require of pictures, and what measures it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ from pipeline.recipe.require import (
     ShareDropAtMost,
     commit_of,
 )
+from pipeline.tasks.images.labels import LABEL_ACCURACY
+from pipeline.tasks.images.latents import LATENT_COSINE
+from pipeline.tasks.images.likeness import CLIP_SCORE, CLIP_SIMILARITY, DINO_SIMILARITY
+from pipeline.tasks.images.lpips import LPIPS
+from pipeline.tasks.images.pixels import MS_SSIM, PSNR, SSIM
 
 LIKENESS_MEANS = "The least mean over all images that passes."
 WORST_MEANS = "What the worst image must keep; unless said, half of the mean's decibels, {}."
@@ -54,11 +59,8 @@ class ClipScore(Judged):
     drop: DropAtMost = Field(description="How far the score may drop.")
 
 
-class DinoSimilarity(Judged):
+class DinoSimilarity(SimilarityAtLeast, Judged):
     """A lower bound of a similarity in the eyes of a DINOv2 model."""
-
-    min: Likeness = Field(description=LIKENESS_MEANS)
-    worst: Likeness | None = optional(WORST_LIKENESS_MEANS)
 
 
 class ClipSimilarity(RecipeModel):
@@ -96,19 +98,27 @@ class LabelAccuracy(Judged):
 class Require(Requirements):
     """What a target must reach to be published; at least one requirement."""
 
-    psnr: AtLeast | None = optional("Peak signal-to-noise ratio against the source's images.")
-    ssim: SimilarityAtLeast | None = optional("Structural similarity to the source's images.")
-    ms_ssim: SimilarityAtLeast | None = optional(
+    psnr: Annotated[AtLeast | None, PSNR] = optional("Peak signal-to-noise ratio against the source's images.")
+    ssim: Annotated[SimilarityAtLeast | None, SSIM] = optional("Structural similarity to the source's images.")
+    ms_ssim: Annotated[SimilarityAtLeast | None, MS_SSIM] = optional(
         "Structural similarity to the source's images over five scales; from 176 pixels a side."
     )
-    lpips: DistanceAtMost | None = optional(
+    lpips: Annotated[DistanceAtMost | None, LPIPS] = optional(
         "How different from the source's the images look to LPIPS; where torchvision and its AlexNet are."
     )
-    clip_similarity: ClipSimilarity | None = optional("How like the source's images a CLIP model finds them.")
-    dino_similarity: DinoSimilarity | None = optional("How like the source's images a DINOv2 model finds them.")
-    latent_cosine: SimilarityAtLeast | None = optional("Cosine of what both decode into images.")
-    clip_score: ClipScore | None = optional("How well the images fit their prompts, against the source's.")
-    label_accuracy: LabelAccuracy | None = optional(
+    clip_similarity: Annotated[ClipSimilarity | None, CLIP_SIMILARITY] = optional(
+        "How like the source's images a CLIP model finds them."
+    )
+    dino_similarity: Annotated[DinoSimilarity | None, DINO_SIMILARITY] = optional(
+        "How like the source's images a DINOv2 model finds them."
+    )
+    latent_cosine: Annotated[SimilarityAtLeast | None, LATENT_COSINE] = optional(
+        "Cosine of what both decode into images."
+    )
+    clip_score: Annotated[ClipScore | None, CLIP_SCORE] = optional(
+        "How well the images fit their prompts, against the source's."
+    )
+    label_accuracy: Annotated[LabelAccuracy | None, LABEL_ACCURACY] = optional(
         "Share of images in which an image classifier sees what their prompt's label says."
     )
     size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)
