@@ -48,7 +48,8 @@ class Check:
 
     def names(self) -> None:
         """Report repositories whose names the Hub would refuse or that would be one and the same."""
-        template = text_at(self.root, "destination", "name") or Destination.model_fields["name"].default
+        written = [name.text for name in every(self.root, "destination", "name") if name.is_word]
+        template = written[0] if written else Destination.model_fields["name"].default
         repo, folder = text_at(self.root, "source", "repo"), text_at(self.root, "source", "path")
         if _fits(names.template, template) and (folder or _fits(names.repository, repo)):
             named = [target.name for target in every(self.root, "targets", "*") if _fits(names.target, target.name)]
