@@ -1,4 +1,4 @@
-"""What several folders of tests share: a whole pipeline of random weights, small enough to draw in a second.
+"""What several folders of tests share: models of random weights, small enough to answer in a second.
 
 Layers are 64 wide, except the 32 values that CLIP pools: they make one Linear whose columns are no multiple of a block
 of bitsandbytes.
@@ -42,6 +42,47 @@ def _one_thread() -> Any:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipelines") / "source"
     _pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT that reads letters, as sentence-transformers lays one out."""
+    folder = _bert("BertModel", tmp_path_factory.mktemp("embedders") / "tiny-bert", "sentence-similarity")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}\n')
+    (folder / "modules.json").write_text('[{"path": ""}, {"path": "1_Pooling"}]\n')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT that reads letters and knows three labels."""
+    folder = tmp_path_factory.mktemp("classifiers") / "tiny-bert"
+    return _bert("BertForSequenceClassification", folder, "text-classification", num_labels=3)
+
+
+def _bert(kind: str, folder: Path, task: str, **further: Any) -> Path:
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=64,
+        max_position_embeddings=32,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        initializer_range=0.5,
+        **further,
+    )
+    getattr(transformers, kind)(config).save_pretrained(folder)
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(tokens) + "\n")
+    transformers.BertTokenizerFast(vocab=str(vocabulary), model_max_length=32).save_pretrained(folder)
+    (folder / "README.md").write_text(f"---\nlicense: apache-2.0\npipeline_tag: {task}\n---\n# Tiny\n")
     return folder
 
 

@@ -47,6 +47,8 @@ WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 ONE = {"one": {"transformer": {"backend": "torchao", "scheme": "int8-weight-only"}}}
 # They say how long something took; and safetensors writes the two entries of its metadata in any order.
 DIFFERING = {"answers.json", "report.json", "README.md", "layers.safetensors"}
+MODEL = {"one": {"model": {"backend": "torchao", "scheme": "int8-weight-only", "dtype": "float32"}}}
+WORDS = [f"{one}{two}" for one in ("sea", "sun", "tree", "stone") for two in ("", "light", "bird")]
 TWO = {**ONE, "two": {"transformer": {"backend": "quanto", "scheme": "int8"}}}
 
 
@@ -146,6 +148,21 @@ class Desk:
         }
         path = self.folder / name
         path.write_text(json.dumps(written, indent=2) + "\n")
+        return path
+
+    def recipe_of_model(self, source: Path, task: str, targets: Any = MODEL, **validation: Any) -> Path:
+        """Write a recipe of a single model, which is asked words."""
+        (self.folder / "words.jsonl").write_text("".join(json.dumps({"prompt": word}) + "\n" for word in WORDS))
+        written = {
+            "source": {"path": str(source)},
+            "task": task,
+            "destination": {"namespace": "alice", "name": "tiny-bert-{target}"},
+            "targets": targets,
+            "validation": {"prompts": "words.jsonl", **validation},
+            "card": {"template": "feature-extraction"},
+        }
+        path = self.folder / "model.yaml"
+        path.write_text(json.dumps(written))
         return path
 
     @property

@@ -14,8 +14,6 @@ from pipeline.tasks.metrics import MetricInput, Pair
 from tests.desk import Desk
 
 TASK = TASKS["feature-extraction"]
-WORDS = [f"{one}{two}" for one in ("sea", "sun", "tree", "stone") for two in ("", "light", "bird")]
-INT8 = {"one": {"model": {"backend": "torchao", "scheme": "int8-weight-only", "dtype": "float32"}}}
 
 
 def pairs(own: Any, other: Any) -> MetricInput:
@@ -66,27 +64,14 @@ def test_few_texts_have_no_neighbourhood(metric: str, texts: int) -> None:
     assert not TASK.metrics[metric].lacks(pairs(vectors(1, texts), vectors(1, texts)))
 
 
-def recipe(desk: Desk, source: Path, targets: Any = INT8, **validation: Any) -> Path:
-    (desk.folder / "words.jsonl").write_text("".join(json.dumps({"prompt": word}) + "\n" for word in WORDS))
-    written = {
-        "source": {"path": str(source)},
-        "task": "feature-extraction",
-        "destination": {"namespace": "alice", "name": "tiny-bert-{target}"},
-        "targets": targets,
-        "validation": {
-            "prompts": "words.jsonl",
-            "require": {"cosine_similarity": {"min": 0.99}, "overlap_at_10": {"min": 0.9}},
-            **validation,
-        },
-        "card": {"template": "feature-extraction"},
-    }
-    path = desk.folder / "embedder.yaml"
-    path.write_text(json.dumps(written))
-    return path
+def recipe(desk: Desk, source: Path, **validation: Any) -> Path:
+    require = {"cosine_similarity": {"min": 0.99}, "overlap_at_10": {"min": 0.9}}
+    return desk.recipe_of_model(source, "feature-extraction", **{"require": require, **validation})
 
 
 def test_a_single_model_is_published_as_a_pipeline_of_one(desk: Desk, embedder: Path) -> None:
-    done = desk.publish("run", recipe(desk, embedder))
+    written = recipe(desk, embedder)
+    done = desk.publish("run", written)
     assert done.code == 0, done.err
     release = Path(desk.shelf.api.snapshot_download("alice/tiny-bert-one", local_dir=desk.folder / "release"))
     assert {"config.json", "model.safetensors", "modules.json", "1_Pooling/config.json", "README.md"} <= {
@@ -103,12 +88,10 @@ def test_a_single_model_is_published_as_a_pipeline_of_one(desk: Desk, embedder: 
     assert "pipeline_tag: sentence-similarity" in card
     assert "picture" not in card
     assert "seed" not in card
-    again = desk.publish("run", desk.folder / "embedder.yaml")
+    again = desk.publish("run", written)
     assert again.code == 0
     assert "unchanged" in again.err
-    verified = desk.publish(
-        "verify", "alice/tiny-bert-one", "--rebuild", "--recipe", desk.folder / "embedder.yaml", "--json"
-    )
+    verified = desk.publish("verify", "alice/tiny-bert-one", "--rebuild", "--recipe", written, "--json")
     assert verified.code == 0, verified.err
     states = {check["name"]: check["state"] for check in verified.lines[-1]["result"]["checks"]}
     assert states["loads"] == states["rebuild"] == "passed"
