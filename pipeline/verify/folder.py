@@ -12,7 +12,8 @@ from pipeline.hub.release_files import REPORT
 from pipeline.hub.source import Repository
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
-from pipeline.source.layout import Folder, read_source
+from pipeline.source.layout import Folder, Layout, read_layout, read_single
+from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Dtype, Question, Request
 from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, judge
@@ -72,7 +73,7 @@ class FolderValidation:
             RecipeError: What is required cannot be measured, or the reference is degenerate.
         """
         engine, request = self.engine, self.request
-        listed = self.source.listed(read_source(self.source).wanted)
+        listed = self.source.listed(self.layout(self.source).wanted)
         content = {name: file.model_dump(mode="json") for name, file in listed.items()}
         key = source_key(content, installed_versions(DECIDING), request)
         folder = self.here(checkpoint)  # first: what is no model is refused before anybody is asked
@@ -80,7 +81,7 @@ class FolderValidation:
         answer(folder, request, out, "checkpoint", engine.listen)
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
         required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
-        sizes = Sizes(source=weight_of(self.source), result=weight_of(checkpoint))
+        sizes = Sizes(source=self.weight_of(self.source), result=self.weight_of(checkpoint))
         besides = Evidence(made_layers(folder))
         report = judge(side(reference), side(out), prompts_of(engine.prompts), required, sizes, besides)
         write_atomically(out / JUDGED, pretty_json(report.model_dump(mode="json")))
@@ -113,10 +114,13 @@ class FolderValidation:
 
     def here(self, place: Folder | Repository) -> Path:
         """Return the folder of a model, fetched where it is on a Hub."""
-        wanted = {name: place.files[name] for name in (*read_source(place).wanted, REPORT) if name in place.files}
+        wanted = {name: place.files[name] for name in (*self.layout(place).wanted, REPORT) if name in place.files}
         return fetch(place, wanted, self.engine.store, self.engine.listen)
 
+    def weight_of(self, place: Folder | Repository) -> int:
+        """Return the bytes of the files that loading a model reads."""
+        return sum(place.files[name].size for name in self.layout(place).wanted)
 
-def weight_of(place: Folder | Repository) -> int:
-    """Return the bytes of the files that loading a model reads."""
-    return sum(place.files[name].size for name in read_source(place).wanted)
+    def layout(self, place: Folder | Repository) -> Layout:
+        """Return what loading a model of the recipe's task reads."""
+        return (read_single if TASKS[self.engine.loaded.recipe.task].single else read_layout)(place)

@@ -118,7 +118,7 @@ def honest_of(bench: Bench, defect: Defect) -> Path:
 def row(name: str, of: str, strength: float, report: Report, *, right: bool) -> Row:
     """Sum a report up."""
     first = report.reasons[0]
-    drawn = {reason.verdict for reason in report.reasons if reason.about in {"metric", "picture"}}
+    drawn = {reason.verdict for reason in report.reasons if reason.about in {"metric", "answer"}}
     return Row(
         name,
         of,

@@ -157,7 +157,7 @@ def test_a_layer_of_the_source_answers_while_it_is_in_place_and_not_after(bench:
         before, all_swapped, after = (trials.ask(one, "test")[1][0].sha256 for one in ([], swaps, []))
     (drawn,) = [
         picture["sha256"]
-        for picture in json.loads((reference / "answers.json").read_bytes())["pictures"]
+        for picture in json.loads((reference / "answers.json").read_bytes())["given"]
         if (picture["prompt"], picture["seed"]) == (0, 0)
     ]
     assert all_swapped == drawn

@@ -63,7 +63,7 @@ def test_graph_breaks_are_told_with_their_reason_and_are_no_failure() -> None:
     assert use.verdict == "PASS"
     assert use.text == (
         "Compiled with mode default it is 1.50 times as fast on cpu, 2 graph breaks, 1 recompile over the "
-        "prompts, 30 s to compile, 40.0 dB to the pictures without. The graph breaks at: Dynamo cannot trace a library."
+        "prompts, 30 s to compile, 40.0 dB to the answers without. The graph breaks at: Dynamo cannot trace a library."
     )
 
 
