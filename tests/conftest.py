@@ -19,7 +19,7 @@ os.environ |= {"HF_HOME": mkdtemp(prefix="hf-"), "HF_HUB_DISABLE_TELEMETRY": "1"
 
 import pytest
 
-from tests.desk import answers, ready, stocked
+from tests.desk import answers, once, ready, stocked
 
 __all__ = ["answers", "ready", "stocked"]
 
@@ -40,9 +40,7 @@ def _one_thread() -> Any:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pipelines") / "source"
-    _pipeline().save_pretrained(folder)
-    return folder
+    return once(tmp_path_factory, "pipeline", lambda folder: _pipeline().save_pretrained(folder / "source")) / "source"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -255,17 +256,36 @@ def stop(child: subprocess.Popen[str], number: signal.Signals) -> Done:
     return Done(child.returncode, out, err)
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that one process of a test run makes for all of them; nobody writes into it."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, making = root / name, root / f"{name}.making"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            make(making)
+            making.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def stocked(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """The folder of a Hub that has the source; copied for each test, and stopped."""
-    root = tmp_path_factory.mktemp("stocked") / "hub"
-    with running(root, tokens=TOKENS) as endpoint:
-        shelf = Shelf(endpoint, root, "")
-        shelf.api.create_repo(REPO)
-        files = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*") if path.is_file()}
-        card = b"---\nlicense: apache-2.0\npipeline_tag: text-to-image\n---\n# Tiny\n"
-        commit = shelf.commit_files({**files, "README.md": card})
-    return Shelf("", root, commit)
+
+    def make(folder: Path) -> None:
+        with running(folder / "hub", tokens=TOKENS) as endpoint:
+            shelf = Shelf(endpoint, folder / "hub", "")
+            shelf.api.create_repo(REPO)
+            files = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}
+            card = b"---\nlicense: apache-2.0\npipeline_tag: text-to-image\n---\n# Tiny\n"
+            content = {name: path.read_bytes() for name, path in files.items()}
+            (folder / "commit").write_text(shelf.commit_files({**content, "README.md": card}))
+
+    folder = once(tmp_path_factory, "stocked", make)
+    return Shelf("", folder / "hub", (folder / "commit").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -277,13 +297,16 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ready(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which target ``one`` has come as far as its card; copied for each test that releases it."""
-    folder = tmp_path_factory.mktemp("ready")
-    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    with opened(folder / "hub", stocked) as shelf:
-        desk = Desk(folder, shelf, folder / "home")
-        done = desk.publish("run", desk.recipe(TWO), "--target", "one", "--stop-after", "card")
-        assert done.code == 0, done.err
-        assert desk.publish("plan", folder / "recipe.yaml").code == 0
+
+    def make(folder: Path) -> None:
+        shutil.copytree(stocked.root, folder / "hub", symlinks=True)
+        with opened(folder / "hub", stocked) as shelf:
+            desk = Desk(folder, shelf, folder / "home")
+            done = desk.publish("run", desk.recipe(TWO), "--target", "one", "--stop-after", "card")
+            assert done.code == 0, done.err
+            assert desk.publish("plan", folder / "recipe.yaml").code == 0
+
+    folder = once(tmp_path_factory, "ready", make)
     shutil.copytree(folder / "home" / "answers", answers, dirs_exist_ok=True)
     return folder / "home"
 

@@ -18,7 +18,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.retry import RetryPolicy
 from pipeline.recipe import Vocabulary, load
 from pipeline.tasks import TASKS
-from tests.desk import TOKENS, TWO, Desk, Shelf, opened
+from tests.desk import TOKENS, TWO, Desk, Shelf, once, opened
 
 HASTY = RetryPolicy(progress=2.0)
 
@@ -26,14 +26,16 @@ HASTY = RetryPolicy(progress=2.0)
 @pytest.fixture(scope="session")
 def released(ready: Path, stocked: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the Hub that has target ``one``, the home that made it, and the recipe."""
-    folder = tmp_path_factory.mktemp("released")
-    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    shutil.copytree(ready, folder / "home")
-    with opened(folder / "hub", stocked) as shelf:
-        desk = Desk(folder, shelf, folder / "home")
-        done = desk.publish("run", desk.recipe(TWO), "--target", "one")
-        assert done.code == 0, done.err
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(stocked.root, folder / "hub", symlinks=True)
+        shutil.copytree(ready, folder / "home")
+        with opened(folder / "hub", stocked) as shelf:
+            desk = Desk(folder, shelf, folder / "home")
+            done = desk.publish("run", desk.recipe(TWO), "--target", "one")
+            assert done.code == 0, done.err
+
+    return once(tmp_path_factory, "released", make)
 
 
 @pytest.fixture
