@@ -13,7 +13,7 @@ LOCK := requirements-publish.txt
 WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
-.PHONY: venv browser lint test test-without-xet soak demo bench schema digits lock wheels publisher reader changed releases clean
+.PHONY: venv browser lint test test-without-xet nightly soak demo bench schema digits lock wheels publisher reader changed releases clean
 
 venv: $(READY)
 
@@ -43,6 +43,11 @@ test: $(READY)
 # The tests that move large files, once more over plain HTTP.
 test-without-xet: $(READY)
 	HF_HUB_DISABLE_XET=1 $(BIN)/pytest $(TOGETHER) tests/hub_client tests/hub_server tests/faults tests/verify
+
+# The tests that `make test` leaves out, because they take long and rarely tell anything: planted defects, kills, faults
+# at requests of a release, whole searches of `publish tune`, mutated inputs; samples of what `make soak` does.
+nightly: $(READY)
+	$(BIN)/pytest $(TOGETHER) -m nightly
 
 # What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs,
 # planted defects.

@@ -17,6 +17,8 @@ import pytest
 from tests.gate.defects import DEFECTS
 from tests.gate.table import short
 
+pytestmark = pytest.mark.nightly
+
 CHOSEN = (
     "absmax transposed",
     "one block of NaN",

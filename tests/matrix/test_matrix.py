@@ -24,10 +24,12 @@ def cells() -> list[dict[str, str]]:
     return sample(MATRIX, "--sample", 200, "--seed", 4)
 
 
+@pytest.mark.nightly
 def test_a_release_survives_every_fault_that_passes(cells: list[dict[str, str]]) -> None:
     assert len(cells) == 200
 
 
+@pytest.mark.nightly
 def test_the_sample_meets_every_fault_and_every_request_of_a_release(cells: list[dict[str, str]]) -> None:
     assert {cell["fault"] for cell in cells} == set(FAULTS)
     for way in ("xet", "lfs"):
@@ -36,6 +38,7 @@ def test_the_sample_meets_every_fault_and_every_request_of_a_release(cells: list
         assert len(met) > 15
 
 
+@pytest.mark.nightly
 def test_a_release_survives_a_fault_that_stays() -> None:
     assert len(sample(MATRIX, "--always", "--sample", 30, "--seed", 4)) == 30
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.soak.sampled import sample
 
+pytestmark = pytest.mark.nightly
+
 INPUTS = {"recipes": 60, "headers": 150, "answers": 24}
 
 

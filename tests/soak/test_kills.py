@@ -5,7 +5,11 @@ A sample of the moments; ``make soak`` has two hundred, some of them of the whol
 
 from __future__ import annotations
 
+import pytest
+
 from tests.soak.sampled import sample
+
+pytestmark = pytest.mark.nightly
 
 KILLS = "tests.soak.kills"
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.soak.sampled import sample
 
+pytestmark = pytest.mark.nightly
+
 MEET = "tests.soak.publishers"
 
 

@@ -20,6 +20,8 @@ from pipeline.validate.layer_swaps import opened
 from pipeline.validate.stage import judged_before
 from tests.desk import Desk, Done, Shelf, asked
 
+pytestmark = pytest.mark.nightly
+
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
 PROMPTS = [json.loads(line) for line in (DIGITS / "prompts.jsonl").read_text().splitlines()][::2]
 CALL = {"num_inference_steps": 1, "guidance_scale": 1.0, "height": 32, "width": 32, "max_sequence_length": 8}

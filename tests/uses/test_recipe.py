@@ -175,6 +175,7 @@ def test_a_lora_that_is_loaded_is_a_line_of_the_report_and_is_tried_once(desk: D
     } == tried
 
 
+@pytest.mark.nightly
 def test_whatever_a_kill_left_half_made_of_loras_is_made_whole(desk: Desk, lora: Path) -> None:
     commit = upload(desk, (lora, "style.safetensors"))
     styles = [{"repo": LORA, "revision": commit, "scale": scale, "how": how} for scale, how in LOADED_AND_FUSED]

@@ -25,6 +25,7 @@ RIGHTS = {  # of each job; whoever adds a right to a workflow has to add it here
     ("check", "lint"): {"contents": "read"},
     ("check", "test"): {"contents": "read"},
     ("check", "recipes"): {"contents": "read"},
+    ("nightly", "test"): {"contents": "read"},
     ("publish", "releases"): {"contents": "read"},
     ("publish", "publish"): {"contents": "read", "id-token": "write"},
 }
@@ -96,7 +97,7 @@ def test_every_job_ends_by_itself() -> None:
 def test_no_workflow_runs_with_our_rights_on_code_of_strangers(path: Path) -> None:
     workflow = parsed(path.stem)
     assert isinstance(workflow["on"], dict)
-    assert workflow["on"].keys() <= {"pull_request", "push", "workflow_dispatch"}
+    assert workflow["on"].keys() <= {"pull_request", "push", "schedule", "workflow_dispatch"}
     assert workflow["on"].get("push", {"branches": ["main"]})["branches"] == ["main"]
     rights = [right for job in workflow["jobs"].values() for right in job["permissions"].values()]
     assert "pull_request" not in workflow["on"] or "write" not in rights
