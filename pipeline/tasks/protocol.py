@@ -74,6 +74,7 @@ class Medium:
         ranking: The metric that ranks answers where one must: for a card, and for the search of ``publish tune``.
         packages: Distributions that measure, whose versions a report and a plan tell.
         imports: Modules that measuring imports, which takes seconds and is begun while models answer.
+        judge_imports: Those that models which judge take besides.
         beside: Writes a picture that shows the source's and the candidate's file beside each other, for the card; None
             where a picture of answers shows little.
     """
@@ -92,6 +93,7 @@ class Medium:
     ranking: str
     packages: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    judge_imports: tuple[str, ...] = ()
     beside: Callable[[Path, Path, Path], None] | None = None
 
 

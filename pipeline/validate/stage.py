@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,13 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
         SourceError: The source itself does not answer, or its answers are degenerate.
     """
     request = request_of(plan, questions_folder(plan.validation, store))
-    own = ask_source(source, request, reference_key(plan, request), plan.target, store, listen)
-    drawn = store.make(
-        CANDIDATE, candidate_key(plan), lambda out: answer(checkpoint, request, out, plan.target, listen)
-    )
+    with meanwhile(request, bool(judges), plan.target, listen) as hear:
+        own = ask_source(source, request, reference_key(plan, request), store, hear)
+
+        def ask(out: Path) -> None:
+            generate(checkpoint, request, out, hear, look=True)
+
+        drawn = store.make(CANDIDATE, candidate_key(plan), ask)
 
     def build(out: Path) -> None:
         requirements = resolved_requirements(plan.validation.require, judges)
@@ -108,7 +112,7 @@ def weight_of(checkpoint: Path) -> int:
     return sum(path.stat().st_size for path in files_under(checkpoint) if path != checkpoint / MEASURED)
 
 
-def ask_source(source: Path, request: Request, key: str, subject: str, store: Store, listen: Listener) -> Path:
+def ask_source(source: Path, request: Request, key: str, store: Store, listen: Listener) -> Path:
     """Return the folder of the source's answers, with some given twice; it is asked once.
 
     Raises:
@@ -117,7 +121,7 @@ def ask_source(source: Path, request: Request, key: str, subject: str, store: St
 
     def ask(out: Path) -> None:
         try:
-            answer(source, request, out, subject, listen, asked_again(request))
+            generate(source, request, out, listen, repeats=asked_again(request), look=True)
         except GenerationError as error:
             raise SourceError(f"The source itself did not answer. {error.what}", where=error.where) from error
 
@@ -230,22 +234,24 @@ def made_layers(checkpoint: Path) -> dict[str, float | None]:
     }
 
 
-def answer(
-    model: Path,
-    request: Request,
-    out: Path,
-    target: str,
-    listen: Listener,
-    repeats: Sequence[tuple[int, int]] = (),
-) -> None:
-    """Ask a model everything, in a process of its own."""
-    with judges_imported(TASKS[request.task].medium.imports) as enough:
+@contextmanager
+def meanwhile(request: Request, judged: bool, target: str, listen: Listener) -> Iterator[Listener]:
+    """Import what measuring takes while a model loads, and pass on what is heard of its answers under a target's name.
+
+    Args:
+        request: What is asked.
+        judged: Whether models judge.
+        target: The target's name.
+        listen: Hears of every answer.
+    """
+    medium = TASKS[request.task].medium
+    with judges_imported((*medium.imports, *(medium.judge_imports if judged else ()))) as enough:
 
         def named(event: Event) -> None:
             enough()  # answers are timed
             listen(Event("progress", "validate", target, event.text, event.done, event.total, event.unit))
 
-        generate(model, request, out, named, repeats=repeats, look=True)
+        yield named
 
 
 def side(folder: Path) -> Side:

@@ -16,14 +16,14 @@ from pipeline.source.layout import Folder, Layout, read_layout, read_single
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Dtype, Question, Request
 from pipeline.tasks.metrics import Sizes
-from pipeline.validate import Evidence, Report, judge
+from pipeline.validate import Evidence, Report, generate, judge
 from pipeline.validate.page import Subject
 from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import (
     DECIDING,
-    answer,
     ask_source,
     made_layers,
+    meanwhile,
     prompts_of,
     resolved_requirements,
     side,
@@ -77,8 +77,11 @@ class FolderValidation:
         content = {name: file.model_dump(mode="json") for name, file in listed.items()}
         key = source_key(content, installed_versions(DECIDING), request)
         folder = self.here(checkpoint)  # first: what is no model is refused before anybody is asked
-        reference = ask_source(self.here(self.source), request, key, "reference", engine.store, engine.listen)
-        answer(folder, request, out, "checkpoint", engine.listen)
+        judged = bool(engine.judges.places)
+        with meanwhile(request, judged, "reference", engine.listen) as hear:
+            reference = ask_source(self.here(self.source), request, key, engine.store, hear)
+        with meanwhile(request, judged, "checkpoint", engine.listen) as hear:
+            generate(folder, request, out, hear, look=True)
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
         required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
         sizes = Sizes(source=self.weight_of(self.source), result=self.weight_of(checkpoint))

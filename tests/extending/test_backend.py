@@ -21,6 +21,7 @@ def test_a_stranger_adds_one_folder_and_one_entry(checkout: Checkout) -> None:
     }
 
 
+@pytest.mark.nightly
 def test_what_a_strangers_library_made_is_planned_made_judged_published_and_verified(stranger: Stranger) -> None:
     recipe = stranger.recipe(ONE)
     planned = stranger.publish("plan", recipe, "--json")

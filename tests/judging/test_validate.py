@@ -14,10 +14,16 @@ REQUIRE = {"psnr": {"min": 40}}
 PROMPTS = ["seven", "a thin two", "zero", "a red one", "three", "a bold four", "five", "a blue six"]  # the fewest
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the reference is asked by whichever test comes first."""
+    return tmp_path_factory.mktemp("judging") / "home"
+
+
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(home: Path, tmp_path: Path) -> Desk:
     """A desk without a Hub: no folder needs one."""
-    return Desk(tmp_path, Shelf("http://127.0.0.1:9", tmp_path / "hub", "0" * 40), tmp_path / "home")
+    return Desk(tmp_path, Shelf("http://127.0.0.1:9", tmp_path / "hub", "0" * 40), home)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ WAITING = """
 import sys, time
 from pipeline.tasks.images.medium import IMAGES
 from pipeline.validate.preload import judges_imported
-with judges_imported(IMAGES.imports):
+with judges_imported((*IMAGES.imports, *IMAGES.judge_imports)):
     until = time.monotonic() + 60
     while "torch.nn" not in sys.modules and time.monotonic() < until:
         time.sleep(0.05)
@@ -29,11 +29,11 @@ import threading
 import time
 from pipeline.tasks.images.medium import IMAGES
 from pipeline.validate.preload import judges_imported
-with judges_imported(IMAGES.imports) as enough:
+with judges_imported((*IMAGES.imports, *IMAGES.judge_imports)) as enough:
     enough()
     while threading.active_count() > 1:  # the block outlasts the imports
         time.sleep(0.01)
-print(IMAGES.imports[-1] in sys.modules)
+print(IMAGES.judge_imports[-1] in sys.modules)
 """
 
 
@@ -54,6 +54,6 @@ def test_an_error_in_the_block_is_that_error_and_nothing_goes_on_behind_it() -> 
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("library", IMAGES.imports)
+@pytest.mark.parametrize("library", [*IMAGES.imports, *IMAGES.judge_imports])
 def test_every_library_goes_by_that_name(library: str) -> None:
     assert import_module(library)

@@ -37,7 +37,7 @@ def pictures(desk: Desk) -> dict[str, str]:
     return {"image": "pictures/in.png", "mask_image": "pictures/mask.PNG"}
 
 
-@pytest.mark.parametrize("task", FILES)
+@pytest.mark.parametrize("task", ["image-to-image", pytest.param("inpainting", marks=pytest.mark.nightly)])
 def test_a_picture_is_changed_by_both_sides_and_published_with_the_release(desk: Desk, task: str) -> None:
     given = {role: name for role, name in pictures(desk).items() if role in FILES[task]}
     path = recipe(desk, task, [{"prompt": "seven", **given}])

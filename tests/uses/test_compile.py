@@ -22,6 +22,7 @@ def compiled(source: Path, out: Path) -> CompatibilityCheck:
     return use
 
 
+@pytest.mark.nightly
 def test_a_compiled_component_is_counted_timed_and_compared(source: Path, tmp_path: Path) -> None:
     use = compiled(source, tmp_path)
     assert use.verdict == "PASS", use.text

@@ -153,6 +153,7 @@ def test_a_component_to_compile_must_be_one_of_the_source(desk: Desk) -> None:
         desk.engine(path).plan("one")
 
 
+@pytest.mark.nightly
 def test_a_lora_that_is_loaded_is_a_line_of_the_report_and_is_tried_once(desk: Desk, lora: Path) -> None:
     (desk.folder / "style").mkdir()
     shutil.copy(lora, desk.folder / "style" / "style.safetensors")

@@ -94,10 +94,7 @@ IMAGES: Final = Medium(
     metrics=metrics_of(Require),
     ranking="psnr",
     packages=("torchmetrics",),
-    imports=(
-        "torchmetrics.functional.image",
-        "transformers.image_processing_utils",
-        "transformers.models.clip.modeling_clip",
-    ),
+    imports=("torchmetrics.functional.image",),
+    judge_imports=("transformers.image_processing_utils", "transformers.models.clip.modeling_clip"),
     beside=beside,
 )
