@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ NEXT = {
 DECIDING = ("quantpress", "torch", "diffusers", "transformers")  # distributions that decide over a source's answers
 AGAIN_ONE_IN = 16  # answers of the source that are asked for a second time, to know its own noise
 AGAIN_LEAST = 2  # prompts of them
+
+Hearing = Callable[[], AbstractContextManager[Listener]]
+"""What is done while a model answers, entered only where one is asked; gives who hears of its answers."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,9 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
         SourceError: The source itself does not answer, or its answers are degenerate.
     """
     request = request_of(plan, questions_folder(plan.validation, store))
-    with meanwhile(request, bool(judges), plan.target, listen) as hear:
-        own = ask_source(source, request, reference_key(plan, request), store, hear)
-
-        def ask(out: Path) -> None:
-            generate(checkpoint, request, out, hear, look=True)
-
-        drawn = store.make(CANDIDATE, candidate_key(plan), ask)
+    hearing = partial(meanwhile, request, bool(judges), plan.target, listen)
+    own = ask_source(source, request, reference_key(plan, request), store, hearing)
+    drawn = store.make(CANDIDATE, candidate_key(plan), lambda out: answer(checkpoint, request, out, hearing))
 
     def build(out: Path) -> None:
         requirements = resolved_requirements(plan.validation.require, judges)
@@ -112,7 +112,7 @@ def weight_of(checkpoint: Path) -> int:
     return sum(path.stat().st_size for path in files_under(checkpoint) if path != checkpoint / MEASURED)
 
 
-def ask_source(source: Path, request: Request, key: str, store: Store, listen: Listener) -> Path:
+def ask_source(source: Path, request: Request, key: str, store: Store, hearing: Hearing) -> Path:
     """Return the folder of the source's answers, with some given twice; it is asked once.
 
     Raises:
@@ -121,7 +121,7 @@ def ask_source(source: Path, request: Request, key: str, store: Store, listen: L
 
     def ask(out: Path) -> None:
         try:
-            generate(source, request, out, listen, repeats=asked_again(request), look=True)
+            answer(source, request, out, hearing, asked_again(request))
         except GenerationError as error:
             raise SourceError(f"The source itself did not answer. {error.what}", where=error.where) from error
 
@@ -232,6 +232,12 @@ def made_layers(checkpoint: Path) -> dict[str, float | None]:
         for component, part in found.items()
         for tensor, decibels in part["sqnr"].items()
     }
+
+
+def answer(model: Path, request: Request, out: Path, hearing: Hearing, repeats: Sequence[tuple[int, int]] = ()) -> None:
+    """Ask a model everything, in a process of its own."""
+    with hearing() as hear:
+        generate(model, request, out, hear, repeats=repeats, look=True)
 
 
 @contextmanager

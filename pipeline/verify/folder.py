@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,12 @@ from pipeline.source.layout import Folder, Layout, read_layout, read_single
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Dtype, Question, Request
 from pipeline.tasks.metrics import Sizes
-from pipeline.validate import Evidence, Report, generate, judge
+from pipeline.validate import Evidence, Report, judge
 from pipeline.validate.page import Subject
 from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import (
     DECIDING,
+    answer,
     ask_source,
     made_layers,
     meanwhile,
@@ -78,10 +80,9 @@ class FolderValidation:
         key = source_key(content, installed_versions(DECIDING), request)
         folder = self.here(checkpoint)  # first: what is no model is refused before anybody is asked
         judged = bool(engine.judges.places)
-        with meanwhile(request, judged, "reference", engine.listen) as hear:
-            reference = ask_source(self.here(self.source), request, key, engine.store, hear)
-        with meanwhile(request, judged, "checkpoint", engine.listen) as hear:
-            generate(folder, request, out, hear, look=True)
+        hearing = partial(meanwhile, request, judged, listen=engine.listen)
+        reference = ask_source(self.here(self.source), request, key, engine.store, partial(hearing, target="reference"))
+        answer(folder, request, out, partial(hearing, target="checkpoint"))
         written = engine.loaded.recipe.validation.require.model_dump(mode="json", exclude_none=True)
         required = resolved_requirements(written, engine.judges.folders(engine.store, engine.listen))
         sizes = Sizes(source=self.weight_of(self.source), result=self.weight_of(checkpoint))
