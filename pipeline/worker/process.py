@@ -52,9 +52,29 @@ def started(
         told = {**allowed(), "HOME": home, "PYTHONUSERBASE": site.getuserbase(), **(environment or {})}
         process = subprocess.Popen(command, env=told, text=True, encoding="utf-8", start_new_session=True, **options)
         try:
-            yield process
+            with guarded(process.pid):
+                yield process
         finally:
             end(process)
+
+
+@contextmanager
+def guarded(group: int) -> Iterator[None]:
+    """See a group of processes killed when this process is gone, even where it was killed itself.
+
+    A shell waits for the end of its stdin, which only this process holds open.
+    """
+    reading, writing = os.pipe()
+    script = 'read -r gone; kill -s KILL -- "-$1" 2>/dev/null'
+    command, on_stdin = ["sh", "-c", script, "guard", str(group)], [(os.POSIX_SPAWN_DUP2, reading, 0)]
+    guard = os.posix_spawn("/bin/sh", command, {}, file_actions=on_stdin, setpgroup=0)
+    try:
+        yield
+    finally:
+        os.kill(guard, signal.SIGKILL)
+        os.waitpid(guard, 0)
+        os.close(reading)
+        os.close(writing)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

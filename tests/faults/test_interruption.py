@@ -95,8 +95,8 @@ def consumers(desk: Desk) -> list[str]:
 
 
 def remaining(desk: Desk) -> list[str]:
-    """Return what is still there once a child has seen its parent gone, or a card's snippet has come to its end."""
-    deadline = time.monotonic() + 60
+    """Return what is still there after the moment that it takes to see that the parent is gone."""
+    deadline = time.monotonic() + 10
     while processes(desk) and time.monotonic() < deadline:
         time.sleep(0.1)
     return processes(desk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -198,3 +199,18 @@ def test_ctrl_c_at_any_moment_ends_a_process_that_waits_for_one_of_libraries(tmp
     (tmp_path / "told.py").write_text("input()")
     done = run([sys.executable, "-c", CTRL_C], 60, {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
     assert "KeyboardInterrupt" in done.stderr
+
+
+def test_whatever_a_killed_process_had_started_is_killed(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    endless = f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    code = f"import sys; from pipeline.worker.process import run; run([sys.executable, '-c', {endless!r}], 300)"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 30
+    while not (told.exists() and told.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    while Path(f"/proc/{told.read_text()}/exe").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{told.read_text()}/exe").exists()
