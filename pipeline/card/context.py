@@ -13,8 +13,8 @@ from pipeline.errors import CardError
 from pipeline.hub.release_files import MEDIAN, QUESTIONS, WORST
 from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.tasks import TASKS
+from pipeline.tasks.protocol import IDENTICAL
 from pipeline.validate import Finding, PairReport, Report
-from pipeline.validate.layers import IDENTICAL
 from pipeline.validate.report import LayerReport
 from pipeline.validate.stage import pipeline_dtype
 

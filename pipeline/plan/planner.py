@@ -36,7 +36,7 @@ from pipeline.plan.parts import (
     PlannedValidation,
 )
 from pipeline.recipe import Budget, Loaded, Quantization
-from pipeline.source.layout import Component, Layout, Place, read_layout, read_single, read_slots
+from pipeline.source.layout import Component, Layout, Place, read_slots
 from pipeline.source.model_card import repeated_fields
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS
 from pipeline.tasks import TASKS
@@ -78,8 +78,7 @@ class Planner:
     @cached_property
     def layout(self) -> Layout:
         """The source's components and files."""
-        read = read_single if TASKS[self.loaded.recipe.task].single else read_layout
-        return read(self.place, self.loaded.recipe.source.variant)
+        return TASKS[self.loaded.recipe.task].layout(self.place, self.loaded.recipe.source.variant)
 
     @cached_property
     def files(self) -> dict[str, ListedFile]:

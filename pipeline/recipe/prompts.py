@@ -59,38 +59,32 @@ def read_prompts(path: Path, roles: Iterable[str] = ()) -> tuple[Prompt, ...]:
         RecipeError: The file is missing or a line of it is wrong.
 
     """
-    return tuple(
-        Prompt(
-            prompt=line.prompt,
-            label=line.label,
-            files={role: pinned_name(path.parent / file) for role, file in line.files.items()},
-        )
-        for line in read_lines(path, roles)
-    )
+    return read_pinned(path, roles)[0]
 
 
-def files_of(path: Path, roles: Iterable[str]) -> dict[str, Path]:
-    """Return the further files of a file's prompts by their pinned names: the SHA-256 and the ending.
+def read_pinned(path: Path, roles: Iterable[str]) -> tuple[tuple[Prompt, ...], dict[str, Path]]:
+    """Return the prompts of a file, and where their further files lie by the names that pin them.
+
+    Such a name is the SHA-256 and the ending, by which a file is known whatever it is called.
 
     Raises:
         RecipeError: The file is missing or a line of it is wrong.
 
     """
-    places = {path.parent / file for line in read_lines(path, roles) for file in line.files.values()}
-    return {pinned_name(place): place for place in sorted(places)}
-
-
-def pinned_name(place: Path) -> str:
-    """Return the name by which a file is known whatever it is called: its SHA-256 and its ending."""
-    return f"{sha256_file(place)}{place.suffix.lower()}"
-
-
-def read_lines(path: Path, roles: Iterable[str]) -> list[Line]:
-    """Return the lines of a file that has no fault."""
     lines, faults = scan(path, roles)
     if faults:
         raise RecipeError(f"{faults[0][:1].upper()}{faults[0][1:]}.", where=str(path), remedy="Correct the prompts.")
-    return lines
+    places = sorted({path.parent / file for line in lines for file in line.files.values()})
+    names = {place: f"{sha256_file(place)}{place.suffix.lower()}" for place in places}
+    prompts = tuple(
+        Prompt(
+            prompt=line.prompt,
+            label=line.label,
+            files={role: names[path.parent / file] for role, file in line.files.items()},
+        )
+        for line in lines
+    )
+    return prompts, {name: place for place, name in names.items()}
 
 
 def scan(path: Path, roles: Iterable[str] = ()) -> tuple[list[Line], list[str]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.recipe.schema import Validation
-from pipeline.tasks.answers import Question, Request
+from pipeline.source.layout import Layout, Place, read_layout, read_single
+from pipeline.tasks.answers import Request
 from pipeline.tasks.costs import COSTS
 from pipeline.tasks.metrics import Metric
 
@@ -141,9 +142,17 @@ class Task:
         """The metrics of its answers, then those that are known of every model, by their names."""
         return {**self.medium.metrics, **COSTS}
 
+    def layout(self, place: Place, variant: str | None = None) -> Layout:
+        """Return what loading a model of this task reads of a source.
+
+        Raises:
+            SourceError: It is no pipeline, or no single model, whichever the task is for.
+        """
+        return (read_single if self.single else read_layout)(place, variant)
+
     def called(self, prompt: str, seed: int) -> str:
         """Return how the answer to a prompt is named to people, as the beginning of a sentence."""
         return f"The {self.medium.noun} for {prompt!r}{f' with seed {seed}' if self.seeded else ''}"
 
 
-__all__ = ["IDENTICAL", "Given", "LoadedModel", "Medium", "Question", "Task"]
+__all__ = ["IDENTICAL", "Given", "LoadedModel", "Medium", "Task"]

@@ -20,6 +20,7 @@ from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.files import sha256_file
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Answer, Answers, Request
+from pipeline.tasks.loading import quantized_components
 from pipeline.tasks.protocol import Given, LoadedModel, Medium, Task
 from pipeline.validate import probes
 from pipeline.worker.hardware import hardware
@@ -86,7 +87,7 @@ def answer(
         seconds_per_call=tuple(seconds),
         peak_memory_bytes=memory,
         peak_device_bytes=device,
-        versions=_versions(loaded),
+        versions=_versions(model),
         processor=here["cpu"],
         cores=here["cores"],
         threads=threads,
@@ -199,20 +200,11 @@ def _threads() -> int:
     return int(torch.get_num_threads())
 
 
-def _versions(loaded: LoadedModel) -> dict[str, str]:
+def _versions(model: Path) -> dict[str, str]:
     """Return the versions of Python, the model libraries and the backends that the model was quantized by."""
-    configs = (getattr(part, "config", None) for part in loaded.components.values())
-    methods = {method for config in configs if (method := quantized_by(config))}
+    methods = {method for _, method in quantized_components(model).values()}
     backends = sorted(BACKENDS[method].DISTRIBUTION if method in BACKENDS else method for method in methods)
     return {"python": platform.python_version()} | installed_versions((*LIBRARIES, *backends))
-
-
-def quantized_by(config: Any) -> str:
-    """Return the ``quant_method`` that a component's config as loaded names; empty where it was not quantized."""
-    found: Any = getattr(config, "quantization_config", None)
-    found = found.to_dict() if hasattr(found, "to_dict") else found or {}
-    method = found.get("quant_method", "")
-    return str(getattr(method, "value", method))
 
 
 if __name__ == "__main__":

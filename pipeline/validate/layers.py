@@ -11,10 +11,10 @@ from math import log10
 from pathlib import Path
 from typing import Any
 
+from pipeline.tasks.protocol import IDENTICAL
 from pipeline.validate.probes import FILE, named_in
 from pipeline.validate.report import LayerReport
 
-IDENTICAL = 100.0  # decibels that stand for identical answers
 KEPT = 40.0  # decibels that a layer keeps at least if nobody quantized it; rounding to bfloat16 leaves 50
 COMPUTED = 35.0  # decibels beyond which activations that are quantized as well, and rounding, hide what weights lost
 SLACK = 6.0  # decibels that an estimate from a few answers may be off

@@ -13,8 +13,8 @@ from pipeline.events import Listener
 from pipeline.files import copy, digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
 from pipeline.hub.source import Repository
 from pipeline.plan.parts import PlannedDataset, PlannedPrompts
-from pipeline.recipe import DatasetPrompts, Loaded, Prompt, read_prompts, rows, sample
-from pipeline.recipe.prompts import files_of
+from pipeline.recipe import DatasetPrompts, Loaded, Prompt, rows, sample
+from pipeline.recipe.prompts import read_pinned
 from pipeline.source.fetch import fetch
 from pipeline.store import Store
 from pipeline.tasks import TASKS
@@ -56,8 +56,9 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
     """
     asked, roles = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task].files
     if isinstance(asked, str):
-        planned = PlannedPrompts(prompts=read_prompts(loaded.resolve(asked), roles))
-        keep_files(planned, files_of(loaded.resolve(asked), roles), store)
+        prompts, files = read_pinned(loaded.resolve(asked), roles)
+        planned = PlannedPrompts(prompts=prompts)
+        keep_files(planned, files, store)
         return planned
     if roles:
         what = f"The prompts of {loaded.recipe.task} have further files ({', '.join(roles)}), which no column holds."

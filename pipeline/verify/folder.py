@@ -13,7 +13,7 @@ from pipeline.hub.release_files import REPORT
 from pipeline.hub.source import Repository
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
-from pipeline.source.layout import Folder, Layout, read_layout, read_single
+from pipeline.source.layout import Folder, Layout
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Dtype, Question, Request
 from pipeline.tasks.metrics import Sizes
@@ -127,4 +127,4 @@ class FolderValidation:
 
     def layout(self, place: Folder | Repository) -> Layout:
         """Return what loading a model of the recipe's task reads."""
-        return (read_single if TASKS[self.engine.loaded.recipe.task].single else read_layout)(place)
+        return TASKS[self.engine.loaded.recipe.task].layout(place)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def main() -> int:
         embedders = embed(home)
         if embedders is None:
             return 1
-        show_embedders(embedders)
+        table(embedders, "least cosine by sentence-transformers", lambda found: f"{found['cosine']:.4f}")
     print(f"\nDone in {time.monotonic() - began:.0f} s. `publish --home {short(home)} serve` shows the Hub again.")
     return 0
 
@@ -119,26 +120,20 @@ def embeddings(model: str) -> Any:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def show_embedders(results: list[dict[str, Any]]) -> None:
-    """Say what of the embedder is now where, and what a stranger gets of it."""
+def table(results: list[dict[str, Any]], last: str, tell: Callable[[dict[str, Any]], str]) -> None:
+    """Say which repositories are there, how large, and in the last column what a stranger got of each."""
     widths = max(len(result["repository"]) for result in results)
-    print(f"\n{'repository':{widths}}  tag  {'size of source':>22}  verdict  least cosine by sentence-transformers")
+    print(f"\n{'repository':{widths}}  tag  {'size of source':>22}  verdict  {last}")
     for result in results:
         sizes = f"{human_size(result['result_bytes'])} of {human_size(result['source_bytes'])}"
         share = f"{sizes} {result['result_bytes'] / result['source_bytes']:4.0%}"
-        told = result["verdict"] or result["state"]
-        print(f"{result['repository']:{widths}}  {result['tag']:3}  {share:>22}  {told:7}  {result['cosine']:.4f}")
+        verdict = result["verdict"] or result["state"]
+        print(f"{result['repository']:{widths}}  {result['tag']:3}  {share:>22}  {verdict:7}  {tell(result)}")
 
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Say what is now where, and how to load it."""
-    widths = max(len(row["repository"]) for row in rows)
-    print(f"\n{'repository':{widths}}  tag  {'size of source':>22}  verdict  digits read")
-    for row in rows:
-        sizes = f"{human_size(row['result_bytes'])} of {human_size(row['source_bytes'])}"
-        share = f"{sizes} {row['result_bytes'] / row['source_bytes']:4.0%}"
-        verdict = row["verdict"] or row["state"]
-        print(f"{row['repository']:{widths}}  {row['tag']:3}  {share:>22}  {verdict:7}  {row['read']} of {row['of']}")
+    table(rows, "digits read", lambda row: f"{row['read']} of {row['of']}")
     print("\nWith HF_ENDPOINT set to the Hub's address, this loads any of them (bitsandbytes on a GPU only):\n")
     print("    import torch")
     print("    from diffusers import DiffusionPipeline")

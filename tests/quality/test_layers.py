@@ -10,10 +10,10 @@ import pytest
 from safetensors import safe_open
 
 from pipeline.tasks.answers import Answers, Request
-from pipeline.tasks.protocol import LoadedModel
+from pipeline.tasks.protocol import IDENTICAL, LoadedModel
 from pipeline.validate import generate
 from pipeline.validate.config_diff import differences
-from pipeline.validate.layers import IDENTICAL, compare
+from pipeline.validate.layers import compare
 from pipeline.validate.probes import FILE, named_in, write_answers
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
+from pipeline.tasks.protocol import IDENTICAL
 from pipeline.validate.page.numbers import number
 from pipeline.validate.report import LayerReport
 
-IDENTICAL = 100.0  # decibels that stand for identical answers
 LEFT, RIGHT = 8.0, 90.0  # percent of a lane between which decibels are drawn; beyond stand the two extremes
 NO_NUMBERS, SAME = 3.0, 96.0
 LEAST_SPAN = 8  # decibels
