@@ -13,7 +13,7 @@ from pipeline.tasks.protocol import Given, LoadedModel
 CALLBACKS = frozenset({"callback_on_step_end", "callback_on_step_end_tensor_inputs"})
 
 
-def load(model: Path, dtype: str, loader: str = "DiffusionPipeline") -> LoadedModel:
+def load(model: Path, dtype: str, loader: str) -> LoadedModel:
     """Load a pipeline onto the GPU if there is one, else onto the CPU.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,11 +11,10 @@ from pipeline.recipe import names
 from pipeline.recipe.clause import RecipeModel, optional
 from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Requirements
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
-from pipeline.source.layout import MODEL
 from pipeline.tasks.answers import Request
-from pipeline.tasks.loading import from_pretrained
 from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness, metrics_of
 from pipeline.tasks.protocol import IDENTICAL, Given, LoadedModel, Medium, Task
+from pipeline.tasks.transformers_model import load
 
 NEIGHBOURS: Final = 10
 ALIKE: Final = 1e-5  # mean difference of the values of two unit vectors, below which they are one
@@ -30,26 +28,6 @@ class EmbeddingAtLeast(RecipeModel):
     worst: Likeness | None = optional(
         "What the worst text must keep; unless said, half of the mean's decibels, 1 - sqrt(1 - min)."
     )
-
-
-@dataclass(frozen=True)
-class Embedder:
-    """A model with the tokenizer that prepares its input."""
-
-    model: Any
-    tokenizer: Any
-
-
-def load(model: Path, dtype: str) -> LoadedModel:
-    """Load a model onto the GPU if there is one, else onto the CPU."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # the console alone speaks to people
-    further = {"dtype": getattr(torch, dtype), "device_map": "cuda" if torch.cuda.is_available() else "cpu"}
-    found = from_pretrained(AutoModel, model, lambda loaded: {MODEL: loaded}, further)
-    return replace(found, model=Embedder(found.model, AutoTokenizer.from_pretrained(model)))
 
 
 def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:

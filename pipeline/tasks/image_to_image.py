@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from pipeline.tasks.answers import Request
-from pipeline.tasks.diffusers_pipeline import draw, load
+from pipeline.tasks.diffusers_pipeline import draw
 from pipeline.tasks.images.medium import read
 from pipeline.tasks.protocol import Given, LoadedModel
 from pipeline.tasks.text_to_image import TEXT_TO_IMAGE
@@ -23,7 +22,6 @@ def ask(loaded: LoadedModel, request: Request, question: int, seed: int) -> Give
 IMAGE_TO_IMAGE: Final = replace(
     TEXT_TO_IMAGE,
     loader="AutoPipelineForImage2Image",
-    load=partial(load, loader="AutoPipelineForImage2Image"),
     ask=ask,
     files={"image": "the picture that is changed"},
 )
@@ -31,6 +29,5 @@ INPAINTING: Final = replace(
     IMAGE_TO_IMAGE,
     tag="image-to-image",
     loader="AutoPipelineForInpainting",
-    load=partial(load, loader="AutoPipelineForInpainting"),
     files={"image": "the picture that is changed", "mask_image": "white where it is changed"},
 )

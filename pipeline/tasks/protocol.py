@@ -115,7 +115,7 @@ class Task:
         installs: Distributions that the card's snippet takes, beside the backend's.
         imports: Modules that loading imports, whose import is no part of the time that it takes.
         load: Loads a model from a folder, with the name of the torch dtype of all that is not quantized, such as
-            ``bfloat16``. What the library raises is left to end the process.
+            ``bfloat16``, by `loader`. What the library raises is left to end the process.
         ask: Has a loaded model answer the question of a request with this index, with a seed.
         seeded: Whether an answer depends on a seed.
         single: Whether its source is a single model, and not a pipeline of components.
@@ -130,7 +130,7 @@ class Task:
     usage: str
     installs: tuple[str, ...]
     imports: tuple[str, ...]
-    load: Callable[[Path, str], LoadedModel]
+    load: Callable[[Path, str, str], LoadedModel]
     ask: Callable[[LoadedModel, Request, int, int], Given]
     seeded: bool = True
     single: bool = False

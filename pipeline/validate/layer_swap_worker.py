@@ -72,7 +72,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     request = Request.model_validate(job["request"])
     task = TASKS[request.task]
-    loaded = task.load(Path(job["model"]), request.dtype)
+    loaded = task.load(Path(job["model"]), request.dtype, task.loader)
     tell({"loaded": loaded.how})
     while True:
         trial = Trial.model_validate_json(lines.get())

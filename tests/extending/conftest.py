@@ -72,7 +72,7 @@ ADDITIONS = {
         ("metric.py", "pipeline/tasks/lengths.py"),
         "pipeline/tasks/feature_extraction.py",
         {
-            "from pipeline.tasks.loading import from_pretrained": "from pipeline.tasks.lengths import LENGTH_RATIO",
+            "from pipeline.tasks.answers import Request": "from pipeline.tasks.lengths import LENGTH_RATIO",
             "    size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)": (
                 '    length_ratio: Annotated[EmbeddingAtLeast | None, LENGTH_RATIO] = optional("How long it still is.")'
             ),

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from pydantic import Field
 
 from pipeline.recipe.clause import RecipeModel, optional
 from pipeline.recipe.require import SIZE_RATIO_MEANS, RatioAtMost, Requirements
 from pipeline.recipe.schema import Seed, Validation
-from pipeline.source.layout import MODEL
 from pipeline.tasks.answers import Request
 from pipeline.tasks.feature_extraction import EMBEDDINGS
-from pipeline.tasks.loading import from_pretrained
 from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, metrics_of
 from pipeline.tasks.protocol import Given, LoadedModel, Task
+from pipeline.tasks.transformers_model import load
 
 
 def _agreement(given: MetricInput) -> list[Reading]:
@@ -43,24 +41,6 @@ class TextClassificationValidation(Validation):
 
     seeds: tuple[Seed, ...] = Field(default=(0,), max_length=1, description="Labels depend on no seed; leave this out.")
     require: Require = Field(description="What a target must reach to be published.")
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A model with the tokenizer that prepares its input."""
-
-    model: Any
-    tokenizer: Any
-
-
-def load(model: Path, dtype: str) -> LoadedModel:
-    """Load a model onto the CPU."""
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    further = {"dtype": getattr(torch, dtype), "device_map": "cpu"}
-    found = from_pretrained(AutoModelForSequenceClassification, model, lambda loaded: {MODEL: loaded}, further)
-    return replace(found, model=Classifier(found.model, AutoTokenizer.from_pretrained(model)))
 
 
 def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:

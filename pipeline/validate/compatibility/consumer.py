@@ -62,7 +62,7 @@ def main() -> None:
     tell, job = private_stdout(), only_job()
     request = Request.model_validate(job["request"])
     task = TASKS[request.task]
-    loaded = task.load(Path(job["model"]), request.dtype)
+    loaded = task.load(Path(job["model"]), request.dtype, task.loader)
     said = kinds[job["use"]](Trial(job, task, loaded, request, Path(job["out"]), tell))
     tell({"tried": said.model_dump(mode="json")})
 
