@@ -8,13 +8,10 @@ trial.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -68,14 +65,12 @@ def main() -> None:
     """Answer trials until there are no more."""
     tell = private_stdout()
     job = json.loads(sys.stdin.readline())
-    lines: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     request = Request.model_validate(job["request"])
     task = TASKS[request.task]
     loaded = task.load(Path(job["model"]), request.dtype, task.loader)
     tell({"loaded": loaded.how})
-    while True:
-        trial = Trial.model_validate_json(lines.get())
+    for line in sys.stdin:
+        trial = Trial.model_validate_json(line)
         answers = []
         with swapped(loaded, trial.swaps):
             for index, seed in trial.questions:
@@ -83,13 +78,6 @@ def main() -> None:
                 answers.append(given.model_dump(mode="json"))
                 tell({"answered": len(answers)})
         tell({"answers": answers})
-
-
-def _listen(lines: SimpleQueue[str]) -> None:
-    """Pass trials on; leave when there are no more, or the parent is gone."""
-    for line in sys.stdin:
-        lines.put(line)
-    os._exit(0)
 
 
 @contextmanager

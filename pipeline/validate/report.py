@@ -23,7 +23,8 @@ class Reason(Value):
     """One sentence of why the verdict is what it is; what explains most stands first in a report.
 
     Attributes:
-        about: Where it was seen: in the files, in a layer, in an answer, in a metric, or in a use.
+        about: Where it was seen: in the files, in a layer, in an answer, in a metric, or in a use; in older reports
+            answers are pictures.
         verdict: What it would make of the whole by itself.
         text: The sentence, with its numbers.
     """

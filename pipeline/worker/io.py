@@ -1,4 +1,4 @@
-"""In a child process: how it speaks to its parent, and when it leaves. See ``session``."""
+"""In a child process: how it speaks to its parent. See ``session``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +33,5 @@ def private_stdout() -> Tell:
 
 
 def only_job() -> Any:
-    """Return the one job that stdin carries, and leave from then on when the parent is gone, even if it was killed."""
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
-    return job
-
-
-def _leave_with_the_parent() -> None:
-    """End this process when the parent's end of our stdin closes."""
-    sys.stdin.read()
-    os._exit(1)
+    """Return the one job that stdin carries."""
+    return json.loads(sys.stdin.readline())
