@@ -50,29 +50,34 @@ def started(
     with TemporaryDirectory(prefix="publish-home-", ignore_cleanup_errors=True) as home:
         # Libraries that were installed for this user lie in the home that it no longer sees.
         told = {**allowed(), "HOME": home, "PYTHONUSERBASE": site.getuserbase(), **(environment or {})}
-        process = subprocess.Popen(command, env=told, text=True, encoding="utf-8", start_new_session=True, **options)
-        try:
-            with guarded(process.pid):
+        with guard() as place:
+            begun = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', place, *command]
+            process = subprocess.Popen(begun, env=told, text=True, encoding="utf-8", start_new_session=True, **options)
+            try:
                 yield process
-        finally:
-            end(process)
+            finally:
+                end(process)
 
 
 @contextmanager
-def guarded(group: int) -> Iterator[None]:
+def guard() -> Iterator[str]:
     """See a group of processes killed when this process is gone, even where it was killed itself.
 
-    A shell waits for the end of its stdin, which only this process holds open.
+    A shell reads which group, then waits for the end of its stdin, which only this process holds open. What is guarded
+    writes its number there before it is anything else, and is nothing where it cannot: at no moment it would live on.
+
+    Yields:
+        The path that the number is written to.
     """
     reading, writing = os.pipe()
-    script = 'read -r gone; kill -s KILL -- "-$1" 2>/dev/null'
-    command, on_stdin = ["sh", "-c", script, "guard", str(group)], [(os.POSIX_SPAWN_DUP2, reading, 0)]
-    guard = os.posix_spawn("/bin/sh", command, {}, file_actions=on_stdin, setpgroup=0)
+    script = 'read -r group; read -r gone; kill -s KILL -- "-$group" 2>/dev/null'
+    on_stdin = [(os.POSIX_SPAWN_DUP2, reading, 0)]
+    shell = os.posix_spawn("/bin/sh", ["sh", "-c", script], {}, file_actions=on_stdin, setpgroup=0)
     try:
-        yield
+        yield f"/proc/{os.getpid()}/fd/{writing}"
     finally:
-        os.kill(guard, signal.SIGKILL)
-        os.waitpid(guard, 0)
+        os.kill(shell, signal.SIGKILL)
+        os.waitpid(shell, 0)
         os.close(reading)
         os.close(writing)
 

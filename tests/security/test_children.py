@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -201,16 +202,37 @@ def test_ctrl_c_at_any_moment_ends_a_process_that_waits_for_one_of_libraries(tmp
     assert "KeyboardInterrupt" in done.stderr
 
 
-def test_whatever_a_killed_process_had_started_is_killed(tmp_path: Path) -> None:
+KILLED_AT_ONCE = """
+import os, signal, subprocess
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+subprocess.Popen = Popen
+"""
+
+
+@pytest.mark.parametrize("before", ["", KILLED_AT_ONCE], ids=["while it runs", "as it begins"])
+def test_whatever_a_killed_process_had_started_is_killed(tmp_path: Path, before: str) -> None:
     told = tmp_path / "pid"
     endless = f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
     code = f"import sys; from pipeline.worker.process import run; run([sys.executable, '-c', {endless!r}], 300)"
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    parent = subprocess.Popen([sys.executable, "-c", before + code], env={**os.environ, "TMPDIR": str(tmp_path)})
     deadline = time.monotonic() + 30
-    while not (told.exists() and told.read_text()) and time.monotonic() < deadline:
+    while not (told.exists() and told.read_text()) and not before and time.monotonic() < deadline:
         time.sleep(0.05)
     parent.kill()
     parent.wait()
-    while Path(f"/proc/{told.read_text()}/exe").exists() and time.monotonic() < deadline:
+    while alive(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not Path(f"/proc/{told.read_text()}/exe").exists()
+    assert alive(tmp_path) == []
+
+
+def alive(folder: Path) -> list[str]:
+    """Return the processes whose home lies in a folder."""
+    homes = []
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"HOME={folder}/publish-home-" in process.read_text(errors="replace"):
+                homes.append(process.parent.name)
+    return homes
