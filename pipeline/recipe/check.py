@@ -149,12 +149,20 @@ class Check:
     def prompts(self, folder: Path) -> None:
         """Report what is wrong with the prompts file; the rows of a dataset are not looked at offline."""
         judged = every(self.root, "validation", "require", "label_accuracy")
+        task = self.vocabulary.task(name := text_at(self.root, "task"))
+        roles = task.files if task else ()
         for node in every(self.root, "validation", "prompts"):
             if judged and isinstance(node.value, dict) and "label" not in node.value:
                 self.page.report(node.place, "label_accuracy is required, and 'label' names no column here")
+            if isinstance(node.value, dict) and task:
+                columns = {column.name: column for column in every(node, "files", "*")}
+                for role in [role for role in columns if role not in roles]:
+                    self.page.report(columns[role].at, *unknown(f"file of {name}", role, roles))
+                if lacking := [role for role in roles if role not in columns]:
+                    what = f"a prompt of {name} has further files, and 'files' names no column of {listed(lacking)}"
+                    self.page.report(place_of(node, ["files"]), what)
             if node.is_word and _fits(names.path, node.text):
-                task = self.vocabulary.task(text_at(self.root, "task"))
-                read, faults = prompts.scan(folder / node.text, task.files if task else ())
+                read, faults = prompts.scan(folder / node.text, roles)
                 unlabelled = sum(prompt.label is None for prompt in read)
                 if unlabelled and judged:
                     which = f"{unlabelled} of {len(read)} prompts have no 'label'"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from os.path import normpath
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.recipe.problems import listed, nearest
-from pipeline.recipe.sample import Texts, choose, refuse_unfit
+from pipeline.recipe.sample import Row, Texts, choose, refuse_unfit
 from pipeline.recipe.schema import DatasetPrompts
 from pipeline.worker import oneshot
 from pipeline.worker.oneshot import WorkerError, first_line
@@ -34,6 +35,7 @@ class Job(BaseModel):
     Attributes:
         step: Which files of the folder would be read, or the prompts in them.
         folder: The dataset's tables, those that are not wanted yet left empty, and what describes them.
+        beside: Where the prompts' further files are written.
         asked: The clause of the recipe.
     """
 
@@ -41,6 +43,7 @@ class Job(BaseModel):
 
     step: Literal["files", "rows"]
     folder: str
+    beside: str
     asked: DatasetPrompts
 
 
@@ -50,15 +53,27 @@ def files(job: Job) -> dict[str, Any]:
 
 
 def rows(job: Job) -> dict[str, Any]:
-    """Return the chosen prompts in the dataset's order, how many rows there are, and how many repeat an earlier one."""
+    """Return the chosen prompts in the dataset's order, how many rows there are, and how many repeat an earlier one.
+
+    Their further files are written, each named after its SHA-256.
+    """
     asked, builder = job.asked, opened(job)
     # The other splits' files are empty here, and some formats look into the first file of each.
     builder.config.data_files = type(builder.config.data_files)({asked.split: builder.config.data_files[asked.split]})
     texts = Texts(asked, read_columns(builder, asked))
     chosen = choose(asked, texts)
     refuse_unfit(asked, chosen)
-    prompts = [{"prompt": text, "label": label} for _, text, label in chosen]
+    prompts = [{"prompt": row.text, "label": row.label, "files": written(row, job.beside)} for row in chosen]
     return {"prompts": prompts, "rows": texts.rows, "repeated": texts.rows - len(texts.seen)}
+
+
+def written(row: Row, folder: str) -> dict[str, str]:
+    """Write the further files of a row, and return their names by their roles."""
+    names = {}
+    for role, file in row.files.items():
+        names[role] = f"{sha256(file.content).hexdigest()}{file.suffix}"
+        Path(folder, names[role]).write_bytes(file.content)
+    return names
 
 
 def opened(job: Job) -> DatasetBuilder:
@@ -102,8 +117,8 @@ def name_in(folder: str, file: str) -> str:
         raise WorkerError("source", what, f"Do not trust this dataset. {ANOTHER}") from None
 
 
-def read_columns(builder: DatasetBuilder, asked: DatasetPrompts) -> Iterator[tuple[Any, Any]]:
-    """Yield each row's text and label.
+def read_columns(builder: DatasetBuilder, asked: DatasetPrompts) -> Iterator[dict[str, Any]]:
+    """Yield each row's values in the columns that are asked for.
 
     Raises:
         WorkerError: There is no such column, or no row at all.
@@ -114,17 +129,16 @@ def read_columns(builder: DatasetBuilder, asked: DatasetPrompts) -> Iterator[tup
     columns = stream.column_names or list(next(iter(stream), {}))
     if not columns:
         raise WorkerError("recipe", "The split has no rows.", "Choose another split.")
-    wanted = [name for name in (asked.column, asked.label) if name]
+    wanted = list(dict.fromkeys(name for name in (asked.column, asked.label, *asked.files.values()) if name))
     for name in wanted:
         require_known("column", name, columns)
-    if stream.features is not None:  # pictures and sounds beside the texts are left as they are
+    if stream.features is not None:  # pictures and sounds stay the bytes that they are
         stream = stream.select_columns(wanted).decode(enable=False)
     kind: Any = (stream.features or {}).get(asked.label)
     for row in stream:
-        label = row.get(asked.label)
-        if isinstance(kind, ClassLabel) and label is not None and label >= 0:  # -1 where there is none
-            label = kind.int2str(label)
-        yield row.get(asked.column), label
+        number = row.get(asked.label)
+        named = isinstance(kind, ClassLabel) and number is not None and number >= 0  # -1 where there is none
+        yield row | {asked.label: kind.int2str(number)} if named else row
 
 
 STEPS: Final = {"files": files, "rows": rows}

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from pipeline.recipe.prompts import LARGEST
 from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
 from pipeline.worker.oneshot import WorkerError
 
-Row = tuple[int, str, str | None]
-"""A row's number from 0, its text, and its label where one is asked for."""
+ENDING: Final = re.compile(r"\.\w{1,8}$", re.ASCII)
+
+
+@dataclass(frozen=True)
+class File:
+    """A picture or a sound in a column: its bytes, and the ending of the name that it has there, if any."""
+
+    content: bytes
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: its number from 0, its text, its label where one is asked for, and its further files by their roles."""
+
+    number: int
+    text: str
+    label: str | None
+    files: Mapping[str, File]
+
+    @property
+    def digest(self) -> bytes:
+        """What rows that ask the same have in common."""
+        seen = sha256(self.text.encode())
+        for role, file in sorted(self.files.items()):
+            seen.update(f"\0{role}\0".encode() + sha256(file.content).digest())
+        return seen.digest()
 
 
 class Texts:
@@ -23,20 +50,22 @@ class Texts:
     whole prompts, narrower than what was seen. A file's author is told of it; a dataset has other authors.
     """
 
-    def __init__(self, asked: DatasetPrompts, columns: Iterable[tuple[Any, Any]]) -> None:
+    def __init__(self, asked: DatasetPrompts, columns: Iterable[Mapping[str, Any]]) -> None:
         self.asked = asked
         self.columns = columns
         self.rows = 0
         self.seen: set[bytes] = set()
 
     def __iter__(self) -> Iterator[Row]:
-        for number, (text, label) in enumerate(self.columns):
-            row = number, as_text(number, self.asked.column, text), as_text(number, self.asked.label or "", label)
+        asked = self.asked
+        for number, values in enumerate(self.columns):
+            label = as_text(number, asked.label, values.get(asked.label)) if asked.label else None
+            files = {role: as_file(number, column, values.get(column)) for role, column in asked.files.items()}
+            row = Row(number, as_text(number, asked.column, values.get(asked.column)), label, files)
             self.rows += 1
-            digest = sha256(row[1].encode()).digest()
-            if digest not in self.seen:
-                self.seen.add(digest)
-                yield row[0], row[1], row[2] if self.asked.label else None
+            if row.digest not in self.seen:
+                self.seen.add(row.digest)
+                yield row
 
 
 def as_text(number: int, column: str, value: Any) -> str:
@@ -51,6 +80,21 @@ def as_text(number: int, column: str, value: Any) -> str:
     raise WorkerError("recipe", what, "Choose a column of texts.")
 
 
+def as_file(number: int, column: str, value: Any) -> File:
+    """Return a value of a column of pictures or sounds; nothing is the empty file.
+
+    Raises:
+        WorkerError: It is something else, or names a file that is not in the table.
+    """
+    inner = value if isinstance(value, dict) else {"bytes": value}
+    content, name = inner.get("bytes"), inner.get("path") or ""
+    if isinstance(content, bytes) or (content is None and not name and inner.keys() <= {"bytes", "path"}):
+        ending = ENDING.search(name)
+        return File(content or b"", ending[0].lower() if ending else "")
+    what = f"The column {column!r} has no files: row {number} has {type(value).__name__} {str(value)[:40]!r}."
+    raise WorkerError("recipe", what, "Choose a column whose table has the bytes of pictures or sounds.")
+
+
 def choose(asked: DatasetPrompts, texts: Iterable[Row]) -> list[Row]:
     """Return all rows, or as many as are asked for: those whose number and the seed have the lowest digests.
 
@@ -62,19 +106,21 @@ def choose(asked: DatasetPrompts, texts: Iterable[Row]) -> list[Row]:
             what = f"There are more than {MOST_PROMPTS} prompts, each to be drawn with every seed."
             raise WorkerError("recipe", what, "Say with 'sample:' how many are chosen.")
         return chosen
-    lowest = heapq.nsmallest(asked.sample, texts, key=lambda row: sha256(f"{asked.seed}:{row[0]}".encode()).digest())
+    lots = ((sha256(f"{asked.seed}:{row.number}".encode()).digest(), row.number, row) for row in texts)
+    lowest = [row for *_, row in heapq.nsmallest(asked.sample, lots)]
     if len(lowest) < asked.sample:
         what = f"A sample of {asked.sample} is asked for, and there are {len(lowest)} different prompts."
         raise WorkerError("recipe", what, f"Write a 'sample:' of at most {len(lowest)}.")
-    return sorted(lowest)
+    return sorted(lowest, key=lambda row: row.number)
 
 
 def refuse_unfit(asked: DatasetPrompts, chosen: list[Row]) -> None:
     """Refuse texts and labels that are empty, and more text than a file of prompts may have."""
     other = "Choose another column" + (", or another 'seed:'." if asked.sample else ", or a 'sample:' without it.")
-    for number, text, label in chosen:
-        for column, value in ((asked.column, text), (asked.label, label)):
+    for row in chosen:
+        files = ((asked.files[role], file.content) for role, file in row.files.items())
+        for column, value in ((asked.column, row.text), (asked.label, row.label), *files):
             if value is not None and not value.strip():
-                raise WorkerError("recipe", f"The column {column!r} of row {number} is empty.", other)
-    if sum(len(text) for _, text, _ in chosen) > LARGEST:
+                raise WorkerError("recipe", f"The column {column!r} of row {row.number} is empty.", other)
+    if sum(len(row.text) for row in chosen) > LARGEST:
         raise WorkerError("recipe", f"The prompts are longer than {LARGEST >> 20} MiB.", other)

@@ -184,6 +184,11 @@ class DatasetPrompts(RecipeModel):
     split: Split = Field(description="The split, such as `train` or `test`.")
     column: Text = Field(description="The column that has the prompts.")
     label: Text | None = optional("The column that has what each prompt's image must show.")
+    files: dict[Keyword, Text] = Field(
+        default={},
+        description="The columns that have each prompt's further files, by what they are to the task, such as `image`.",
+        exclude_if=lambda value: not value,
+    )
     sample: Annotated[int, Field(ge=1, le=MOST_PROMPTS)] | None = optional(
         "How many prompts are chosen; all where it is left out."
     )

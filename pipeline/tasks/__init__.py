@@ -9,11 +9,13 @@ from pipeline.tasks.feature_extraction import FEATURE_EXTRACTION
 from pipeline.tasks.image_to_image import IMAGE_TO_IMAGE, INPAINTING
 from pipeline.tasks.protocol import Task
 from pipeline.tasks.text_to_image import TEXT_TO_IMAGE
+from pipeline.tasks.text_to_video import TEXT_TO_VIDEO
 
 TASKS: dict[str, Task] = {
     "text-to-image": TEXT_TO_IMAGE,
     "image-to-image": IMAGE_TO_IMAGE,
     "inpainting": INPAINTING,
+    "text-to-video": TEXT_TO_VIDEO,
     "feature-extraction": FEATURE_EXTRACTION,
 }
 

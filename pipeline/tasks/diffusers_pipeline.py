@@ -34,7 +34,7 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
 
 
 def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any]) -> Given:
-    """Draw one picture, values in [0, 1] of shape (height, width, channels).
+    """Draw one picture, values in [0, 1] of shape (height, width, channels), or a video of shape (frames, ...).
 
     As values instead of a finished picture, because diffusers turns NaN into black pixels without a word. Besides are
     the ``latents`` that were decoded, without their first dimension, where the pipeline lets them be seen.
@@ -58,7 +58,8 @@ def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any]) -> Given:
     output = pipe(generator=noise, output_type="np", **call, **further)
     blocked = getattr(output, "nsfw_content_detected", None) or [False]
     besides = {"latents": latents[0][0].float().cpu().numpy()} if latents and latents[0] is not None else {}
-    return Given(output.images[0], besides, "blocked by the pipeline's safety checker" if blocked[0] else "")
+    made = output.frames if "frames" in output else output.images
+    return Given(made[0], besides, "blocked by the pipeline's safety checker" if blocked[0] else "")
 
 
 def _tells_latents(pipe: Any) -> bool:

@@ -42,8 +42,8 @@ class Given:
 
     Attributes:
         values: Its numbers, as a floating-point NumPy array of the shape that the medium saves: (height, width,
-            channels) in [0, 1] for a picture, (dimensions,) for an embedding. NaN and infinity are found by whoever
-            keeps it.
+            channels) in [0, 1] for a picture, (frames, height, width, channels) for a video, (dimensions,) for an
+            embedding. NaN and infinity are found by whoever keeps it.
         besides: Further arrays of it that metrics read, by name, such as ``latents``.
         fault: What the model itself says is wrong with it, as the end of the sentence "it is ..."; empty for nothing.
     """

@@ -29,12 +29,16 @@ def free(text: str) -> str:
     return text
 
 
+Call = Annotated[
+    dict[Annotated[Keyword, AfterValidator(free)], Argument],
+    Field(default_factory=dict, description="Keyword arguments of the pipeline's call."),
+]
+
+
 class TextToImageValidation(Validation):
     """How the targets are judged against the source."""
 
-    call: dict[Annotated[Keyword, AfterValidator(free)], Argument] = Field(
-        default_factory=dict, description="Keyword arguments of the pipeline's call."
-    )
+    call: Call
     require: Require = Field(description="What a target must reach to be published.")
 
 

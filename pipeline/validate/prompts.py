@@ -60,11 +60,10 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
         planned = PlannedPrompts(prompts=prompts)
         keep_files(planned, files, store)
         return planned
-    if roles:
-        what = f"The prompts of {loaded.recipe.task} have further files ({', '.join(roles)}), which no column holds."
-        raise RecipeError(what, where=asked.where, remedy="Put prompts and files beside the recipe.")
     kept = store.make(STAGE, prompts_key(asked), lambda folder: draw(asked, find, store, folder, listen))
-    return PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
+    planned = PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
+    keep_files(planned, {path.name: path for path in (kept / FILES).iterdir()}, store)
+    return planned
 
 
 def keep_files(planned: PlannedPrompts, files: Mapping[str, Path], store: Store) -> None:
@@ -111,8 +110,9 @@ def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: 
         files = {name: place.files[name] for name in wanted}
         with emptied(folder / "reading") as scratch:
             spread(names, fetch(place, files, store, listen), scratch / "dataset")
-            return ask_datasets(step, asked, scratch)
+            return ask_datasets(step, asked, scratch, folder / FILES)
 
+    (folder / FILES).mkdir()
     wanted = ask("files", describing)["files"]
     refuse_large(asked, sum(place.files[name].size for name in wanted))
     drawn = ask("rows", {*describing, *wanted})
@@ -158,13 +158,15 @@ def refuse_large(asked: DatasetPrompts, size: int) -> None:
         raise RecipeError(what, where=asked.where, remedy="Choose a dataset of the prompts alone.")
 
 
-def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path) -> dict[str, Any]:
+def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path, beside: Path) -> dict[str, Any]:
     """Ask ``datasets`` about the folder ``dataset`` in a process of its own, and return its answer.
+
+    Further files of prompts are written to the folder ``beside``.
 
     Raises:
         PublishError: There is none.
     """
-    job = rows.Job(step=step, folder=str(scratch / "dataset"), asked=asked)  # type: ignore[arg-type]
+    job = rows.Job(step=step, folder=str(scratch / "dataset"), beside=str(beside), asked=asked)  # type: ignore[arg-type]
     caches = dict.fromkeys(("HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE"), str(scratch / "cache"))
     try:
         (said,) = oneshot.ask("pipeline.recipe.rows", job.model_dump_json(), environment=QUIETLY | caches)

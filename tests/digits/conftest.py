@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.tasks.conftest import desk
+
+__all__ = ["desk"]
+
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
 sys.path.insert(0, str(DIGITS))
 

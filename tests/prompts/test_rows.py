@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ Ask = Callable[..., Said]
 def ask(tmp_path: Path) -> Ask:
     """Ask for prompts of the one file of a dataset, named as it is given."""
 
-    def asked(files: dict[str, bytes], step: str = "rows", **words: Any) -> Said:
+    def asked(files: dict[str, bytes], /, step: str = "rows", **words: Any) -> Said:
         for name, content in files.items():
             path = tmp_path / "dataset" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         clause = {"dataset": "a/b", "revision": "0" * 40, "split": "train", "column": "text", **words}
         folder = (tmp_path / "dataset").resolve()
-        return say(Job(step=step, folder=str(folder), asked=DatasetPrompts(**clause)))
+        return say(Job(step=step, folder=str(folder), beside=str(tmp_path), asked=DatasetPrompts(**clause)))
 
     return asked
 
@@ -209,3 +210,34 @@ def test_a_program_in_a_dataset_is_not_run(ask: Ask, tmp_path: Path) -> None:
     program = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n".encode()
     ask({"dataset.py": program, "train.jsonl": b'{"text": "a"}\n'})
     assert not (tmp_path / "ran").exists()
+
+
+def test_pictures_are_the_bytes_that_the_table_has(ask: Ask, tmp_path: Path) -> None:
+    """As ``datasets`` writes them, and as plain bytes; the same picture under another name is the same file."""
+    kept = [{"bytes": b"one", "path": "a/in.PNG"}, {"bytes": b"two", "path": None}, {"bytes": b"one", "path": "b.png"}]
+    table = parquet(text=["a", "b", "a"], picture=kept, mask=[b"m", b"n", b"m"])
+    said = ask({"train.parquet": table}, files={"image": "picture", "mask_image": "mask"})
+    names = [prompt["files"] for prompt in said["prompts"]]
+    assert [(tmp_path / name["image"]).read_bytes() for name in names] == [b"one", b"two"]
+    assert [(tmp_path / name["mask_image"]).read_bytes() for name in names] == [b"m", b"n"]
+    assert names[0]["image"] == f"{sha256(b'one').hexdigest()}.png"
+    assert (said["rows"], said["repeated"]) == (3, 1)
+
+
+def test_the_same_text_about_another_picture_is_another_prompt(ask: Ask) -> None:
+    table = {"train.parquet": parquet(text=["a", "a"], picture=[b"one", b"two"])}
+    assert texts(ask(table, files={"image": "picture"})) == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("a.png", "The column 'picture' has no files: row 0 has str 'a.png'."),
+        ({"bytes": None, "path": "a.png"}, "The column 'picture' has no files: row 0 has dict"),
+        ({"bytes": b"", "path": None}, "The column 'picture' of row 0 is empty."),
+        (None, "The column 'picture' of row 0 is empty."),
+    ],
+)
+def test_a_picture_that_is_not_in_the_table_is_refused(ask: Ask, value: Any, said: str) -> None:
+    table = {"train.parquet": parquet(text=["a"], picture=[value])}
+    assert said in told(ask(table, files={"image": "picture"}))

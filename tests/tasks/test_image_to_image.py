@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 from pipeline.files import sha256_file
+from pipeline.validate.prompts import questions_folder
 from tests.desk import ONE, Desk
+from tests.prompts.conftest import parquet, push
 
 CALL = {"height": 16, "width": 16, "num_inference_steps": 2, "max_sequence_length": 16, "strength": 0.8}
 FILES = {"image-to-image": ("image",), "inpainting": ("image", "mask_image")}
@@ -70,6 +73,28 @@ def test_a_question_without_its_picture_is_told(desk: Desk, line: dict[str, Any]
     done = desk.publish("check", recipe(desk, "image-to-image", [line]))
     assert done.code == 2
     assert told in done.out
+
+
+def test_pictures_of_a_dataset_are_asked_with_the_prompts_beside_them(desk: Desk) -> None:
+    picture = (desk.folder / pictures(desk)["image"]).read_bytes()
+    kept = [{"bytes": picture, "path": "in.png"}]
+    commit = push(desk.shelf, "alice/edits", {"data/train.parquet": parquet(instruction=["seven"], picture=kept)})
+    path = recipe(desk, "image-to-image", [])
+    written = json.loads(path.read_text())
+    written["validation"]["prompts"] = {
+        "dataset": "alice/edits",
+        "revision": commit,
+        "split": "train",
+        "column": "instruction",
+        "files": {"image": "picture"},
+    }
+    path.write_text(json.dumps(written))
+    engine = desk.engine(path)
+    (prompt,) = engine.prompts.prompts
+    assert prompt.files == {"image": f"{sha256(picture).hexdigest()}.png"}
+    folder = questions_folder(engine.prompts, engine.store)
+    assert folder is not None
+    assert (folder / prompt.files["image"]).read_bytes() == picture
 
 
 def test_two_names_of_the_same_bytes_are_one_file(desk: Desk) -> None:

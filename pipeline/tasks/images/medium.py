@@ -8,7 +8,7 @@ from typing import Any, Final
 from PIL import Image
 
 from pipeline.tasks.images.require import Require
-from pipeline.tasks.images.sheet import beside
+from pipeline.tasks.images.sheet import write_sheet
 from pipeline.tasks.metrics import metrics_of
 from pipeline.tasks.protocol import IDENTICAL, Medium
 
@@ -29,6 +29,11 @@ def read(path: Path) -> Image.Image:
     """Return a picture in RGB."""
     with Image.open(path) as image:
         return image.convert("RGB")
+
+
+def beside(reference: Path, candidate: Path, to: Path) -> None:
+    """Write one PNG with the source's picture on the left and the candidate's on the right."""
+    write_sheet(read(reference), read(candidate), to)
 
 
 def unlike(reference: Image.Image, candidate: Image.Image) -> tuple[str, str] | None:

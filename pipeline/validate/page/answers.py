@@ -21,6 +21,7 @@ BYTES_A_PIXEL = 0.25  # of WebP at this quality, from photographs
 QUALITY = 90
 MOST_SIDE = 1024
 LEAST_SIDE = 192
+MILLISECONDS = 100  # that a frame of a video is shown for
 SMALL_SIDE = 256  # up to here pictures are enlarged, pixel by pixel
 FIRST = 12  # pairs that are in sight from the start
 
@@ -124,13 +125,14 @@ def picture(path: Path, side: int | None) -> str:
     """Return a picture as a ``data:`` address: the file itself, or WebP of at most this side."""
     if side is None:
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    from PIL import Image
+    from PIL import Image, ImageSequence
 
     out = io.BytesIO()
     with Image.open(path) as image:
-        small = image.convert("RGB")
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small.save(out, "WEBP", quality=QUALITY)
+        small, *others = [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
+    for frame in (small, *others):
+        frame.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small.save(out, "WEBP", quality=QUALITY, save_all=bool(others), append_images=others, duration=MILLISECONDS)
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 

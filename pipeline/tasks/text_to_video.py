@@ -1,0 +1,80 @@
+"""Text to video: a prompt and a seed become frames, which are compared as one picture, beneath each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from PIL import Image, ImageSequence
+from pydantic import Field
+
+from pipeline.recipe.clause import optional
+from pipeline.recipe.require import SIZE_RATIO_MEANS, RatioAtMost, Requirements
+from pipeline.recipe.schema import Validation
+from pipeline.tasks.images.latents import LATENT_COSINE
+from pipeline.tasks.images.medium import IMAGES
+from pipeline.tasks.images.pixels import PSNR, SSIM
+from pipeline.tasks.images.require import AtLeast, SimilarityAtLeast
+from pipeline.tasks.images.sheet import write_sheet
+from pipeline.tasks.metrics import metrics_of
+from pipeline.tasks.text_to_image import TEXT_TO_IMAGE, Call
+
+
+class Require(Requirements):
+    """What a target must reach to be published; at least one requirement."""
+
+    psnr: Annotated[AtLeast | None, PSNR] = optional("Peak signal-to-noise ratio against the source's frames.")
+    ssim: Annotated[SimilarityAtLeast | None, SSIM] = optional("Structural similarity to the source's frames.")
+    latent_cosine: Annotated[SimilarityAtLeast | None, LATENT_COSINE] = optional(
+        "Cosine of what both decode into frames."
+    )
+    size_ratio: RatioAtMost | None = optional(SIZE_RATIO_MEANS)
+
+
+class TextToVideoValidation(Validation):
+    """How the targets are judged against the source."""
+
+    call: Call
+    require: Require = Field(description="What a target must reach to be published.")
+
+
+def save(values: Any, path: Path) -> None:
+    """Write frames, values in [0, 1] of shape (frames, height, width, channels), as an animated PNG.
+
+    Nothing is lost: where no duration is said, Pillow does not make one of frames that are the same.
+    """
+    from diffusers import DiffusionPipeline
+
+    first, *others = DiffusionPipeline.numpy_to_pil(values)
+    first.save(path, format="PNG", save_all=True, append_images=others, loop=0)
+
+
+def frames(path: Path) -> list[Image.Image]:
+    """Return the frames of a file in RGB."""
+    with Image.open(path) as image:
+        return [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
+
+
+def read(path: Path) -> Image.Image:
+    """Return the frames of a file beneath each other."""
+    every = frames(path)
+    width, height = every[0].size
+    column = Image.new("RGB", (width, height * len(every)))
+    for number, frame in enumerate(every):
+        column.paste(frame, (0, number * height))
+    return column
+
+
+def beside(reference: Path, candidate: Path, to: Path) -> None:
+    """Write one PNG with the middle frame of the source's video on the left and of the candidate's on the right."""
+    own, other = frames(reference), frames(candidate)
+    write_sheet(own[len(own) // 2], other[len(other) // 2], to)
+
+
+TEXT_TO_VIDEO: Final = replace(
+    TEXT_TO_IMAGE,
+    medium=replace(IMAGES, noun="video", save=save, open=read, beside=beside, metrics=metrics_of(Require)),
+    validation=TextToVideoValidation,
+    usage="video.py.jinja",
+)
