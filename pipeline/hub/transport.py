@@ -14,7 +14,6 @@ import re
 import ssl
 import threading
 import time
-import zlib
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +33,6 @@ UNREACHED_SECONDS: Final = 8.0  # for a host that never answered; one that did i
 ANSWER_BYTES: Final = 64 << 20  # far above any answer of the API; files come from elsewhere
 REFUSAL_BYTES: Final = 1 << 20
 REFUSAL_SECONDS: Final = 2.0
-GZIP: Final = 16 + zlib.MAX_WBITS
 FRAMING: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 BUSY: Final = b"another conflicting operation is in progress"  # the client asks again at once and for ever
 
@@ -87,8 +85,7 @@ class Manner:
     listen: Listener = silent
 
 
-USUAL: Final = Manner()
-manner: ContextVar[Manner] = ContextVar("manner", default=USUAL)  # one session is shared among all that ask
+manner: ContextVar[Manner] = ContextVar("manner", default=Manner())  # noqa: B039  frozen; all that ask share one session
 
 
 class PatientTransport(httpx2.BaseTransport):
@@ -116,7 +113,7 @@ class PatientTransport(httpx2.BaseTransport):
             answer = self._send(request)
             return refusal(answer) if answer.status_code >= 400 else answer  # the bytes of a file are the asker's
         request.headers["Accept-Encoding"] = "gzip"
-        hasten(request, asked.patience)
+        request.extensions["timeout"] = httpx2.Timeout(asked.patience.answer, connect=asked.patience.connect).as_dict()
         if request.method == "POST" and UNREPEATABLE.search(path):
             return whole(self._send(request), asked.patience.answer)
         tries, began = Retry(asked.patience, f"{request.method} {path}", "no whole answer"), time.monotonic()
@@ -168,15 +165,6 @@ def wait(tries: Retry, error: Exception, asked: float, listen: Listener) -> None
     time.sleep(pause)
 
 
-def hasten(request: httpx2.Request, patience: RetryPolicy) -> None:
-    """Have a request wait no longer than it is asked to; what it says itself may be less."""
-    longest = httpx2.Timeout(patience.answer, connect=patience.connect).as_dict()
-    said = request.extensions.get("timeout", {})
-    request.extensions["timeout"] = {
-        name: most if said.get(name) is None else min(said[name], most) for name, most in longest.items()
-    }
-
-
 def refusal(answer: httpx2.Response) -> httpx2.Response:
     """Return an answer that brings no file with what it says of it, or with nothing where that does not end soon."""
     timeout = {**answer.request.extensions.get("timeout", {}), "read": REFUSAL_SECONDS}
@@ -191,18 +179,22 @@ def whole(answer: httpx2.Response, seconds: float, most: int = ANSWER_BYTES) -> 
     """Read an answer to its end, so that one that breaks can be asked for again.
 
     Raises:
-        TransportError: It breaks, or does not end in time.
+        TransportError: It breaks, does not end in time, is packed otherwise than by gzip, or unpacks to too much.
     """
     deadline = time.monotonic() + seconds
     body = bytearray()
     try:
-        for piece in answer.iter_raw():
+        if (encoding := answer.headers.get("Content-Encoding", "gzip").strip().lower()) not in {"gzip", "identity"}:
+            raise httpx2.RemoteProtocolError(f"the answer is encoded as {encoding[:40]}")
+        for piece in answer.iter_bytes():  # at most a thousand times what came from the network at once
             body += piece
             if time.monotonic() > deadline or len(body) > most:
                 raise httpx2.ReadTimeout("the answer does not end")
+    except httpx2.DecodingError as error:
+        raise httpx2.RemoteProtocolError(f"the answer cannot be unpacked ({error})") from error
     finally:
         answer.close()
-    return remade(answer, unpacked(bytes(body), encoding_of(answer)))
+    return remade(answer, bytes(body))
 
 
 def remade(answer: httpx2.Response, content: bytes) -> httpx2.Response:
@@ -210,31 +202,6 @@ def remade(answer: httpx2.Response, content: bytes) -> httpx2.Response:
     headers = [(name, said) for name, said in answer.headers.raw if name.lower() not in FRAMING]
     stream = httpx2.ByteStream(content)
     return httpx2.Response(answer.status_code, headers=headers, stream=stream, extensions=answer.extensions)
-
-
-def encoding_of(answer: httpx2.Response) -> str:
-    """Return how the bytes of an answer are packed."""
-    return answer.headers.get("Content-Encoding", "").strip().lower() or "identity"
-
-
-def unpacked(body: bytes, encoding: str) -> bytes:
-    """Return an answer's content, of which never more is unpacked than an answer may have.
-
-    Raises:
-        RemoteProtocolError: It is packed otherwise than by gzip, is broken, or unpacks to more.
-    """
-    if encoding == "identity" or not body:
-        return body
-    if encoding != "gzip":
-        raise httpx2.RemoteProtocolError(f"the answer is encoded as {encoding[:40]}")
-    opened = zlib.decompressobj(wbits=GZIP)
-    try:
-        content = opened.decompress(body, ANSWER_BYTES)
-    except zlib.error as error:
-        raise httpx2.RemoteProtocolError(f"the answer cannot be unpacked ({error})") from error
-    if not opened.eof:
-        raise httpx2.RemoteProtocolError("the answer does not end")
-    return content
 
 
 def guard(request: httpx2.Request) -> None:
