@@ -15,7 +15,7 @@ from pipeline.errors import PublishError
 from pipeline.files import human_size
 from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, processor
 from pipeline.hub.client import Hub
-from pipeline.hub.preflight import bearer, exists, reach, writable
+from pipeline.hub.preflight import bearer, reach
 from pipeline.plan.model import PIPELINE_MEMORY, scheme_of
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
 from pipeline.source.layout import Folder, read_source
@@ -87,7 +87,7 @@ class Doctor:
     def destination(self, repo: str) -> Remark:
         """Say whether the token may publish to a repository."""
         try:
-            may = writable(self.hub, repo)
+            may = "write" if self.hub.require_writer(repo) else "create"
         except PublishError as error:
             return problem("destination", error)
         return fine("destination", f"{repo}: {'this token' if bearer(self.hub) else 'anybody'} may {may} it")
@@ -95,7 +95,7 @@ class Doctor:
     def is_there(self, repo: str) -> bool:
         """Return whether a destination is there; one that cannot be read counts as missing, and says so elsewhere."""
         try:
-            return exists(self.hub, repo)
+            return self.hub.find(repo, None) is not None
         except PublishError:
             return False
 

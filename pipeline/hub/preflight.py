@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from pipeline.errors import CannotHereError
 from pipeline.hub.answers import TokenInfo
 from pipeline.hub.client import Hub
 from pipeline.hub.retry import RetryPolicy
@@ -49,21 +48,3 @@ def bearer(hub: Hub) -> TokenInfo | None:
             return TokenInfo.of(hub.api.whoami(cache=True))
         except LocalTokenNotFoundError:
             return None
-
-
-def writable(hub: Hub, repo: str) -> str:
-    """Return what this token may do to a destination, as words for people: ``write`` or ``create``.
-
-    Raises:
-        CannotHereError: It may do neither; a run says the same.
-        HubUnavailableError: The Hub does not answer.
-    """
-    return "write" if hub.require_writer(repo) else "create"
-
-
-def exists(hub: Hub, repo: str) -> bool:
-    """Return whether a repository is there for this token; one that it may not even see is not."""
-    try:
-        return hub.find(repo, None) is not None
-    except CannotHereError:
-        return False

@@ -19,7 +19,7 @@ from huggingface_hub.utils import get_session, hf_raise_for_status
 from pipeline.errors import SourceError
 from pipeline.hub.errors import RETRIED
 from pipeline.hub.open_connections import OpenConnections
-from pipeline.hub.retry import PATIENT, Retry, RetryPolicy, asked_pause
+from pipeline.hub.retry import PATIENT, BadAnswerError, Retry, RetryPolicy, asked_pause
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:
@@ -34,19 +34,6 @@ ANEW: Final = "Run again: it is read anew. A commit never changes, so if it stay
 
 class RangeIgnoredError(Exception):
     """The whole file was sent where a part of it was asked."""
-
-
-class BadAnswerError(Exception):
-    """An answer that is not what was asked, where asking again may help.
-
-    Args:
-        reason: What was wrong with it.
-        asked: The seconds that it asks to wait.
-    """
-
-    def __init__(self, reason: str, asked: float = 0.0) -> None:
-        super().__init__(f"{reason}, and it asks to wait {asked:.0f} s" if asked else reason)
-        self.asked = asked
 
 
 class RemoteFile:
@@ -107,7 +94,7 @@ class RemoteFile:
                     begin += len(piece)
             except (httpx2.TransportError, BadAnswerError) as error:
                 if not self.closed:
-                    self._wires.cut.wait(tries.pause(error, getattr(error, "asked", 0.0)))
+                    self._wires.cut.wait(tries.pause(error))
             if self.closed:
                 raise ValueError("The file was closed while it was read.")
 

@@ -45,6 +45,19 @@ BRIEF: Final = RetryPolicy(
 SOON: Final = RetryPolicy(progress=60.0)  # for the small reads of a plan, before which somebody sits
 
 
+class BadAnswerError(Exception):
+    """An answer that is not what was asked, where asking again may help.
+
+    Args:
+        reason: What was wrong with it.
+        asked: The seconds that it asks to wait.
+    """
+
+    def __init__(self, reason: str, asked: float = 0.0) -> None:
+        super().__init__(f"{reason}, and it asks to wait {asked:.0f} s" if asked else reason)
+        self.asked = asked
+
+
 class Retry:
     """The tries at one range: they start anew with each byte that comes, and the time with as many as are due.
 
@@ -79,18 +92,16 @@ class Retry:
         self._last += now - self._came
         self._came = now
 
-    def pause(self, error: Exception, asked: float) -> float:
-        """Return the seconds until the next try, drawn so that threads and machines do not come back together.
+    def pause(self, error: Exception) -> float:
+        """Return the seconds until the next try: what the Hub asked for with the last one's error, or more.
 
-        Args:
-            error: Why the last try failed.
-            asked: The seconds that the Hub asked for.
+        They are drawn so that threads and machines do not come back together.
 
         Raises:
             HubUnavailableError: The pause would end after the last moment that is waited for.
         """
         longest = min(self._patience.pause * 2 ** min(self._failed, 16), self._patience.longest_pause)
-        seconds = max(random.uniform(longest / 2, longest), asked)  # noqa: S311  a pause is no secret
+        seconds = max(random.uniform(longest / 2, longest), asked_by(error))  # noqa: S311  a pause is no secret
         self._failed += 1
         if time.monotonic() - self._last + seconds > self._patience.progress:
             raise self._given_up(error) from (error.__cause__ or error)
@@ -128,9 +139,9 @@ def asked_pause(headers: Mapping[str, str]) -> float:
 
 
 def asked_by(error: BaseException) -> float:
-    """Return the seconds that the Hub asked to wait when it refused a call."""
+    """Return the seconds that the Hub asked to wait, by an answer or when it refused a call."""
     answer = getattr(error.__cause__, "response", None)
-    return asked_pause(answer.headers) if answer is not None else 0.0
+    return asked_pause(answer.headers) if answer is not None else getattr(error, "asked", 0.0)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ import httpx2
 from pipeline.errors import CannotHereError, HubUnavailableError, SourceError
 from pipeline.events import Event, Listener, silent
 from pipeline.hub.errors import RETRIED
-from pipeline.hub.retry import PATIENT, Retry, RetryPolicy, asked_pause
+from pipeline.hub.retry import PATIENT, BadAnswerError, Retry, RetryPolicy, asked_pause
 
 API: Final = re.compile(r"/api/(?!resolve-cache/)|\.git/info/lfs/|/oauth/token$")
 UNREPEATABLE: Final = re.compile(r"/(commit|discussions|super-squash)(/|$)")
@@ -40,10 +40,6 @@ _sharing = threading.Lock()
 _shared = False
 _origins: set[Any] = set()  # those that may see a token
 _tokens: set[str] = set()  # what was sent to them as one
-
-
-class BusyError(Exception):
-    """An answer that asks to come back later."""
 
 
 def trust(endpoint: str) -> None:
@@ -119,21 +115,17 @@ class PatientTransport(httpx2.BaseTransport):
         tries, began = Retry(asked.patience, f"{request.method} {path}", "no whole answer"), time.monotonic()
         while True:
             try:
-                answer = whole(self._send(request), asked.patience.answer)
-            except httpx2.TransportError as error:
+                return unless_busy(whole(self._send(request), asked.patience.answer))
+            except (httpx2.TransportError, BadAnswerError) as error:
                 unknown = isinstance(error, httpx2.ConnectError) and request.url.host not in self._reached
                 if unknown and time.monotonic() - began > UNREACHED_SECONDS:
-                    raise unreachable(error) from error
+                    raise unreachable(request.url, error) from error
                 try:
-                    wait(tries, error, 0.0, asked.listen)
+                    wait(tries, error, asked.listen)
                 except HubUnavailableError:
                     if unknown:
-                        raise unreachable(error) from error
+                        raise unreachable(request.url, error) from error
                     raise
-                continue
-            if not is_busy(answer):
-                return answer
-            wait(tries, BusyError(f"status {answer.status_code}"), asked_pause(answer.headers), asked.listen)
 
     def close(self) -> None:
         """Close all connections."""
@@ -145,9 +137,8 @@ class PatientTransport(httpx2.BaseTransport):
         return answer
 
 
-def unreachable(error: httpx2.TransportError) -> HubUnavailableError:
+def unreachable(url: httpx2.URL, error: Exception) -> HubUnavailableError:
     """Return the error for a host that never answered: the network is not there, or the address is wrong."""
-    url = error.request.url
     return HubUnavailableError(
         f"{url.host} cannot be reached ({error}).",
         where=f"{url.scheme}://{url.netloc.decode()}",
@@ -156,9 +147,9 @@ def unreachable(error: httpx2.TransportError) -> HubUnavailableError:
     )
 
 
-def wait(tries: Retry, error: Exception, asked: float, listen: Listener) -> None:
+def wait(tries: Retry, error: Exception, listen: Listener) -> None:
     """Wait until the next try, and say so where somebody would notice."""
-    pause = tries.pause(error, asked)
+    pause = tries.pause(error)
     if pause >= NOTICED_SECONDS:
         reason = str(error) or type(error).__name__
         listen(Event("note", "hub", text=f"The Hub gives no answer ({reason}); asking again in {pause:.0f} s"))
@@ -223,9 +214,15 @@ def guard(request: httpx2.Request) -> None:
         )
 
 
-def is_busy(answer: httpx2.Response) -> bool:
-    """Return whether an answer asks to come back later."""
-    return answer.status_code in RETRIED or (answer.status_code == 409 and BUSY in answer.read())
+def unless_busy(answer: httpx2.Response) -> httpx2.Response:
+    """Return an answer.
+
+    Raises:
+        BadAnswerError: It asks to come back later.
+    """
+    if answer.status_code in RETRIED or (answer.status_code == 409 and BUSY in answer.read()):
+        raise BadAnswerError(f"status {answer.status_code}", asked_pause(answer.headers))
+    return answer
 
 
 @cache

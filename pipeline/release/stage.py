@@ -25,7 +25,7 @@ from pipeline.hub.client import Gate, Hub
 from pipeline.hub.destination import Destination, Refs, ReleaseFolder, Staged
 from pipeline.hub.errors import LATER
 from pipeline.hub.ownership import Holdings, newest_of, version_at
-from pipeline.hub.retry import Retry, asked_by, is_refusal
+from pipeline.hub.retry import Retry, is_refusal
 from pipeline.release.other_work import TAKE_NOTHING, OthersWorkError, Terms, require
 from pipeline.release.readback import VerifiedFiles, read_back
 from pipeline.release.smoke_test import Trial
@@ -155,7 +155,7 @@ class ReleaseRun:
                     raise
                 if refused == REFUSALS:
                     raise contradiction(error) from error
-                pause = tries.pause(error, asked_by(error))
+                pause = tries.pause(error)
                 again = f"{error.what} Looking again in {pause:.1f} s."
                 self.listen(Event("note", "release", self.publication.subject, again))
                 time.sleep(pause)
