@@ -91,11 +91,16 @@ class Made(Answer):
     authors: list[Author]
 
 
-class Committed(Answer):
-    """A commit that was made, and the address of the pull request that it opened."""
+class Opened(Answer):
+    """A pull request that a commit opened."""
 
     commitOid: Commit  # noqa: N815  as the Hub spells it
-    pullRequestUrl: str | None = None  # noqa: N815
+    pullRequestUrl: Annotated[str, Field(pattern=r"/[0-9]+$")]  # noqa: N815
+
+    @property
+    def number(self) -> int:
+        """The number of the pull request."""
+        return int(self.pullRequestUrl.rpartition("/")[2])
 
 
 class Sorted(Answer):

@@ -117,6 +117,12 @@ class Hub:
         """The Hub's address without a final slash."""
         return str(self.api.endpoint).rstrip("/")
 
+    def headers(self, with_token: bool = True) -> dict[str, str]:
+        """Return what a request carries: who asks, and the token unless the answerer must not see it."""
+        from huggingface_hub.utils import build_hf_headers
+
+        return dict(build_hf_headers(token=self._token if with_token else False, library_name="quantpress"))
+
     @property
     def name(self) -> str:
         """By what it is known from one run to the next."""
@@ -228,16 +234,12 @@ class Hub:
     ) -> RemoteFile:
         """Return a file whose ranges can be fetched; the arguments are those of `RemoteFile`."""
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import build_hf_headers
 
         from pipeline.hub.ranges import RemoteFile
 
-        def headers(with_token: bool) -> dict[str, str]:
-            return build_hf_headers(token=self._token if with_token else False, library_name="quantpress")
-
         url = hf_hub_url(repo, name, repo_type=self.kind, revision=revision, endpoint=self.endpoint)
         where = f"{repo}@{revision[:12]}/{name}"
-        return RemoteFile(url, where, headers, size=size, patience=self.patience, client=client)
+        return RemoteFile(url, where, self.headers, size=size, patience=self.patience, client=client)
 
     def require_writer(self, repo: str) -> bool:
         """Make sure that the token may write before hours are spent; return whether the repository is there.
@@ -263,12 +265,11 @@ class Hub:
             repo: The repository, for the message.
             content: The text of its README.md.
         """
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+        from huggingface_hub.utils import get_session, hf_raise_for_status
 
         with self.asking(repo):
-            headers = build_hf_headers(token=self.api.token, library_name="quantpress")
-            asked = {"content": content, "repoType": "model"}
-            answer = get_session().post(f"{self.endpoint}/api/validate-yaml", json=asked, headers=headers)
+            url, asked = f"{self.endpoint}/api/validate-yaml", {"content": content, "repoType": "model"}
+            answer = get_session().post(url, json=asked, headers=self.headers())
             if answer.status_code == 404:  # a mirror that has no such call
                 return errors_of(content)
             found = (

@@ -7,21 +7,21 @@ to find out by looking; each of them says what it expects to find, so that one t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RemoteChangedError
-from pipeline.files import FileEntry, ListedFile, Manifest, digest_of, files_under, git_blob_sha1, sha256_file
+from pipeline.files import ListedFile
 from pipeline.hub import ownership
-from pipeline.hub.answers import Talk
+from pipeline.hub.answers import Opened, Talk
 from pipeline.hub.client import Gate, Hub, pointing, tagged
 from pipeline.hub.ownership import Holdings
 from pipeline.hub.preflight import bearer
-from pipeline.hub.release_files import MANIFEST
-from pipeline.hub.uploads import Change, ProgressCallback, Uploader
+from pipeline.hub.release_files import ReleaseFolder
+from pipeline.hub.uploads import Uploader
+from pipeline.hub.xet import ProgressCallback
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -52,56 +52,6 @@ class Staged:
     commit: str
 
 
-@dataclass(frozen=True)
-class ReleaseFolder:
-    """The folder that is published, and every file of it by path.
-
-    Attributes:
-        folder: The folder, which does not change any more.
-        files: Size and digest of each.
-        gone: Paths of the release before that this one removes; every other file beside it is kept.
-    """
-
-    folder: Path
-    files: Mapping[str, FileEntry]
-    gone: Set[str] = field(default_factory=frozenset)
-
-    @cached_property
-    def digest(self) -> str:
-        """What names this build: the digest of its list of files."""
-        return digest_of({name: file.sha256 for name, file in self.files.items()})
-
-    @classmethod
-    def of(cls, folder: Path) -> ReleaseFolder:
-        """Read a folder's manifest; only what it does not list is hashed."""
-        path = folder / MANIFEST
-        known = dict(Manifest.model_validate_json(path.read_bytes()).files) if path.is_file() else {}
-        for file in files_under(folder):
-            name = file.relative_to(folder).as_posix()
-            if name not in known:
-                known[name] = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
-        return cls(folder, dict(sorted(known.items())))
-
-    def differences(self, tree: Mapping[str, ListedFile]) -> list[str]:
-        """Return the files in which a listed tree is not this build, whatever else it holds."""
-        strange = {name for name, file in self.files.items() if name not in tree or not self.has(name, tree[name])}
-        return sorted(strange | (tree.keys() & self.gone))
-
-    def has(self, name: str, listed: ListedFile) -> bool:
-        """Return whether a listed file is the one of that name here."""
-        file = self.files[name]
-        if listed.size != file.size:
-            return False
-        if listed.sha256 is not None:
-            return listed.sha256 == file.sha256
-        return listed.git_sha1 == git_blob_sha1((self.folder / name).read_bytes())
-
-    def change(self, tree: Mapping[str, ListedFile]) -> Change:
-        """Return what makes a tree this build."""
-        put = {name: file for name, file in self.files.items() if name not in tree or not self.has(name, tree[name])}
-        return Change(self.folder, put, sorted(tree.keys() & self.gone))
-
-
 class Destination:
     """One repository, seen with one token.
 
@@ -120,7 +70,7 @@ class Destination:
 
     @cached_property
     def _uploader(self) -> Uploader:
-        return Uploader(self._api, self.repo, self.hub.patience, self.hub.listen)
+        return Uploader(self.hub, self.repo)
 
     def refs(self) -> Refs | None:
         """Return where everything points; None where there is no such repository."""
@@ -194,10 +144,9 @@ class Destination:
         """
         with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
-            large = self._uploader.send(change, "main", heard, pull=True)
-            commit, number = self._uploader.commit(change, large, "main", parent, title, pull=True)
-        assert number is not None  # noqa: S101  the commit opened one
-        return Staged(number, commit)
+            large = self._uploader.send(change, heard)
+            made = Opened.of(self._uploader.commit(change, large, parent, title, pull=True))
+        return Staged(made.number, made.commitOid)
 
     def promote(self, build: ReleaseFolder, parent: str, title: str, staged: str) -> None:
         """Commit a build to ``main`` as the commit after ``parent``, or not at all.
@@ -214,7 +163,7 @@ class Destination:
         with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
             large = {name for name, file in self.tree(staged).items() if file.sha256 is not None}
-            self._uploader.commit(change, frozenset(large), "main", parent, title)
+            self._uploader.commit(change, large, parent, title)
 
     def parent_of(self, commit: str) -> str | None:
         """Return the commit that a commit follows."""

@@ -127,12 +127,10 @@ def commits(hub: Hub, repo: str, revision: str, most: int = PAGE) -> list[Commit
 
 def commits_until(hub: Hub, repo: str, revision: str, last: Callable[[Commit], bool], most: int = MOST) -> list[Commit]:
     """Return the newest commits of a revision to the first for which ``last`` holds; no page after it is asked for."""
-    from huggingface_hub.utils._headers import build_hf_headers
     from huggingface_hub.utils._pagination import paginate
 
-    headers = build_hf_headers(token=hub.api.token, library_name="quantpress")
     with hub.asking(repo):
-        rows = paginate(f"{hub.endpoint}/api/models/{repo}/commits/{revision}", {}, headers)
+        rows = paginate(f"{hub.endpoint}/api/models/{repo}/commits/{revision}", {}, hub.headers())
         found: list[Commit] = []
         for made in map(Made.of, islice(rows, most)):
             by = ", ".join(author.user for author in made.authors) or "somebody"

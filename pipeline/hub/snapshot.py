@@ -78,6 +78,6 @@ class Snapshot:
             place = self._places[-1] if self._places else None
             if place is None or place.expires < time.time() + xet.SAFETY_SECONDS:
                 with self.hub.asking(f"{self.where}/{file.path}", as_source=self.as_source):
-                    place = xet.storage(self.hub.api, self.repo, self.commit, "read", self.hub.kind)
+                    place = xet.storage(self.hub, self.repo, self.commit, "read")
                 self._places.append(place)
             return place

@@ -18,11 +18,11 @@ from pipeline.hub.retry import RetryPolicy
 from pipeline.hub.transport import require_safe
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from pipeline.hub.client import Hub
 
 FLUSH_SECONDS: Final = "2s"  # how often what was sent is noted, so that an upload that is killed need not send it again
 SAFETY_SECONDS: Final = 60  # before a token ends another one is asked for, as the client does
-ProgressCallback = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]  # bytes read and bytes sent, of all files together
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,6 @@ class Storage:
         }
 
 
-@dataclass(frozen=True)
-class Sent:
-    """Size of an upload in bytes: of the files, and over the wire."""
-
-    size: int
-    sent: int
-
-
 def available() -> bool:
     """Return whether the library is here and nobody turned it off."""
     from huggingface_hub.utils._runtime import is_xet_available
@@ -71,40 +63,33 @@ def available() -> bool:
     return bool(is_xet_available())
 
 
-def storage(
-    api: HfApi, repo: str, revision: str, right: str, kind: str = "model", *, pull: bool = False
-) -> Storage | None:
+def storage(hub: Hub, repo: str, commit: str | None, right: str) -> Storage | None:
     """Ask the Hub for a repository's storage; None on a Hub that has none.
 
     Args:
-        api: The client.
+        hub: The Hub.
         repo: The repository.
-        revision: A branch, pull request or commit.
+        commit: The commit that is read; None for a pull request that will be opened with what is written.
         right: ``read`` or ``write``.
-        kind: Of the repository, as the client has it.
-        pull: Whether a pull request will be opened with what is written.
 
     Raises:
         SourceError: The Hub names an address that is none of the web.
         HfHubHTTPError: It refuses.
     """
-    from urllib.parse import quote
+    from huggingface_hub.utils import get_session, hf_raise_for_status
 
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
-    url = f"{api.endpoint}/api/{kind}s/{repo}/xet-{right}-token/{quote(revision, safe='')}"
-    url += "?create_pr=1" if pull else ""
-    headers = build_hf_headers(token=api.token, library_name="quantpress")
+    place = commit or "None?create_pr=1"  # as the client asks
+    url, headers = f"{hub.endpoint}/api/{hub.kind}s/{repo}/xet-{right}-token/{place}", hub.headers()
     answer = get_session().get(url, headers=headers)
     if answer.status_code == 404 and not answer.headers.get("X-Error-Code", "").startswith("Re"):
         return None  # neither the repository nor the revision is missing, so it is the route
     hf_raise_for_status(answer)
     found = ChunkStorage.of(answer.json())
-    require_safe(found.casUrl, api.endpoint)
+    require_safe(found.casUrl, hub.endpoint)
     return Storage(found.casUrl, found.accessToken, found.exp, url, headers)
 
 
-def upload(place: Storage, files: Mapping[Path, str], patience: RetryPolicy, heard: ProgressCallback) -> Sent:
+def upload(place: Storage, files: Mapping[Path, str], patience: RetryPolicy, heard: ProgressCallback) -> None:
     """Send files together; chunks that the storage or an earlier attempt of this machine has are left out.
 
     Args:
@@ -128,7 +113,7 @@ def upload(place: Storage, files: Mapping[Path, str], patience: RetryPolicy, hea
         opened.sigint_abort()
         session.cache_clear()
         raise
-    return Sent(counted.total_bytes, counted.total_bytes_uploaded)
+    heard(counted.total_bytes, counted.total_bytes_uploaded)
 
 
 def pieces(place: Storage, xet_hash: str, begin: int, size: int, patience: RetryPolicy) -> Iterator[bytes]:

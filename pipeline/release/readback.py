@@ -16,7 +16,8 @@ from typing import Final
 from pipeline.errors import VerificationError
 from pipeline.events import Event, Listener
 from pipeline.files import disk_errors
-from pipeline.hub.destination import Destination, ReleaseFolder
+from pipeline.hub.destination import Destination
+from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.snapshot import Snapshot
 
 PROVEN: Final = re.compile(r"[0-9a-f]{64} .+")

@@ -22,9 +22,10 @@ from pipeline.errors import HubUnavailableError, PublishError, RemoteChangedErro
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, human_size
 from pipeline.hub.client import Gate, Hub
-from pipeline.hub.destination import Destination, Refs, ReleaseFolder, Staged
+from pipeline.hub.destination import Destination, Refs, Staged
 from pipeline.hub.errors import LATER
 from pipeline.hub.ownership import Holdings, newest_of, version_at
+from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.retry import Retry, is_refusal
 from pipeline.release.other_work import TAKE_NOTHING, OthersWorkError, Terms, require
 from pipeline.release.readback import VerifiedFiles, read_back

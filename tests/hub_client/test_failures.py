@@ -11,7 +11,8 @@ from localhub.faults import Faults
 from localhub.server import running
 from pipeline.errors import CardError, PublishError
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Destination, ReleaseFolder
+from pipeline.hub.destination import Destination
+from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.retry import RetryPolicy
 
 IMPATIENT = RetryPolicy(connect=5, silence=5, answer=5, progress=5, pause=0.02, longest_pause=0.2)

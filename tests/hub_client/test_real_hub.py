@@ -20,7 +20,8 @@ from localhub.server import running
 from localhub.web import Limits
 from pipeline.errors import CannotHereError
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Destination, ReleaseFolder
+from pipeline.hub.destination import Destination
+from pipeline.hub.release_files import ReleaseFolder
 
 ROOT = Path(__file__).parents[2]
 REPO = "alice/model"

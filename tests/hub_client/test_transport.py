@@ -12,7 +12,8 @@ from localhub.faults import Faults
 from localhub.server import running
 from pipeline.errors import HubUnavailableError, RemoteChangedError
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Destination, ReleaseFolder
+from pipeline.hub.destination import Destination
+from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.retry import RetryPolicy
 
 REPO = "alice/model"

@@ -15,7 +15,8 @@ from localhub.faults import Faults
 from localhub.server import running
 from pipeline.events import Event
 from pipeline.hub.client import Hub
-from pipeline.hub.destination import Destination, ReleaseFolder
+from pipeline.hub.destination import Destination
+from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.retry import RetryPolicy
 from tests.desk import needs_xet
 
@@ -41,7 +42,7 @@ class Sender:
         """Send what the Hub lacks and return the bytes that went over the wire."""
         change = self.build.change(self.place.tree(self.head))
         self.heard = (0, 0)
-        self.place._uploader.send(change, "main", self.hear)
+        self.place._uploader.send(change, self.hear)
         return self.heard[1]
 
     def hear(self, read: int, sent: int) -> None:
@@ -111,6 +112,5 @@ def test_a_hub_that_lost_what_this_machine_sent_gets_it_again(sender: Sender, tm
     (stored / "xet").mkdir()
     sender.send()
     change = sender.build.change(sender.place.tree(sender.head))
-    large = frozenset(change.files)
-    sender.place._uploader.commit(change, large, "main", sender.head, "All of it")
+    sender.place._uploader.commit(change, change.files, sender.head, "All of it")
     assert sender.build.differences(sender.place.tree("main")) == []

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import HubUnavailableError, PublishError, SourceError, VerificationError
-from pipeline.hub.destination import Destination, ReleaseFolder
+from pipeline.hub.destination import Destination
+from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.transport import require_safe
 from tests.desk import REPO, WEIGHTS, needs_xet
 from tests.security.conftest import Hostile, Recorder, answer
