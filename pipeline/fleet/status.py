@@ -188,9 +188,9 @@ def of_others(hub: Hub, repo: str, remote: RemoteState) -> Iterator[StatusReason
     if held.release is None and held.others:
         text = f"it holds {named(held.others)}, which no release put there; `publish plan` tells what becomes of them"
         yield StatusReason(state="unpublished", text=text)
-    for change in others_changes(hub, repo, held) if held.release else ():
-        who, commit = change.commit.authors, change.commit.id[:12]
-        yield StatusReason(state="edited", text=f"changed by {who} in {commit} since {held.tag}: {named(change.paths)}")
+    for commit, paths in (others_changes(hub, repo, held) if held.release else {}).items():
+        text = f"changed by {commit.by} in {commit.id[:12]} since {held.tag}: {named(sorted(paths))}"
+        yield StatusReason(state="edited", text=text)
 
 
 def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[StatusReason]:

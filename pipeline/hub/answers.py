@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.hub.errors import UnreadableAnswerError
 
 WRITE: Final = "repo.write"
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+CommitId = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Text = Annotated[str, Field(min_length=1)]
 Size = Annotated[int, Field(ge=0)]
 
@@ -66,7 +66,7 @@ class Reference(Answer):
     """A branch, a tag or a pull request by its whole name, and the commit that it points to."""
 
     ref: Text
-    target_commit: Commit
+    target_commit: CommitId
 
 
 class Talk(Answer):
@@ -77,24 +77,38 @@ class Talk(Answer):
     author: str
 
 
-class Made(Answer):
-    """A commit in a history: what it was called, by whom and when."""
+class Commit(Answer):
+    """A commit of a history."""
 
     class Author(Answer):
         """One of those who made it."""
 
         user: str
 
-    id: Commit
+    id: CommitId
     title: str
     date: Annotated[datetime, Field(strict=False)]
-    authors: list[Author]
+    authors: Annotated[tuple[Author, ...], Field(strict=False)]
+
+    def __str__(self) -> str:
+        """Return which it is, what they called it, who made it, and when."""
+        return f"{self.id[:12]} ({self.described})"
+
+    @property
+    def by(self) -> str:
+        """Who made it."""
+        return ", ".join(author.user for author in self.authors) or "somebody"
+
+    @property
+    def described(self) -> str:
+        """What they called it, who made it, and when."""
+        return f"{self.title!r} by {self.by} on {self.date:%Y-%m-%d %H:%M} UTC"
 
 
 class Opened(Answer):
     """A pull request that a commit opened."""
 
-    commitOid: Commit  # noqa: N815  as the Hub spells it
+    commitOid: CommitId  # noqa: N815  as the Hub spells it
     pullRequestUrl: Annotated[str, Field(pattern=r"/[0-9]+$")]  # noqa: N815
 
     @property
@@ -198,8 +212,7 @@ class TokenInfo(Answer):
     @property
     def scopes(self) -> tuple[str, ...]:
         """What a fine-grained token may do where, for people: ``alice/model: repo.write``."""
-        fine = self.auth.accessToken.fineGrained
-        return fine.told() if fine else ()
+        return (self.auth.accessToken.fineGrained or FineGrained()).told()
 
     def why_not_create_in(self, namespace: str) -> str:
         """Return why this token may not create repositories in a namespace; empty where it may."""

@@ -215,7 +215,7 @@ class Hub:
             if entry.size > most:
                 raise VerificationError(f"It has {entry.size} bytes, more than any such file.", where=where)
             listed = remote_file(entry)
-            content = b"".join(self.file(repo, revision, name, size=entry.size).pieces(0, entry.size, whole=True))
+            content = b"".join(self.file(repo, revision, name, entry.size).pieces(0, entry.size, whole=True))
         digest = listed.hashing()
         digest.update(content)
         if digest.hexdigest() != listed.digest:
@@ -223,15 +223,7 @@ class Hub:
             raise VerificationError("Its bytes are not those that the Hub lists.", where=where, remedy=remedy)
         return content
 
-    def file(
-        self,
-        repo: str,
-        revision: str,
-        name: str,
-        *,
-        size: int | None = None,
-        client: Client | None = None,
-    ) -> RemoteFile:
+    def file(self, repo: str, revision: str, name: str, size: int, client: Client | None = None) -> RemoteFile:
         """Return a file whose ranges can be fetched; the arguments are those of `RemoteFile`."""
         from huggingface_hub import hf_hub_url
 
@@ -239,7 +231,7 @@ class Hub:
 
         url = hf_hub_url(repo, name, repo_type=self.kind, revision=revision, endpoint=self.endpoint)
         where = f"{repo}@{revision[:12]}/{name}"
-        return RemoteFile(url, where, self.headers, size=size, patience=self.patience, client=client)
+        return RemoteFile(url, where, self.headers, size, patience=self.patience, client=client)
 
     def require_writer(self, repo: str) -> bool:
         """Make sure that the token may write before hours are spent; return whether the repository is there.

@@ -6,13 +6,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import BinaryIO, Final
+from typing import Final
 
 from pipeline.errors import SourceError, VerificationError
 from pipeline.events import Event, Listener
@@ -103,9 +103,11 @@ class ContentCheck:
                 write(piece)
                 size += len(piece)
                 self.count(name, len(piece))
-        self.require("size", name, size, listed.size)
-        self.require("SHA-256", name, sha256.hexdigest(), listed.sha256)
-        self.require("SHA-1", name, blob.hexdigest(), listed.git_sha1)
+        found, said = (size, sha256.hexdigest(), blob.hexdigest()), (listed.size, listed.sha256, listed.git_sha1)
+        for kind, here, there in zip(("size", "SHA-256", "SHA-1"), found, said, strict=True):
+            if there not in {None, here}:
+                what = f"{name} has the {kind} {here}, and the Hub lists {there}."
+                raise VerificationError(what, where=self.served.where, remedy=DAMAGED)
         return FileEntry(size=size, sha256=sha256.hexdigest())
 
     def pieces(self, name: str) -> Iterator[bytes]:
@@ -121,24 +123,17 @@ class ContentCheck:
                 raise  # a refusal: this token may not read it
             raise VerificationError(error.what, where=f"{self.served.where}/{name}", remedy=DAMAGED) from error
 
-    def require(self, kind: str, name: str, found: object, listed: object) -> None:
-        """Compare one property of a file with what the Hub lists, where it does."""
-        if listed is not None and found != listed:
-            what = f"{name} has the {kind} {found}, and the Hub lists {listed}."
-            raise VerificationError(what, where=self.served.where, remedy=DAMAGED)
-
     @contextmanager
     def kept(self, name: str) -> Iterator[Callable[[bytes], object]]:
         """Open the place where a file is kept, if it is."""
-        with ExitStack() as stack:
-            path = self.keep(str(safe_relative(name, self.served.where)))
-            if path is None:
-                yield lambda _: None
-                return
-            stack.enter_context(disk_errors(path))
+        path = self.keep(str(safe_relative(name, self.served.where)))
+        if path is None:
+            yield lambda _: None
+            return
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file: BinaryIO = stack.enter_context(path.open("wb"))
-            yield file.write
+            with path.open("wb") as file:
+                yield file.write
 
     def count(self, name: str, size: int) -> None:
         """Tell how many bytes were read in all."""

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from pipeline.files import FileEntry, ListedFile, Manifest
-from pipeline.hub.answers import Made
+from pipeline.hub.answers import Commit
 from pipeline.hub.release_files import CARD, MANIFEST, SIGNATURE, YANKED
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pipeline.hub.client import Hub
 
 VERSION_TAG: Final = re.compile(r"v([1-9][0-9]*)")
@@ -36,38 +34,6 @@ MOST: Final = 500  # commits that are read in search of a release
 OLDER: Final = 5  # tags that are looked at where no commit of main is a release
 LARGEST: Final = 64 << 20  # bytes of a manifest
 NAMED: Final = 5  # paths that a message names
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A commit of a history."""
-
-    id: str
-    title: str
-    authors: str
-    date: datetime
-
-    def __str__(self) -> str:
-        """Return which it is, what they called it, who made it, and when."""
-        return f"{self.id[:12]} ({self.described})"
-
-    @property
-    def described(self) -> str:
-        """What they called it, who made it, and when."""
-        return f"{self.title!r} by {self.authors} on {self.date:%Y-%m-%d %H:%M} UTC"
-
-    @property
-    def is_release(self) -> bool:
-        """Whether it has the title of a release."""
-        return bool(RELEASED.fullmatch(self.title))
-
-
-@dataclass(frozen=True)
-class Change:
-    """What one commit of somebody did."""
-
-    commit: Commit
-    paths: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -120,24 +86,25 @@ class Holdings:
         return frozenset(self.ours - written - NOT_OURS)
 
 
-def commits(hub: Hub, repo: str, revision: str, most: int = PAGE) -> list[Commit]:
-    """Return the newest commits of a revision, one page of them unless told otherwise; no more is asked for."""
-    return commits_until(hub, repo, revision, lambda _: False, most)
-
-
-def commits_until(hub: Hub, repo: str, revision: str, last: Callable[[Commit], bool], most: int = MOST) -> list[Commit]:
+def commits(
+    hub: Hub, repo: str, revision: str, most: int = PAGE, last: Callable[[Commit], bool] = lambda _: False
+) -> list[Commit]:
     """Return the newest commits of a revision to the first for which ``last`` holds; no page after it is asked for."""
     from huggingface_hub.utils._pagination import paginate
 
     with hub.asking(repo):
         rows = paginate(f"{hub.endpoint}/api/models/{repo}/commits/{revision}", {}, hub.headers())
         found: list[Commit] = []
-        for made in map(Made.of, islice(rows, most)):
-            by = ", ".join(author.user for author in made.authors) or "somebody"
-            found.append(Commit(made.id, made.title, by, made.date))
-            if last(found[-1]):
+        for commit in map(Commit.of, islice(rows, most)):
+            found.append(commit)
+            if last(commit):
                 break
         return found
+
+
+def is_release(commit: Commit) -> bool:
+    """Return whether a commit has the title of a release."""
+    return bool(RELEASED.fullmatch(commit.title))
 
 
 def version_at(tags: Mapping[str, str], commit: str | None) -> str | None:
@@ -155,11 +122,11 @@ def last_release(hub: Hub, repo: str, head: str, tags: Mapping[str, str]) -> str
 
     Where none of its newest 500 commits is one, as after the history was squashed, it is that of the newest version.
     """
-    newest = commits_until(hub, repo, head, lambda commit: commit.is_release)[-1:]
+    newest = commits(hub, repo, head, MOST, is_release)[-1:]
     versions = sorted(filter(VERSION_TAG.fullmatch, tags), key=lambda tag: int(tag[1:]), reverse=True)
     tagged = (commits(hub, repo, tags[tag], 1) for tag in versions[:OLDER])
     for commit in chain(newest, chain.from_iterable(tagged)):
-        if commit.is_release:
+        if is_release(commit):
             return commit.id
     return None
 
@@ -227,7 +194,7 @@ def with_withdrawals(
 
     One that built on a card or manifest of somebody leaves it theirs; its title alone makes a commit none.
     """
-    above = commits_until(hub, repo, head, lambda commit: commit.id == release) if head != release else []
+    above = commits(hub, repo, head, MOST, lambda commit: commit.id == release) if head != release else []
     found: set[str] = set()
     for before, commit in pairwise(reversed(above)):  # the oldest first
         if not WITHDREW.fullmatch(commit.title):
@@ -240,23 +207,23 @@ def with_withdrawals(
     return then, found
 
 
-def changes(hub: Hub, repo: str, holdings: Holdings) -> list[Change]:
-    """Return what somebody did to ``main`` since the release, the newest commit first.
+def changes(hub: Hub, repo: str, holdings: Holdings) -> dict[Commit, set[str]]:
+    """Return the paths that somebody changed on ``main`` since the release by commit, the newest first.
 
     Of two commits that touch one path the newer one is named; what was undone since is not.
     """
     left = {*holdings.changed, *holdings.added}
-    found: list[Change] = []
+    found: dict[Commit, set[str]] = {}
     tree = holdings.tree
-    page = commits_until(hub, repo, holdings.head, lambda commit: commit.id == holdings.release) if left else []
+    page = commits(hub, repo, holdings.head, MOST, lambda commit: commit.id == holdings.release) if left else []
     for commit, before in zip_longest(page, page[1:]):
         if commit.id == holdings.release or not left:
             break
         older = hub.tree(repo, before.id) if before else holdings.then
-        touched = sorted(name for name in left if tree.get(name) != older.get(name))
+        touched = {name for name in left if tree.get(name) != older.get(name)}
         if touched and commit.id not in holdings.withdrawals:
-            found.append(Change(commit, touched))
-            left -= set(touched)
+            found[commit] = touched
+            left -= touched
         tree = older
     return found
 

@@ -43,7 +43,7 @@ class RemoteFile:
         url: Its address on the Hub; the token is sent to this origin and to no other.
         where: How it is named in messages.
         headers: Returns what a request carries, with the token or without it.
-        size: Its size in bytes as the Hub lists it; None where nobody asked, then the first answer tells.
+        size: Its size in bytes as the Hub lists it.
         patience: How long is waited.
         client: A client of its own, closed with the file; None for the one that all of ``huggingface_hub`` shares.
     """
@@ -53,8 +53,8 @@ class RemoteFile:
         url: str,
         where: str,
         headers: Callable[[bool], dict[str, str]],
+        size: int,
         *,
-        size: int | None = None,
         patience: RetryPolicy = PATIENT,
         client: Client | None = None,
     ) -> None:
@@ -85,7 +85,8 @@ class RemoteFile:
             ValueError: The file was closed meanwhile.
         """
         tries = Retry(self._patience, self.where)
-        while begin < (end if self.size is None else min(end, self.size)):
+        end = min(end, self.size)
+        while begin < end:
             try:
                 for piece in self._answer(begin, end, whole=whole):
                     tries.progressed(len(piece))
@@ -115,56 +116,49 @@ class RemoteFile:
 
     def _answer(self, at: int, end: int, *, whole: bool) -> Iterator[bytes]:
         """Ask once for a range and yield what of it comes."""
-        end = end if self.size is None else min(end, self.size)
         with closing(self._ask(at, end)) as answer:
             first, last = self._promised(answer, at, end)
             if answer.status_code == 200 and not whole and (at, end) != (0, self.size):
                 raise RangeIgnoredError
-            stop = end if last is None else min(end, last)
+            stop = min(end, last)
             for piece in answer.iter_raw():
                 if wanted := piece[max(at - first, 0) : max(stop - first, 0)]:
                     yield wanted
                 first += len(piece)
                 if first > stop or first == stop != last:
                     return  # nobody wants the rest; leaving it unread ends this connection
-        if last is None:
-            self._learn(first)
-        elif first < stop:
+        if first < stop:
             raise BadAnswerError("the answer ended before its last byte")
 
-    def _promised(self, answer: Response, at: int, end: int) -> tuple[int, int | None]:
-        """Return the range that an answer says it carries; its end is None where only the body tells."""
+    def _promised(self, answer: Response, at: int, end: int) -> tuple[int, int]:
+        """Return the range that an answer says it carries."""
         status, asked = answer.status_code, f"bytes {at}-{end - 1}"
         first, last, total = content_range(answer)
         length = number(answer.headers.get("Content-Length", ""))
         if status == 416:
-            self._learn(at if total is None else total)
-            if self.size is not None and at < self.size:
-                raise BadAnswerError(f"{asked} were refused, which the file has")
-            return at, at
+            self._require_size(at if total is None else total)
+            raise BadAnswerError(f"{asked} were refused, which the file has")
         encoding = answer.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise BadAnswerError(f"the bytes came encoded as {encoding}")
         if status == 200:
-            self._learn(length)
+            self._require_size(length)
             return 0, self.size
         if status != 206:
             raise BadAnswerError(f"status {status}")
-        self._learn(total)
+        self._require_size(total)
         if first != at or last is None or not at <= last < end or length not in {None, last + 1 - at}:
             raise BadAnswerError(f"{asked} were asked for, and other bytes came")
         return at, last + 1
 
-    def _learn(self, size: int | None) -> None:
-        """Take note of the file's size.
+    def _require_size(self, said: int | None) -> None:
+        """Compare the size that an answer tells, if it does.
 
         Raises:
-            SourceError: It is not the one that was known.
+            SourceError: It is another one.
         """
-        if self.size is None:
-            self.size = size
-        elif size not in {None, self.size}:
-            raise SourceError(f"It has {size} bytes, and the Hub lists {self.size}.", where=self.where, remedy=ANEW)
+        if said not in {None, self.size}:
+            raise SourceError(f"It has {said} bytes, and the Hub lists {self.size}.", where=self.where, remedy=ANEW)
 
     def _ask(self, at: int, end: int) -> Response:
         """Return the open answer of the address that is known; while one thread asks the Hub for it, others wait."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.errors import HubUnavailableError
@@ -31,8 +29,6 @@ class Snapshot:
     repo: str
     commit: str
     as_source: bool = False
-    _asking: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
-    _places: list[xet.Storage | None] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def where(self) -> str:
@@ -64,20 +60,13 @@ class Snapshot:
         if file is None:
             raise HubUnavailableError(f"The Hub no longer lists {name}.", where=self.where, remedy=LATER)
         with hub_errors(f"{self.where}/{name}", as_source=self.as_source):
-            if storage := self._storage(file):
-                yield from xet.pieces(storage, str(file.xet_hash), begin, file.size, self.hub.patience)
+            if file.xet_hash and xet.available() and (storage := self._storage):
+                yield from xet.pieces(storage, file.xet_hash, begin, file.size, self.hub.patience)
             else:
                 remote = self.hub.file(self.repo, self.commit, name, size=file.size)
                 yield from remote.pieces(begin, file.size, whole=True)
 
-    def _storage(self, file: ListedEntry) -> xet.Storage | None:
-        """Return the storage that has a file's chunks; one token serves for all files until it ends."""
-        if not (file.xet_hash and xet.available()):
-            return None
-        with self._asking:
-            place = self._places[-1] if self._places else None
-            if place is None or place.expires < time.time() + xet.SAFETY_SECONDS:
-                with self.hub.asking(f"{self.where}/{file.path}", as_source=self.as_source):
-                    place = xet.storage(self.hub, self.repo, self.commit, "read")
-                self._places.append(place)
-            return place
+    @cached_property
+    def _storage(self) -> xet.Storage | None:
+        with self.hub.asking(self.where, as_source=self.as_source):
+            return xet.storage(self.hub, self.repo, self.commit, "read")

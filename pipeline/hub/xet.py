@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,39 +20,8 @@ if TYPE_CHECKING:
     from pipeline.hub.client import Hub
 
 FLUSH_SECONDS: Final = "2s"  # how often what was sent is noted, so that an upload that is killed need not send it again
-SAFETY_SECONDS: Final = 60  # before a token ends another one is asked for, as the client does
 ProgressCallback = Callable[[int, int], None]  # bytes read and bytes sent, of all files together
-
-
-@dataclass(frozen=True)
-class Storage:
-    """Where a repository's chunks are, and the right to read or write them.
-
-    Attributes:
-        endpoint: The address of the storage.
-        token: A token for it alone.
-        expires: When that ends, in seconds since 1970.
-        renewal: The Hub's address that gives the next one.
-        headers: What a request to the Hub carries, with the Hub's token.
-    """
-
-    endpoint: str
-    token: str
-    expires: int
-    renewal: str
-    headers: dict[str, str]
-
-    def options(self) -> dict[str, Any]:
-        """Return it as ``hf_xet`` takes it; the storage never sees the Hub's token."""
-        plain = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
-        return {
-            "endpoint": self.endpoint,
-            "token": self.token,
-            "token_expiry_unix_secs": self.expires,
-            "token_refresh_url": self.renewal,
-            "token_refresh_headers": self.headers,
-            "custom_headers": plain,
-        }
+Storage = dict[str, Any]  # where a repository's chunks are and the right to read or write them, as hf_xet takes it
 
 
 def available() -> bool:
@@ -64,7 +32,7 @@ def available() -> bool:
 
 
 def storage(hub: Hub, repo: str, commit: str | None, right: str) -> Storage | None:
-    """Ask the Hub for a repository's storage; None on a Hub that has none.
+    """Ask the Hub for a repository's storage; None on a Hub that has none. The library renews its tokens.
 
     Args:
         hub: The Hub.
@@ -86,7 +54,14 @@ def storage(hub: Hub, repo: str, commit: str | None, right: str) -> Storage | No
     hf_raise_for_status(answer)
     found = ChunkStorage.of(answer.json())
     require_safe(found.casUrl, hub.endpoint)
-    return Storage(found.casUrl, found.accessToken, found.exp, url, headers)
+    return {
+        "endpoint": found.casUrl,
+        "token": found.accessToken,
+        "token_expiry_unix_secs": found.exp,
+        "token_refresh_url": url,
+        "token_refresh_headers": headers,
+        "custom_headers": hub.headers(with_token=False),  # which the storage sees
+    }
 
 
 def upload(place: Storage, files: Mapping[Path, str], patience: RetryPolicy, heard: ProgressCallback) -> None:
@@ -105,7 +80,7 @@ def upload(place: Storage, files: Mapping[Path, str], patience: RetryPolicy, hea
 
     try:
         with library_errors():
-            commit = opened.new_upload_commit(**place.options(), progress_callback=tell)
+            commit = opened.new_upload_commit(**place, progress_callback=tell)
             for path, sha256 in files.items():
                 commit.start_upload_file(str(path), sha256=sha256)
             counted = commit.wait_to_finish().dedup_metrics
@@ -127,19 +102,12 @@ def pieces(place: Storage, xet_hash: str, begin: int, size: int, patience: Retry
     if begin >= size:
         return
     with library_errors():
-        group, read = session(patience).new_download_stream_group(**place.options()), begin
-        stream = iter(group.download_stream(XetFileInfo(xet_hash, size), begin, size))
-    while piece := following(stream):
-        read += len(piece)
-        yield piece
+        group, read = session(patience).new_download_stream_group(**place), begin
+        for piece in group.download_stream(XetFileInfo(xet_hash, size), begin, size):
+            read += len(piece)
+            yield piece
     if read < size:
         raise ConnectionError(f"the stream ended after {read} of {size} bytes")
-
-
-def following(stream: Iterator[bytes]) -> bytes:
-    """Return a stream's next piece; none of its bytes at its end."""
-    with library_errors():
-        return next(stream, b"")
 
 
 @contextmanager

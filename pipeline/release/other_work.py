@@ -111,8 +111,8 @@ def touched_by(hub: Hub, repo: str, holdings: Holdings, touched: set[str]) -> Ot
 
 def told(hub: Hub, repo: str, holdings: Holdings, touched: set[str]) -> str:
     """Return for people in which commits somebody changed paths, by whom, and when."""
-    found = {change.commit: sorted(touched.intersection(change.paths)) for change in changes(hub, repo, holdings)}
-    parts = [f"{named(paths)} in {commit}" for commit, paths in found.items() if paths]
+    found = changes(hub, repo, holdings)
+    parts = [f"{named(sorted(here))} in {commit}" for commit, paths in found.items() if (here := touched & paths)]
     if others := sorted(touched.difference(*found.values())):
         parts.append(f"{named(others)} before its newest {MOST} commits, or in a history that was squashed")
     return "; ".join(parts)

@@ -10,11 +10,13 @@ from huggingface_hub import CommitOperationAdd
 
 from localhub.faults import Faults
 from localhub.server import running
+from localhub.web import Limits
 from pipeline.errors import VerificationError
 from pipeline.hub.client import Hub
 from pipeline.hub.content_check import ContentCheck
 from pipeline.hub.retry import RetryPolicy
 from pipeline.hub.snapshot import Snapshot
+from tests.desk import needs_xet
 
 FILES = {name: name.encode() * 100 for name in ("a.txt", "b.txt", "c.txt")}
 
@@ -32,3 +34,16 @@ def test_one_bad_file_is_told_at_once_beside_one_that_hangs(tmp_path: Path) -> N
         with pytest.raises(VerificationError, match=r"b\.txt"):
             ContentCheck(Snapshot(hub, "alice/model", commit), lambda _: None).read()
         assert time.monotonic() - began < 10
+
+
+@needs_xet
+def test_a_commit_is_read_on_after_the_right_to_its_chunks_has_ended(tmp_path: Path) -> None:
+    with running(tmp_path / "hub", limits=Limits(token_seconds=1)) as endpoint:
+        hub, content = Hub(endpoint, token="local"), bytes(range(256)) * 1000
+        hub.api.create_repo("alice/model")
+        additions = [CommitOperationAdd("model.safetensors", content)]
+        commit = str(hub.api.create_commit("alice/model", additions, commit_message="Add it").oid)
+        served = Snapshot(hub, "alice/model", commit)
+        assert b"".join(served.pieces("model.safetensors")) == content
+        time.sleep(2)
+        assert b"".join(served.pieces("model.safetensors", 9)) == content[9:]

@@ -54,7 +54,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def read(endpoint: str, name: str) -> bytes:
     """Read a file as the pipeline reads it."""
-    return b"".join(Hub(endpoint, token="alice").file(REPO, "main", name).pieces(0, 1 << 20, whole=True))
+    return b"".join(Hub(endpoint, token="alice").file(REPO, "main", name, len(TEXT)).pieces(0, 1 << 20, whole=True))
 
 
 def test_every_fact_names_a_test_that_is_there() -> None:
