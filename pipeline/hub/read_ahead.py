@@ -48,17 +48,15 @@ class ReadAhead:
 
     Args:
         file: The file, closed with this.
-        size: Its size in bytes.
         begin: Where the reader will begin.
         range_bytes: Bytes of a range.
         in_flight: How many ranges are on their way or wait for the reader, at most.
     """
 
     def __init__(
-        self, file: RemoteFile, size: int, begin: int = 0, *, range_bytes: int = RANGE, in_flight: int = IN_FLIGHT
+        self, file: RemoteFile, begin: int = 0, *, range_bytes: int = RANGE, in_flight: int = IN_FLIGHT
     ) -> None:
         self._file = file
-        self._size = size
         self._range_bytes = range_bytes
         self._in_flight = in_flight
         self._at = begin  # what lies before was read or jumped over
@@ -80,7 +78,7 @@ class ReadAhead:
             raise ValueError("The file is closed.")
         if offset < self._at:
             raise ValueError("A remote file is read forwards, each byte once.")
-        filled, wanted = 0, min(len(buffer), max(self._size - offset, 0))
+        filled, wanted = 0, min(len(buffer), max(self._file.size - offset, 0))
         try:
             with hub_errors(self._file.where, as_source=True):
                 while filled < wanted:
@@ -115,7 +113,7 @@ class ReadAhead:
             for part, _ in self._parts:
                 part.wanted = False
             self._parts.clear()
-            self._next, self._transfer = at, self._file.pieces(at, self._size, whole=True)
+            self._next, self._transfer = at, self._file.pieces(at, self._file.size, whole=True)
             return 0
         count = min(len(room), part.end - at)
         with memoryview(part.content) as content:
@@ -125,8 +123,8 @@ class ReadAhead:
     def _fetch(self, at: int) -> None:
         """Have as many ranges fetched from an offset on as may be on their way."""
         self._next = max(self._next, at)
-        while self._next < self._size and len(self._parts) < self._in_flight:
-            part = Part(self._next, bytearray(min(self._range_bytes, self._size - self._next)))
+        while self._next < self._file.size and len(self._parts) < self._in_flight:
+            part = Part(self._next, bytearray(min(self._range_bytes, self._file.size - self._next)))
             self._parts.append((part, self._threads.submit(part.fetch, self._file)))
             self._next = part.end
 

@@ -57,9 +57,8 @@ class Repository:
         """
         from pipeline.hub.read_ahead import ReadAhead
 
-        size, client = self.files[name].size, new_client()
-        file = self.hub.file(self.repo, self.revision, name, size=size, client=client)
-        return ReadAhead(file, size, begin, **options)
+        file = self.hub.file(self.repo, self.revision, name, self.files[name].size, new_client())
+        return ReadAhead(file, begin, **options)
 
     def download(self, name: str, folder: Path, heard: Callable[[int], None] = lambda _: None) -> str:
         """Put one file under a folder, proven against the Hub's digest, and return its BLAKE3; a whole one is kept.

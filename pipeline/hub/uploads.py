@@ -1,12 +1,12 @@
 """Bytes on their way to a repository: all large files together, then one commit that makes them visible.
 
 The requests are those of the client's ``create_commit`` (huggingface_hub 2.4.0), with the same parameters and headers,
-and are our own because its steps cannot be had one by one. Called once for a pull request and once for ``main``, it
+and are our own because it and ``preupload_lfs_files``
 
-- cuts every large file into chunks a second time, though the Hub has it all;
-- lets ``hf_xet`` try as long as that likes, and tells nobody how far it is;
-- leaves out what the head has already, and without anything left answers with the head where a moved one is refused;
-- leaves out what a ``.gitignore`` on the Hub names, which nobody would miss before the release is compared.
+- have ``hf_xet`` ask for its storage itself, and it goes wherever the answer says, were it a folder of this machine;
+- let it try as long as it likes, and tell nobody but a terminal how far it is;
+- cut every large file into chunks a second time for ``main``, though the Hub has it all;
+- leave out what the head has already, and without anything left answer with the head where a moved one is refused.
 """
 
 from __future__ import annotations
