@@ -10,8 +10,8 @@ from huggingface_hub import CommitOperationAdd
 
 from localhub.faults import Faults
 from localhub.server import running
-from localhub.web import Limits
 from pipeline.errors import VerificationError
+from pipeline.hub import xet
 from pipeline.hub.client import Hub
 from pipeline.hub.content_check import ContentCheck
 from pipeline.hub.retry import RetryPolicy
@@ -37,13 +37,14 @@ def test_one_bad_file_is_told_at_once_beside_one_that_hangs(tmp_path: Path) -> N
 
 
 @needs_xet
-def test_a_commit_is_read_on_after_the_right_to_its_chunks_has_ended(tmp_path: Path) -> None:
-    with running(tmp_path / "hub", limits=Limits(token_seconds=1)) as endpoint:
+def test_the_right_to_read_chunks_is_renewed_when_it_has_ended(tmp_path: Path) -> None:
+    with running(tmp_path / "hub") as endpoint:
         hub, content = Hub(endpoint, token="local"), bytes(range(256)) * 1000
         hub.api.create_repo("alice/model")
         additions = [CommitOperationAdd("model.safetensors", content)]
         commit = str(hub.api.create_commit("alice/model", additions, commit_message="Add it").oid)
-        served = Snapshot(hub, "alice/model", commit)
-        assert b"".join(served.pieces("model.safetensors")) == content
-        time.sleep(2)
-        assert b"".join(served.pieces("model.safetensors", 9)) == content[9:]
+        place, listed = xet.storage(hub, "alice/model", commit, "read"), hub.listing("alice/model", commit)
+        assert place is not None
+        ended = {**place, "token": "ended", "token_expiry_unix_secs": 1}
+        name = str(listed["model.safetensors"].xet_hash)
+        assert b"".join(xet.pieces(ended, name, 9, len(content), hub.patience)) == content[9:]
