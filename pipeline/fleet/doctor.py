@@ -15,7 +15,6 @@ from pipeline.errors import PublishError
 from pipeline.files import human_size
 from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, processor
 from pipeline.hub.client import Hub
-from pipeline.hub.preflight import bearer, reach
 from pipeline.plan.model import PIPELINE_MEMORY, scheme_of
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
 from pipeline.source.layout import Folder, read_source
@@ -59,7 +58,7 @@ class Doctor:
     def of_hub(self) -> Iterator[Remark]:
         """Look at the Hub, the token, and every destination."""
         try:
-            seconds = reach(self.hub)
+            seconds = self.hub.reach()
         except PublishError as error:
             yield problem("hub", error)
             return
@@ -74,7 +73,7 @@ class Doctor:
     def token(self) -> Remark:
         """Say whose token it is and what it is for; never the token."""
         try:
-            found = bearer(self.hub)
+            found = self.hub.bearer()
         except PublishError as error:
             return problem("token", error)
         if found is None:
@@ -90,7 +89,7 @@ class Doctor:
             may = "write" if self.hub.require_writer(repo) else "create"
         except PublishError as error:
             return problem("destination", error)
-        return fine("destination", f"{repo}: {'this token' if bearer(self.hub) else 'anybody'} may {may} it")
+        return fine("destination", f"{repo}: {'this token' if self.hub.bearer() else 'anybody'} may {may} it")
 
     def is_there(self, repo: str) -> bool:
         """Return whether a destination is there; one that cannot be read counts as missing, and says so elsewhere."""

@@ -25,7 +25,6 @@ from pipeline.errors import PublishError, SourceError
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.ownership import changes as others_changes
 from pipeline.hub.ownership import look_at, named, version_at
-from pipeline.hub.preflight import reach
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.comparison import differences
 from pipeline.plan.model import TargetPlan, deciding_versions, read_plan
@@ -106,7 +105,7 @@ class FleetStatus:
         Raises:
             HubUnavailableError: The Hub answers nothing at all.
         """
-        reach(self.hub)
+        self.hub.reach()
         sources = [loaded.recipe.source for loaded in self.recipes]
         asked = {source.repo: source for source in sources if isinstance(source, HubSource)}
         pairs = [(loaded, target) for loaded in self.recipes for target in loaded.recipe.targets]

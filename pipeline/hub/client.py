@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -17,7 +18,7 @@ from pipeline.hub.answers import CardJudged, ListedEntry, Reference, TokenInfo
 from pipeline.hub.endpoint import endpoint_of, require_importable
 from pipeline.hub.errors import hub_errors, no_right
 from pipeline.hub.release_files import PLAN
-from pipeline.hub.retry import PATIENT, RetryPolicy
+from pipeline.hub.retry import ONCE, PATIENT, RetryPolicy
 
 if TYPE_CHECKING:
     from httpx2 import Client
@@ -249,6 +250,40 @@ class Hub:
                     raise no_right(repo, why) from None
                 return False
         return True
+
+    def bearer(self) -> TokenInfo | None:
+        """Return who the token stands for; None where there is no token.
+
+        Raises:
+            CannotHereError: The Hub does not know the token.
+            HubUnavailableError: The Hub does not answer.
+        """
+        from huggingface_hub.errors import LocalTokenNotFoundError
+
+        with self.asking(self.endpoint):
+            try:
+                return TokenInfo.of(self.api.whoami(cache=True))
+            except LocalTokenNotFoundError:
+                return None
+
+    def reach(self) -> float:
+        """Return the seconds in which the Hub answers the cheapest question, asked once and without a token.
+
+        It is asked the way that a run asks, by the proxy of this environment if there is one.
+
+        Raises:
+            HubUnavailableError: It does not.
+            CannotHereError: The proxy cannot be used.
+        """
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+
+        url, headers = f"{self.endpoint}/api/models", self.headers(with_token=False)
+        with self.with_patience(ONCE).asking(self.endpoint):
+            began = time.monotonic()
+            answer = get_session().get(url, params={"limit": 1}, headers=headers)
+            if answer.status_code >= 500:
+                hf_raise_for_status(answer)
+        return time.monotonic() - began
 
     def card_errors(self, repo: str, content: str) -> list[str]:
         """Return why this Hub would refuse a commit with a card: what it says itself, or what the rules say.

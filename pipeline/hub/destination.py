@@ -9,22 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 from pipeline.errors import RemoteChangedError
 from pipeline.files import ListedFile
-from pipeline.hub import ownership
+from pipeline.hub import ownership, uploads
 from pipeline.hub.answers import Opened, Talk
 from pipeline.hub.client import Gate, Hub, pointing, tagged
 from pipeline.hub.ownership import Holdings
-from pipeline.hub.preflight import bearer
 from pipeline.hub.release_files import ReleaseFolder
-from pipeline.hub.uploads import Uploader
 from pipeline.hub.xet import ProgressCallback
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 PULL = re.compile(r"refs/pr/([0-9]{1,9})")
 
@@ -64,21 +57,13 @@ class Destination:
         self.hub = hub
         self.repo = repo
 
-    @property
-    def _api(self) -> HfApi:
-        return self.hub.api
-
-    @cached_property
-    def _uploader(self) -> Uploader:
-        return Uploader(self.hub, self.repo)
-
     def refs(self) -> Refs | None:
         """Return where everything points; None where there is no such repository."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         with self.hub.asking(self.repo):
             try:
-                refs = self._api.list_repo_refs(self.repo, include_pull_requests=True)
+                refs = self.hub.api.list_repo_refs(self.repo, include_pull_requests=True)
             except RepositoryNotFoundError:
                 return None
             heads, tags, pulls = pointing(refs.branches), tagged(refs.tags), pointing(refs.pull_requests or [])
@@ -97,7 +82,7 @@ class Destination:
     def create(self, *, private: bool) -> None:
         """Create the repository unless it is there."""
         with self.hub.asking(self.repo):
-            self._api.create_repo(self.repo, private=private, exist_ok=True)
+            self.hub.api.create_repo(self.repo, private=private, exist_ok=True)
 
     def require_private(self) -> None:
         """Refuse a repository that everybody sees where the release is for its owners alone.
@@ -106,7 +91,7 @@ class Destination:
             RemoteChangedError: It is public.
         """
         with self.hub.asking(self.repo):
-            if not self._api.repo_info(self.repo).private:
+            if not self.hub.api.repo_info(self.repo).private:
                 raise RemoteChangedError(
                     "The repository is public, and the recipe says `private: true`.",
                     where=self.repo,
@@ -117,8 +102,8 @@ class Destination:
     def gate(self, gated: Gate) -> None:
         """Have the repository ask for access as the source does, unless it does so already."""
         with self.hub.asking(self.repo):
-            if self._api.repo_info(self.repo).gated != gated:
-                self._api.update_repo_settings(self.repo, gated=gated)
+            if self.hub.api.repo_info(self.repo).gated != gated:
+                self.hub.api.update_repo_settings(self.repo, gated=gated)
 
     def last_release(self, refs: Refs) -> str | None:
         """Return the newest release on ``main``, or None."""
@@ -131,9 +116,11 @@ class Destination:
     def open_pulls(self, title: str) -> list[int]:
         """Return the open pull requests of a title that this token's bearer opened, the oldest first."""
         with self.hub.asking(self.repo):
-            talks = self._api.get_repo_discussions(self.repo, discussion_type="pull_request", discussion_status="open")
+            talks = self.hub.api.get_repo_discussions(
+                self.repo, discussion_type="pull_request", discussion_status="open"
+            )
             alike = [talk for talk in map(Talk.of, talks) if talk.title == title]
-        us = bearer(self.hub) if alike else None  # without a token everybody here is the same one
+        us = self.hub.bearer() if alike else None  # without a token everybody here is the same one
         return sorted(talk.num for talk in alike if us is None or talk.author == us.name)
 
     def stage(self, build: ReleaseFolder, parent: str, title: str, heard: ProgressCallback) -> Staged:
@@ -144,8 +131,9 @@ class Destination:
         """
         with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
-            large = self._uploader.send(change, heard)
-            made = Opened.of(self._uploader.commit(change, large, parent, title, pull=True))
+            large = uploads.send(self.hub, self.repo, change, heard)
+            lines = uploads.commit_lines(change, large, parent, title)
+            made = Opened.of(uploads.commit(self.hub, self.repo, lines, pull=True))
         return Staged(made.number, made.commitOid)
 
     def promote(self, build: ReleaseFolder, parent: str, title: str, staged: str) -> None:
@@ -163,7 +151,7 @@ class Destination:
         with self.hub.asking(self.repo):
             change = build.change(self.tree(parent))
             large = {name for name, file in self.tree(staged).items() if file.sha256 is not None}
-            self._uploader.commit(change, large, parent, title)
+            uploads.commit(self.hub, self.repo, uploads.commit_lines(change, large, parent, title))
 
     def parent_of(self, commit: str) -> str | None:
         """Return the commit that a commit follows."""
@@ -178,9 +166,9 @@ class Destination:
     def close(self, number: int, why: str) -> None:
         """Close a pull request that will not be merged."""
         with self.hub.asking(self.repo):
-            self._api.change_discussion_status(self.repo, number, "closed", comment=why)
+            self.hub.api.change_discussion_status(self.repo, number, "closed", comment=why)
 
     def tag(self, tag: str, commit: str) -> None:
         """Tag a commit; a tag that is there stays where it is."""
         with self.hub.asking(self.repo):
-            self._api.create_tag(self.repo, tag=tag, revision=commit, exist_ok=True)
+            self.hub.api.create_tag(self.repo, tag=tag, revision=commit, exist_ok=True)

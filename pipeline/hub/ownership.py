@@ -153,8 +153,9 @@ def look_at(hub: Hub, repo: str, head: str, tags: Mapping[str, str], release: st
     listed = {name for name, file in manifest.files.items() if is_same(file, then.get(name))} if manifest else set()
     # Anybody may squash a history and give what is left a title of ours.
     if manifest and tag is None and was_squashed(hub, repo, head, tags):
-        small = {name for name in listed if then[name].sha256 is None}
-        listed -= {name for name in small if not serves(hub, repo, release, name, manifest.files[name])}
+        small = {name: manifest.files[name] for name in listed if then[name].sha256 is None}
+        contents = {name: hub.content(repo, release, name, file.size) or b"" for name, file in small.items()}
+        listed -= {name for name, file in small.items() if sha256(contents[name]).hexdigest() != file.sha256}
     ours = (listed | ({MANIFEST, SIGNATURE} & then.keys() if manifest else set())) - NOT_OURS
     then, withdrawals = with_withdrawals(hub, repo, head, release, then)
     return Holdings(head, tree, release, tag or release[:12], ours, then, withdrawals)
@@ -169,11 +170,6 @@ def was_squashed(hub: Hub, repo: str, head: str, tags: Mapping[str, str]) -> boo
     """Return whether the newest version is no longer in the history of ``main``, as far as one page of it tells."""
     newest = newest_of(tags)
     return newest is not None and tags[newest] not in {commit.id for commit in commits(hub, repo, head)}
-
-
-def serves(hub: Hub, repo: str, commit: str, name: str, entry: FileEntry) -> bool:
-    """Return whether a file at a commit is the one of a manifest, by its content."""
-    return sha256(hub.content(repo, commit, name, entry.size) or b"").hexdigest() == entry.sha256
 
 
 def read_manifest(hub: Hub, repo: str, commit: str) -> Manifest | None:

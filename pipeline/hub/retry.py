@@ -40,6 +40,7 @@ class RetryPolicy:
 
 PATIENT: Final = RetryPolicy()
 BRIEF: Final = RetryPolicy(connect=3.0, silence=5.0, answer=10.0, progress=5.0)  # for what is done unanswered, too
+ONCE: Final = RetryPolicy(answer=20.0, progress=0.0)
 SOON: Final = RetryPolicy(progress=60.0)  # for the small reads of a plan, before which somebody sits
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.events import Event
@@ -33,121 +33,112 @@ SAMPLE_BYTES: Final = 512  # what the Hub looks at to tell a large file from a t
 AT_ONCE: Final = 256  # files in one question, as the client asks
 
 
-class Uploader:
-    """Sends files to one repository and commits them.
+def send(hub: Hub, repo: str, change: ReleaseFolder, heard: xet.ProgressCallback) -> list[str]:
+    """Send the large files of a pull request that the Hub lacks; return the names of all large ones.
 
     Args:
         hub: The Hub; hears when Xet fails.
         repo: The repository.
+        change: What is to be committed.
+        heard: Hears of bytes.
     """
+    large = large_files(hub, repo, change)
+    place = xet.storage(hub, repo, None, "write") if large and xet.available() else None
+    if place is None or not sent_by_xet(hub, repo, place, change, large, heard):
+        send_by_lfs(hub, repo, change, large, heard)
+    return large
 
-    def __init__(self, hub: Hub, repo: str) -> None:
-        self._hub = hub
-        self._repo = repo
 
-    def send(self, change: ReleaseFolder, heard: xet.ProgressCallback) -> list[str]:
-        """Send the large files of a pull request that the Hub lacks; return the names of all large ones.
+def commit(hub: Hub, repo: str, lines: Iterable[Mapping[str, Any]], *, pull: bool = False) -> Any:
+    """Commit to ``main``, all of it or nothing, and return what the Hub says.
 
-        Args:
-            change: What is to be committed.
-            heard: Hears of bytes.
-        """
-        large = self._large(change)
-        place = xet.storage(self._hub, self._repo, None, "write") if large and xet.available() else None
-        if place is None or not self._sent_by_xet(place, change, large, heard):
-            self._send_by_lfs(change, large, heard)
-        return large
+    Args:
+        hub: The Hub.
+        repo: The repository.
+        lines: What `commit_lines` gave.
+        pull: Whether it opens a pull request instead.
 
-    def commit(
-        self, change: ReleaseFolder, large: Collection[str], parent: str, message: str, *, pull: bool = False
-    ) -> Any:
-        """Commit what was sent to ``main``, all of it or nothing, and return what the Hub says.
+    Raises:
+        HfHubHTTPError: The Hub refuses; 412 where ``main`` is no longer at the parent.
+        TransportError: It did not answer, and may have done it all the same.
+    """
+    content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    return ask(hub, repo, "commit", content, "application/x-ndjson", pull=pull)
 
-        Args:
-            change: What is committed.
-            large: The names that `send` returned.
-            parent: The commit that it must follow.
-            message: The title.
-            pull: Whether it opens a pull request instead.
 
-        Raises:
-            HfHubHTTPError: The Hub refuses; 412 where ``main`` is no longer at ``parent``.
-            TransportError: It did not answer, and may have done it all the same.
-        """
-        lines = (json.dumps(line).encode() + b"\n" for line in commit_lines(change, large, parent, message))
-        return self._ask("commit", b"".join(lines), "application/x-ndjson", pull=pull)
+def ask(hub: Hub, repo: str, call: str, content: bytes, kind: str, *, pull: bool) -> Any:
+    """Ask something of a commit to ``main``, or of a pull request that it opens, and return the answer's JSON."""
+    from huggingface_hub.utils import get_session, hf_raise_for_status
 
-    def _ask(self, call: str, content: bytes, kind: str, *, pull: bool) -> Any:
-        from huggingface_hub.utils import get_session, hf_raise_for_status
+    url = f"{hub.endpoint}/api/models/{repo}/{call}/main"
+    headers = {**hub.headers(), "Content-Type": kind}
+    answer = get_session().post(url, content=content, headers=headers, params=PULL if pull else None)
+    hf_raise_for_status(answer)
+    return answer.json()
 
-        url = f"{self._hub.endpoint}/api/models/{self._repo}/{call}/main"
-        headers = {**self._hub.headers(), "Content-Type": kind}
-        answer = get_session().post(url, content=content, headers=headers, params=PULL if pull else None)
-        hf_raise_for_status(answer)
-        return answer.json()
 
-    def _large(self, change: ReleaseFolder) -> list[str]:
-        """Ask which files the Hub keeps outside of git; empty ones never are."""
-        from huggingface_hub.utils import chunk_iterable
+def large_files(hub: Hub, repo: str, change: ReleaseFolder) -> list[str]:
+    """Ask which files the Hub keeps outside of git; empty ones never are."""
+    from huggingface_hub.utils import chunk_iterable
 
-        found: set[str] = set()
-        for names in chunk_iterable(change.files, AT_ONCE):
-            rows = [
-                {"path": name, "sample": sample_of(change, name), "size": change.files[name].size} for name in names
-            ]
-            said = self._ask("preupload", json.dumps({"files": rows}).encode(), "application/json", pull=True)
-            found |= {file.path for file in Sorted.of(said).files if file.uploadMode == "lfs"}
-        return [name for name, file in sorted(change.files.items()) if name in found and file.size]
+    found: set[str] = set()
+    for names in chunk_iterable(change.files, AT_ONCE):
+        rows = [{"path": name, "sample": sample_of(change, name), "size": change.files[name].size} for name in names]
+        said = ask(hub, repo, "preupload", json.dumps({"files": rows}).encode(), "application/json", pull=True)
+        found |= {file.path for file in Sorted.of(said).files if file.uploadMode == "lfs"}
+    return [name for name, file in sorted(change.files.items()) if name in found and file.size]
 
-    def _sent_by_xet(
-        self, place: xet.Storage, change: ReleaseFolder, names: Sequence[str], heard: xet.ProgressCallback
-    ) -> bool:
-        """Send large files in one upload, and say whether the storage took them."""
-        try:
-            files = {change.folder / name: change.files[name].sha256 for name in names}
-            xet.upload(place, files, self._hub.patience, heard)
-        except ConnectionError as error:
-            # Its storage may be out of reach, or lack chunks that this machine remembers to have sent there: one that
-            # was put back from a copy, from which hf_xet 1.8.0 knows no way back.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            told = f"{len(names)} files go by LFS, for Xet did not take them: {reason}"
-            self._hub.listen(Event("note", "upload", self._repo, told))
-            return False
-        return True
 
-    def _send_by_lfs(self, change: ReleaseFolder, names: Sequence[str], heard: xet.ProgressCallback) -> None:
-        """Send large files over plain HTTP, one after another, each whole or in parts as the Hub says.
+def sent_by_xet(
+    hub: Hub, repo: str, place: xet.Storage, change: ReleaseFolder, names: Sequence[str], heard: xet.ProgressCallback
+) -> bool:
+    """Send large files in one upload, and say whether the storage took them."""
+    try:
+        files = {change.folder / name: change.files[name].sha256 for name in names}
+        xet.upload(place, files, hub.patience, heard)
+    except ConnectionError as error:
+        # Its storage may be out of reach, or lack chunks that this machine remembers to have sent there: one that
+        # was put back from a copy, from which hf_xet 1.8.0 knows no way back.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        told = f"{len(names)} files go by LFS, for Xet did not take them: {reason}"
+        hub.listen(Event("note", "upload", repo, told))
+        return False
+    return True
 
-        Raises:
-            UnreadableAnswerError: The Hub does not want one of them.
-        """
-        from huggingface_hub.lfs import lfs_upload, post_lfs_batch_info
-        from huggingface_hub.utils import chunk_iterable
 
-        read = sent = 0
-        endpoint, headers = self._hub.endpoint, self._hub.headers()
-        for some in chunk_iterable(names, AT_ONCE):
-            additions = [addition_of(change, name) for name in some]
-            rows, errors, _ = post_lfs_batch_info(
-                [addition.upload_info for addition in additions],
-                token=None,  # the headers have it
-                repo_type="model",
-                repo_id=self._repo,
-                endpoint=endpoint,
-                headers=headers,
-            )
-            for row in errors:
-                raise UnreadableAnswerError(f"it does not take {row['oid']}: {row['error'].get('message')}")
-            wanted = {str(row["oid"]): row for row in rows if row.get("actions")}
-            for addition in additions:
-                size = addition.upload_info.size
-                if action := wanted.pop(addition.upload_info.sha256.hex(), None):
-                    for step in action["actions"].values():
-                        require_safe(str(step.get("href")), endpoint)
-                    lfs_upload(addition, action, headers=headers, endpoint=endpoint)
-                    sent += size
-                read += size
-                heard(read, sent)
+def send_by_lfs(hub: Hub, repo: str, change: ReleaseFolder, names: Sequence[str], heard: xet.ProgressCallback) -> None:
+    """Send large files over plain HTTP, one after another, each whole or in parts as the Hub says.
+
+    Raises:
+        UnreadableAnswerError: The Hub does not want one of them.
+    """
+    from huggingface_hub.lfs import lfs_upload, post_lfs_batch_info
+    from huggingface_hub.utils import chunk_iterable
+
+    read = sent = 0
+    endpoint, headers = hub.endpoint, hub.headers()
+    for some in chunk_iterable(names, AT_ONCE):
+        additions = [addition_of(change, name) for name in some]
+        rows, errors, _ = post_lfs_batch_info(
+            [addition.upload_info for addition in additions],
+            token=None,  # the headers have it
+            repo_type="model",
+            repo_id=repo,
+            endpoint=endpoint,
+            headers=headers,
+        )
+        for row in errors:
+            raise UnreadableAnswerError(f"it does not take {row['oid']}: {row['error'].get('message')}")
+        wanted = {str(row["oid"]): row for row in rows if row.get("actions")}
+        for addition in additions:
+            size = addition.upload_info.size
+            if action := wanted.pop(addition.upload_info.sha256.hex(), None):
+                for step in action["actions"].values():
+                    require_safe(str(step.get("href")), endpoint)
+                lfs_upload(addition, action, headers=headers, endpoint=endpoint)
+                sent += size
+            read += size
+            heard(read, sent)
 
 
 def addition_of(change: ReleaseFolder, name: str) -> CommitOperationAdd:
@@ -160,7 +151,7 @@ def addition_of(change: ReleaseFolder, name: str) -> CommitOperationAdd:
 
 
 def commit_lines(change: ReleaseFolder, large: Collection[str], parent: str, message: str) -> Iterator[dict[str, Any]]:
-    """Yield what a commit sends: its header, then one line a file."""
+    """Yield what a commit sends: its header with its parent, then one line a file; of a large one its digest alone."""
     yield {"key": "header", "value": {"summary": message, "description": "", "parentCommit": parent}}
     for name in sorted(change.gone):
         yield {"key": "deletedFile", "value": {"path": name}}

@@ -18,7 +18,6 @@ from localhub.server import running
 from pipeline.cli.context import embedded
 from pipeline.errors import CannotHereError, HubUnavailableError
 from pipeline.hub.client import Hub
-from pipeline.hub.preflight import reach
 from pipeline.hub.retry import RetryPolicy
 
 HUB = "http://hub.invalid"  # no name of any machine: only the proxy knows where that is
@@ -107,7 +106,7 @@ def test_doctor_and_run_go_by_the_proxy_of_the_environment(
     environment.setenv(name, proxy.address)
     hub = Hub(HUB, token="local", patience=HASTY)
     assert endpoint
-    assert reach(hub) > 0
+    assert hub.reach() > 0
     commit = hub.find("alice/model", None)
     assert commit is not None
     source = hub.source("alice/model", commit)

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from localhub.faults import Faults
 from localhub.server import running
 from pipeline.events import Event
+from pipeline.hub import uploads
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination
 from pipeline.hub.release_files import ReleaseFolder
@@ -42,7 +43,7 @@ class Sender:
         """Send what the Hub lacks and return the bytes that went over the wire."""
         change = self.build.change(self.place.tree(self.head))
         self.heard = (0, 0)
-        self.place._uploader.send(change, self.hear)
+        uploads.send(self.place.hub, self.place.repo, change, self.hear)
         return self.heard[1]
 
     def hear(self, read: int, sent: int) -> None:
@@ -112,5 +113,6 @@ def test_a_hub_that_lost_what_this_machine_sent_gets_it_again(sender: Sender, tm
     (stored / "xet").mkdir()
     sender.send()
     change = sender.build.change(sender.place.tree(sender.head))
-    sender.place._uploader.commit(change, change.files, sender.head, "All of it")
+    lines = uploads.commit_lines(change, change.files, sender.head, "All of it")
+    uploads.commit(sender.place.hub, sender.place.repo, lines)
     assert sender.build.differences(sender.place.tree("main")) == []

@@ -15,7 +15,6 @@ from pipeline.errors import HubUnavailableError, PublishError, SourceError
 from pipeline.files import human_size
 from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination
-from pipeline.hub.preflight import bearer
 from pipeline.hub.transport import ANSWER_BYTES, REFUSAL_BYTES
 from tests.matrix.release import IMPATIENT, REPO
 from tests.soak.answers import Reading, world
@@ -148,7 +147,7 @@ def test_a_pull_request_without_a_number_is_no_answer(source: Source, number: An
 def test_a_token_of_which_nothing_is_told_is_no_answer(source: Source, said: Any) -> None:
     source.spoil("/whoami-v2", body=json.dumps(said).encode())
     with pytest.raises(HubUnavailableError, match="its answer cannot be read"):
-        bearer(source.hub)
+        source.hub.bearer()
 
 
 @pytest.mark.parametrize("body", [b"", b"# T", b"#" * 100_000])
