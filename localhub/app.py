@@ -17,9 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from localhub import card, discussions, info, lfs, listing, preupload, refs, repos, storage
-from localhub.browser import views
-from localhub.browser.page import showing
+from localhub import card, discussions, info, lfs, listing, page, preupload, refs, repos, storage
 from localhub.commits import commit
 from localhub.download import resolve, resolve_cached
 from localhub.errors import LocalHubError
@@ -98,7 +96,7 @@ _CALLS = (
     ("GET", "/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
     ("GET", "/api/resolve-cache/{kind:kind}/{ns}/{name}/{rev}/{path:path}", resolve_cached),
 )
-_REPO_PAGES = ("/{kind:kind}/{ns}/{name}", "/{ns:owner}/{name}")
+_PAGES = [f"{place}{rest}" for place in ("/{kind:kind}/{ns}/{name}", "/{ns:owner}/{name}") for rest in ("", _AT)]
 _WITHOUT_NAMESPACE = (
     "/api/{kind:kind}/{name}",
     "/api/{kind:kind}/{name}/revision/{rest:path}",
@@ -114,8 +112,7 @@ def hub_app(hub: Hub) -> Starlette:
     routes = [Route(path, answering(work), methods=[method]) for method, path, work in _CALLS]
     routes.append(Route(f"{_REPO}/commit/{{rev:rev}}", commit, methods=["POST"]))
     routes += [Route(path, _no_such_repository, methods=["GET"]) for path in _WITHOUT_NAMESPACE]
-    pages = [("/", views.home), *((place + rest, views.repository) for place in _REPO_PAGES for rest in ("", _AT))]
-    routes += [Route(path, answering(showing(view)), methods=["GET"]) for path, view in pages]
+    routes += [Route(path, answering(page.repository), methods=["GET"]) for path in _PAGES]
     return _app(hub, routes)
 
 

@@ -6,14 +6,9 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from localhub.card_rules import EMPTY, FRONT_MATTER, errors_of, many, metadata_of
+from localhub.card_rules import EMPTY, errors_of, many, metadata_of
 from localhub.refusals import RefusedError, bad_request
 from localhub.web import Call
-
-
-def body_of(content: str) -> str:
-    """Return a card without its front matter."""
-    return FRONT_MATTER.sub("", content, count=1)
 
 
 def validate(call: Call) -> Response:

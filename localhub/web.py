@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, unquote
@@ -20,7 +20,6 @@ from localhub.bodies import parsed
 from localhub.door import Authenticator
 from localhub.errors import LocalHubError
 from localhub.names import url_prefix
-from localhub.records import State
 from localhub.refusals import RefusedError, bad_request, gated, repo_not_found
 from localhub.repository import Repository
 from localhub.store import Store
@@ -146,15 +145,6 @@ class Call:
         if not may_see(self.caller, repository):
             raise repo_not_found()
         return repository
-
-    def visible(self, kind: str) -> Iterator[tuple[Repository, State]]:
-        """Walk the repositories of one kind that the caller may know of; one that goes meanwhile is left out."""
-        for repository in self.hub.store.all(kind):
-            try:
-                if may_see(self.caller, repository):
-                    yield repository, repository.state()
-            except RefusedError:
-                continue
 
     def writable(self) -> Repository:
         """Return the repository of the address, if the caller may change it."""
