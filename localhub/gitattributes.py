@@ -1,15 +1,14 @@
-"""Which files are large: the rules of ``.gitattributes``, a new repository's own ones, and what is ignored."""
+"""Which files are large: the rules of ``.gitattributes``, and those that a new repository begins with.
+
+Patterns are those of `fnmatch`, whose ``*`` crosses folders where git's does not.
+"""
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+from fnmatch import fnmatchcase
 
 LARGE_BYTES = 10 * 1024 * 1024  # the Hub takes no larger file into git itself
 _LFS = "filter=lfs diff=lfs merge=lfs -text"
-_MOST_DEEP = 3  # times that a pattern may say "in any folder below"; each multiplies the ways to match
-_DEEP = "(?:.*/)?"
-_WORDS = {"/**": "/.*", "?": "[^/]"}
 _EVERYWHERE = (
     "*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* *.mlmodel *.model *.msgpack *.npy *.npz *.onnx "
     "*.ot *.parquet *.pb *.pickle *.pkl *.pt *.pth *.rar *.safetensors saved_model/**/* *.tar.* *.tar *.tflite *.tgz "
@@ -50,7 +49,9 @@ def tracks(attributes: str, path: str) -> bool:
         if not words or words[0].startswith("#"):
             continue
         spoken = [word for word in words[1:] if word.lstrip("-!").split("=")[0] == "filter"]
-        if spoken and _matches(words[0].replace("[[:space:]]", " "), path):
+        pattern = words[0].replace("[[:space:]]", " ")
+        subject = path if "/" in pattern else path.rpartition("/")[2]
+        if spoken and fnmatchcase(subject, pattern.removeprefix("/").replace("**/", "*")):
             tracked = spoken[-1] == "filter=lfs"
     return tracked
 
@@ -59,65 +60,3 @@ def with_tracked(attributes: str, path: str) -> str:
     """Return ``.gitattributes`` with a line for one more large file, as the Hub adds it by itself."""
     end = "" if not attributes or attributes.endswith("\n") else "\n"
     return f"{attributes}{end}{path.replace(' ', '[[:space:]]')} {_LFS}\n"
-
-
-def ignores(gitignore: str, path: str) -> bool:
-    """Say whether ``.gitignore`` leaves a file out, by itself or by a folder above it."""
-    parts = path.split("/")
-    return any(
-        _last_word(gitignore, "/".join(parts[:length]), is_folder=length < len(parts))
-        for length in range(1, len(parts) + 1)
-    )
-
-
-def _last_word(gitignore: str, path: str, *, is_folder: bool) -> bool:
-    ignored = False
-    for line in gitignore.splitlines():
-        pattern = line.rstrip()
-        if not pattern or pattern.startswith("#"):
-            continue
-        wanted = not pattern.startswith("!")
-        pattern = pattern.removeprefix("!")
-        if pattern.endswith("/") and not is_folder:
-            continue
-        if _matches(pattern.rstrip("/"), path):
-            ignored = wanted
-    return ignored
-
-
-def _matches(pattern: str, path: str) -> bool:
-    """Match as git does: a pattern with a slash from the root, one without against the last name."""
-    subject = path if "/" in pattern else path.rsplit("/", 1)[-1]
-    return _compiled(pattern.removeprefix("/")).fullmatch(subject) is not None
-
-
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    pieces = re.findall(r"(?:\*\*/)+|/\*\*$|\*+|\?|\[!?\]?[^\]]*\]|\\?.", pattern)
-    deep = sum(piece.endswith("**/") for piece in pieces)
-    try:
-        return re.compile(_expression(pieces) if deep <= _MOST_DEEP else re.escape(pattern), re.DOTALL)
-    except re.error:  # a range such as [z-a]; git lets such a pattern match nothing but itself
-        return re.compile(re.escape(pattern))
-
-
-def _expression(pieces: list[str]) -> str:
-    """Return a regular expression that takes a time the pattern's author cannot choose.
-
-    Between two stars of one folder the first place that fits is as good as any other, so nothing else is tried.
-    """
-    chunks = [""]
-    for piece in pieces:
-        if piece.strip("*"):
-            chunks[-1] += _DEEP if piece.endswith("**/") else _WORDS.get(piece) or _literal(piece)
-        else:
-            chunks.append("")
-    first, *starred = chunks
-    settled = [f"[^/]*{chunk}" if _DEEP in chunk else f"(?>[^/]*?{chunk})" for chunk in starred[:-1]]
-    return "".join([first, *settled, *(f"[^/]*{chunk}" for chunk in starred[-1:])])
-
-
-def _literal(piece: str) -> str:
-    if len(piece) > 2 and piece.startswith("["):
-        return piece.replace("[!", "[^", 1).replace("\\", "\\\\")
-    return re.escape(piece.removeprefix("\\") or piece)

@@ -1,4 +1,4 @@
-"""Route that tells a client, before it uploads, what is large, what is ignored and what is here already."""
+"""Route that tells a client, before it uploads, what is large and what is here already."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from localhub.changes import read_text
-from localhub.gitattributes import LARGE_BYTES, ignores, is_binary, tracks
+from localhub.gitattributes import LARGE_BYTES, is_binary, tracks
 from localhub.names import checked_path
 from localhub.refusals import bad_request
 from localhub.web import Call
 
 
 def preupload(call: Call) -> Response:
-    """Answer for each file: how to upload it, whether to ignore it, and the id of what its path holds now."""
+    """Answer for each file: how to upload it, and the id of what its path holds now."""
     files = call.committable().tree_at(call.where["rev"]).files
-    objects = call.hub.store.objects
-    attributes = read_text(files, ".gitattributes", objects)
-    committed = read_text(files, ".gitignore", objects)
-    gitignore = call.text("gitIgnore", committed)
+    attributes = read_text(files, ".gitattributes", call.hub.store.objects)
     answers = []
     for path, size, sample in map(_asked, call.rows("files")):
         large = size > LARGE_BYTES or tracks(attributes, path) or is_binary(sample)
@@ -29,7 +26,7 @@ def preupload(call: Call) -> Response:
             {
                 "path": path,
                 "uploadMode": "lfs" if large else "regular",
-                "shouldIgnore": ignores(gitignore, path),
+                "shouldIgnore": False,
                 "oid": None if held is None else held.sha256 if held.lfs else held.oid,
             }
         )

@@ -196,12 +196,6 @@ def test_a_completion_whose_answer_was_lost_can_be_asked_again(root: Path) -> No
         assert [httpx2.post(upload["href"], json={}).status_code for _ in range(2)] == [200, 200]
 
 
-def test_files_ignored_by_gitignore_are_left_out(api: HfApi, repo: str, push: Push) -> None:
-    push({".gitignore": b"*.log\nbuild/\n"})
-    push({"a.txt": b"a", "b.log": b"b", "build/c.bin": b"\0"})
-    assert api.list_repo_files(repo) == [".gitattributes", ".gitignore", "a.txt"]
-
-
 def test_the_client_finds_all_files_unharmed(api: HfApi, repo: str, push: Push, tmp_path: Path) -> None:
     push({"a.txt": b"a", "m.safetensors": WEIGHTS})
     api.snapshot_download(repo, local_dir=tmp_path / "copy")

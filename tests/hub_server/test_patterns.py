@@ -1,4 +1,4 @@
-"""The rules of .gitattributes and .gitignore mean here what they mean to git."""
+"""The rules of .gitattributes mean here what they mean to git."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from localhub.gitattributes import FIRST_GITATTRIBUTES, ignores, is_binary, tracks, with_tracked
+from localhub.gitattributes import FIRST_GITATTRIBUTES, is_binary, tracks, with_tracked
 
 PATHS = [
     "a.bin", "dir/a.bin", "a.txt", "build/x", "sub/build/x", "build", "doc/a/b.md", "doc/b.md", "x y.txt", "[a].txt",
     "saved_model/v", "saved_model/a/b", "deep/saved_model/v", "a.tar.gz", "x.lfs.y", "tfevents.1", "keep.log", "b.log",
     "sub/keep.log", "ab.c", "a-b", "dir/sub/deep/a.txt",
-]  # fmt: skip
-IGNORES = [
-    "*.bin\nbuild/\n!build/x", "/build\n*.log\n!keep.log", "doc/**/b.md\n# a.txt\n[!a]*.log", "\\[a\\].txt\na.?xt   ",
-    "dir/*\n[z-a].txt",
 ]  # fmt: skip
 ATTRIBUTES = [
     FIRST_GITATTRIBUTES["models"], "*.txt filter=lfs\na.txt -filter", "/a.txt filter=lfs -text\ndoc/** filter=lfs",
@@ -30,14 +26,6 @@ def git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode in {0, 1}, done.stderr
     return done.stdout
-
-
-@pytest.mark.parametrize("rules", IGNORES)
-def test_the_same_paths_are_ignored_as_git_ignores(tmp_path: Path, rules: str) -> None:
-    git(tmp_path, "init", "--quiet")
-    (tmp_path / ".gitignore").write_text(rules + "\n")
-    theirs = git(tmp_path, "check-ignore", "--no-index", *PATHS).splitlines()
-    assert [path for path in PATHS if ignores(rules, path)] == theirs
 
 
 @pytest.mark.parametrize("rules", ATTRIBUTES)
