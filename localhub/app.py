@@ -104,7 +104,7 @@ _WITHOUT_NAMESPACE = (
     "/{kind:kind}/{name}/resolve/{rest:path}",
 )
 _PASSIVE = "default-src 'none'; sandbox"  # a repository's files are strangers' files, also those in HTML
-_UPLOAD = "/uploads/{signature}/{expires}/{sha256}/{size}/{kind:kind}/{ns}/{name}/{by}"
+_UPLOAD = "/uploads/{signature}/{expires}/{sha256}/{size}/{kind:kind}/{ns}/{name}"
 
 
 def hub_app(hub: Hub) -> Starlette:
@@ -121,9 +121,6 @@ def storage_app(hub: Hub) -> Starlette:
     routes = [
         Route("/objects/{signature}/{expires}/{sha256}", storage.get, methods=["GET"]),
         Route(_UPLOAD, storage.put, methods=["PUT"]),
-        Route(f"{_UPLOAD}/{{session}}", storage.complete, methods=["POST"]),
-        Route(f"{_UPLOAD}/{{session}}/{{part}}", storage.put_part, methods=["PUT"]),
-        Route(f"/xet/{hub.store.id}/v1/chunks/{{prefix}}/{{hash}}", cas.find_chunk, methods=["GET"]),
         Route(f"/xet/{hub.store.id}/v1/xorbs/default/{{hash}}", cas.put_xorb, methods=["POST"]),
         Route(f"/xet/{hub.store.id}/v1/shards", cas.put_shard, methods=["POST"]),
         Route(f"/xet/{hub.store.id}/v1/reconstructions/{{hash}}", cas.reconstruct, methods=["GET"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,14 +20,18 @@ if TYPE_CHECKING:
 
 
 class Arriving:
-    """A file aside that grows, until it is moved to its place."""
+    """A file aside that grows, with the SHA-256 of what it holds, until it is moved to its place."""
 
     def __init__(self, handle: int, path: Path) -> None:
         self.path = path
+        self.size = 0
+        self.digest = hashlib.sha256()
         self._handle = handle
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes."""
+        self.size += len(piece)
+        self.digest.update(piece)
         with disk_errors(self.path):
             view = memoryview(piece)
             while view:

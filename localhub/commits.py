@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, Response
 
 from localhub.card import refusal_of
 from localhub.changes import Changes, not_uploaded
-from localhub.claims import claimed
 from localhub.discussions import opened, require_room
 from localhub.objects import Objects
 from localhub.records import Commit, State
@@ -54,7 +53,7 @@ def _read_all(changes: Changes, lines: list[bytes], objects: Objects) -> None:
 
 def _land(call: Call, repository: Repository, changes: Changes) -> Response:
     """Make the commit under the repository's lock, and answer as the client reads it."""
-    _require_large_files(call, repository, changes)
+    _require_large_files(repository, changes)
     _require_good_card(call, changes)
     with repository.changing() as state:
         require_room(call, repository, state)
@@ -68,11 +67,11 @@ def _land(call: Call, repository: Repository, changes: Changes) -> Response:
     return JSONResponse(answer | pull)
 
 
-def _require_large_files(call: Call, repository: Repository, changes: Changes) -> None:
-    """Refuse large files that the caller only knows the names of, with the words for those that are not here."""
-    named = {blob.sha256: path for path, blob in changes.steps if blob is not None and blob.lfs}
-    for sha256 in named.keys() - claimed(call, repository, set(named)):
-        raise not_uploaded(named[sha256], sha256)
+def _require_large_files(repository: Repository, changes: Changes) -> None:
+    """Refuse large files of which only the name came, with the words for those that are not here."""
+    for path, blob in changes.steps:
+        if blob is not None and blob.lfs and not repository.has_large(blob.sha256):
+            raise not_uploaded(path, blob.sha256)
 
 
 def _require_good_card(call: Call, changes: Changes) -> None:

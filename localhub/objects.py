@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from localhub.arriving import Arriving, aside
-from localhub.files import PIECE
 from localhub.refusals import bad_request
 from localhub.xet.depot import Depot
 
@@ -57,68 +54,23 @@ class Objects:
         """Keep a small object and return its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
         if not self.path(sha256).is_file():
-            with self.incoming() as arriving:
+            with self.aside() as arriving:
                 arriving.write(content)
-                arriving.keep(sha256, len(content))
+                self.keep(arriving, sha256, len(content))
         return sha256
 
     def aside(self) -> AbstractContextManager[Arriving]:
         """Open a file aside; unless it is moved away, nothing remains of it."""
         return aside(self._aside)
 
-    @contextmanager
-    def incoming(self) -> Iterator[Incoming]:
-        """Open an object for writing; unless it is kept, nothing remains of it."""
-        with self.aside() as arriving:
-            yield Incoming(self, arriving)
-
-    def part(self, session: str, number: int) -> Path:
-        """Return where one part of a large upload waits for the others."""
-        return self._aside / session / f"{number:08d}"
-
-    def join(self, session: str, count: int, sha256: str, size: int) -> None:
-        """Make one object of the parts 1 to ``count``; each part goes as soon as it is copied, right or wrong."""
-        with self.incoming() as whole:
-            for number in range(1, count + 1):
-                part = self.part(session, number)
-                with part.open("rb") as file:
-                    while piece := file.read(PIECE):
-                        whole.write(piece)
-                part.unlink()
-            whole.keep(sha256, size)
-        self.part(session, 0).parent.rmdir()
+    def keep(self, arriving: Arriving, sha256: str, size: int) -> None:
+        """Give an object its name, or refuse it when its bytes are not the ones announced."""
+        if (arriving.digest.hexdigest(), arriving.size) != (sha256, size):
+            raise bad_request(f"The bytes received are not those of {sha256}: {arriving.size} of {size} bytes came.")
+        arriving.move_to(self.path(sha256))
 
     def sweep(self) -> None:
         """Remove what interrupted uploads left behind more than a day ago."""
         for leftover in self._aside.iterdir():
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-                if leftover.is_dir():
-                    shutil.rmtree(leftover)
-                else:
-                    leftover.unlink()
-
-
-class Incoming:
-    """An object on its way in: hashed while it is written, named only if the hash is the promised one."""
-
-    def __init__(self, objects: Objects, arriving: Arriving) -> None:
-        self._objects = objects
-        self._arriving = arriving
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def write(self, piece: bytes) -> None:
-        """Take the next bytes."""
-        self._arriving.write(piece)
-        self._hash.update(piece)
-        self._size += len(piece)
-
-    def keep(self, sha256: str, size: int) -> None:
-        """Give the object its name, or refuse it when its bytes are not the ones announced."""
-        if (self._hash.hexdigest(), self._size) != (sha256, size):
-            raise bad_request(f"The bytes received are not those of {sha256}: {self._size} of {size} bytes came.")
-        self.move_to(self._objects.path(sha256))
-
-    def move_to(self, path: Path) -> None:
-        """Make the bytes durable under a name, replacing what had it."""
-        self._arriving.move_to(path)
+                leftover.unlink()

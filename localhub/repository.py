@@ -18,7 +18,6 @@ from localhub.git import commit_id, tree_ids
 from localhub.records import Blob, Commit, State, Tree, now
 from localhub.refusals import repo_not_found, revision_not_found
 
-COMMITS = "commits"  # to whom the large files of all commits are put down
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -101,19 +100,19 @@ class Repository:
         except FileNotFoundError:  # the repository was deleted since its record was read
             raise repo_not_found() from None
 
-    def has_claim(self, by: str, sha256: str) -> bool:
-        """Say whether a large file was put down to somebody; ``claims.py`` says to whom."""
-        return self._claim(by, sha256).exists()
+    def has_large(self, sha256: str) -> bool:
+        """Say whether the bytes of a large file arrived whole for this repository.
 
-    def claim(self, by: str, digests: Iterable[str]) -> None:
-        """Put large files down to somebody for good; a repository that went meanwhile does not come back for that."""
+        Knowing its SHA-256 is not having it: listings show that to people who may not have the bytes.
+        """
+        return (self._folder / "large" / sha256).exists()
+
+    def add_large(self, digests: Iterable[str]) -> None:
+        """Remember which large files arrived; a repository that went meanwhile does not come back for that."""
         with locked(self._lock):
             self.state()
             for sha256 in digests:
-                write_atomically(self._claim(by, sha256), b"")
-
-    def _claim(self, by: str, sha256: str) -> Path:
-        return self._folder / "claims" / by / sha256
+                write_atomically(self._folder / "large" / sha256, b"")
 
     def add_commit(
         self, files: dict[str, Blob], parents: Sequence[str], message: tuple[str, str], author: str
@@ -129,9 +128,6 @@ class Repository:
         folders = tree_ids({path: blob.oid for path, blob in files.items()})
         tree_path = self._folder / "trees" / f"{folders['']}.json"
         if not tree_path.exists():
-            for sha256 in {blob.sha256 for blob in files.values() if blob.lfs}:
-                if not self.has_claim(COMMITS, sha256):
-                    write_atomically(self._claim(COMMITS, sha256), b"")
             write_atomically(tree_path, canonical_json({"files": files, "folders": folders}))
         title, description = message
         oid = commit_id(folders[""], parents, title, description)

@@ -28,7 +28,6 @@ class Store:
         self._aside = root / "aside"
         self._aside.mkdir(parents=True, exist_ok=True)
         self.key = _key_of(root / "storage.key")
-        self.mask = hmac.digest(self.key, b"chunks", "sha256")
         self.id = hmac.digest(self.key, b"store", "sha256").hex()[:16]
 
     def find(self, kind: str, repo_id: str) -> Repository:

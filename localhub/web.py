@@ -40,14 +40,10 @@ class Limits:
     """Sizes and times that a test may lower.
 
     Attributes:
-        single_bytes: Files larger than this are asked for in parts.
-        part_bytes: Size of one part.
         page: Entries of one answer of a listing.
         token_seconds: How long the tokens of trusted publishers and of Xet, and the addresses of storage, are valid.
     """
 
-    single_bytes: int = 5 << 30
-    part_bytes: int = 512 << 20
     page: int = 1000
     token_seconds: int = 3600
 

@@ -1,12 +1,12 @@
 """Routes of the content-addressed storage that Xet clients talk to, on the origin of large files.
 
 https://huggingface.co/docs/xet/api. Only the tokens of ``tokens.py`` come here, never those of the Hub. Version 2 of
-reconstructions and shards and grants for xorbs are not known here; clients go on with version 1.
+reconstructions and shards and grants for xorbs are not known here; clients go on with version 1. Nor is told which
+chunks are here already: what a client does not remember itself, it sends again.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -17,17 +17,14 @@ from localhub.download import StreamedFile
 from localhub.refusals import RefusedError, bad_request, entry_not_found
 from localhub.web import Hub, hub_of
 from localhub.xet.files import XetFile, reconstruction
-from localhub.xet.hashes import hash_of, is_name
+from localhub.xet.hashes import is_name
 from localhub.xet.plain import byte_range
-from localhub.xet.shards import SHARD_BYTES, answering_shard, read_shard
+from localhub.xet.shards import SHARD_BYTES, read_shard
 from localhub.xet.tokens import Right, right_of
 from localhub.xet.xorbs import XORB_BYTES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-
-_ANSWERED_XORBS = 256  # 16 GiB of chunks, whose hashes make a shard of about 12 MB
-_KNOWLEDGE_SECONDS = 7 * 24 * 3600
 
 
 async def put_xorb(request: Request) -> Response:
@@ -56,26 +53,10 @@ async def put_shard(request: Request) -> Response:
         files = list(read_shard(shard))
         for sent in files:
             hub.store.objects.xet.register(sent)
-        hub.store.find(right.kind, right.repo_id).claim(str(right.by), {sent.sha256 for sent in files})
+        hub.store.find(right.kind, right.repo_id).add_large({sent.sha256 for sent in files})
 
     await run_in_threadpool(register)
     return JSONResponse({"result": 1})
-
-
-def find_chunk(request: Request) -> Response:
-    """Tell who has a chunk where it and its neighbours can be found, so that they need not be sent."""
-    hub, depot = hub_of(request), hub_of(request).store.objects.xet
-    right_of(hub, request, "write", "read")
-    file = depot.holding(_name(request))
-    if file is None:
-        raise entry_not_found("No file begins with this chunk.")
-    names = [name for name in dict.fromkeys(term.xorb for term in file.terms) if len(depot.xorb(name)) > 1]
-    if not names:  # a xorb of one chunk is called as its chunk, and the name would prove what the caller may not have
-        raise entry_not_found("No xorb with this chunk can be told.")
-    expires = int(time.time()) + _KNOWLEDGE_SECONDS
-    xorbs = ((hash_of(name), depot.xorb(name)) for name in names[:_ANSWERED_XORBS])
-    shard = answering_shard(xorbs, hub.store.mask, expires)
-    return Response(shard, media_type="application/octet-stream")
 
 
 def reconstruct(request: Request) -> Response:

@@ -3,7 +3,6 @@
     xorbs/ab/<xorb>     the chunks, still compressed, and a table of them
     files/ab/<file>     SHA-256, size and terms
     sha256/ab/<sha256>  -> the file with these bytes
-    chunks/ab/<chunk>   -> a file that holds this chunk, for the chunks that clients ask for
 
 The xorbs are the storage, and a plain download decodes them as it goes. To put each file together on arrival instead
 would be simpler to serve, and keep what many files share once for each: here two checkpoints that differ in a layer
@@ -22,7 +21,7 @@ from localhub.arriving import Arriving
 from localhub.files import canonical_json, write_atomically
 from localhub.refusals import bad_request, entry_not_found
 from localhub.xet.files import XetFile, contents
-from localhub.xet.hashes import MerkleTree, eligible, file_name, name_of, term_hash
+from localhub.xet.hashes import MerkleTree, file_name, term_hash
 from localhub.xet.shards import Sent, Term
 from localhub.xet.xorbs import Chunk, Xorb, seal
 
@@ -72,10 +71,6 @@ class Depot:
         except FileNotFoundError:
             return None
 
-    def holding(self, chunk: str) -> XetFile | None:
-        """Return a file that holds a chunk, if it is one of those that clients ask for."""
-        return _read(self._place("chunks", chunk))
-
     def contents(self, file: XetFile, start: int, stop: int) -> Iterator[bytes]:
         """Read the bytes of a file from ``start`` up to but without ``stop``."""
         return contents(file.terms, start, stop, self.xorb)
@@ -88,26 +83,25 @@ class Depot:
         Raises:
             RefusedError: 400 when a xorb is missing, a proof is wrong, or the bytes are not those of the two names.
         """
-        asked, known = self._proven_chunks(sent), self.file(sent.name)
+        self._require_terms(sent)
+        known = self.file(sent.name)
         if known is None or known.sha256 != sent.sha256:
             self._require_content(sent)
             record = {"sha256": sent.sha256, "size": sent.size, "terms": sent.terms}
             write_atomically(self._place("files", sent.name), canonical_json(record))
-            for chunk in asked:
-                self._point("chunks", chunk, sent.name)
-        self._point("sha256", sent.sha256, sent.name)
+        link = self._place("sha256", sent.sha256)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # the first file with this content stays the one that is meant
+            link.symlink_to(Path("..", "..", "files", sent.name[:2], sent.name))
 
-    def _proven_chunks(self, sent: Sent) -> list[str]:
-        """Compare the chunks of a file with its name, and return those by which others may find it."""
-        tree, asked = MerkleTree(), []
+    def _require_terms(self, sent: Sent) -> None:
+        """Compare the chunks of a file with its name."""
+        tree = MerkleTree()
         for term, proof in zip(sent.terms, sent.proofs, strict=True):
-            for number, chunk in enumerate(self._proven(term, proof)):
+            for chunk in self._proven(term, proof):
                 tree.add(chunk.digest, chunk.size)
-                if eligible(chunk.digest) or (term is sent.terms[0] and number == 0):
-                    asked.append(name_of(chunk.digest))
         if file_name(tree) != sent.name:
             raise bad_request(f"The terms of the file {sent.name} are those of another file.")
-        return asked
 
     def _require_content(self, sent: Sent) -> None:
         digest = hashlib.sha256()
@@ -128,12 +122,6 @@ class Depot:
         if not known or sum(chunk.size for chunk in chunks) != term.size:
             raise bad_request(f"The chunks {term.first} to {term.last} of the xorb {term.xorb} are others.")
         return chunks
-
-    def _point(self, kind: str, name: str, file: str) -> None:
-        link = self._place(kind, name)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # the first file with this content stays the one that is meant
-            link.symlink_to(Path("..", "..", "files", file[:2], file))
 
     def _place(self, kind: str, name: str) -> Path:
         return self._folder / kind / name[:2] / name

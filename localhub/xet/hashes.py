@@ -46,16 +46,6 @@ def term_hash(chunks: bytes) -> bytes:
     return blake3(chunks, key=_TERM_KEY).digest()
 
 
-def masked(digest: bytes, key: bytes) -> bytes:
-    """Return a chunk's hash as it may be told to others: only who has the chunk recognizes it."""
-    return blake3(digest, key=key).digest()
-
-
-def eligible(digest: bytes) -> bool:
-    """Say whether clients ask for a chunk anywhere in a file; for the first chunk of a file they always do."""
-    return _last_number(digest) % 1024 == 0
-
-
 class MerkleTree:
     """The tree over the chunks of a xorb or a file, built as they come; it keeps a few nodes of each level."""
 

@@ -1,27 +1,23 @@
 """The format of a shard: which chunks of which xorbs make up which files.
 
-https://huggingface.co/docs/xet/shard. Clients send shards with the files of an upload, and take them as the answer to
-the question where a chunk can be found already. Every entry has 48 bytes and begins with a hash.
+https://huggingface.co/docs/xet/shard. Clients send shards with the files of an upload. Every entry has 48 bytes and
+begins with a hash.
 """
 
 from __future__ import annotations
 
 import struct
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from localhub.refusals import bad_request
-from localhub.xet.hashes import masked, name_of
-from localhub.xet.xorbs import Xorb
+from localhub.xet.hashes import name_of
 
 SHARD_BYTES = 96 << 20  # clients begin a new one at 64 MiB
 _MAGIC = b"HFRepoMetaData" + bytes.fromhex("00556967456a7b815783a5bdd95ccdd14aa9")
 _HEADER = struct.Struct("<32sQQ")
 _ENTRY = struct.Struct("<32s4I")
-_FOOTER = struct.Struct("<3Q48s32sQQ72sQ")
 _BOOKEND = b"\xff" * 32
-_END = _ENTRY.pack(_BOOKEND, 0, 0, 0, 0)
 _WITH_PROOFS, _WITH_SHA256 = 1 << 31, 1 << 30
 
 
@@ -74,26 +70,3 @@ def _file(head: tuple[bytes, int, int, int, int], entries: Iterator[tuple[bytes,
     terms = [Term(name_of(xorb), first, last, size) for xorb, _, size, first, last in rows]
     proofs = [next(entries)[0] for _ in range(count)]
     return Sent(name_of(digest), name_of(next(entries)[0]), terms, proofs)
-
-
-def answering_shard(xorbs: Iterable[tuple[bytes, Xorb]], key: bytes, expires: int) -> bytes:
-    """Write a shard that tells which chunks xorbs hold.
-
-    Args:
-        xorbs: Each with its hash.
-        key: The hashes of the chunks are masked with it, so only who has a chunk learns where it is.
-        expires: When clients must forget it, in seconds since 1970.
-    """
-    body = bytearray(_HEADER.pack(_MAGIC, 2, _FOOTER.size) + _END)
-    listed = len(body)
-    for digest, xorb in xorbs:
-        chunks, start = xorb.chunks(0, len(xorb)), 0
-        body += _ENTRY.pack(digest, 0, len(chunks), sum(chunk.size for chunk in chunks), chunks[-1].end)
-        for chunk in chunks:
-            body += _ENTRY.pack(masked(chunk.digest, key), start, chunk.size, 0, 0)
-            start += chunk.size
-    body += _END
-    # Three lookup tables that are left out, yet the client takes the place of the first for the end of the xorbs.
-    tables = struct.pack("<6Q", *(len(body), 0) * 3)
-    footer = (1, _HEADER.size, listed, tables, key, int(time.time()), expires, bytes(72), len(body))
-    return bytes(body) + _FOOTER.pack(*footer)

@@ -19,10 +19,7 @@ _VERB = "xet-token"
 
 
 class Right(BaseModel):
-    """What a token allows: to read the files of one commit, or to write for one repository, until it expires.
-
-    ``by`` is for whom the bytes arrive that come with a token to write, as ``claims.py`` has it.
-    """
+    """What a token allows: to read the files of one commit, or to write for one repository, until it expires."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +27,6 @@ class Right(BaseModel):
     kind: str
     repo_id: str
     commit: str | None = None
-    by: str | None = None
     expires: int
 
 

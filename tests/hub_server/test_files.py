@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-from localhub.server import running
-from localhub.web import Limits
 from tests.hub_server.conftest import LFS, PLAIN
 
 Push = Callable[..., Any]
@@ -157,43 +154,6 @@ def test_objects_are_named_by_their_sha256_only(endpoint: str, repo: str) -> Non
     for row in ({"oid": "../../etc/passwd", "size": 1}, {"oid": "A" * 64, "size": 1}, {"oid": "0" * 64}, 7):
         wanted = {"operation": "upload", "objects": [row]}
         assert httpx2.post(f"{endpoint}/{repo}.git/info/lfs/objects/batch", json=wanted, headers=LFS).status_code == 400
-
-
-def test_a_very_large_file_goes_up_in_parts(root: Path) -> None:
-    content = os.urandom(700_001)
-    with running(root, limits=Limits(single_bytes=500_000, part_bytes=100_000)) as endpoint:
-        api = HfApi(endpoint=endpoint, token=False)
-        api.create_repo("alice/model")
-        instructions = batch(endpoint, "alice/model", content)
-        assert len(instructions["actions"]["upload"]["header"]) == 9, "eight parts and their size"
-
-        api.upload_file(path_or_fileobj=content, path_in_repo="m.bin", repo_id="alice/model")
-
-        assert Path(api.hf_hub_download("alice/model", "m.bin")).read_bytes() == content
-        assert not list((root / "objects" / "incoming").iterdir()), "no part stays behind"
-
-
-def test_parts_that_are_missing_or_wrong_make_no_object(root: Path) -> None:
-    content = os.urandom(250)
-    with running(root, limits=Limits(single_bytes=200, part_bytes=100)) as endpoint:
-        HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
-        upload = batch(endpoint, "alice/model", content)["actions"]["upload"]
-        for number, piece in {"1": content[:100], "3": content[200:]}.items():
-            assert httpx2.put(upload["header"][number], content=piece).headers["ETag"]
-        assert httpx2.post(upload["href"], json={}).status_code == 400
-        httpx2.put(upload["header"]["2"], content=b"\0" * 100)
-        assert httpx2.post(upload["href"], json={}).status_code == 400
-        assert "actions" in batch(endpoint, "alice/model", content)
-
-
-def test_a_completion_whose_answer_was_lost_can_be_asked_again(root: Path) -> None:
-    content = os.urandom(250)
-    with running(root, limits=Limits(single_bytes=200, part_bytes=200)) as endpoint:
-        HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
-        upload = batch(endpoint, "alice/model", content)["actions"]["upload"]
-        httpx2.put(upload["header"]["1"], content=content[:200])
-        httpx2.put(upload["header"]["2"], content=content[200:])
-        assert [httpx2.post(upload["href"], json={}).status_code for _ in range(2)] == [200, 200]
 
 
 def test_the_client_finds_all_files_unharmed(api: HfApi, repo: str, push: Push, tmp_path: Path) -> None:

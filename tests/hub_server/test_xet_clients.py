@@ -146,26 +146,6 @@ def test_what_came_by_lfs_and_what_came_by_xet_live_side_by_side(
     assert "X-Xet-Hash" not in httpx2.head(f"{endpoint}/alice/model/resolve/main/lfs.bin").headers
 
 
-def test_a_second_version_costs_what_is_new_in_it_even_from_another_machine(
-    xet: Client, root: Path, tmp_path: Path
-) -> None:
-    first = os.urandom(30 * MIB)
-    middle = 15 * MIB
-    second = first[:middle] + b"inserted" + first[middle:-100] + os.urandom(100)
-    write(tmp_path, {"1.bin": first, "2.bin": second})
-    sizes = []
-    for name in ("1.bin", "2.bin"):
-        path = str(tmp_path / name)
-        xet(
-            home=f"machine of {name}",
-            code=f"api.upload_file(path_or_fileobj={path!r}, path_in_repo={name!r}, repo_id='alice/model')",
-        )
-        sizes.append(size_of(root / "objects" / "xet"))
-    assert sizes[0] > 30 * MIB
-    assert sizes[1] - sizes[0] < MIB
-    assert download(xet, "reader") == digests({"1.bin": first, "2.bin": second})
-
-
 def test_two_writers_of_the_same_and_of_other_bytes_do_not_disturb_each_other(
     xet: Client, root: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from huggingface_hub import HfApi
 from localhub.refusals import RefusedError
 from localhub.server import running
 from localhub.web import Limits
-from localhub.xet.hashes import MerkleTree, chunk_hash, hash_of, name_of
+from localhub.xet.hashes import MerkleTree, hash_of, name_of
 from localhub.xet.xorbs import seal
 from tests.hub_server.handmade import CLIENT, Made, Xet, framed, grouped, named
 from tests.hub_server.test_durability import served
@@ -348,16 +348,6 @@ def test_a_token_is_told_in_the_body_and_in_the_headers(xet: Xet) -> None:
         assert answer.headers["X-Xet-Cas-Url"] == told["casUrl"]
         assert time.time() + 3500 < told["exp"] <= time.time() + 3600
     assert xet.token("write", "None").status_code == 200, "a pull request has no revision before it is opened"
-
-
-def test_who_asks_for_a_chunk_learns_of_no_chunk_that_they_lack(xet: Xet) -> None:
-    made = kept(xet)
-    first = name_of(chunk_hash(made.chunks[0]))
-    answer = xet.call("GET", f"/v1/chunks/default-merkledb/{first}")
-    assert answer.status_code == 200
-    assert hash_of(made.terms[0][0]) in answer.content
-    assert not [chunk for chunk in made.chunks if chunk_hash(chunk) in answer.content]
-    assert xet.call("GET", f"/v1/chunks/default/{name_of(chunk_hash(b'unknown'))}").status_code == 404
 
 
 def test_a_byte_that_flips_on_the_disk_is_not_served(endpoint: str, xet: Xet, root: Path) -> None:
