@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from localhub.access import ANONYMOUS, OWNER, User
 from localhub.errors import LocalHubError
-from localhub.publishers import PREFIX, Publishers
+from localhub.publishers import Publishers
 from localhub.refusals import unknown_token
 
 _DIGEST = "sha256:"
@@ -28,12 +28,12 @@ class Authenticator:
     it takes tells nothing of a token.
     """
 
-    def __init__(self, callers: Mapping[str, User] | None, publishers: Publishers | None) -> None:
+    def __init__(self, callers: Mapping[str, User] | None, publishers: Publishers) -> None:
         self._callers = callers
         self.publishers = publishers
 
     @classmethod
-    def of(cls, root: Path, tokens: Mapping[str, Any] | None, store_key: bytes) -> Authenticator:
+    def of(cls, root: Path, tokens: Mapping[str, Any] | None) -> Authenticator:
         """Take the tokens given, else those of ``tokens.json`` in the store, else none; and the trusted publishers.
 
         Raises:
@@ -43,7 +43,7 @@ class Authenticator:
         if tokens is None and (path := root / "tokens.json").exists():
             tokens, where = _content(path), str(path)
         callers = None if tokens is None else {_digest_of(token): who for token, who in _read(tokens, where)}
-        return cls(callers, Publishers.of(root, store_key))
+        return cls(callers, Publishers.of(root))
 
     def caller(self, authorization: str | None) -> User:
         """Return who an ``Authorization`` header, ``Bearer`` with a token, stands for.
@@ -53,14 +53,11 @@ class Authenticator:
         """
         scheme, _, credentials = (authorization or "").partition(" ")
         token = credentials.strip() if scheme.lower() == "bearer" else ""
-        if self.publishers and token.startswith(PREFIX):
-            caller = self.publishers.caller(token)
-        elif self._callers is None:
+        if self._callers is None:
             return OWNER
-        elif not authorization:
+        if not authorization:
             return ANONYMOUS
-        else:
-            caller = self._callers.get(_sha256(token)) if token else None
+        caller = self._callers.get(_sha256(token)) or self.publishers.caller(token)
         if caller is None or (caller.expires is not None and caller.expires <= datetime.now(UTC)):
             raise unknown_token()
         return caller

@@ -1,166 +1,132 @@
-"""Which CI jobs a repository trusts, as ``publishers.json`` of the store has it, and the short tokens that they get."""
+"""Trusted publishers: which CI jobs a repository trusts, by ``publishers.json`` of the store, and their short tokens.
+
+The tokens are kept by the running Hub alone, so one that is started again knows none of them.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import secrets
+import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from localhub.access import User
 from localhub.errors import LocalHubError
-from localhub.oidc import Issuers
+from localhub.refusals import RefusedError
 
-PREFIX = "hf_jwt_"
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_SHARED_CLAIMS = {"branch", "workflow", "ref", "ref_type", "event_name", "environment", "aud"}  # anybody's job has them
-_WORKFLOWS = "/.github/workflows/"
+if TYPE_CHECKING:
+    from jwt import PyJWKClient
+
+_SECONDS = 10  # an issuer that takes longer is not there
 
 
 class Publisher(BaseModel):
-    """A job that is trusted: who vouches for it, and what has to be said of it, every word exactly."""
+    """A job that is trusted: who vouches for it, and claims that its ID token has to make, every word exactly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: str
-    claims: dict[str, str]
-
-    @field_validator("issuer")
-    @classmethod
-    def _is_safe_to_ask(cls, issuer: str) -> str:
-        parts = urlsplit(issuer)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            raise ValueError("an issuer is an https address")
-        return issuer
-
-    @field_validator("claims")
-    @classmethod
-    def _names_somebody(cls, claims: dict[str, str]) -> dict[str, str]:
-        if not claims.keys() - _SHARED_CLAIMS:
-            raise ValueError("these claims are true of other people's jobs too; add 'repository' or 'sub'")
-        return claims
-
-    def trusts(self, issuer: str, claims: Mapping[str, Any]) -> bool:
-        """Say whether a job is this one."""
-        return issuer == self.issuer and all(_said(claims, name) == value for name, value in self.claims.items())
+    claims: dict[str, str] = Field(min_length=1)
 
 
-_Resource = Annotated[str, Field(pattern=r"^((models|datasets)/)?[^/]+/[^/]+$")]
-_TRUSTED = TypeAdapter(dict[_Resource, list[Publisher]])
+_TRUSTED = TypeAdapter(dict[str, list[Publisher]])
 
 
 class Publishers:
-    """All trusted jobs of a Hub; it also writes and reads the tokens that they get."""
+    """All trusted jobs of a Hub, by the repository that each writes to, and the tokens that they got."""
 
-    def __init__(self, trusted: Mapping[str, list[Publisher]], store_key: bytes) -> None:
+    def __init__(self, trusted: Mapping[str, list[Publisher]]) -> None:
         self._trusted = trusted
-        self._issuers = Issuers()
-        self._key = hmac.new(store_key, PREFIX.encode(), hashlib.sha256).digest()
+        self._keys: dict[str, PyJWKClient] = {}
+        self._callers: dict[str, User] = {}
 
     @classmethod
-    def of(cls, root: Path, store_key: bytes) -> Publishers | None:
-        """Read ``publishers.json`` in the store; without one nobody is trusted.
+    def of(cls, root: Path) -> Publishers:
+        """Read ``publishers.json`` of the store; without one nobody is trusted.
 
         Raises:
             LocalHubError: The file is not what the Hub reads, or this environment cannot verify signatures.
         """
         path = root / "publishers.json"
         if not path.exists():
-            return None
-        _require_libraries(path)
+            return cls({})
         try:
-            trusted = _TRUSTED.validate_python(json.loads(path.read_bytes()))
-        except ValueError as error:
-            raise LocalHubError(
-                f"These are not the trusted publishers of a Hub: {_first_problem(error)}.",
-                where=str(path),
-                remedy='A repository needs a list: [{"issuer": "https://...", "claims": {"repository": "a/b"}}].',
-            ) from error
-        return cls(trusted, store_key)
+            import cryptography  # noqa: F401 - PyJWT needs it for RS256
+            import jwt  # noqa: F401
 
-    def believed(self, id_token: str, audience: str) -> tuple[str, dict[str, Any]]:
-        """Return who vouches for a job and what they say of it.
+            return cls(_TRUSTED.validate_json(path.read_bytes()))
+        except ImportError as error:
+            remedy = "Install the extra: pip install 'quantpress[signing]'."
+            raise LocalHubError(f"Trusted publishers need {error.name}.", where=str(path), remedy=remedy) from error
+        except ValueError as error:
+            remedy = 'A repository needs a list: [{"issuer": "https://...", "claims": {"repository": "a/b"}}].'
+            raise LocalHubError("These are no trusted publishers.", where=str(path), remedy=remedy) from error
+
+    def token(self, resource: str, id_token: str, audience: str, seconds: int) -> str:
+        """Return a token for the job that an ID token proves.
+
+        Args:
+            resource: The repository that it is to write to, as ``ns/name`` or ``datasets/ns/name``.
+            id_token: What the job's issuer signed.
+            audience: For whom that has to be made.
+            seconds: How long the token is valid.
 
         Raises:
-            RefusedError: The token is not to be believed, or its issuer is away.
+            RefusedError: 400 where the repository trusts no such job, or the ID token is not to be believed.
         """
-        vouching = {publisher.issuer for trusted in self._trusted.values() for publisher in trusted}
-        return self._issuers.believed(id_token, vouching, audience)
-
-    def trust(self, resource: str, issuer: str, claims: Mapping[str, Any]) -> bool:
-        """Say whether a job of which an issuer says this may have a token for a resource."""
-        return any(publisher.trusts(issuer, claims) for publisher in self._trusted.get(resource, ()))
-
-    def token(self, resource: str, seconds: int) -> str:
-        """Return a token for a resource that lives this long; it is in no file, its signature is what counts."""
         import jwt
 
-        expires = datetime.now(UTC) + timedelta(seconds=seconds)
-        payload = {"resource": resource, "exp": expires.timestamp(), "jti": secrets.token_hex(8)}
-        return PREFIX + jwt.encode(payload, self._key, "HS256")
+        trusted = self._trusted.get(resource, [])
+        try:
+            issuer = str(jwt.decode(id_token, options={"verify_signature": False}).get("iss"))
+            if issuer not in {publisher.issuer for publisher in trusted}:
+                raise denied(f"No trusted publisher of {resource!r} has the issuer {issuer!r}.")
+            key = self._keys_of(issuer).get_signing_key_from_jwt(id_token)
+            claims = jwt.decode(
+                id_token,
+                key,
+                ["RS256"],
+                {"require": ["iss", "aud", "exp", "iat"], "strict_aud": True},
+                audience=audience,
+                issuer=issuer,
+                leeway=5,
+            )
+        except (jwt.PyJWTError, OSError, ValueError, KeyError) as error:
+            raise denied(f"This token is not to be believed: {error}.") from error
+        if not any(issuer == one.issuer and one.claims.items() <= claims.items() for one in trusted):
+            raise denied(f"No trusted publisher of {resource!r} matches the job {claims.get('sub')!r}.")
+        token = f"hf_jwt_{secrets.token_urlsafe(32)}"
+        self._callers[token] = _writer(resource, datetime.now(UTC) + timedelta(seconds=seconds))
+        return token
 
     def caller(self, token: str) -> User | None:
-        """Return the bearer of a short token, who writes to one repository.
+        """Return the bearer of a token that was given here."""
+        return self._callers.get(token)
 
-        Nobody is it when it is not ours, has expired, or nobody is trusted there any more.
-        """
-        import jwt
+    def _keys_of(self, issuer: str) -> PyJWKClient:
+        """Return the keys of an issuer, which names their place (OpenID Connect Discovery 1.0, 4)."""
+        from jwt import PyJWKClient
 
-        try:
-            payload = jwt.decode(token.removeprefix(PREFIX), self._key, ["HS256"], {"require": ["exp"]})
-        except jwt.PyJWTError:
-            return None
-        resource = str(payload.get("resource"))
-        if resource not in self._trusted:
-            return None
-        kind, repo_id = repository_named(resource)
-        scope = {"entity": {"type": kind[:-1], "name": repo_id}, "permissions": ["repo.content.read", "repo.write"]}
-        described = {"name": repo_id.split("/")[0], "role": "fineGrained", "fineGrained": {"scoped": [scope]}}
-        return User.model_validate({**described, "expires": datetime.fromtimestamp(payload["exp"], UTC)})
+        if issuer not in self._keys:
+            where = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+            with urllib.request.urlopen(where, timeout=_SECONDS) as answer:  # noqa: S310 - by the Hub's own configuration
+                self._keys[issuer] = PyJWKClient(json.load(answer)["jwks_uri"], timeout=_SECONDS)
+        return self._keys[issuer]
 
 
-def repository_named(resource: str) -> tuple[str, str]:
-    """Return kind and id of the repository that a resource is."""
-    kind = "datasets" if resource.startswith("datasets/") else "models"
-    return kind, resource.removeprefix(f"{kind}/")
+def _writer(resource: str, expires: datetime) -> User:
+    """Return who writes to one repository and does nothing else."""
+    kind, repo_id = ("dataset", resource[9:]) if resource.startswith("datasets/") else ("model", resource)
+    scope = {"entity": {"type": kind, "name": repo_id}, "permissions": ["repo.content.read", "repo.write"]}
+    told = {"name": repo_id.split("/")[0], "role": "fineGrained", "fineGrained": {"scoped": [scope]}}
+    return User.model_validate({**told, "expires": expires})
 
 
-def _said(claims: Mapping[str, Any], name: str) -> Any:
-    """Return a claim by its name, or by the two words of the Hub's settings for what GitHub spells otherwise.
-
-    GitHub's own ``workflow`` is a title that anybody may give to any file, so the file's name is read instead.
-    """
-    ref = str(claims.get("ref"))
-    if name == "branch" and "ref" in claims:
-        return ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None
-    if name == "workflow" and "workflow_ref" in claims:
-        before, after = f"{claims.get('repository')}{_WORKFLOWS}", f"@{ref}"
-        whole = str(claims["workflow_ref"])
-        return whole.removeprefix(before).removesuffix(after) if whole.endswith(after) else None
-    return claims.get(name)
-
-
-def _require_libraries(path: Path) -> None:
-    try:
-        import cryptography  # noqa: F401 - PyJWT needs it for RS256
-        import jwt  # noqa: F401
-    except ImportError as error:
-        raise LocalHubError(
-            f"Trusted publishers need {error.name}, which is not installed.",
-            where=str(path),
-            remedy="Install the extra: pip install 'quantpress[signing]'.",
-        ) from error
-
-
-def _first_problem(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return "this is not JSON"
-    problem = error.errors()[0]
-    return f"{'.'.join(str(part) for part in problem['loc']) or 'as a whole'}: {problem['msg']}"
+def denied(message: str) -> RefusedError:
+    """Return a refusal in the words of RFC 6749, 5.2."""
+    return RefusedError(400, "invalid_grant", message, error="invalid_grant", error_description=message)

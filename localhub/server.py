@@ -57,7 +57,7 @@ def running(
     store = Store(root)
     store.objects.sweep()
     with _listening(port) as front, _listening_again(root / "storage.port") as back:
-        hub = Hub(store, Authenticator.of(root, tokens, store.key), _address(front), _address(back), limits or Limits())
+        hub = Hub(store, Authenticator.of(root, tokens), _address(front), _address(back), limits or Limits())
         apps: tuple[ASGIApp, ASGIApp] = hub_app(hub), storage_app(hub)
         if faults is not None:
             apps = faulty(apps, faults, lambda: server.should_exit)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ JOB = {
     "workflow": "Publish",
     "workflow_ref": "acme/recipes/.github/workflows/publish.yml@refs/heads/main",
 }
-TRUSTED = {"repository": "acme/recipes", "branch": "main", "workflow": "publish.yml"}
+TRUSTED = {"workflow_ref": JOB["workflow_ref"]}
 COMMIT = """
 import sys
 from huggingface_hub import HfApi
@@ -99,7 +99,7 @@ def actions() -> Iterator[Actions]:
 def trusting(root: Path, actions: Actions) -> Path:
     """Write down whom the Hub trusts."""
     publisher = [{"issuer": actions.address, "claims": TRUSTED}]
-    trusted = {"my-org/model": publisher, "my-org/absent": publisher, "datasets/my-org/prompts": publisher}
+    trusted = {"my-org/model": publisher}
     root.mkdir()
     (root / "publishers.json").write_text(json.dumps(trusted))
     return root
@@ -116,21 +116,14 @@ def hub(trusting: Path) -> Iterator[str]:
         yield endpoint
 
 
-Ask = Callable[..., httpx2.Response]
-
-
-@pytest.fixture
-def ask(hub: str) -> Ask:
-    def exchange(token: str, resource: str = "my-org/model", **other: Any) -> httpx2.Response:
-        body = {
-            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-            "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
-            "subject_token": token,
-            "resource": resource,
-        }
-        return httpx2.post(f"{hub}/oauth/token", json=body | other)
-
-    return exchange
+def exchanged(hub: str, token: str, resource: str = "my-org/model") -> httpx2.Response:
+    body = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+        "subject_token": token,
+        "resource": resource,
+    }
+    return httpx2.post(f"{hub}/oauth/token", json=body)
 
 
 def in_ci(tmp_path: Path, hub: str, actions: Actions, resource: str, repo: str) -> subprocess.CompletedProcess[str]:
@@ -158,18 +151,13 @@ def test_a_trusted_job_commits_to_its_repository_with_the_unmodified_client(
     api = HfApi(endpoint=hub, token="hf_alice")
     assert "ci.txt" in api.list_repo_files("my-org/model")
     assert api.list_repo_commits("my-org/model")[0].authors == ["my-org"]
+    refused = in_ci(tmp_path, hub, actions, "my-org/other", "my-org/other")
+    assert refused.returncode != 0
+    assert "400" in refused.stderr
 
 
-def test_another_job_is_told_that_nobody_trusts_it(tmp_path: Path, hub: str, actions: Actions) -> None:
-    actions.job["repository"] = "mallory/recipes"
-    done = in_ci(tmp_path, hub, actions, "my-org/model", "my-org/model")
-    assert done.returncode != 0
-    assert "400" in done.stderr
-    assert "ci.txt" not in HfApi(endpoint=hub, token="hf_alice").list_repo_files("my-org/model")
-
-
-def test_the_token_of_a_repository_opens_nothing_else(hub: str, actions: Actions, ask: Ask) -> None:
-    answer = ask(actions.signed(hub)).json()
+def test_the_token_of_a_repository_opens_nothing_else(hub: str, actions: Actions) -> None:
+    answer = exchanged(hub, actions.signed(hub)).json()
     assert (answer["token_type"], answer["expires_in"]) == ("bearer", 3600)
     token = answer["access_token"]
     assert token.startswith("hf_jwt_")
@@ -184,29 +172,13 @@ def test_the_token_of_a_repository_opens_nothing_else(hub: str, actions: Actions
     assert status("GET", "/my-org/gated/resolve/main/.gitattributes") == 403
     assert status("DELETE", "/api/repos/delete", json={"name": "model", "organization": "my-org"}) == 403
     assert status("POST", "/api/repos/create", json={"name": "new", "organization": "my-org"}) == 403
-    me = httpx2.get(f"{hub}/api/whoami-v2", headers={"Authorization": f"Bearer {token}"}).json()
-    assert me["auth"]["accessToken"]["fineGrained"]["scoped"][0]["entity"] == {"type": "model", "name": "my-org/model"}
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"repository": "acme/recipes2"},
-        {"ref": "refs/tags/main"},
-        {"workflow_ref": "acme/recipes/.github/workflows/other.yml@refs/heads/main", "workflow": "publish.yml"},
-    ],
-)
-def test_a_job_that_differs_in_any_claim_gets_nothing(
-    hub: str, actions: Actions, ask: Ask, changed: dict[str, Any]
-) -> None:
-    answer = ask(actions.signed(hub, **changed))
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
-
-
-def test_a_token_for_somebody_else_forged_or_late_is_not_believed(hub: str, actions: Actions, ask: Ask) -> None:
+def test_a_token_for_somebody_else_forged_or_late_is_not_believed(hub: str, actions: Actions) -> None:
     now = int(time.time())
     public = actions.key.public_key().public_numbers().n.to_bytes(256, "big")
     wrong = {
+        "another job": actions.signed(hub, workflow_ref=JOB["workflow_ref"].replace("publish", "other")),
         "audience": actions.signed("https://huggingface.co"),
         "one of many audiences": actions.signed([hub, "https://huggingface.co"]),
         "no audience": actions.signed(None),
@@ -220,69 +192,33 @@ def test_a_token_for_somebody_else_forged_or_late_is_not_believed(hub: str, acti
         "no token": "nonsense",
     }
     for name, token in wrong.items():
-        answer = ask(token)
+        answer = exchanged(hub, token)
+        assert token not in answer.text
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant"), name
-    assert ask(actions.signed(hub)).status_code == 200
+    assert exchanged(hub, actions.signed(hub)).status_code == 200
 
 
-def test_only_issuers_that_were_configured_are_asked_for_keys(hub: str, actions: Actions, ask: Ask) -> None:
+def test_only_issuers_that_were_configured_are_asked_for_keys(hub: str, actions: Actions) -> None:
     stranger = Actions()
     stranger.server.server_close()
-    assert ask(stranger.signed(hub)).status_code == 400
+    assert exchanged(hub, stranger.signed(hub)).status_code == 400
     assert stranger.asked == actions.asked == []
     for _ in range(3):
-        ask(actions.signed(hub))
+        exchanged(hub, actions.signed(hub))
     assert sorted(actions.asked) == ["/.well-known/openid-configuration", "/keys"]
 
 
-def test_an_answer_does_not_tell_which_private_names_exist(hub: str, actions: Actions, ask: Ask) -> None:
-    answers = {name: ask(actions.signed(hub), name) for name in ("my-org/secret", "my-org/nothing", "my-org/absent")}
-    texts = {answer.text.replace(name, "NAME") for name, answer in answers.items()}
-    assert len(texts) == 1
-    assert {answer.status_code for answer in answers.values()} == {400}
+def test_a_token_expires(trusting: Path, actions: Actions) -> None:
+    for seconds, status in ((60, 200), (-1, 401)):
+        with running(trusting, tokens=TOKENS, limits=Limits(token_seconds=seconds)) as endpoint:
+            token = exchanged(endpoint, actions.signed(endpoint)).json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            assert httpx2.get(f"{endpoint}/api/whoami-v2", headers=headers).status_code == status
 
 
-def test_a_request_that_is_no_exchange_is_told_so(actions: Actions, ask: Ask) -> None:
-    assert ask("x", grant_type="password").json()["error"] == "unsupported_grant_type"
-    assert ask("x", subject_token_type="other").json()["error"] == "invalid_request"
-    assert ask("").json()["error"] == "invalid_request"
-    assert ask("x", resource=["my-org/model"]).json()["error"] == "invalid_request"
-
-
-def test_a_token_expires_and_outlives_a_restart_until_then(trusting: Path, actions: Actions) -> None:
-    def exchanged(endpoint: str) -> str:
-        HfApi(endpoint=endpoint, token="hf_alice").create_repo("my-org/model", exist_ok=True)
-        body = {
-            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-            "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
-            "subject_token": actions.signed(endpoint),
-            "resource": "my-org/model",
-        }
-        return str(httpx2.post(f"{endpoint}/oauth/token", data=body).json()["access_token"])
-
-    def status(endpoint: str, token: str) -> int:
-        return httpx2.get(f"{endpoint}/api/whoami-v2", headers={"Authorization": f"Bearer {token}"}).status_code
-
-    with running(trusting, tokens=TOKENS) as endpoint:
-        lasting = exchanged(endpoint)
-    with running(trusting, tokens=TOKENS, limits=Limits(token_seconds=-1)) as endpoint:
-        assert (status(endpoint, lasting), status(endpoint, exchanged(endpoint))) == (200, 401)
-        assert status(endpoint, lasting[:-2]) == 401
-    (trusting / "publishers.json").write_text("{}")
-    with running(trusting, tokens=TOKENS) as endpoint:
-        assert status(endpoint, lasting) == 401, "a publisher that is trusted no more has no token any more"
-
-
-@pytest.mark.parametrize(
-    ("resource", "wrong"),
-    [
-        ("my-org/model", {"issuer": "http://example.com", "claims": {"repository": "a/b"}}),
-        ("my-org/model", {"issuer": "https://example.com", "claims": {"branch": "main", "workflow": "publish.yml"}}),
-        ("alice", {"issuer": "https://example.com", "claims": {"repository": "a/b"}}),
-    ],
-)
-def test_a_publisher_that_would_trust_strangers_is_refused(root: Path, resource: str, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wrong", [{"issuer": "https://example.com", "claims": {}}, {"claims": {"sub": "a"}}, []])
+def test_a_publisher_that_would_trust_anybody_is_refused(root: Path, wrong: Any) -> None:
     root.mkdir()
-    (root / "publishers.json").write_text(json.dumps({resource: [wrong]}))
+    (root / "publishers.json").write_text(json.dumps({"my-org/model": [wrong]}))
     with pytest.raises(LocalHubError, match=r"publishers\.json"), running(root):
         pass
