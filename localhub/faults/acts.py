@@ -49,11 +49,10 @@ class Exchange:
         self.whole = not message.get("more_body", False)
         return message
 
-    async def drain(self, limit: float = math.inf) -> None:
-        """Read the request to its end, or until so many bytes of its body have come."""
-        taken = 0
-        while not self.whole and taken < limit:
-            taken += len((await self.receive()).get("body", b""))
+    async def drain(self) -> None:
+        """Read the request to its end."""
+        while not self.whole:
+            await self.receive()
 
     async def answer(self, response: Response) -> None:
         """Answer in the application's place."""
@@ -71,7 +70,9 @@ class Exchange:
             pass
 
         await self.work(send=swallow)
-        await self.drain()
+
+
+Act = Callable[[Exchange], Awaitable[None]]
 
 
 async def _status(exchange: Exchange) -> None:
@@ -96,15 +97,17 @@ async def _expired(exchange: Exchange) -> None:
     await exchange.answer(expired_answer())
 
 
-async def _break_request(exchange: Exchange, *, reset: bool, everything: bool) -> None:
-    """End the connection after some of the request's body or all of it; the application never sees it."""
-    length = int(Headers(scope=exchange.scope).get("content-length", 0))
-    value = exchange.rule.value
-    await exchange.drain(math.inf if everything else length // 2 if value is None else value)
-    await (exchange.connection.reset() if reset else exchange.connection.close())
+async def _drop(exchange: Exchange) -> None:
+    await exchange.drain()
+    await exchange.connection.close()
 
 
-async def _break_answer(exchange: Exchange, *, reset: bool) -> None:
+async def _reset(exchange: Exchange) -> None:
+    await exchange.drain()
+    await exchange.connection.reset()
+
+
+async def _cut(exchange: Exchange, end: Act) -> None:
     """End the connection before the last byte of the answer's body at the latest, and before an answer without one."""
     left = 0
 
@@ -124,8 +127,7 @@ async def _break_answer(exchange: Exchange, *, reset: bool) -> None:
 
     with suppress(_BrokenOffError):
         await exchange.work(send=send)
-    await exchange.drain()
-    await (exchange.connection.reset() if reset else exchange.connection.close())
+    await end(exchange)
 
 
 def _place(exchange: Exchange, start: Message) -> int:
@@ -144,29 +146,12 @@ async def _hang(exchange: Exchange) -> None:
 
 async def _hang_after(exchange: Exchange) -> None:
     await exchange.work_unheard()
-    await exchange.connection.wait(math.inf if exchange.rule.value is None else exchange.rule.value)
-    await exchange.connection.close()
+    await _hang(exchange)
 
 
 async def _lose(exchange: Exchange) -> None:
     await exchange.work_unheard()
-    await exchange.connection.close()
-
-
-async def _delay(exchange: Exchange) -> None:
-    """Hold the end of the request back; it is then handed over even if the client has left."""
-    first: list[Message] = []
-
-    async def receive() -> Message:
-        if first:
-            return first.pop()
-        message = await exchange.receive()
-        if message["type"] == "http.request" and exchange.whole:
-            await exchange.connection.wait(exchange.rule.value or 0, for_client=False)
-        return message
-
-    first.append(await receive())  # an application that needs no body never asks for it
-    await exchange.work(receive=receive)
+    await _drop(exchange)
 
 
 async def _slow(exchange: Exchange) -> None:
@@ -222,20 +207,17 @@ async def _stale(exchange: Exchange) -> None:
     await exchange.past.answer(exchange.app, exchange.scope, exchange.origin, exchange.send, stale=True)
 
 
-ACTS: Mapping[str, Callable[[Exchange], Awaitable[None]]] = {
+ACTS: Mapping[str, Act] = {
     "status": _status,
     "moved": _moved,
     "expired": _expired,
-    "drop": partial(_break_request, reset=False, everything=True),
-    "reset": partial(_break_request, reset=True, everything=True),
-    "cut-request": partial(_break_request, reset=False, everything=False),
-    "reset-request": partial(_break_request, reset=True, everything=False),
-    "cut-answer": partial(_break_answer, reset=False),
-    "reset-answer": partial(_break_answer, reset=True),
+    "drop": _drop,
+    "reset": _reset,
+    "cut-answer": partial(_cut, end=_drop),
+    "reset-answer": partial(_cut, end=_reset),
     "lost": _lose,
     "hang": _hang,
     "hang-after": _hang_after,
-    "delay": _delay,
     "slow": _slow,
     "flip": _flip,
     "short": _shorten,

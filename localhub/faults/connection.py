@@ -38,10 +38,10 @@ class Connection:
         """Say whether the client has left."""
         return self._transport.is_closing()
 
-    async def wait(self, seconds: float, *, for_client: bool = True) -> None:
-        """Let time pass until the server is stopped or, unless it is not for them, the client has left."""
+    async def wait(self, seconds: float) -> None:
+        """Let time pass until the server is stopped or the client has left."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._stopping() and not (for_client and self.gone):
+        while (left := end - time.monotonic()) > 0 and not self._stopping() and not self.gone:
             await asyncio.sleep(min(_TICK, left))
 
     async def close(self) -> None:

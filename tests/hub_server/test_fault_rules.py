@@ -39,17 +39,21 @@ def test_a_rule_is_read_with_everything_that_a_line_can_say() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("GET /x", "METHOD PATH KIND"),
-        ("GET /x dorp", "moved, expired, drop, reset"),
+        ("GET /x", "less than three words"),
+        ("GTE /x drop", "no method 'GTE'"),
+        ("GET ( drop", "unterminated subpattern"),
+        ("GET /x dorp", "no kind 'dorp'"),
         ("GET /x status=99", "from 200 to 599"),
-        ("GET /x drop tims=1", "times, skip"),
-        ("GET /x status=503 'header=A:b\nB:c'", "NAME:VALUE"),
+        ("GET /x slow=0", "from 1"),
+        ("GET /x drop tims=1", "no option 'tims=1'"),
+        ("GET /x status=503 'header=A:b\nB:c'", "no option 'header="),
     ],
 )
 def test_what_is_no_rule_is_refused_with_the_words_that_are_valid_there(line: str, told: str) -> None:
     with pytest.raises(FaultSyntaxError, match=re.escape(told)) as caught:
         Rule.parse(line)
     assert repr(line) in str(caught.value)
+    assert "The kinds are status=CODE, moved, expired" in str(caught.value)
 
 
 def test_every_kind_has_an_act() -> None:
@@ -118,7 +122,7 @@ def test_a_wrong_rule_ends_serve_before_it_begins(tmp_path: Path) -> None:
     serve = [sys.executable, "-m", "pipeline.cli", "--home", str(tmp_path), "serve", "--fault"]
     done = subprocess.run([*serve, "GET /x dorp"], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 2
-    assert "error: fault 'GET /x dorp': There is no fault 'dorp'. The faults are status, moved" in done.stderr
+    assert "error: fault 'GET /x dorp': This is no rule: there is no kind 'dorp'. A RULE is METHOD PATH" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 

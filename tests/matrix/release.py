@@ -45,8 +45,6 @@ FAULTS = (
     "expired",
     "drop",
     "reset",
-    "cut-request",
-    "reset-request",
     "cut-answer",
     "reset-answer",
     "lost",
