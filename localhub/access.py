@@ -103,7 +103,7 @@ class User(_Record):
         return self.may("repo.write", namespace)
 
     def may_discuss(self, kind: str, repo_id: str) -> bool:
-        """Say whether the caller may open and comment discussions of a repository that it sees."""
+        """Say whether the caller may open pull requests of a repository that it sees."""
         if self.fine_grained is None:
             return self.role == "write"
         return "discussion.write" in self.fine_grained.everywhere or self.may_write(kind, repo_id)

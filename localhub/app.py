@@ -17,10 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from localhub import card, discussions, info, lfs, listing, page, preupload, refs, repos, storage
+from localhub import card, info, lfs, listing, page, preupload, pulls, refs, repos, storage
 from localhub.commits import commit
 from localhub.download import resolve, resolve_cached
-from localhub.errors import LocalHubError
 from localhub.exchange import exchange
 from localhub.refusals import RefusedError, repo_not_found
 from localhub.same_site import HOSTS, SameSite
@@ -83,11 +82,10 @@ _CALLS = (
     ("DELETE", f"{_REPO}/branch/{{rev:rev}}", refs.delete_branch),
     ("POST", f"{_REPO}/tag/{{rev:rev}}", refs.create_tag),
     ("DELETE", f"{_REPO}/tag/{{rev:rev}}", refs.delete_tag),
-    ("GET", f"{_REPO}/discussions", discussions.listed),
-    ("POST", f"{_REPO}/discussions", discussions.create),
-    ("GET", f"{_REPO}/discussions/{{num}}", discussions.details),
-    ("POST", f"{_REPO}/discussions/{{num}}/comment", discussions.comment),
-    ("POST", f"{_REPO}/discussions/{{num}}/status", discussions.change_status),
+    ("GET", f"{_REPO}/discussions", pulls.listed),
+    ("POST", f"{_REPO}/discussions", pulls.create),
+    ("GET", f"{_REPO}/discussions/{{num}}", pulls.details),
+    ("POST", f"{_REPO}/discussions/{{num}}/status", pulls.change_status),
     ("POST", "/{ns}/{name}.git/info/lfs/objects/batch", lfs.batch),
     ("POST", "/{kind:kind}/{ns}/{name}.git/info/lfs/objects/batch", lfs.batch),
     ("POST", "/{ns}/{name}.git/info/lfs/objects/verify", lfs.verify),
@@ -155,7 +153,6 @@ def _app(hub: Hub, routes: list[Route]) -> Starlette:
     handlers: dict[Any, Callable[[Request, Exception], Response | Awaitable[Response]]] = {
         RefusedError: refused,
         HTTPException: refused,
-        LocalHubError: refused,
         ClientDisconnect: _gone,
     }
     named = Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
-from localhub.files import PIECE, disk_errors, human_size
+from localhub.files import PIECE, human_size
 from localhub.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -32,17 +32,15 @@ class Arriving:
         """Take the next bytes."""
         self.size += len(piece)
         self.digest.update(piece)
-        with disk_errors(self.path):
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(self._handle, view) :]
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._handle, view) :]
 
     def move_to(self, path: Path) -> None:
         """Make the bytes durable under a name, replacing what had it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with disk_errors(path):
-            os.fsync(self._handle)
-            self.path.replace(path)
+        os.fsync(self._handle)
+        self.path.replace(path)
 
 
 @contextmanager

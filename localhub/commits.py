@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, Response
 
 from localhub.card import refusal_of
 from localhub.changes import Changes, not_uploaded
-from localhub.discussions import opened, require_room
 from localhub.objects import Objects
+from localhub.pulls import opened
 from localhub.records import Commit, State
 from localhub.refusals import RefusedError, bad_request, has_moved, revision_not_found
 from localhub.repository import Repository
@@ -56,11 +56,10 @@ def _land(call: Call, repository: Repository, changes: Changes) -> Response:
     _require_large_files(repository, changes)
     _require_good_card(call, changes)
     with repository.changing() as state:
-        require_room(call, repository, state)
         url = call.hub.repo_url(repository)
         if call.opens_pull:
             made = _into_new_pull(call, repository, state, changes)
-            pull = {"pullRequestUrl": f"{url}/discussions/{len(state.discussions)}"}
+            pull = {"pullRequestUrl": f"{url}/discussions/{len(state.pulls)}"}
         else:
             made, pull = _onto(call, repository, state, changes), {}
     answer = {"success": True, "commitOid": made.oid, "commitUrl": f"{url}/commit/{made.oid}", "hookOutput": ""}

@@ -26,7 +26,3 @@ class LocalHubError(Exception):
 
 class FaultSyntaxError(LocalHubError):
     """A line is no rule of a fault."""
-
-
-class DiskFullError(LocalHubError):
-    """The store's disk takes no more bytes."""

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from localhub.errors import DiskFullError
-
 PIECE: Final = 1 << 20  # bytes that are read, sent or written at once
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a disk that takes no more bytes into the error that clients are told."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}:
-            raise
-        raise DiskFullError(f"The disk took no more bytes ({os.strerror(error.errno)}).", where=str(path)) from error
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -36,20 +20,19 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
         content: What it is to hold.
         mode: Its permissions, which it has before it has its name.
     """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(aside).chmod(mode)
-            Path(aside).replace(path)
-            flush(path.parent)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).chmod(mode)
+        Path(aside).replace(path)
+        flush(path.parent)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
 
 
 def flush(folder: Path) -> None:

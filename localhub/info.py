@@ -6,8 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from localhub.card import library_of, tags_of
-from localhub.card_rules import BadCardError, metadata_of
+from localhub.card_rules import BadCardError, many, metadata_of
 from localhub.gitattributes import LARGE_BYTES
 from localhub.objects import Objects
 from localhub.records import Blob, Tree
@@ -33,15 +32,13 @@ def repo_info(call: Call) -> Response:
         "disabled": False,
         "downloads": 0,
         "likes": 0,
+        "tags": many(metadata, "tags"),
         "cardData": metadata or None,
         "siblings": [_sibling(path, blob, with_blobs=with_blobs) for path, blob in sorted(tree.files.items())],
         "usedStorage": sum(blob.size for blob in tree.files.values()),
     }
-    library = library_of(metadata, set(tree.files)) if repository.kind == "models" else None
-    described["tags"] = tags_of(metadata, library)
     if repository.kind == "models":
-        of_model = {"library_name": library, "pipeline_tag": metadata.get("pipeline_tag")}
-        described |= {"modelId": repository.repo_id, **of_model}
+        described |= {name: metadata.get(name) for name in ("library_name", "pipeline_tag")}
     return JSONResponse(described)
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from localhub.arriving import Arriving, aside
 from localhub.refusals import bad_request
 from localhub.xet.depot import Depot
-
-_LEFTOVER_SECONDS = 24 * 3600
 
 
 class Objects:
@@ -68,9 +65,3 @@ class Objects:
         if (arriving.digest.hexdigest(), arriving.size) != (sha256, size):
             raise bad_request(f"The bytes received are not those of {sha256}: {arriving.size} of {size} bytes came.")
         arriving.move_to(self.path(sha256))
-
-    def sweep(self) -> None:
-        """Remove what interrupted uploads left behind more than a day ago."""
-        for leftover in self._aside.iterdir():
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-                leftover.unlink()

@@ -1,4 +1,4 @@
-"""What a repository remembers: files of a tree, commits, discussions, and the one record that changes."""
+"""What a repository remembers: files of a tree, commits, pull requests, and the one record that changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Commit(BaseModel):
 
 
 class Event(BaseModel):
-    """One entry of a discussion, its ``data`` shaped as the client's ``deserialize_event`` reads it."""
+    """One entry of a pull request, its ``data`` shaped as the client's ``deserialize_event`` reads it."""
 
     id: str
     type: str
@@ -64,20 +64,20 @@ class Event(BaseModel):
     data: dict[str, Any]
 
 
-class Discussion(BaseModel):
-    """A discussion, or a pull request into the ``base`` ref."""
+class PullRequest(BaseModel):
+    """A pull request into the ``base`` ref."""
 
     num: int
     title: str
     author: str
     created: str
-    status: Literal["open", "closed", "draft", "merged"] = "open"  # merged: by an earlier version that could
-    base: str | None = None
+    base: str
+    status: Literal["open", "closed", "draft"] = "open"
     events: list[Event] = []
 
     @property
     def ref(self) -> str:
-        """The ref that holds the commits of a pull request."""
+        """The ref that holds its commits."""
         return f"refs/pr/{self.num}"
 
     def tell(self, kind: Literal["comment", "status-change", "commit"], author: str, **data: Any) -> Event:
@@ -94,11 +94,11 @@ class State(BaseModel):
     visibility: Visibility = "public"
     gated: Gated = False
     refs: dict[str, str] = {}
-    discussions: list[Discussion] = []
+    pulls: list[PullRequest] = []
 
-    def pull(self, ref: str) -> Discussion | None:
+    def pull(self, ref: str) -> PullRequest | None:
         """Return the pull request whose commits a ref holds."""
-        return next((found for found in self.discussions if found.base is not None and found.ref == ref), None)
+        return next((found for found in self.pulls if found.ref == ref), None)
 
 
 def now() -> str:

@@ -55,7 +55,6 @@ def running(
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)  # private repositories are files in it
     store = Store(root)
-    store.objects.sweep()
     with _listening(port) as front, _listening_again(root / "storage.port") as back:
         hub = Hub(store, Authenticator.of(root, tokens), _address(front), _address(back), limits or Limits())
         apps: tuple[ASGIApp, ASGIApp] = hub_app(hub), storage_app(hub)

@@ -6,7 +6,6 @@ import hmac
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from localhub.files import git_blob_sha1, write_atomically
@@ -35,11 +34,6 @@ class Store:
         repository = self._at(kind, repo_id)
         repository.state()
         return repository
-
-    def all(self, kind: str) -> Iterator[Repository]:
-        """Walk the repositories of one kind in the order of their ids."""
-        for path in sorted((self._repos / kind).glob("*/*/state.json")):
-            yield self._at(kind, path.parent.relative_to(self._repos / kind).as_posix())
 
     def create(self, kind: str, repo_id: str, state: State) -> Repository:
         """Create a repository with its initial commit, complete or not at all.

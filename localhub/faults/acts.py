@@ -14,15 +14,17 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 
 from localhub.faults.connection import Connection
-from localhub.faults.expiry import expired_answer, with_expired
 from localhub.faults.past import Past
 from localhub.faults.rules import Rule
 from localhub.refusals import has_moved
+from localhub.web import SHORT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PER_SECOND = 20  # pieces that a slow body comes in
+_EXPIRED = """<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"""  # in the words of S3
 _BODILESS = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 
 
@@ -94,7 +96,7 @@ async def _moved(exchange: Exchange) -> None:
 
 
 async def _expired(exchange: Exchange) -> None:
-    await exchange.answer(expired_answer())
+    await exchange.answer(Response(_EXPIRED, 403, media_type="application/xml"))
 
 
 async def _drop(exchange: Exchange) -> None:
@@ -194,7 +196,8 @@ async def _flip(exchange: Exchange) -> None:
 
 
 async def _shorten(exchange: Exchange) -> None:
-    await exchange.work(send=with_expired(exchange.send))
+    exchange.scope = {**exchange.scope, "state": {**exchange.scope["state"], SHORT: True}}
+    await exchange.work()
 
 
 async def _ignore_range(exchange: Exchange) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from localhub.faults.acts import ACTS, Exchange
 from localhub.faults.choosing import Faults
 from localhub.faults.connection import Connection
-from localhub.faults.expiry import expired_answer, is_expired
 from localhub.faults.past import Past
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ class _Faulty:
         if rule is not None:
             connection = Connection(scope, receive, self._stopping)
             await ACTS[rule.kind](Exchange(self._app, scope, receive, send, rule, connection, self._past))
-        elif is_expired(scope):
-            await expired_answer()(scope, receive, send)
         elif self._faults.remembers(method, path):
             await self._past.answer(self._app, scope, receive, send, stale=False)
         else:

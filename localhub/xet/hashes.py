@@ -31,11 +31,6 @@ def name_of(digest: bytes) -> str:
     return struct.pack(">4Q", *struct.unpack("<4Q", digest)).hex()
 
 
-def hash_of(name: str) -> bytes:
-    """Return the hash that a name spells."""
-    return struct.pack("<4Q", *struct.unpack(">4Q", bytes.fromhex(name)))
-
-
 def chunk_hash(content: bytes) -> bytes:
     """Return the hash of a chunk's own bytes."""
     return blake3(content, key=_CHUNK_KEY).digest()

@@ -15,7 +15,6 @@ from typing import BinaryIO, NamedTuple
 
 from lz4.frame import LZ4FrameDecompressor
 
-from localhub.files import disk_errors
 from localhub.refusals import RefusedError, bad_request
 from localhub.xet.hashes import chunk_hash, xorb_name
 
@@ -99,7 +98,7 @@ def seal(path: Path, name: str) -> None:
     table = _read(path)
     if not 0 < len(table) <= _CHUNKS or xorb_name((chunk.digest, chunk.size) for chunk in table) != name:
         raise bad_request(f"The chunks received are not those of the xorb {name}.")
-    with disk_errors(path), path.open("r+b") as file:
+    with path.open("r+b") as file:
         file.truncate(table[-1].end)
         file.seek(0, os.SEEK_END)
         file.write(b"".join(_ROW.pack(*chunk) for chunk in table) + _COUNT.pack(len(table)))

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import lz4.frame
 
-from localhub.xet.hashes import MerkleTree, chunk_hash, file_name, hash_of, term_hash, xorb_name
+from localhub.xet.hashes import MerkleTree, chunk_hash, file_name, term_hash, xorb_name
 
 MAGIC = b"HFRepoMetaData" + bytes.fromhex("00556967456a7b815783a5bdd95ccdd14aa9")
 END = b"\xff" * 32 + bytes(16)
@@ -31,6 +31,11 @@ def framed(chunk: bytes, scheme: int = 0, size: int | None = None, content: byte
     content = packed(chunk, scheme) if content is None else content
     size = len(chunk) if size is None else size
     return bytes(1) + len(content).to_bytes(3, "little") + bytes([scheme]) + size.to_bytes(3, "little") + content
+
+
+def hash_of(name: str) -> bytes:
+    """Return the hash that a name spells."""
+    return struct.pack("<4Q", *struct.unpack(">4Q", bytes.fromhex(name)))
 
 
 def named(chunks: list[bytes]) -> str:

@@ -176,20 +176,16 @@ def test_whoami_tells_the_scopes_of_a_token(who: As) -> None:
     assert told["fineGrained"]["global"] == []
 
 
-def test_discussions_are_for_everyone_who_may_write_somewhere(who: As) -> None:
+def test_pull_requests_are_for_everyone_who_may_write_somewhere(who: As) -> None:
     who("hf_alice").create_repo("my-org/model")
     for number, token in enumerate(("hf_bob", "hf_talker"), start=1):
+        assert who(token).create_pull_request("my-org/model", title="A change").num == number
+    for token, status in (("hf_reader", 403), ("hf_narrow", 403), (False, 401)):
         api = who(token)
-        assert api.create_discussion("my-org/model", title="A question").num == number
-        api.comment_discussion("my-org/model", number, comment="Hello")
-    for token in ("hf_reader", "hf_narrow"):
-        api = who(token)
-        assert refusal(lambda api=api: api.create_discussion("my-org/model", title="A question"))[0] == 403
-        assert refusal(lambda api=api: api.comment_discussion("my-org/model", 1, comment="Hi"))[0] == 403
-    assert refusal(lambda: who(False).create_discussion("my-org/model", title="A question"))[0] == 401
+        assert refusal(lambda api=api: api.create_pull_request("my-org/model", title="A change"))[0] == status
 
 
-def test_only_its_author_or_a_writer_closes_a_discussion(who: As) -> None:
+def test_only_its_author_or_a_writer_closes_a_pull_request(who: As) -> None:
     who("hf_alice").create_repo("my-org/model")
     who("hf_bob").create_pull_request("my-org/model", title="A change")
     talker, bob = who("hf_talker"), who("hf_bob")

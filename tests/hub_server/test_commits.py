@@ -223,7 +223,7 @@ def test_text_that_utf_8_cannot_write_is_refused(endpoint: str, api: HfApi, repo
     half = json.dumps({"summary": "Half \ud800", "description": ""})
     body = '{"key": "header", "value": %s}\n%s\n' % (half, json.dumps(small("a")))  # noqa: UP031
     assert httpx2.post(f"{endpoint}/api/models/{repo}/commit/main", content=body).status_code == 400
-    title = json.dumps({"title": "Half \ud800", "description": ""})
+    title = json.dumps({"title": "Half \ud800", "description": "", "pullRequest": True})
     assert httpx2.post(f"{endpoint}/api/models/{repo}/discussions", content=title).status_code == 400
     assert len(api.list_repo_commits(repo)) == 1
 

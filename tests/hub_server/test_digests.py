@@ -207,10 +207,3 @@ def test_tokens_of_xet_for_a_pull_request_are_for_who_may_discuss(hub: str) -> N
     assert CLIENT.post(url, content=made.shard(), headers=header(token["accessToken"])).status_code == 200
     assert named_only(hub, "hf_bob", "alice/gated", made.sha256, "?create_pr=1") == 200
     assert named_only(hub, "hf_bob", "bob/own", made.sha256) == 400, "it arrived for the other one"
-
-
-def test_a_body_without_a_token_is_bounded(hub: str) -> None:
-    url = f"{hub}/api/validate-yaml"
-    assert CLIENT.post(url, json={"content": "# Card", "repoType": "model"}).status_code == 200
-    for headers, status in (({}, 413), (header("hf_wrong"), 401), (header("hf_bob"), 400)):
-        assert CLIENT.post(url, content=bytes(2 << 20), headers=headers).status_code == status

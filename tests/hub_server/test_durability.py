@@ -184,17 +184,6 @@ def test_importing_the_hub_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-def test_old_leftovers_of_uploads_are_swept_away(root: Path) -> None:
-    leftovers = root / "objects" / "incoming"
-    (leftovers / "session").mkdir(parents=True)
-    for name in ("old", "new", "session/00000001"):
-        (leftovers / name).write_bytes(b"part")
-    for name in ("old", "session"):
-        os.utime(leftovers / name, (0, 0))
-    with running(root):
-        assert [path.name for path in leftovers.iterdir()] == ["new"]
-
-
 def test_sixty_calls_take_about_two_seconds(endpoint: str) -> None:
     started = time.monotonic()
     with httpx2.Client() as client:

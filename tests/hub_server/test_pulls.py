@@ -64,27 +64,25 @@ def test_a_pull_request_into_a_branch_tells_so(api: HfApi, repo: str, push: Push
     assert api.get_discussion_details(repo, 1).target_branch == "refs/heads/dev"
 
 
-def test_discussions_are_opened_listed_commented_and_closed(api: HfApi, repo: str) -> None:
-    api.create_discussion(repo, title="A question", description="Why?")
-    api.create_pull_request(repo, title="An answer")
-    assert api.comment_discussion(repo, 1, "Indeed.").content == "Indeed."
-    assert api.change_discussion_status(repo, 1, "closed", comment="Done.").new_status == "closed"
-
-    assert [found.num for found in api.get_repo_discussions(repo)] == [2, 1]
-    assert [found.num for found in api.get_repo_discussions(repo, discussion_type="pull_request")] == [2]
-    assert [found.num for found in api.get_repo_discussions(repo, discussion_status="closed")] == [1]
-    details = api.get_discussion_details(repo, 1)
-    assert (details.title, details.status, details.is_pull_request) == ("A question", "closed", False)
-    assert [event.type for event in details.events] == ["comment", "comment", "comment", "status-change"]
-
-
-def test_a_long_list_of_discussions_comes_in_pages(root: Path) -> None:
+def test_pull_requests_are_listed_in_pages_closed_and_opened_again(root: Path) -> None:
     with running(root, limits=Limits(page=5)) as endpoint:
         api = HfApi(endpoint=endpoint, token=False)
         api.create_repo("alice/model")
         for number in range(12):
-            api.create_discussion("alice/model", title=f"Question {number}")
-        assert [found.num for found in api.get_repo_discussions("alice/model")] == list(range(12, 0, -1))
+            api.create_pull_request("alice/model", title=f"Change {number}", description="Why?")
+        assert api.change_discussion_status("alice/model", 3, "closed", comment="Done.").new_status == "closed"
+        api.change_discussion_status("alice/model", 4, "open")
+
+        def numbers(**wanted: Any) -> list[int]:
+            return [found.num for found in api.get_repo_discussions("alice/model", **wanted)]
+
+        assert numbers(discussion_type="pull_request") == list(range(12, 0, -1))
+        assert numbers(discussion_status="closed") == [3]
+        assert numbers(discussion_status="open") == [12, 11, 10, 9, 8, 7, 6, 5, 4, 2, 1]
+        details = api.get_discussion_details("alice/model", 3)
+        assert (details.title, details.status, details.is_pull_request) == ("Change 2", "closed", True)
+        assert [event.type for event in details.events] == ["comment", "comment", "status-change"]
+        assert api.get_discussion_details("alice/model", 4).status == "open"
 
 
 def test_a_title_of_two_letters_is_refused_and_nothing_is_staged(api: HfApi, repo: str, push: Push) -> None:
@@ -93,5 +91,5 @@ def test_a_title_of_two_letters_is_refused_and_nothing_is_staged(api: HfApi, rep
     assert api.list_repo_refs(repo, include_pull_requests=True).pull_requests == []
 
 
-def test_discussions_that_are_not_there_are_told(api: HfApi, repo: str) -> None:
+def test_a_pull_request_that_is_not_there_is_told(api: HfApi, repo: str) -> None:
     assert status_of(lambda: api.get_discussion_details(repo, 7)) == 404
