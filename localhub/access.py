@@ -1,7 +1,7 @@
 """Who may do what: roles, fine-grained scopes, namespaces, private and gated repositories.
 
 The words are those that the Hub's ``whoami`` uses of a token, so what ``tokens.json`` grants and what a client is told
-are the same text.
+are the same text. A kind is ``models`` or ``datasets``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Entity(_Record):
     type: Literal["user", "org", "model", "dataset"]
     name: str
 
-    def covers(self, namespace: str, kind: str = "", repo_id: str = "") -> bool:
-        """Say whether a namespace, or with a kind and an id one of its repositories, belongs to it."""
+    def covers(self, kind: str, repo_id: str) -> bool:
+        """Say whether a repository belongs to it; that of no name stands for all of a namespace."""
         if self.type in {"user", "org"}:
-            return self.name == namespace
-        return bool(kind) and (self.type, self.name) == (kind[:-1], repo_id)
+            return self.name == _namespace(repo_id)
+        return (self.type, self.name) == (kind[:-1], repo_id)
 
 
 class Scope(_Record):
@@ -40,12 +40,7 @@ class Scope(_Record):
 
 
 class FineGrained(_Record):
-    """All that a fine-grained token may do besides reading what is public.
-
-    Attributes:
-        scoped: What it may do with which entity.
-        everywhere: What it may do with every repository that it sees.
-    """
+    """All that a fine-grained token may do besides reading what is public: with an entity, and everywhere."""
 
     scoped: tuple[Scope, ...] = ()
     everywhere: tuple[Literal["discussion.write"], ...] = Field(default=(), alias="global")
@@ -55,7 +50,7 @@ class User(_Record):
     """Who sends a request, as ``tokens.json`` describes the bearer of a token.
 
     ``access`` lists the gated repositories outside of the caller's namespaces whose files it may read. After
-    ``expires`` the token is nobody's. A kind is ``models`` or ``datasets``.
+    ``expires`` the token is nobody's.
     """
 
     name: str
@@ -71,36 +66,26 @@ class User(_Record):
             raise ValueError("the role 'fineGrained' and the field 'fineGrained' need each other")
         return self
 
-    @property
-    def shown_role(self) -> str:
-        """The role that ``whoami`` tells: clients read from it whether a namespace that is not theirs is open."""
-        return self.role
-
-    def belongs_to(self, namespace: str) -> bool:
-        """Say whether a namespace is the caller's own or one of its organizations'."""
-        return namespace == self.name or namespace in self.orgs
-
-    def may(self, permission: Permission, namespace: str, kind: str = "", repo_id: str = "") -> bool:
-        """Say whether something is allowed in a whole namespace, or with a kind and an id in one repository of it."""
+    def may(self, permission: Permission, kind: str, repo_id: str) -> bool:
+        """Say whether something is allowed in a repository, which need not be there."""
         if self.fine_grained is None:
-            return self.belongs_to(namespace) and (self.role == "write" or permission == "repo.content.read")
+            mine = self is OWNER or _namespace(repo_id) in {self.name, *self.orgs}
+            return mine and (self.role == "write" or permission == "repo.content.read")
         return any(
-            permission in scope.permissions and scope.entity.covers(namespace, kind, repo_id)
-            for scope in self.fine_grained.scoped
+            permission in scope.permissions and scope.entity.covers(kind, repo_id) for scope in self.fine_grained.scoped
         )
 
     def may_read(self, kind: str, repo_id: str) -> bool:
         """Say whether a private repository exists for the caller; whoever may write may also read."""
-        where = (_namespace(repo_id), kind, repo_id)
-        return self.may("repo.content.read", *where) or self.may("repo.write", *where)
+        return self.may("repo.content.read", kind, repo_id) or self.may_write(kind, repo_id)
 
     def may_write(self, kind: str, repo_id: str) -> bool:
         """Say whether the caller may change a repository that exists."""
-        return self.may("repo.write", _namespace(repo_id), kind, repo_id)
+        return self.may("repo.write", kind, repo_id)
 
     def may_own(self, namespace: str) -> bool:
         """Say whether the caller may add repositories to a namespace and take them away."""
-        return self.may("repo.write", namespace)
+        return self.may("repo.write", "", f"{namespace}/")
 
     def may_discuss(self, kind: str, repo_id: str) -> bool:
         """Say whether the caller may open pull requests of a repository that it sees."""
@@ -113,34 +98,13 @@ class User(_Record):
         return self.may_read(kind, repo_id) or (self.fine_grained is None and repo_id in self.access)
 
 
-class Owner(User):
-    """The one caller of a Hub without tokens: everything is theirs."""
-
-    @property
-    def shown_role(self) -> str:
-        """The role that ``whoami`` tells."""
-        return "admin"
-
-    def belongs_to(self, namespace: str) -> bool:  # noqa: ARG002 - any namespace
-        """Own every namespace."""
-        return True
-
-
-class Anonymous(User):
-    """A request without a token on a Hub that has tokens: it reads what is public."""
-
-    def belongs_to(self, namespace: str) -> bool:  # noqa: ARG002 - any namespace
-        """Own nothing."""
-        return False
-
-
-OWNER = Owner(name="local", role="write")
-ANONYMOUS = Anonymous(name="anonymous", role="read")
+OWNER = User(name="local", role="write")  # the one caller of a Hub without tokens: everything is theirs
+ANONYMOUS = User(name="", role="read")  # without a token on a Hub that has tokens: reads what is public
 
 
 def require_login(caller: User) -> None:
     """Refuse a caller without a token."""
-    if isinstance(caller, Anonymous):
+    if caller is ANONYMOUS:
         raise unauthenticated()
 
 
@@ -158,8 +122,8 @@ def require(caller: User, allowed: bool, what: str) -> None:
 
 
 def described(caller: User) -> dict[str, Any]:
-    """Return what ``whoami`` tells of a caller's token."""
-    told: dict[str, Any] = {"displayName": caller.name, "role": caller.shown_role}
+    """Return what ``whoami`` tells of a caller's token; an admin's namespaces are not listed."""
+    told: dict[str, Any] = {"displayName": caller.name, "role": "admin" if caller is OWNER else caller.role}
     if caller.fine_grained is not None:
         told["fineGrained"] = caller.fine_grained.model_dump(mode="json", by_alias=True)
     if caller.expires is not None:

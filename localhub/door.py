@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from localhub.access import ANONYMOUS, OWNER, User
 from localhub.errors import LocalHubError
@@ -17,7 +17,6 @@ from localhub.publishers import Publishers
 from localhub.refusals import unknown_token
 
 _DIGEST = "sha256:"
-_TOKENS = TypeAdapter(dict[str, User])
 _OTHERS = 0o077  # permissions of a file for anybody but its owner
 
 
@@ -39,10 +38,11 @@ class Authenticator:
         Raises:
             LocalHubError: A file is not what the Hub reads, or others than its owner may read the tokens.
         """
+        path = root / "tokens.json"
         where = "the tokens given"
-        if tokens is None and (path := root / "tokens.json").exists():
+        if tokens is None and path.exists():
             tokens, where = _content(path), str(path)
-        callers = None if tokens is None else {_digest_of(token): who for token, who in _read(tokens, where)}
+        callers = None if tokens is None else _read(tokens, where)
         return cls(callers, Publishers.of(root))
 
     def caller(self, authorization: str | None) -> User:
@@ -63,39 +63,30 @@ class Authenticator:
         return caller
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path) -> dict[str, Any]:
     if path.stat().st_mode & _OTHERS:
         remedy = f"Run chmod 600 {path}, and replace the tokens if others have accounts here."
         raise LocalHubError("Others than its owner may read this file.", where=str(path), remedy=remedy)
     try:
-        return json.loads(path.read_bytes())
-    except ValueError:  # the cause would show the tokens
-        raise LocalHubError("This file is not JSON.", where=str(path), remedy="Correct it.") from None
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError):  # the cause would show the tokens
+        raise LocalHubError("This file is no JSON object.", where=str(path), remedy="Correct it.") from None
 
 
-def _read(tokens: Mapping[str, Any], where: str) -> list[tuple[str, User]]:
+def _read(tokens: Mapping[str, Any], where: str) -> dict[str, User]:
     """Read who the tokens belong to; what is wrong is told by the bearer's number, never by the token."""
-    try:
-        return list(_TOKENS.validate_python(dict(tokens)).items())
-    except (ValidationError, TypeError, ValueError) as error:
-        raise LocalHubError(
-            f"These are not the tokens of a Hub: {_first_problem(error, tokens)}.",
-            where=where,
-            remedy='Each token needs an object such as {"name": "alice", "role": "write"}.',
-        ) from None  # the cause would show the tokens
-
-
-def _first_problem(error: Exception, tokens: Mapping[str, Any]) -> str:
-    if not isinstance(error, ValidationError):
-        return "they are no JSON object"
-    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    number = list(tokens).index(str(problem["loc"][0])) + 1 if problem["loc"] else 0
-    place = ".".join(str(part) for part in problem["loc"][1:])
-    return f"number {number}, {place or 'as a whole'}: {problem['msg']}"
-
-
-def _digest_of(token: str) -> str:
-    return token.removeprefix(_DIGEST).lower() if token.startswith(_DIGEST) else _sha256(token)
+    callers = {}
+    for number, (token, bearer) in enumerate(tokens.items(), start=1):
+        try:
+            user = User.model_validate(bearer)
+        except ValidationError as error:
+            problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            place = ".".join(map(str, problem["loc"])) or "as a whole"
+            remedy = 'Each token needs an object such as {"name": "alice", "role": "write"}.'
+            told = f"These are not the tokens of a Hub: number {number}, {place}: {problem['msg']}."
+            raise LocalHubError(told, where=where, remedy=remedy) from None  # the cause would show what was read
+        callers[token.removeprefix(_DIGEST).lower() if token.startswith(_DIGEST) else _sha256(token)] = user
+    return callers
 
 
 def _sha256(token: str) -> str:

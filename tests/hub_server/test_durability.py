@@ -157,27 +157,6 @@ def test_memory_does_not_grow_with_the_file(root: Path) -> None:
         assert max(seen) - seen[0] < 64 << 20, seen
 
 
-def test_two_servers_over_one_store_do_not_overwrite_each_other(root: Path) -> None:
-    with running(root) as one, running(root) as two:
-        first, second = (HfApi(endpoint=endpoint, token=False) for endpoint in (one, two))
-        first.create_repo("alice/model")
-        parent = second.model_info("alice/model").sha
-        results = []
-
-        def push(api: HfApi, name: str) -> None:
-            api.create_commit("alice/model", [CommitOperationAdd(name, b"x")], commit_message=f"Add {name}")
-            results.append(name)
-
-        threads = [threading.Thread(target=push, args=(api, f"{n}.txt")) for n, api in enumerate([first, second] * 4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(results) == 8
-        assert len(first.list_repo_files("alice/model")) == 9
-        assert [commit.commit_id for commit in second.list_repo_commits("alice/model")][-1] == parent
-
-
 def test_importing_the_hub_imports_no_torch() -> None:
     code = "import sys, localhub; assert not {'torch', 'huggingface_hub', 'diffusers'} & set(sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

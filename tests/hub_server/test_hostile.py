@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -51,33 +50,6 @@ def test_a_field_of_any_type_is_answered(endpoint: str, repo: str, api: HfApi, m
             answered(endpoint, method, path, GOOD | {field: value})
     for body in (b"", b"{", b"[]", b"3", b'"x"', b"[" * 100_000, b"\xff\xfe", b'{"name": "\\ud800"}'):
         answered(endpoint, method, path, body)
-
-
-@pytest.mark.parametrize(
-    ("path", "rows", "fields"),
-    [
-        ("/api/models/alice/model/preupload/main", "files", {"path": "a.txt", "size": 3, "sample": "eA=="}),
-        ("/alice/model.git/info/lfs/objects/batch", "objects", {"oid": "0" * 64, "size": 3}),
-    ],
-)
-def test_a_row_of_any_type_is_answered(endpoint: str, repo: str, path: str, rows: str, fields: dict[str, Any]) -> None:
-    for field in fields:
-        for value in VALUES:
-            answered(endpoint, "POST", path, GOOD | {rows: [fields | {field: value}]})
-    for value in VALUES:
-        answered(endpoint, "POST", path, GOOD | {rows: [value]})
-
-
-@pytest.mark.parametrize("key", ["header", "file", "lfsFile"])
-def test_a_line_of_a_commit_of_any_type_is_answered(endpoint: str, repo: str, key: str) -> None:
-    good = {"summary": "s", "path": "a.txt", "content": "eA==", "encoding": "base64", "oid": "0" * 64, "size": 3}
-    header = json.dumps({"key": "header", "value": good}).encode()
-    for field in ("summary", "description", "parentCommit", "path", "content", "encoding", "oid", "size", "algo"):
-        for value in VALUES:
-            line = json.dumps({"key": key, "value": good | {field: value}}).encode()
-            answered(endpoint, "POST", f"/api/models/{repo}/commit/main", header + b"\n" + line)
-    for value in VALUES:
-        answered(endpoint, "POST", f"/api/models/{repo}/commit/main", header + b"\n" + json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("name", ["%2e%2e", "%00", "x" * 5000], ids=["above", "nul", "long"])
@@ -156,23 +128,3 @@ def test_an_answer_does_not_repeat_a_long_request(endpoint: str) -> None:
         True,
         True,
     )
-
-
-def test_repositories_that_come_and_go_disturb_nobody(endpoint: str) -> None:
-    statuses: list[int] = []
-
-    def come_and_go(number: int) -> None:
-        for _ in range(10):
-            answered(endpoint, "POST", "/api/repos/create", {"name": f"m{number}", "organization": "alice"})
-            answered(endpoint, "DELETE", "/api/repos/delete", {"name": f"m{number}", "organization": "alice"})
-
-    def read(path: str) -> None:
-        statuses.extend(answered(endpoint, "GET", path, b"") for _ in range(20))
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(come_and_go, range(4)))
-        lists = [pool.submit(come_and_go, number) for number in range(4)]
-        lists += [pool.submit(read, path) for path in ("/api/models/alice/m1", "/alice/m2")]
-        for future in lists:
-            future.result()
-    assert set(statuses) <= {200, 404}

@@ -108,22 +108,6 @@ def test_every_kind_of_file_comes_back_as_it_went(
     assert size_of(root / "objects" / "sha256") < 10_000, "nothing is kept a second time"
 
 
-def test_commits_in_every_way_the_client_knows(xet: Client, tmp_path: Path, files: dict[str, bytes]) -> None:
-    write(tmp_path, {"path.bin": files["random.bin"]})
-    xet(
-        code=f"""
-operations = [CommitOperationAdd("a.bin", {str(tmp_path / "path.bin")!r}), CommitOperationAdd("b.bin", b"\\0bytes")]
-api.create_commit("alice/model", operations, commit_message="Two files")
-api.upload_file(path_or_fileobj=b"\\0more", path_in_repo="c.bin", repo_id="alice/model")
-with open({str(tmp_path / "path.bin")!r}, "rb") as file:
-    api.upload_file(path_or_fileobj=file, path_in_repo="d.bin", repo_id="alice/model")
-"""
-    )
-    random = files["random.bin"]
-    expected = {"a.bin": random, "b.bin": b"\0bytes", "c.bin": b"\0more", "d.bin": random}
-    assert download(xet, "other") == digests(expected)
-
-
 def test_the_command_uploads_and_downloads(xet: Client, tmp_path: Path, files: dict[str, bytes]) -> None:
     folder = write(tmp_path / "up", {"a.bin": files["random.bin"], "b/c.bin": files["repeated.bin"]})
     xet("upload", "alice/model", str(folder), ".")
@@ -144,31 +128,6 @@ def test_what_came_by_lfs_and_what_came_by_xet_live_side_by_side(
     both = {"lfs.bin": files["repeated.bin"], "xet.bin": files["random.bin"], "again.bin": files["random.bin"]}
     assert download(xet, "by xet") == download(xet, "by http", HF_HUB_DISABLE_XET="1") == digests(both)
     assert "X-Xet-Hash" not in httpx2.head(f"{endpoint}/alice/model/resolve/main/lfs.bin").headers
-
-
-def test_two_writers_of_the_same_and_of_other_bytes_do_not_disturb_each_other(
-    xet: Client, root: Path, tmp_path: Path
-) -> None:
-    shared = os.urandom(20 * MIB)
-    uploads = {f"{number}.bin": shared + bytes([number]) * number for number in range(4)}
-    folder = write(tmp_path / "up", uploads)
-    code = "api.upload_file(path_or_fileobj={!r}, path_in_repo={!r}, repo_id='alice/model')"
-    failures: list[BaseException] = []
-
-    def push(name: str) -> None:
-        try:
-            xet(home=name, code=code.format(str(folder / name), name))
-        except AssertionError as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=push, args=(name,)) for name in uploads]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert download(xet, "reader") == digests(uploads)
-    assert not list((root / "objects" / "incoming").iterdir())
 
 
 def test_a_flipped_byte_on_the_disk_reaches_nobody(xet: Client, root: Path, tmp_path: Path) -> None:
@@ -224,33 +183,6 @@ def test_private_and_gated_files_come_to_who_may_read_them_alone(tmp_path: Path,
                 client(tmp_path / "bob", endpoint, code=get, HF_TOKEN="hf_bob")
 
 
-def test_who_may_only_discuss_sends_what_others_have_and_proposes_it(tmp_path: Path, root: Path) -> None:
-    content = os.urandom(MIB)
-    path = str(write(tmp_path, {"a.bin": content}) / "a.bin")
-    code = f"""
-operation = CommitOperationAdd("a.bin", {path!r})
-made = api.create_commit("alice/public", [operation], commit_message="Add it", create_pr=True)
-print(api.hf_hub_download("alice/public", "a.bin", revision=made.pr_revision))
-api.create_repo("bob/own", exist_ok=True)
-api.upload_folder(folder_path={str(tmp_path)!r}, allow_patterns="a.bin", repo_id="bob/own", commit_message="Add it")
-api.upload_folder(
-    folder_path={str(tmp_path)!r}, allow_patterns="a.bin", repo_id="alice/public", path_in_repo="b", create_pr=True
-)
-"""
-    tokens = {name: {"name": name, "role": "write"} for name in ("alice", "bob")}
-    with running(root, tokens=tokens) as endpoint:
-        alice = HfApi(endpoint=endpoint, token="alice")
-        alice.create_repo("alice/public")
-        alice.create_repo("alice/private", private=True)
-        upload = f"api.upload_file(path_or_fileobj={path!r}, path_in_repo='a.bin', repo_id='alice/private')"
-        client(tmp_path / "home of alice", endpoint, code=upload, HF_TOKEN="alice")
-        before = size_of(root / "objects")
-        found = client(tmp_path / "home of bob", endpoint, code=code, HF_TOKEN="bob")
-        assert read(Path(found.splitlines()[-1]).parent) == digests({"a.bin": content})
-        assert size_of(root / "objects") < before + 10_000, "the bytes are kept once, whoever sends them"
-        assert alice.list_repo_files("alice/public") == [".gitattributes"]
-
-
 def test_what_was_sent_and_not_committed_is_not_sent_again(xet: Client, tmp_path: Path, root: Path) -> None:
     path = str(write(tmp_path, {"a.bin": os.urandom(MIB)}) / "a.bin")
     start = f"operation = CommitOperationAdd('a.bin', {path!r})\napi.preupload_lfs_files('alice/model', [operation])"
@@ -274,38 +206,6 @@ def test_an_emptied_store_on_the_same_port_is_another_store(tmp_path: Path) -> N
             HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
             code = f"api.upload_file(path_or_fileobj={str(path)!r}, path_in_repo='a.bin', repo_id='alice/model')"
             client(tmp_path / "home", endpoint, code=code)
-
-
-def resident(process: subprocess.Popen[str]) -> int:
-    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(process.pid)], capture_output=True, check=True)
-    return int(shown.stdout) * 1024
-
-
-def test_a_large_file_takes_seconds_and_no_memory(tmp_path: Path, root: Path) -> None:
-    big = write(tmp_path, {"big.bin": os.urandom(200 * MIB)}) / "big.bin"
-    upload = f"api.upload_file(path_or_fileobj={str(big)!r}, path_in_repo='a.bin', repo_id='alice/model')"
-    digest = hashlib.sha256(big.read_bytes()).hexdigest()
-    with served(root) as (endpoint, process):
-        HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
-        before, peak, done = resident(process), [0], threading.Event()
-
-        def watch() -> None:
-            while not done.wait(0.02):
-                peak.append(resident(process))
-
-        watching = threading.Thread(target=watch)
-        watching.start()
-        started = time.monotonic()
-        client(tmp_path / "home", endpoint, code=upload)
-        up = time.monotonic() - started
-        code = "import hashlib; print(hashlib.sha256(open(api.hf_hub_download('alice/model', 'a.bin'), 'rb').read())"
-        down = client(tmp_path / "other", endpoint, code=code + ".hexdigest())")
-        plain = client(tmp_path / "plain", endpoint, code=code + ".hexdigest())", HF_HUB_DISABLE_XET="1")
-        done.set()
-        watching.join()
-    assert down == plain == digest
-    assert max(peak) - before < 100 * MIB
-    assert up < 30, "a few seconds on two free cores"
 
 
 def test_an_upload_to_a_server_that_is_killed_and_started_again_is_whole(tmp_path: Path, root: Path) -> None:
