@@ -96,13 +96,6 @@ def test_writing_needs_a_role_and_a_namespace(who: As) -> None:
     assert refusal(write(who(False), "my-org/model")) == (401, "Unauthorized")
 
 
-def test_what_is_public_is_read_by_everyone(who: As) -> None:
-    who("hf_alice").create_repo("my-org/model")
-    for token in ("hf_bob", "hf_guest", False):
-        assert who(token).list_repo_files("my-org/model") == [".gitattributes"]
-        assert Path(who(token).hf_hub_download("my-org/model", ".gitattributes")).is_file()
-
-
 def test_a_private_repository_does_not_exist_for_others(who: As) -> None:
     who("hf_alice").create_repo("my-org/secret", private=True)
     assert who("hf_reader").model_info("my-org/secret").private
@@ -164,16 +157,6 @@ def test_a_fine_grained_token_sees_the_private_repositories_of_its_scopes(who: A
     assert who("hf_releaser").model_info("my-org/secret").private
     with pytest.raises(RepositoryNotFoundError):
         who("hf_talker").model_info("my-org/secret")
-
-
-def test_whoami_tells_the_scopes_of_a_token(who: As) -> None:
-    told = who("hf_robot").whoami()["auth"]["accessToken"]
-    assert told["role"] == "fineGrained"
-    assert told["fineGrained"]["scoped"][0] == {
-        "entity": {"type": "model", "name": "my-org/model"},
-        "permissions": ["repo.content.read", "repo.write"],
-    }
-    assert told["fineGrained"]["global"] == []
 
 
 def test_pull_requests_are_for_everyone_who_may_write_somewhere(who: As) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,25 +28,11 @@ def small(path: str, content: bytes = b"x") -> dict[str, Any]:
     return {"key": "file", "value": value}
 
 
-def large(path: str, content: bytes) -> dict[str, Any]:
-    oid = hashlib.sha256(content).hexdigest()
-    return {"key": "lfsFile", "value": {"path": path, "algo": "sha256", "oid": oid, "size": len(content)}}
-
-
 def test_a_commit_on_the_expected_parent_lands(api: HfApi, repo: str, push: Push) -> None:
     first = push({"a.txt": b"1"}, parent_commit=api.model_info(repo).sha)
     second = push({"a.txt": b"2"}, parent_commit=first.oid[:7])
     assert api.model_info(repo).sha == second.oid
     assert second.commit_url.endswith(f"/alice/model/commit/{second.oid}")
-
-
-def test_two_commits_on_one_parent_cannot_both_land(api: HfApi, repo: str, push: Push) -> None:
-    parent = api.model_info(repo).sha
-    push({"a.txt": b"1"}, parent_commit=parent)
-    with pytest.raises(HfHubHTTPError) as caught:
-        push({"b.txt": b"2"}, parent_commit=parent)
-    assert caught.value.response.status_code == 412
-    assert api.list_repo_files(repo) == [".gitattributes", "a.txt"]
 
 
 def test_the_history_is_exactly_what_writers_were_told_each_on_the_parent_it_named(
@@ -75,13 +60,6 @@ def test_the_history_is_exactly_what_writers_were_told_each_on_the_parent_it_nam
     assert len(api.list_repo_files(repo)) == 25
 
 
-def test_writers_without_a_parent_are_put_in_a_row_and_none_is_lost(api: HfApi, repo: str, push: Push) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: push({f"{number}.txt": b"mine"}), range(8)))
-    assert len(api.list_repo_files(repo)) == 9
-    assert len(api.list_repo_commits(repo)) == 9
-
-
 def test_files_and_folders_can_be_deleted_replaced_and_copied(api: HfApi, repo: str, push: Push) -> None:
     push({"a.txt": b"a", "old/b.txt": b"b", "old/c.bin": b"c\0"})
     operations = [
@@ -107,14 +85,6 @@ def test_pushing_the_same_again_makes_no_commit(api: HfApi, repo: str, push: Pus
     files = {"a.txt": b"text", "b.safetensors": b"weights\0"}
     assert push(files).oid == push(files).oid
     assert len(api.list_repo_commits(repo)) == 2
-
-
-def test_a_commit_in_a_branch_leaves_main_alone(api: HfApi, repo: str, push: Push) -> None:
-    head = api.model_info(repo).sha
-    api.create_branch(repo, branch="dev/next")
-    made = push({"a.txt": b"1"}, revision="dev/next")
-    assert api.model_info(repo).sha == head
-    assert api.model_info(repo, revision="dev/next").sha == made.oid
 
 
 def test_tags_and_commit_ids_take_no_commits(api: HfApi, repo: str, push: Push) -> None:
@@ -150,12 +120,6 @@ def test_operations_that_cannot_be_read_are_refused(endpoint: str, repo: str, su
     for row in rows:
         with subtests.test(row=row):
             assert send(endpoint, repo, row).status_code == 400
-
-
-def test_a_large_file_that_was_never_uploaded_is_refused(endpoint: str, repo: str) -> None:
-    answer = send(endpoint, repo, large("model.bin", b"never sent"))
-    assert answer.status_code == 400
-    assert "was not uploaded" in answer.headers["X-Error-Message"]
 
 
 def test_a_file_too_large_for_git_is_refused_unless_it_comes_as_lfs(endpoint: str, repo: str) -> None:

@@ -11,14 +11,13 @@ from typing import Any
 import httpx2
 import huggingface_hub
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from localhub.server import running
 from tests.hub_server.conftest import LFS
 from tests.hub_server.handmade import CLIENT, Made, Xet
 from tests.hub_server.test_access import refusal
-from tests.hub_server.test_durability import served
 
 TOKENS = {
     "hf_alice": {"name": "alice", "role": "write"},
@@ -109,14 +108,6 @@ def test_an_address_is_for_the_repository_that_it_was_given_for(hub: str) -> Non
     assert named_only(hub, "hf_alice", "alice/public") == 400, "it arrived for the other one"
 
 
-def test_a_repository_can_name_what_it_has(hub: str, who: As) -> None:
-    alice = who("hf_alice")
-    copy = [CommitOperationCopy("m.bin", "copy.bin")]
-    alice.create_commit("alice/gated", copy, commit_message="Copy it")
-    assert "actions" not in batch(hub, "hf_alice", "alice/gated")
-    assert named_only(hub, "hf_alice", "alice/gated") == 200
-
-
 def test_what_was_uploaded_for_a_repository_goes_with_it(hub: str, who: As) -> None:
     bob = who("hf_bob")
     assert send(batch(hub, "hf_bob", "bob/own")["actions"]["upload"], SECRET).status_code == 200
@@ -127,16 +118,6 @@ def test_what_was_uploaded_for_a_repository_goes_with_it(hub: str, who: As) -> N
     for name in ("bob/own", "bob/other"):
         bob.create_repo(name)
         assert named_only(hub, "hf_bob", name) == 400
-
-
-def test_an_upload_is_not_sent_again_after_its_server_was_killed(root: Path) -> None:
-    with served(root) as (endpoint, process):
-        HfApi(endpoint=endpoint, token=False).create_repo("alice/model")
-        assert send(batch(endpoint, "-", "alice/model")["actions"]["upload"], SECRET).status_code == 200
-        process.kill()
-    with running(root) as endpoint:
-        assert "actions" not in batch(endpoint, "-", "alice/model")
-        assert named_only(endpoint, "-", "alice/model") == 200
 
 
 @pytest.mark.parametrize("repo", ["alice/public", "alice/gated"])

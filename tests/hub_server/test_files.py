@@ -96,15 +96,6 @@ def test_ranges_are_served_of_small_and_large_files(endpoint: str, repo: str, pu
         assert beyond.status_code == 416
 
 
-def test_an_interrupted_download_can_be_continued(endpoint: str, repo: str, push: Push) -> None:
-    push({"m.safetensors": WEIGHTS})
-    url = f"{endpoint}/{repo}/resolve/main/m.safetensors"
-    with httpx2.stream("GET", url, follow_redirects=True) as answer:
-        first = next(answer.iter_bytes(100_000))
-    rest = httpx2.get(url, headers={"Range": f"bytes={len(first)}-"}, follow_redirects=True)
-    assert first + rest.content == WEIGHTS
-
-
 def test_bytes_with_another_hash_are_refused(endpoint: str, repo: str) -> None:
     address = batch(endpoint, repo, WEIGHTS)["actions"]["upload"]["href"]
     flipped = b"\xff" + WEIGHTS[1:]
@@ -127,42 +118,6 @@ def test_an_upload_needs_an_address_that_the_hub_gave(endpoint: str, repo: str) 
     other = hashlib.sha256(b"other").hexdigest()
     forged = address.replace(hashlib.sha256(WEIGHTS).hexdigest(), other)
     assert httpx2.put(forged, content=b"other").status_code == 403
-
-
-def test_an_upload_that_breaks_off_leaves_nothing(endpoint: str, repo: str, root: Path) -> None:
-    address = urlsplit(batch(endpoint, repo, WEIGHTS)["actions"]["upload"]["href"])
-
-    def broken() -> Any:
-        yield WEIGHTS[:1000]
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        httpx2.put(address.geturl(), content=broken(), headers={"Content-Length": str(len(WEIGHTS))})
-    assert "actions" in batch(endpoint, repo, WEIGHTS)
-    assert not [path for path in root.rglob("*") if path.is_file() and path.stat().st_size == len(WEIGHTS)]
-
-
-def test_verifying_what_never_arrived_is_refused(endpoint: str, repo: str) -> None:
-    actions = batch(endpoint, repo, WEIGHTS)["actions"]
-    asked = {"oid": hashlib.sha256(WEIGHTS).hexdigest(), "size": len(WEIGHTS)}
-    assert httpx2.post(actions["verify"]["href"], json=asked).status_code == 404
-    httpx2.put(actions["upload"]["href"], content=WEIGHTS)
-    assert httpx2.post(actions["verify"]["href"], json=asked).status_code == 200
-
-
-def test_objects_are_named_by_their_sha256_only(endpoint: str, repo: str) -> None:
-    for row in ({"oid": "../../etc/passwd", "size": 1}, {"oid": "A" * 64, "size": 1}, {"oid": "0" * 64}, 7):
-        wanted = {"operation": "upload", "objects": [row]}
-        assert httpx2.post(f"{endpoint}/{repo}.git/info/lfs/objects/batch", json=wanted, headers=LFS).status_code == 400
-
-
-def test_the_client_finds_all_files_unharmed(api: HfApi, repo: str, push: Push, tmp_path: Path) -> None:
-    push({"a.txt": b"a", "m.safetensors": WEIGHTS})
-    api.snapshot_download(repo, local_dir=tmp_path / "copy")
-    found = api.verify_repo_checksums(repo, local_dir=tmp_path / "copy")
-    assert (found.checked_count, found.mismatches, found.missing_paths) == (3, [], [])
-    (tmp_path / "copy" / "m.safetensors").write_bytes(b"\xff" + WEIGHTS[1:])
-    assert [row["path"] for row in api.verify_repo_checksums(repo, local_dir=tmp_path / "copy").mismatches]
 
 
 def test_an_unknown_preupload_revision_is_told(api: HfApi, repo: str, push: Push) -> None:

@@ -86,23 +86,11 @@ def test_the_card_and_the_files_tell_what_a_model_is(api: HfApi, repo: str, push
     assert all(sibling.size is None for sibling in api.model_info(repo).siblings)
 
 
-def test_an_older_revision_is_described_as_it_was(api: HfApi, repo: str, push: Push) -> None:
-    old = api.model_info(repo).sha
-    push({"README.md": CARD})
-    assert api.model_info(repo, revision=old).card_data is None
-    assert api.model_info(repo, revision="main").card_data is not None
-
-
 def test_a_card_with_broken_metadata_is_refused_before_anything_is_sent(api: HfApi, repo: str, push: Push) -> None:
     for broken in (b"a: [", b"- a", b"license: {a: b}", b"tags: art"):
         with pytest.raises(ValueError, match=r"Invalid metadata in README\.md"):
             push({"README.md": b"---\n" + broken + b"\n---\n"})
     assert api.list_repo_files(repo) == [".gitattributes"]
-
-
-def test_a_card_without_metadata_is_warned_about(push: Push) -> None:
-    with pytest.warns(UserWarning, match="empty or missing yaml metadata"):
-        push({"README.md": b"# No metadata\n"})
 
 
 def test_a_card_can_be_validated_in_both_manners(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from tests.hub_server.conftest import LFS, PLAIN
+from tests.hub_server.conftest import PLAIN
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset"])
@@ -35,13 +35,6 @@ def test_creating_a_repository_twice_is_a_conflict_that_exist_ok_forgives(api: H
 
 def test_a_repository_without_an_owner_becomes_the_callers(api: HfApi) -> None:
     assert api.create_repo("mine").repo_id == "local/mine"
-
-
-def test_a_repository_made_again_is_empty(api: HfApi, repo: str) -> None:
-    api.upload_file(path_or_fileobj=b"old", path_in_repo="old.txt", repo_id=repo)
-    api.delete_repo(repo)
-    api.create_repo(repo)
-    assert api.list_repo_files(repo) == [".gitattributes"]
 
 
 def test_a_missing_repository_is_told_by_its_error_code(endpoint: str) -> None:
@@ -88,17 +81,3 @@ def test_every_error_has_a_code_and_an_id(endpoint: str, repo: str) -> None:
 def test_whoami_names_the_local_owner(endpoint: str) -> None:
     me = HfApi(endpoint=endpoint).whoami(token="hf_any")
     assert (me["name"], me["orgs"], me["auth"]["accessToken"]["role"]) == ("local", [], "admin")
-
-
-def test_settings_and_bodies_of_the_wrong_type_are_refused(endpoint: str, api: HfApi, repo: str) -> None:
-    at = f"{endpoint}/api/models/{repo}"
-    for method, url, body in (
-        ("PUT", f"{at}/settings", {"gated": 0}),
-        ("POST", f"{at}/preupload/main", {"files": {"a": 1}}),
-        ("POST", f"{at}/tag/main", {}),
-        ("POST", f"{endpoint}/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": 1}),
-        ("POST", f"{endpoint}/api/repos/create", {"name": "a", "type": "space"}),
-        ("POST", f"{endpoint}/api/repos/create", [1]),
-    ):
-        assert httpx2.request(method, url, json=body, headers=LFS).status_code == 400, (url, body)
-    assert api.model_info(repo).gated is False
