@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.backends.artifact import Artifact, BuildRequest, artifact_in
 from pipeline.errors import QuantizationError
-from pipeline.worker import oneshot
+from pipeline.worker.session import WorkerDiedError, ask_worker, error_of
 
 SECONDS: Final = 24 * 3600.0  # that the largest components on a slow processor stay below
 
@@ -27,10 +27,10 @@ def build(request: BuildRequest) -> Artifact:
     where = f"{request.backend}, {request.class_name}"
     devices = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")} if request.device == "cuda" else {}
     try:
-        (said,) = oneshot.ask("pipeline.backends.build_worker", request.model_dump_json(), 1, devices, SECONDS)
-    except oneshot.WorkerDiedError as error:
+        (said,) = ask_worker("pipeline.backends.build_worker", [request.model_dump_json()], devices, SECONDS)
+    except WorkerDiedError as error:
         remedy = "A library makes a component whole, in memory: use a machine with more of it, or another backend."
         raise QuantizationError(f"The library did not make it: {error}.", where=where, remedy=remedy) from error
     if "error" in said:
-        raise oneshot.error_of(said, where)
+        raise error_of(said, where)
     return artifact_in(request.out, ".safetensors")

@@ -1,12 +1,11 @@
 """Loads one component quantized and saves it, as a user of diffusers or transformers would; a process of its own.
 
-Reads a `BuildRequest` from stdin, and writes one line as the last of stdout.
+Its job is a `BuildRequest`.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -14,8 +13,7 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.artifact import CONFIG, BuildRequest
 from pipeline.backends.loader import lifts_of
 from pipeline.backends.oracle.model import known_class
-from pipeline.worker import oneshot
-from pipeline.worker.oneshot import WorkerError, first_line
+from pipeline.worker.child import WorkerError, first_line, serve
 from pipeline.worker.startup import gc_paused
 
 
@@ -60,23 +58,21 @@ def forget_source(request: BuildRequest) -> None:
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    """Make what stdin asks for."""
-    request = BuildRequest.model_validate_json(sys.stdin.read())
-    said: dict[str, Any] = {}
+def say(request: BuildRequest) -> dict[str, Any]:
+    """Make a component, and return nothing, or why it could not be made."""
     try:
         with gc_paused():
             make(request)
     except WorkerError as refusal:
-        said = refusal.said
+        return refusal.said
     except ImportError as error:
         what = f"A library that {request.class_name} needs is missing or broken: {first_line(error)}"
-        said = WorkerError("environment", what, "Install it, or leave this component out.").said
+        return WorkerError("environment", what, "Install it, or leave this component out.").said
     except Exception as error:  # the libraries' own code, of any class
         what = f"{request.library} failed to quantize {request.class_name}: {type(error).__name__}: {first_line(error)}"
-        said = WorkerError("library", what, "Choose another backend or scheme for this component.").said
-    oneshot.answer([said])
+        return WorkerError("library", what, "Choose another backend or scheme for this component.").said
+    return {}
 
 
 if __name__ == "__main__":
-    main()
+    serve(lambda job, _: say(BuildRequest.model_validate_json(job)))

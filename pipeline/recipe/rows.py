@@ -8,7 +8,6 @@ this process first says which of a folder's empty files it would read, and then 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from os.path import normpath
@@ -20,8 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.sample import Row, Texts, choose, refuse_unfit
 from pipeline.recipe.schema import DatasetPrompts
-from pipeline.worker import oneshot
-from pipeline.worker.oneshot import WorkerError, first_line
+from pipeline.worker.child import WorkerError, first_line, serve
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
@@ -145,7 +143,7 @@ STEPS: Final = {"files": files, "rows": rows}
 
 
 def say(job: Job) -> dict[str, Any]:
-    """Return the answer, or why there is none, as JSON."""
+    """Return the answer, or why there is none."""
     try:
         return STEPS[job.step](job)
     except WorkerError as refusal:
@@ -158,11 +156,5 @@ def say(job: Job) -> dict[str, Any]:
         return WorkerError("source", what, ANOTHER).said
 
 
-def main() -> None:
-    """Do the job on stdin; the answer is the last line of stdout."""
-    job = Job.model_validate_json(sys.stdin.read())
-    oneshot.answer([say(job.model_copy(update={"folder": str(Path(job.folder).resolve())}))])
-
-
 if __name__ == "__main__":
-    main()
+    serve(lambda job, _: say(Job.model_validate_json(job)))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipeline.recipe.prompts import LARGEST
 from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
-from pipeline.worker.oneshot import WorkerError
+from pipeline.worker.child import WorkerError
 
 ENDING: Final = re.compile(r"\.\w{1,8}$", re.ASCII)
 

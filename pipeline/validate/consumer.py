@@ -10,7 +10,8 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from pipeline.tasks.answers import Answer, Answers, Request
 from pipeline.tasks.loading import quantized_components
 from pipeline.tasks.protocol import Given, LoadedModel, Medium, Task
 from pipeline.validate import probes
+from pipeline.worker.child import Tell, serve
 from pipeline.worker.hardware import hardware
-from pipeline.worker.io import Tell, only_job, private_stdout
 from pipeline.worker.startup import gc_paused
 
 Asked = tuple[int, int]  # the index of a question, and a seed
@@ -33,13 +34,13 @@ SMALL = frozenset({".json", ".txt", ".model", ".jinja"})
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors")
 
 
-def main() -> None:
-    """Answer the one job that stdin carries."""
-    tell, job = private_stdout(), only_job()
+def say(text: str, tell: Tell) -> dict[str, Any]:
+    """Answer a request."""
+    job = json.loads(text)
     request = Request.model_validate(job["request"])
     repeats = [(index, seed) for index, seed in job["repeats"]]
     answers = answer(Path(job["model"]), request, Path(job["out"]), tell, repeats, look=job["look"])
-    tell({"answers": answers.model_dump(mode="json")})
+    return answers.model_dump(mode="json")
 
 
 def answer(
@@ -51,7 +52,7 @@ def answer(
         model: The model's folder.
         request: The questions, seeds and arguments of the call.
         out: The folder for the answers' files.
-        tell: Hears how many answers there are, after each.
+        tell: Hears how many answers of all there are, after each.
         repeats: Questions and seeds to ask once more, with everything varied that ought not to matter.
         look: Whether to write down as well what was loaded: configs, small files, and what every layer answers.
 
@@ -69,13 +70,13 @@ def answer(
     loaded = task.load(model, request.dtype, task.loader)
     seconds_to_load = time.perf_counter() - started
     given, seconds = [], []
-    for index in range(len(request.questions)):
-        for seed in request.seeds:
-            started = time.perf_counter()
-            found = task.ask(loaded, request, index, seed)
-            seconds.append(time.perf_counter() - started)
-            given.append(keep(task.medium, found, index, seed, out))
-            tell({"answered": len(given)})
+    asked = [(index, seed) for index in range(len(request.questions)) for seed in request.seeds]
+    for index, seed in asked:
+        started = time.perf_counter()
+        found = task.ask(loaded, request, index, seed)
+        seconds.append(time.perf_counter() - started)
+        given.append(keep(task.medium, found, index, seed, out))
+        tell(len(given), len(asked))
     memory, device, threads, here = peak_memory(), _peak_device(), _threads(), hardware()
     repeated, varied = _repeat(task, loaded, request, repeats, out)
     if look:
@@ -107,23 +108,31 @@ def _repeat(
 
     Neither ought to matter: by how much they move an answer is the model's own noise.
     """
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
     if not repeats:
         return (), ""
-    folder = out / REPEATED
+    folder, threads, found = out / REPEATED, _threads(), []
     folder.mkdir(exist_ok=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    found = []
-    with sdpa_kernel(SDPBackend.MATH):
+    with varied():
         for index, seed in repeats:
             given = keep(task.medium, task.ask(loaded, request, index, seed), index, seed, folder)
             found.append(given.moved(REPEATED))
-    torch.set_num_threads(threads)
     told = "attention computed step by step instead of by a fused kernel"
     return tuple(found), f"{told}, on 1 thread instead of {threads}" if threads > 1 else told
+
+
+@contextmanager
+def varied() -> Iterator[None]:
+    """Compute with one thread and plain attention."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def keep(medium: Medium, given: Given, index: int, seed: int, out: Path) -> Answer:
@@ -208,4 +217,4 @@ def _versions(model: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    serve(say)

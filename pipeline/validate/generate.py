@@ -1,25 +1,30 @@
 """Ask a model in a fresh process, as a consumer would.
 
-The child says ``{"answered": n}`` after every answer and ``{"answers": ...}`` at the end; its log is kept only when it
-fails. ``answers.json`` is written last and by the parent, after the child has ended well: a folder without it does not
-count.
+The log of its libraries is kept only when it fails. ``answers.json`` is written last and by the parent, after the
+process has ended well: a folder without it does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from pipeline.errors import CannotHereError, GenerationError, PublishError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import pretty_json, write_atomically
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Answers, Request
 from pipeline.validate import probes
-from pipeline.worker.session import Child, child
+from pipeline.worker.session import Worker, WorkerDiedError, opened
 
 ANSWERS = "answers.json"
 LOG = "generation.log"
+LACKING: Final = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")
 
 
 def generate(
@@ -46,11 +51,9 @@ def generate(
         CannotHereError: A library is missing or the memory did not suffice.
     """
     _clear(out)
-    with child("pipeline.validate.consumer", model, out / LOG) as process:
-        process.say(_job(model, request, out) | {"repeats": list(repeats), "look": look})
-        answers = _listen(process, _progress(model, request, listener))
-        if answers is None or not process.ended_well():
-            raise process.failure()
+    more = {"repeats": list(repeats), "look": look}
+    tell = progress(listener, "validate", model.name, request)
+    answers = Answers.model_validate(ask_consumer("pipeline.validate.consumer", model, request, out, more, tell))
     (out / LOG).unlink()
     write_atomically(out / ANSWERS, pretty_json(answers.model_dump(mode="json")))
     return answers
@@ -64,27 +67,57 @@ def _clear(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _job(model: Path, request: Request, out: Path) -> dict[str, Any]:
-    return {"model": str(model.resolve()), "out": str(out.resolve()), "request": request.job()}
+def ask_consumer(
+    module: str,
+    model: Path,
+    request: Request,
+    out: Path,
+    more: Mapping[str, Any],
+    tell: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Have a module do one job with a model, and return its answer once it has ended well.
+
+    Raises:
+        PublishError: As `consumer`.
+    """
+    job = {"model": str(model.resolve()), "out": str(out.resolve()), "request": request.job(), **more}
+    with consumer(module, model, out / LOG) as worker:
+        said = worker.ask(json.dumps(job), tell)
+        worker.finish()
+    return said
 
 
-def _listen(process: Child, answered: Callable[[int], None]) -> Answers | None:
-    """Listen until the child closes its end; no answers means that it failed."""
-    answers = None
-    for message in process.heard():
-        if "answered" in message:
-            answered(message["answered"])
-        else:
-            answers = Answers.model_validate(message["answers"])
-    return answers
+@contextmanager
+def consumer(module: str, model: Path, log: Path) -> Iterator[Worker]:
+    """Start a module as a worker that has the folder of a model.
+
+    Raises:
+        GenerationError: The model did not load or run; its text ends with what the library said.
+        CannotHereError: A library is missing, the memory did not suffice, or it hung.
+    """
+    try:
+        with opened(module, log) as worker:
+            yield worker
+    except WorkerDiedError as error:
+        raise failure_of(error, str(model), f"The libraries' whole output is in {log}.") from error
 
 
-def _progress(model: Path, request: Request, listener: Listener) -> Callable[[int], None]:
-    """Return a function that turns a count of answers into an event."""
-    total = len(request.questions) * len(request.seeds)
+def failure_of(error: WorkerDiedError, where: str, remedy: str) -> PublishError:
+    """Return the error for a consumer that ended badly, with what its libraries said last."""
+    if error.hung:
+        what = f"The pipeline hung: {error.hung}."
+        return CannotHereError(what, where=where, remedy=f"Run the same command again: it continues. {remedy}")
+    cause, code = error.words, error.code
+    if code < 0:
+        cause = f"killed by {signal.Signals(-code).name}" + (f" after {cause}" if cause else "")
+    known = re.split(r"[:\s]", cause, maxsplit=1)[0].rpartition(".")[2]
+    if known in LACKING or code == -signal.SIGKILL:
+        return CannotHereError(f"The pipeline cannot be run on this machine: {cause}", where=where, remedy=remedy)
+    what = f"The pipeline did not answer when it was loaded as its users load it: {cause or f'exit code {code}'}"
+    return GenerationError(what, where=where, remedy=remedy)
+
+
+def progress(listen: Listener, stage: str, subject: str, request: Request) -> Callable[[int, int], None]:
+    """Return what turns counts of answers into events."""
     unit = f"{TASKS[request.task].medium.noun}s"
-
-    def answered(done: int) -> None:
-        listener(Event("progress", "validate", subject=model.name, done=done, total=total, unit=unit))
-
-    return answered
+    return lambda done, total: listen(Event("progress", stage, subject, done=done, total=total, unit=unit))

@@ -1,16 +1,13 @@
 """The process of trials: a quantized model is loaded once and answers with some layers as its source has them.
 
-Its stdin carries the job in one line and then one trial a line, until the parent closes it or dies; stdout carries one
-JSON object a line: ``{"loaded": ...}`` once, ``{"answered": n}`` after every answer, ``{"answers": ...}`` after a
-trial.
+Its jobs are trials of one model; one that asks nothing only loads it.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Request
 from pipeline.tasks.protocol import LoadedModel
 from pipeline.validate.consumer import keep
-from pipeline.worker.io import private_stdout
+from pipeline.worker.child import Tell, serve
 
 
 class Swap(BaseModel):
@@ -49,6 +46,8 @@ class Trial(BaseModel):
     """What is asked with which layers of the source.
 
     Attributes:
+        model: The model's folder.
+        request: All questions, and how the model is called.
         out: The folder for the answers.
         questions: The index of a question and a seed for each.
         swaps: The layers.
@@ -56,28 +55,31 @@ class Trial(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: str
+    model: Path
+    request: Request
+    out: Path
     questions: tuple[tuple[int, int], ...]
     swaps: tuple[Swap, ...]
 
 
-def main() -> None:
-    """Answer trials until there are no more."""
-    tell = private_stdout()
-    job = json.loads(sys.stdin.readline())
-    request = Request.model_validate(job["request"])
-    task = TASKS[request.task]
-    loaded = task.load(Path(job["model"]), request.dtype, task.loader)
-    tell({"loaded": loaded.how})
-    for line in sys.stdin:
-        trial = Trial.model_validate_json(line)
-        answers = []
-        with swapped(loaded, trial.swaps):
-            for index, seed in trial.questions:
-                given = keep(task.medium, task.ask(loaded, request, index, seed), index, seed, Path(trial.out))
-                answers.append(given.model_dump(mode="json"))
-                tell({"answered": len(answers)})
-        tell({"answers": answers})
+def say(job: str, tell: Tell) -> dict[str, Any]:
+    """Answer a trial."""
+    trial = Trial.model_validate_json(job)
+    request, task = trial.request, TASKS[trial.request.task]
+    loaded = load(trial.model, request.task, request.dtype)
+    answers: list[dict[str, Any]] = []
+    with swapped(loaded, trial.swaps):
+        for index, seed in trial.questions:
+            given = keep(task.medium, task.ask(loaded, request, index, seed), index, seed, trial.out)
+            answers.append(given.model_dump(mode="json"))
+            tell(len(answers), len(trial.questions))
+    return {"answers": answers}
+
+
+@cache
+def load(model: Path, task: str, dtype: str) -> LoadedModel:
+    """Return the model, which is loaded once."""
+    return TASKS[task].load(model, dtype, TASKS[task].loader)
 
 
 @contextmanager
@@ -112,4 +114,4 @@ def _full(swap: Swap, quantized: Any, device: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    serve(say)

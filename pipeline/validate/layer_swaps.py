@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.events import Event, Listener
-from pipeline.tasks import TASKS
+from pipeline.events import Listener
 from pipeline.tasks.answers import Answer, Request
 from pipeline.tasks.metrics import MetricInput, Sizes
 from pipeline.validate.findings import Sample
-from pipeline.validate.generate import LOG
-from pipeline.validate.layer_swap_worker import Swap, Trial
+from pipeline.validate.generate import LOG, consumer, progress
+from pipeline.validate.layer_swap_worker import Swap
 from pipeline.validate.pairs import Prompt, Side, identical, pair_up
 from pipeline.validate.report import Statistic
-from pipeline.worker.session import Child, child
+from pipeline.worker.session import Worker
 
 
 @dataclass
@@ -25,44 +24,47 @@ class Trials:
     """A checkpoint that is loaded and waits for trials.
 
     Attributes:
+        model: Its folder.
+        request: What is asked and how it is called.
         questions: What is asked in each trial: the index of a question and a seed for each answer.
         out: The folder for all answers.
         listen: Hears of every answer.
-        child: The process.
-        unit: What answers are called.
+        worker: The process.
         done: How many trials there were.
     """
 
+    model: Path
+    request: Request
     questions: tuple[tuple[int, int], ...]
     out: Path
     listen: Listener
-    child: Child
-    unit: str
+    worker: Worker
     done: int = 0
 
     def ask(self, swaps: Sequence[Swap], subject: str) -> tuple[Path, tuple[Answer, ...]]:
         """Ask every question with these layers as the source has them, and return the answers and their folder.
 
         Raises:
-            GenerationError: The checkpoint did not answer.
-            CannotHereError: The memory did not suffice.
+            WorkerDiedError: The checkpoint did not answer; `opened` says why.
         """
         self.done += 1
         folder = self.out / f"trial-{self.done:03d}"
         folder.mkdir(parents=True, exist_ok=True)
-        trial = Trial(out=str(folder.resolve()), questions=self.questions, swaps=tuple(swaps))
-        self.child.say(trial.model_dump(mode="json"))
-        return folder, tuple(Answer.model_validate(one) for one in self._hear("answers", subject))
+        return folder, self.try_on(folder, self.questions, swaps, subject)
 
-    def _hear(self, word: str, subject: str) -> Any:
-        """Listen until the child says a word, and return what it says of it."""
-        for message in self.child.heard():
-            if word in message:
-                return message[word]
-            if "answered" in message:
-                total = len(self.questions)
-                self.listen(Event("progress", "try", subject, done=message["answered"], total=total, unit=self.unit))
-        raise self.child.failure()
+    def try_on(
+        self, folder: Path, questions: Sequence[tuple[int, int]], swaps: Sequence[Swap], subject: str
+    ) -> tuple[Answer, ...]:
+        """Ask questions with these layers as the source has them."""
+        job = {
+            "model": str(self.model.resolve()),
+            "request": self.request.job(),
+            "out": str(folder.resolve()),
+            "questions": questions,
+            "swaps": [swap.model_dump(mode="json") for swap in swaps],
+        }
+        said = self.worker.ask(json.dumps(job), progress(self.listen, "try", subject, self.request))
+        return tuple(Answer.model_validate(one) for one in said["answers"])
 
 
 @contextmanager
@@ -79,14 +81,13 @@ def opened(
         listen: Hears of every answer.
 
     Raises:
-        GenerationError: The checkpoint does not load.
+        GenerationError: The checkpoint does not load or answer.
         CannotHereError: A library is missing or the memory did not suffice.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with child("pipeline.validate.layer_swap_worker", model, out / LOG) as process:
-        trials = Trials(tuple(questions), out, listen, process, f"{TASKS[request.task].medium.noun}s")
-        process.say({"model": str(model.resolve()), "request": request.job()})
-        trials._hear("loaded", model.name)
+    with consumer("pipeline.validate.layer_swap_worker", model, out / LOG) as worker:
+        trials = Trials(model, request, tuple(questions), out, listen, worker)
+        trials.try_on(out, (), (), model.name)  # asks nothing, and loads it
         yield trials
 
 

@@ -18,7 +18,7 @@ from pipeline.recipe.prompts import read_pinned
 from pipeline.source.fetch import fetch
 from pipeline.store import Store
 from pipeline.tasks import TASKS
-from pipeline.worker import oneshot
+from pipeline.worker.session import WorkerDiedError, ask_worker, error_of
 
 STAGE: Final = "prompts"
 FILES: Final = "questions"
@@ -166,13 +166,14 @@ def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path, beside: Path) 
     Raises:
         PublishError: There is none.
     """
-    job = rows.Job(step=step, folder=str(scratch / "dataset"), beside=str(beside), asked=asked)  # type: ignore[arg-type]
+    folder = str((scratch / "dataset").resolve())
+    job = rows.Job(step=step, folder=folder, beside=str(beside), asked=asked)  # type: ignore[arg-type]
     caches = dict.fromkeys(("HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE"), str(scratch / "cache"))
     try:
-        (said,) = oneshot.ask("pipeline.recipe.rows", job.model_dump_json(), environment=QUIETLY | caches)
-    except oneshot.WorkerDiedError as error:
+        (said,) = ask_worker("pipeline.recipe.rows", [job.model_dump_json()], QUIETLY | caches)
+    except WorkerDiedError as error:
         remedy = "Put its prompts into a file beside the recipe."
         raise SourceError(f"datasets did not read it: {error}.", where=asked.where, remedy=remedy) from error
     if "error" in said:
-        raise oneshot.error_of(said, asked.where)
+        raise error_of(said, asked.where)
     return said

@@ -102,7 +102,6 @@ def run(
     command: Sequence[str],
     seconds: float,
     environment: Mapping[str, str] | None = None,
-    asked: str = "",
     **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a process of libraries to its end.
@@ -111,7 +110,6 @@ def run(
         command: What it runs.
         seconds: How long it may take.
         environment: Variables beside those that are allowed.
-        asked: Its stdin.
         options: Options of ``Popen``.
 
     Raises:
@@ -119,5 +117,5 @@ def run(
     """
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with started(command, environment, errors="replace", **pipes, **options) as process:
-        out, err = process.communicate(asked, timeout=seconds)
+        out, err = process.communicate(timeout=seconds)
     return subprocess.CompletedProcess(command, process.returncode, out, err)

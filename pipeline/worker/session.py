@@ -1,73 +1,111 @@
-"""A process of its own that has a folder, the libraries and nothing of ours: how it is started, spoken to, and ended.
+"""A session with a worker: a process of its own that has the libraries and nothing of ours, and answers jobs.
 
-Its stdin carries JSON, one object a line, and stays open: when this process dies for whatever reason the child reads
-the end of it and leaves. Its stdout carries one JSON object a line. Whatever the libraries print goes to a log. What
-the child does for its part is in ``io``.
+Its stdin carries jobs, one line of JSON each, and stays open: when this process dies for whatever reason the worker
+reads the end of it and leaves. Its stdout carries one JSON object a line: ``{"answered": [done, total]}`` as often as
+there is progress, and then the answer. Whatever the libraries print goes to a log. What the worker does for its part is
+in ``child``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
-import pipeline
-from pipeline.errors import CannotHereError, GenerationError, PublishError
+from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 from pipeline.files import disk_errors
-from pipeline.worker.process import allowed, kill, started
+from pipeline.worker.process import kill, started
 
-ENVIRONMENT_FAILURES = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")
+OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1"}
+# bitsandbytes would import torch's compiler only to prepare functions that are never called.
+NO_DEVICE: Final = {"CUDA_VISIBLE_DEVICES": "", "TORCHDYNAMO_DISABLE": "1"}
 SILENCE: Final = 6 * 3600.0  # seconds; one answer of the largest models takes hours on a processor
+SECONDS: Final = 3600.0  # that questions about the largest models never come near on a slow disk
 LAST_WISH: Final = 1.0  # seconds that a process that hangs has to write down where
-WHERE = re.compile(r'most recent call first\):\n  File "(.*)", line (\d+) in (.*)')  # as faulthandler writes it
+WHERE: Final = re.compile(r'most recent call first\):\n  File "(.*)", line (\d+) in (.*)')  # as faulthandler writes it
+ERRORS: Final[dict[str, type[PublishError]]] = {
+    "recipe": RecipeError,
+    "keep": RecipeError,
+    "lora": RecipeError,
+    "source": SourceError,
+    "environment": CannotHereError,
+    "library": QuantizationError,
+}
 Done = TypeVar("Done")
 
 
+def error_of(said: Mapping[str, str], where: str) -> PublishError:
+    """Return the error that a worker's refusal is to whoever asked about this place."""
+    return ERRORS[said["error"]](said["what"], where=said["where"] or where, remedy=said["remedy"])
+
+
+class WorkerDiedError(Exception):
+    """A worker ended without its answer, or badly after it.
+
+    Attributes:
+        code: How it ended, as ``Popen`` tells it.
+        words: What its libraries said last; empty where they said nothing.
+        hung: For how long nothing came of it and where it was, if it was ended for that.
+    """
+
+    def __init__(self, reason: str, code: int, words: str, hung: str = "") -> None:
+        super().__init__(reason)
+        self.code, self.words, self.hung = code, words, hung
+
+
 @dataclass
-class Child:
-    """A running process.
+class Worker:
+    """A running worker.
 
     Attributes:
         process: The process.
-        model: The folder that it has.
         log: Where its libraries write.
         silence: Seconds that it may take to say something, or to end.
         hung: Whether it took longer, and was ended.
     """
 
     process: subprocess.Popen[str]
-    model: Path
     log: Path
-    silence: float = SILENCE
+    silence: float
     hung: bool = False
 
-    def say(self, message: Mapping[str, Any]) -> None:
-        """Tell it something. One that died before it read is heard of no more, and its log says why."""
-        with suppress(BrokenPipeError):
-            self._in_time(lambda: self._write(json.dumps(message) + "\n"))
+    def ask(self, job: str, answered: Callable[[int, int], None] = lambda *_: None) -> dict[str, Any]:
+        """Return the answer to a job.
 
-    def _write(self, line: str) -> None:
-        if self.process.stdin is not None:
-            self.process.stdin.write(line)
-            self.process.stdin.flush()
+        Args:
+            job: It, as one line of JSON.
+            answered: Hears how much of it is done.
 
-    def heard(self) -> Iterator[dict[str, Any]]:
-        """Return what it says, until it closes its end."""
+        Raises:
+            WorkerDiedError: There is none.
+        """
+        with suppress(BrokenPipeError):  # one that died before it read says why in its log
+            self._in_time(lambda: print(job, file=self.process.stdin, flush=True))
         while self.process.stdout is not None and (line := self._in_time(self.process.stdout.readline)):
-            yield json.loads(line)
+            said: dict[str, Any] = json.loads(line)
+            if "answered" not in said:
+                return said
+            answered(*said["answered"])
+        raise self._died()
 
-    def ended_well(self) -> bool:
-        """Wait for its end, and return whether it was a good one."""
-        return self._in_time(self.process.wait) == 0
+    def finish(self) -> None:
+        """Let it go, and see it end well.
+
+        Raises:
+            WorkerDiedError: It did not.
+        """
+        self._in_time(self.process.communicate)
+        if self.process.returncode:
+            raise self._died()
 
     def _in_time(self, wait: Callable[[], Done]) -> Done:
         """Wait for the process, which is ended where that takes too long."""
@@ -86,55 +124,55 @@ class Child:
             self.process.wait(LAST_WISH)
         kill(self.process)
 
-    def failure(self) -> PublishError:
-        """Return the error for a child that ended badly, with what its libraries said last."""
-        code = self.process.wait()
+    def _died(self) -> WorkerDiedError:
+        code = self._in_time(self.process.wait)
         log = self.log.read_text(encoding="utf-8", errors="replace")
-        if self.hung:
-            return self._hanging(log)
-        cause = last_words(log)
-        if code < 0:
-            cause = f"killed by {signal.Signals(-code).name}" + (f" after {cause}" if cause else "")
-        known = re.split(r"[:\s]", cause, maxsplit=1)[0].rpartition(".")[2]
-        where, remedy = str(self.model), f"The libraries' whole output is in {self.log}."
-        if known in ENVIRONMENT_FAILURES or code == -signal.SIGKILL:
-            return CannotHereError(f"The pipeline cannot be run on this machine: {cause}", where=where, remedy=remedy)
-        what = f"The pipeline did not answer when it was loaded as its users load it: {cause or f'exit code {code}'}"
-        return GenerationError(what, where=where, remedy=remedy)
-
-    def _hanging(self, log: str) -> CannotHereError:
-        """Return the error for a child that was ended because it hung, with where it was."""
+        words = last_words(log)
+        if not self.hung:
+            return WorkerDiedError(words or f"it ended with status {code}", code, words)
         at = WHERE.search(log)
-        doing = f"in {at[3]} ({at[1]}:{at[2]})" if at else f"after {last_words(log) or 'nothing was said'}"
-        what = f"The pipeline hung: nothing came of it for {self.silence:.0f} s, and it was ended {doing}."
-        remedy = f"Run the same command again: it continues. The libraries' whole output is in {self.log}."
-        return CannotHereError(what, where=str(self.model), remedy=remedy)
+        doing = f"in {at[3]} ({at[1]}:{at[2]})" if at else f"after {words or 'nothing was said'}"
+        hung = f"nothing came of it for {self.silence:.0f} s, and it was ended {doing}"
+        return WorkerDiedError(f"it hung, and was ended after {self.silence:.0f} s", code, words, hung)
 
 
 @contextmanager
-def child(module: str, model: Path, log: Path, silence: float = SILENCE, **environment: str) -> Iterator[Child]:
-    """Start a module of ours in a process of its own and see it gone, however this block ends.
+def opened(
+    module: str, log: Path, environment: Mapping[str, str] | None = None, silence: float = SILENCE
+) -> Iterator[Worker]:
+    """Start a module that serves jobs as a worker and see it gone, however this block ends.
 
     Args:
         module: What it runs.
-        model: The folder that it has.
         log: Where its libraries write.
-        silence: Seconds that it may take to say something, or to end.
         environment: Further variables.
+        silence: Seconds that it may take to say something, or to end.
     """
     with disk_errors(log.parent):
         written = log.open("wb")
     command, pipe = [sys.executable, "-P", "-m", module], subprocess.PIPE
-    told = _offline_environment() | environment
+    told = {**OFFLINE, **(environment or {})}
     with written, started(command, told, stdin=pipe, stdout=pipe, stderr=written) as process:
-        yield Child(process, model, log, silence)
+        yield Worker(process, log, silence)
 
 
-def _offline_environment() -> dict[str, str]:
-    """Return what turns the network off and makes this very package importable."""
-    ours = str(Path(pipeline.__file__).resolve().parents[1])
-    path = os.pathsep.join(part for part in (ours, allowed().get("PYTHONPATH", "")) if part)
-    return {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1"}
+def ask_worker(
+    module: str, jobs: Sequence[str], environment: Mapping[str, str] | None = None, seconds: float = SECONDS
+) -> list[dict[str, Any]]:
+    """Return a worker's answers to some jobs; it sees no device unless the environment has one.
+
+    Args:
+        module: What it runs.
+        jobs: Each as one line of JSON.
+        environment: Further variables.
+        seconds: How long one may take.
+
+    Raises:
+        WorkerDiedError: It ended without them all, or was ended.
+    """
+    told = {**NO_DEVICE, **(environment or {})}
+    with TemporaryDirectory() as folder, opened(module, Path(folder) / "log", told, seconds) as worker:
+        return [worker.ask(job) for job in jobs]
 
 
 def last_words(log: str) -> str:

@@ -15,7 +15,7 @@ from pipeline.backends.oracle import conversion
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, ask_library
 from pipeline.errors import QuantizationError
 from pipeline.source.safetensors import TensorHeader
-from pipeline.worker.oneshot import ERRORS
+from pipeline.worker.session import ERRORS
 
 LLAMA = Wanted("LlamaForCausalLM", "nf4")
 UNET = Wanted("UNet2DConditionModel", "torchao")

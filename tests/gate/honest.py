@@ -131,5 +131,5 @@ def written() -> dict[str, Any]:
     return recipe
 
 
-def _unheard(_message: Mapping[str, Any]) -> None:
+def _unheard(_done: int, _total: int) -> None:
     """What a consumer tells of its progress."""

@@ -112,13 +112,10 @@ def test_an_interrupted_generation_leaves_no_answers_and_no_process(
     assert [child.returncode for child in children] == [-9]
 
 
-def test_the_child_leaves_when_its_parent_is_gone(source: Path, request_of_two: Request, tmp_path: Path) -> None:
-    job = {"model": str(source), "out": str(tmp_path), "request": request_of_two.model_dump(mode="json")}
+def test_the_child_leaves_when_its_parent_is_gone() -> None:
     command = [sys.executable, "-m", "pipeline.validate.consumer"]
-    done = subprocess.run(
-        command, input=json.dumps(job) + "\n", text=True, check=False, capture_output=True, timeout=30
-    )
-    assert (done.returncode, done.stdout) == (1, "")
+    done = subprocess.run(command, input="", text=True, check=False, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 CRASHES = {
@@ -135,7 +132,7 @@ CRASHES = {
         "CUDA out",
     ),
     "silent exit": ("exit 3", GenerationError, "exit code 3"),
-    "never answers": ("read job; echo '{\"answered\": 1}'; exit 0", GenerationError, "exit code 0"),
+    "never answers": ("read job; echo '{\"answered\": [1, 2]}'; exit 0", GenerationError, "exit code 0"),
 }
 
 
@@ -151,7 +148,7 @@ def test_a_crash_is_named(crash: str, request_of_two: Request, tmp_path: Path, m
 def test_answers_of_a_process_that_then_crashed_do_not_count(
     drawn: tuple[Answers, Path], request_of_two: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "message").write_text(json.dumps({"answers": drawn[0].model_dump(mode="json")}) + "\n")
+    (tmp_path / "message").write_text(json.dumps(drawn[0].model_dump(mode="json")) + "\n")
     _pose_as_python(f"read job; cat {tmp_path}/message; kill -SEGV $$", tmp_path, monkeypatch)
     with pytest.raises(GenerationError, match="SIGSEGV"):
         generate(tmp_path, request_of_two, tmp_path / "out")

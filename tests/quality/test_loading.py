@@ -125,7 +125,7 @@ def test_torchao_in_the_transformer_is_loaded_as_published(
 
     config = diffusers.TorchAoConfig(Int8WeightOnlyConfig())
     folder = variant(transformer=_load(diffusers.FluxTransformer2DModel, source / "transformer", config))
-    answers = answer(folder, request_of_two, tmp_path, lambda _: None)
+    answers = answer(folder, request_of_two, tmp_path, lambda *_: None)
     assert answers.how == "as published: from_pretrained"
 
 
@@ -140,7 +140,7 @@ def test_values_that_are_no_numbers_are_counted(
     vae = diffusers.AutoencoderKL.from_pretrained(source / "vae", dtype=torch.bfloat16)
     with torch.no_grad():
         vae.decoder.conv_out.bias[0] = float("nan")  # the red channel
-    answers = answer(variant(vae=vae), request_of_two, tmp_path, lambda _: None)
+    answers = answer(variant(vae=vae), request_of_two, tmp_path, lambda *_: None)
     assert [picture.fault for picture in answers.given] == ["broken: 256 of its values are NaN or infinite"] * 2
     with Image.open(tmp_path / answers.given[0].file) as image:
         assert image.getextrema()[0] == (0, 0)

@@ -16,9 +16,9 @@ from pipeline.errors import CannotHereError, VerificationError
 from pipeline.fleet import machine
 from pipeline.hub.release_files import USAGE
 from pipeline.release.smoke_test import run_snippet
-from pipeline.worker import oneshot
+from pipeline.validate.generate import failure_of
 from pipeline.worker.process import run
-from pipeline.worker.session import child
+from pipeline.worker.session import WorkerDiedError, ask_worker, opened
 
 SECRETS = (
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_OIDC_RESOURCE", "HF_OIDC_ID_TOKEN", "HF_HUB_TOKEN"),
@@ -58,16 +58,19 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SERVE = "from pipeline.worker.child import serve\nserve(lambda job, tell: {})"
+
+
 def asked_once(folder: Path, code: str) -> None:
-    (folder / "told.py").write_text(f"{code}\nfrom pipeline.worker.oneshot import answer\nanswer([{{}}])")
-    oneshot.ask("told", "")
+    (folder / "told.py").write_text(f"{code}\n{SERVE}")
+    assert ask_worker("told", [""]) == [{}]
 
 
 def kept_asking(folder: Path, code: str) -> None:
-    (folder / "told.py").write_text(code)
-    with child("told", folder, folder / "told.log") as process:
-        list(process.heard())
-        assert process.ended_well(), (folder / "told.log").read_text()
+    (folder / "told.py").write_text(f"{code}\n{SERVE}")
+    with opened("told", folder / "told.log") as worker:
+        assert worker.ask("") == worker.ask("") == {}
+        worker.finish()
 
 
 def as_the_card_says(folder: Path, code: str) -> None:
@@ -138,18 +141,19 @@ def grandchild_is_gone(folder: Path) -> bool:
 
 def test_a_library_that_hangs_while_it_is_asked_is_ended_with_its_children(tmp_path: Path, hanging: str) -> None:
     (tmp_path / "told.py").write_text(hanging + "dream()")
-    with pytest.raises(oneshot.WorkerDiedError, match="it hung, and was ended after 5 s"):
-        oneshot.ask("told", "", seconds=5)
+    with pytest.raises(WorkerDiedError, match="it hung, and was ended after 5 s"):
+        ask_worker("told", [""], seconds=5)
     assert grandchild_is_gone(tmp_path)
 
 
 def test_a_pipeline_that_hangs_is_ended_and_says_where_it_was(tmp_path: Path, hanging: str) -> None:
-    body = "from pipeline.worker.io import private_stdout\nprivate_stdout()({'drawn': 1})\ndream()"
+    body = "from pipeline.worker.child import serve\nserve(lambda job, tell: tell(1, 2) or dream())"
     (tmp_path / "told.py").write_text(hanging + body)
-    with child("told", tmp_path, tmp_path / "log", silence=8) as process:
-        assert list(process.heard()) == [{"drawn": 1}]
-        assert not process.ended_well()
-        error = process.failure()
+    told: list[tuple[int, int]] = []
+    with opened("told", tmp_path / "log", silence=8) as worker, pytest.raises(WorkerDiedError) as died:
+        worker.ask("", lambda *counts: told.append(counts))
+    assert told == [(1, 2)]
+    error = failure_of(died.value, "model", "The log says more.")
     assert isinstance(error, CannotHereError)
     assert "hung: nothing came of it for 8 s" in error.what
     assert "in poll" in error.what or "subprocess.py" in error.what
@@ -159,12 +163,10 @@ def test_a_pipeline_that_hangs_is_ended_and_says_where_it_was(tmp_path: Path, ha
 
 def test_time_that_the_publisher_takes_is_not_the_pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "told.py").write_text("import sys\nfor line in sys.stdin: print('{}', flush=True)")
-    with child("told", tmp_path, tmp_path / "log", silence=60) as process:
-        for _ in range(3):
-            process.say({})
-            assert next(process.heard()) == {}
-        assert not process.hung
+    (tmp_path / "told.py").write_text(SERVE)
+    with opened("told", tmp_path / "log", silence=60) as worker:
+        assert [worker.ask("") for _ in range(3)] == [{}, {}, {}]
+        assert not worker.hung
 
 
 def test_a_snippet_that_hangs_is_not_the_hubs_fault(tmp_path: Path, hanging: str) -> None:
@@ -182,16 +184,16 @@ CTRL_C = """
 import sys, threading
 from pathlib import Path
 from types import FrameType
-from pipeline.worker.session import child
+from pipeline.worker.session import opened
 
 def ctrl_c(frame: FrameType, event: str, _: object) -> None:
     if event == "return" and frame.f_code is threading.Thread.start.__code__:
         sys.setprofile(None)
         raise KeyboardInterrupt
 
-with child("told", Path(), Path("told.log")) as process:
+with opened("told", Path("told.log")) as worker:
     sys.setprofile(ctrl_c)
-    process.say({})
+    worker.ask("")
 """
 
 

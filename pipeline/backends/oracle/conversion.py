@@ -19,7 +19,7 @@ from pipeline.backends import BACKENDS
 from pipeline.errors import QuantizationError
 from pipeline.files import digest_of, pretty_json, sha256_file, write_atomically
 from pipeline.source.safetensors import TensorHeader
-from pipeline.worker import oneshot
+from pipeline.worker.session import WorkerDiedError, ask_worker, error_of
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")  # that answer, beside the backend's own
 
@@ -130,7 +130,7 @@ def ask(question: ConversionRequest, answers: Path, where: str) -> ConversionPla
     except (FileNotFoundError, ValidationError):
         said = ask_library([question], where)[0]
     if "error" in said:
-        raise oneshot.error_of(said, where)
+        raise error_of(said, where)
     return _keep(said, kept)
 
 
@@ -182,9 +182,8 @@ def ask_library(questions: list[ConversionRequest], where: str) -> list[dict[str
     Raises:
         QuantizationError: The process ended without answers.
     """
-    lines = "".join(f"{question.model_dump_json()}\n" for question in questions)
     try:
-        return oneshot.ask("pipeline.backends.oracle.worker", lines, len(questions))
-    except oneshot.WorkerDiedError as error:
+        return ask_worker("pipeline.backends.oracle.worker", [question.model_dump_json() for question in questions])
+    except WorkerDiedError as error:
         names = ", ".join(sorted({question.class_name for question in questions}))
         raise QuantizationError(f"The libraries could not be asked about {names}: {error}.", where=where) from error

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pipeline.backends import BACKENDS
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
-from pipeline.worker.oneshot import WorkerError
+from pipeline.worker.child import WorkerError
 
 
 def matching(patterns: Iterable[str], names: list[str]) -> set[str]:

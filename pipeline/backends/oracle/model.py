@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.quirks import Quirks
-from pipeline.worker.oneshot import WorkerError
+from pipeline.worker.child import WorkerError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline.backends.oracle.model import (
     refuse_shape,
     refuse_strangers,
 )
-from pipeline.worker.oneshot import WorkerError
+from pipeline.worker.child import WorkerError
 
 UNFIT = "Such components cannot be streamed; leave this component out of the target."
 

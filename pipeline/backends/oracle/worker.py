@@ -1,13 +1,12 @@
 """Asks diffusers or transformers what it makes of a component; run as a process of its own by `conversion.ask`.
 
-Reads a `ConversionRequest` a line from stdin, builds each model on the meta device, lets the library's own quantizer
-work on it, and writes a `ConversionPlan` each as the last lines of stdout. No weight is read, and none takes memory.
+Its jobs are `ConversionRequest`: it builds each model on the meta device, lets the library's own quantizer work on it,
+and answers with a `ConversionPlan`. No weight is read, and none takes memory.
 """
 
 from __future__ import annotations
 
 import copy
-import sys
 from types import ModuleType
 from typing import Any
 
@@ -18,8 +17,7 @@ from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, Conv
 from pipeline.backends.oracle.keep import agree, matching, spell
 from pipeline.backends.oracle.model import Place, Prepared
 from pipeline.source.safetensors import FLOATS
-from pipeline.worker import oneshot
-from pipeline.worker.oneshot import WorkerError, first_line
+from pipeline.worker.child import WorkerError, first_line, serve
 from pipeline.worker.startup import gc_paused
 
 LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
@@ -100,7 +98,7 @@ def convert(question: ConversionRequest, prepared: Prepared, source: str, place:
 
 
 def say(question: ConversionRequest) -> dict[str, Any]:
-    """Return the answer to a question, or why there is none, as JSON."""
+    """Return the answer to a question, or why there is none."""
     try:
         return answer(question).model_dump(mode="json")
     except WorkerError as refusal:
@@ -114,13 +112,6 @@ def say(question: ConversionRequest) -> dict[str, Any]:
         return WorkerError("library", what, "Leave this component out of the target.").said
 
 
-def main() -> None:
-    """Answer the questions on stdin, one a line, with one line each at the end of stdout."""
-    questions = [ConversionRequest.model_validate_json(line) for line in sys.stdin]
-    with gc_paused():
-        answers = [say(question) for question in questions]
-    oneshot.answer(answers)
-
-
 if __name__ == "__main__":
-    main()
+    with gc_paused():
+        serve(lambda job, _: say(ConversionRequest.model_validate_json(job)))

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
 from pipeline.backends.oracle.quirks import Piece, Quirks
-from pipeline.worker.oneshot import WorkerError
+from pipeline.worker.child import WorkerError
 
 
 def passes_over(prepared: Prepared, parameter: str) -> bool:

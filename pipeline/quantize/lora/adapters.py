@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import CannotHereError, QuantizationError, SourceError
 from pipeline.source.layout import Layout, Place, read_json, read_slots
 from pipeline.source.safetensors import read_header
-from pipeline.worker import oneshot
+from pipeline.worker.session import WorkerDiedError, ask_worker, error_of
 
 LIBRARIES = frozenset({"diffusers", "transformers"})
 MEMORY_WORDS = ("MemoryError", "cannot allocate memory", "can't allocate memory")
@@ -120,7 +120,7 @@ def run(job: Job) -> dict[str, list[str]]:
     where = ", ".join(lora.where for lora in job.loras)
     said = ask(job, where)
     if "error" in said:
-        raise oneshot.error_of(said, where)
+        raise error_of(said, where)
     return dict(said["fused"])
 
 
@@ -162,9 +162,9 @@ def ask(job: Job, where: str) -> dict[str, Any]:
         CannotHereError: It ended for want of memory.
     """
     try:
-        (said,) = oneshot.ask("pipeline.quantize.lora.worker", job.model_dump_json())
-    except oneshot.WorkerDiedError as error:
-        if error.killed or any(word in str(error) for word in MEMORY_WORDS):
+        (said,) = ask_worker("pipeline.quantize.lora.worker", [job.model_dump_json()])
+    except WorkerDiedError as error:
+        if error.code < 0 or any(word in str(error) for word in MEMORY_WORDS):
             remedy = "Free some memory and run again: the LoRA itself and its largest tensor must fit."
             raise CannotHereError(f"Fusing was cut short: {error}.", where=where, remedy=remedy) from error
         raise QuantizationError(f"The LoRA could not be fused: {error}.", where=where) from error

@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.quantize.lora.adapters import Adapter, Job, TensorLocation
 from pipeline.quantize.lora.meta_models import MetaModel, hollow
 from pipeline.source.safetensors import TORCH_DTYPES
-from pipeline.worker import oneshot
-from pipeline.worker.oneshot import WorkerError, first_line
+from pipeline.worker.child import WorkerError, first_line, serve
 from pipeline.worker.startup import gc_paused
 
 if TYPE_CHECKING:
@@ -302,7 +300,7 @@ def told_by_diffusers() -> Iterator[list[str]]:
 
 
 def say(job: Job) -> dict[str, Any]:
-    """Return what was fused, or why nothing was, as JSON."""
+    """Return what was fused, or why nothing was."""
     try:
         return {"fused": fuse(job)}
     except WorkerError as refusal:
@@ -314,12 +312,6 @@ def say(job: Job) -> dict[str, Any]:
         return WorkerError("environment", f"The disk: {first_line(error)}", "Free some room.").said
 
 
-def main() -> None:
-    """Do the job on stdin."""
-    with gc_paused():
-        said = say(Job.model_validate_json(sys.stdin.read()))
-    oneshot.answer([said])
-
-
 if __name__ == "__main__":
-    main()
+    with gc_paused():
+        serve(lambda job, _: say(Job.model_validate_json(job)))

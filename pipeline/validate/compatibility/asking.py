@@ -8,12 +8,10 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import RecipeError
-from pipeline.events import Event, Listener
+from pipeline.events import Listener
 from pipeline.files import disk_errors, empty, pretty_json, write_atomically
-from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Request
-from pipeline.validate.generate import LOG
-from pipeline.worker.session import Child, child
+from pipeline.validate.generate import LOG, ask_consumer, progress
 
 QUESTIONS: Final = 4  # prompts, each with the first seed: with and without, on both sides, a few are a large part
 TRIED: Final = "tried.json"
@@ -120,37 +118,16 @@ def few(request: Request) -> Request:
 
 def ask(model: Path, job: dict[str, Any], request: Request, out: Path, listener: Listener) -> Tried:
     """Run the process that tries, and keep what it says in ``out``."""
+    module, tell = "pipeline.validate.compatibility.consumer", progress(listener, "validate", job["use"], request)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         empty(out)
-        job |= {
-            "model": str(model.resolve()),
-            "out": str(out.resolve()),
-            "request": few(request).job(),
-        }
-        with child(
-            "pipeline.validate.compatibility.consumer", model, out / LOG, TORCHINDUCTOR_FORCE_DISABLE_CACHES="1"
-        ) as process:
-            process.say(job)
-            said = listen(process, job["use"], f"{TASKS[request.task].medium.noun}s", listener)
-            if said is None or not process.ended_well():
-                raise process.failure()
+        told = ask_consumer(module, model, few(request), out, job, tell)
+        said = Tried.model_validate(told)
         if not said.failure:
             (out / LOG).unlink()
         write_atomically(out / TRIED, pretty_json(said.model_dump(mode="json")))
     return said
-
-
-def listen(process: Child, use: str, unit: str, listener: Listener) -> Tried | None:
-    """Listen until the end; nothing said means that the process failed."""
-    found = None
-    for message in process.heard():
-        if "answered" in message:
-            done, total = message["answered"]
-            listener(Event("progress", "validate", use, "", done, total, unit))
-        else:
-            found = Tried.model_validate(message["tried"])
-    return found
 
 
 def refuse_source(lora: Lora, failure: str) -> RecipeError:

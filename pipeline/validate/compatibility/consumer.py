@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.tasks.answers import Request
 from pipeline.tasks.protocol import Given, LoadedModel
 from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.consumer import device_of
-from pipeline.worker.io import Tell, only_job, private_stdout
+from pipeline.worker.child import Tell, serve
 
 LONGEST = 400  # characters of what a library raised
 
@@ -27,7 +28,7 @@ class Trial:
         loaded: The model.
         request: The questions.
         out: Where answers go.
-        tell: Tells the parent.
+        tell: Hears how many answers there are.
         total: How many answers there are in all.
         done: How many there were.
     """
@@ -45,7 +46,7 @@ class Trial:
         """Ask one question."""
         found = self.task.ask(self.loaded, self.request, question, self.request.seeds[0])
         self.done += 1
-        self.tell({"answered": [self.done, self.total]})
+        self.tell(self.done, self.total)
         return found
 
     def said(self, **found: Any) -> Tried:
@@ -53,18 +54,17 @@ class Trial:
         return Tried(device=device_of(self.loaded), how=self.loaded.how, **found)
 
 
-def main() -> None:
-    """Do the one job that stdin carries."""
+def say(text: str, tell: Tell) -> dict[str, Any]:
+    """Do a job, and return what came of it."""
     from pipeline.validate.compatibility.compiling import compile_and_ask
     from pipeline.validate.compatibility.loading_lora import load_and_ask
 
     kinds: dict[str, Callable[[Trial], Tried]] = {"lora": load_and_ask, "compile": compile_and_ask}
-    tell, job = private_stdout(), only_job()
+    job = json.loads(text)
     request = Request.model_validate(job["request"])
     task = TASKS[request.task]
     loaded = task.load(Path(job["model"]), request.dtype, task.loader)
-    said = kinds[job["use"]](Trial(job, task, loaded, request, Path(job["out"]), tell))
-    tell({"tried": said.model_dump(mode="json")})
+    return kinds[job["use"]](Trial(job, task, loaded, request, Path(job["out"]), tell)).model_dump(mode="json")
 
 
 def words_of(error: BaseException) -> str:
@@ -74,4 +74,4 @@ def words_of(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    serve(say)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.tasks.protocol import Given
 from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.compatibility.consumer import Trial, words_of
+from pipeline.validate.consumer import varied
 
 ADAPTER = "tried"
 
@@ -38,21 +38,6 @@ def load_and_ask(trial: Trial) -> Tried:
     with varied():
         keep([trial.ask(0)], trial.out / "again.npz")
     return trial.said()
-
-
-@contextmanager
-def varied() -> Iterator[None]:
-    """Compute with one thread and plain attention."""
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def keep(answers: Sequence[Given], to: Path) -> None:
