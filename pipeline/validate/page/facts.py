@@ -1,9 +1,11 @@
-"""How both sides answered, as rows of source and candidate."""
+"""What a target costs, and how both sides answered, as rows of source and candidate."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from pipeline.files import human_size
 from pipeline.tasks.answers import Facts
@@ -33,6 +35,27 @@ def seconds_of(facts: Facts) -> float:
 def memory_of(facts: Facts) -> int:
     """Return the bytes that decide what it fits on: of the GPU, where there is one."""
     return facts.peak_memory_bytes if facts.peak_device_bytes is None else facts.peak_device_bytes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is paid for a target.
+
+    Attributes:
+        read: Returns it from a report; none where it is not known.
+        show: Returns it as text.
+    """
+
+    name: str
+    read: Callable[[Report], float | None]
+    show: Callable[[float], str]
+
+
+COSTS: Final = (
+    Cost("size", lambda report: report.sizes.result if report.sizes else None, human_size),
+    Cost("seconds per call", lambda report: seconds_of(report.candidate), lambda value: number(value, "s")),
+    Cost("peak memory", lambda report: memory_of(report.candidate), human_size),
+)
 
 
 def answered(report: Report) -> list[Both]:

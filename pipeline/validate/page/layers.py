@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 from pipeline.tasks.protocol import IDENTICAL
-from pipeline.validate.page.numbers import number
+from pipeline.validate.page.numbers import Axis, number
 from pipeline.validate.report import LayerReport
 
-LEFT, RIGHT = 8.0, 90.0  # percent of a lane between which decibels are drawn; beyond stand the two extremes
-NO_NUMBERS, SAME = 3.0, 96.0
+NO_NUMBERS, LEFT, RIGHT, SAME = 3.0, 8.0, 90.0, 96.0  # percent of a lane; decibels are drawn between two of them
 LEAST_SPAN = 8  # decibels
 HEIGHT = 22  # of a lane, in pixels
 
@@ -35,58 +34,41 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """The layers of one component whose names differ in numbers only."""
-
-    name: str
-    dots: tuple[Dot, ...]
-
-
-@dataclass(frozen=True)
 class Plot:
     """The whole plot.
 
     Attributes:
-        parts: The lanes of each component; in both, what lost most is on top.
-        ticks: Decibels and where they stand, in percent.
+        parts: By component and by kind of layer the dots of a lane; in both, what lost most is on top.
+        grid: Where decibels stand, in percent.
+        labels: What is written there, and where answers are identical or no numbers, if any is.
         layers: Every layer that the plot is about, as the report orders them.
         silent: How many layers were kept and answer exactly as the source's; they have no lane.
-        quantized: How many layers were quantized.
-        faulty: How many layers are at fault.
-        identical: Whether a dot stands where answers are identical.
-        broken: Whether a dot stands where answers are no numbers.
     """
 
-    parts: dict[str, tuple[Lane, ...]]
-    ticks: tuple[tuple[int, float], ...]
-    layers: tuple[LayerReport, ...]
+    parts: dict[str, dict[str, list[Dot]]]
+    grid: list[float]
+    labels: list[tuple[float, str]]
+    layers: list[LayerReport]
     silent: int
-    quantized: int
-    faulty: int
-    identical: bool
-    broken: bool
 
 
 def plot(layers: Sequence[LayerReport]) -> Plot:
     """Lay out the plot of these layers, the worst of them first."""
     told = [layer for layer in layers if not _is_silent(layer)]
-    scale = [layer.sqnr for layer in told if layer.sqnr is not None and layer.sqnr < IDENTICAL]
-    low, high = _ends(scale)
-    kinds: dict[str, dict[str, list[LayerReport]]] = {}
+    axis = _axis([layer.sqnr for layer in told if layer.sqnr is not None and layer.sqnr < IDENTICAL])
+    lanes: dict[str, dict[str, list[LayerReport]]] = {}
     for layer in told:
-        kinds.setdefault(layer.component, {}).setdefault(kind_of(layer.name), []).append(layer)
+        lanes.setdefault(layer.component, {}).setdefault(kind_of(layer.name), []).append(layer)
+    parts = {component: {name: _dots(lane, axis) for name, lane in kinds.items()} for component, kinds in lanes.items()}
+    places = {dot.x for kinds in parts.values() for dots in kinds.values() for dot in dots}
+    ticks = axis.ticks if places - {NO_NUMBERS, SAME} else []
+    extremes = [(at, label) for at, label in ((SAME, "same"), (NO_NUMBERS, "NaN")) if at in places]
     return Plot(
-        parts={
-            component: tuple(Lane(name, _dots(lane, low, high)) for name, lane in lanes.items())
-            for component, lanes in kinds.items()
-        },
-        ticks=tuple((tick, _place(tick, low, high)) for tick in _ticks(low, high)) if scale else (),
-        layers=tuple(told),
+        parts=parts,
+        grid=[axis.at(tick) for tick in ticks],
+        labels=[*((axis.at(tick), number(tick)) for tick in ticks), *extremes],
+        layers=told,
         silent=len(layers) - len(told),
-        quantized=sum(layer.quantized for layer in layers),
-        faulty=sum(bool(layer.fault) for layer in layers),
-        identical=any(layer.sqnr is not None and layer.sqnr >= IDENTICAL for layer in told),
-        broken=any(layer.sqnr is None for layer in told),
     )
 
 
@@ -103,15 +85,15 @@ def _depth(layer: LayerReport) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", layer.name)]
 
 
-def _dots(lane: Sequence[LayerReport], low: int, high: int) -> tuple[Dot, ...]:
+def _dots(lane: Sequence[LayerReport], axis: Axis) -> list[Dot]:
     deep = sorted(lane, key=_depth)
     step = (HEIGHT - 10) / max(len(deep) - 1, 1)
     top = 5 if len(deep) > 1 else HEIGHT / 2
     dots = [
-        Dot(_x(layer, low, high), round(top + step * index, 1), _kind(layer), tells(layer))
+        Dot(_x(layer, axis), round(top + step * index, 1), _kind(layer), tells(layer))
         for index, layer in enumerate(deep)
     ]
-    return tuple(sorted(dots, key=lambda dot: dot.x))
+    return sorted(dots, key=lambda dot: dot.x)
 
 
 def _kind(layer: LayerReport) -> str:
@@ -129,25 +111,14 @@ def tells(layer: LayerReport) -> str:
     return f"{layer.component} {layer.name}: {left}{made}; {how}{f'; {layer.fault}' if layer.fault else ''}"
 
 
-def _x(layer: LayerReport, low: int, high: int) -> float:
+def _x(layer: LayerReport, axis: Axis) -> float:
     if layer.sqnr is None:
         return NO_NUMBERS
-    return SAME if layer.sqnr >= IDENTICAL else _place(layer.sqnr, low, high)
+    return SAME if layer.sqnr >= IDENTICAL else axis.at(layer.sqnr)
 
 
-def _place(decibels: float, low: int, high: int) -> float:
-    return round(LEFT + (RIGHT - LEFT) * (decibels - low) / (high - low), 2)
-
-
-def _ends(scale: Sequence[float]) -> tuple[int, int]:
-    """Return whole ends of a scale that holds all of these and is not so short that small differences look large."""
-    if not scale:
-        return 0, 50
-    low, high = floor(min(scale)), ceil(max(scale))
+def _axis(decibels: Sequence[float]) -> Axis:
+    """Return an axis that holds all of these and is not so short that small differences look large."""
+    low, high = floor(min(decibels, default=0)), ceil(max(decibels, default=0))
     room = max(LEAST_SPAN - (high - low), 0)
-    return low - room // 2, high + room - room // 2
-
-
-def _ticks(low: int, high: int) -> range:
-    step = next(step for step in (1, 2, 5, 10, 20, 50) if (high - low) / step <= 8 or step == 50)
-    return range(step * ceil(low / step), high + 1, step)
+    return Axis(low - room // 2, high + room - room // 2, LEFT, RIGHT)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from math import ceil, floor, log10
 
 from pipeline.files import human_size
 from pipeline.tasks import TASKS
@@ -11,7 +12,6 @@ from pipeline.validate.limits import amount
 from pipeline.validate.report import Finding, Interval, LimitResult, Report, Statistic
 
 NOTHING = "\u2013"  # stands where there is no number
-MARGIN = 0.12  # of a strip's width, on either side of what it shows
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -26,16 +26,46 @@ def is_cost(finding: Finding) -> bool:
     return finding.ratio is not None
 
 
+def measures(finding: Finding) -> Interval | None:
+    """Return the number of a metric that tells quality: the paired drop where there is one; none of what is a cost."""
+    return None if is_cost(finding) else finding.drop or finding.interval
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values from ``low`` to ``high``, drawn from ``begin`` to ``end``."""
+
+    low: float
+    high: float
+    begin: float
+    end: float
+
+    @classmethod
+    def holding(cls, values: Sequence[float], begin: float, end: float) -> Axis:
+        """Return an axis that holds these values with room on either side."""
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        room = 0.12 * ((high - low) or abs(high) or 1.0)
+        return cls(low - room, high + room, begin, end)
+
+    def at(self, value: float) -> float:
+        """Return where a value lies."""
+        return round(self.begin + (self.end - self.begin) * (value - self.low) / (self.high - self.low), 2)
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round values, six at most."""
+        span = self.high - self.low
+        decade = floor(log10(span)) - 1
+        sizes = (digit * 10.0**power for power in (decade, decade + 1) for digit in (1, 2, 5))
+        step = next(size for size in sizes if span / size <= 5)
+        return [step * index for index in range(ceil(self.low / step), floor(self.high / step) + 1)]
+
+
 @dataclass(frozen=True)
 class Strip:
     """Where a number, its interval, its limit and the noise floor lie beside each other, in percent from the left.
 
     Attributes:
-        point: The number.
-        low: The lower end of its interval.
-        high: The upper end.
-        bound: The limit.
-        floor: The noise floor.
         passes: Begin and width of what passes.
     """
 
@@ -63,7 +93,7 @@ class Row:
     finding: Finding
     of: Statistic
     found: Interval
-    judgement: LimitResult | None
+    judgement: LimitResult | None = None
 
     @property
     def unit(self) -> str:
@@ -74,11 +104,6 @@ class Row:
     def change(self) -> Interval | None:
         """How the candidate compares to the source's own, where the metric looks at one side at a time."""
         return self.finding.drop or self.finding.ratio
-
-    @property
-    def change_of(self) -> Literal["drop", "ratio"]:
-        """What of the two the change is."""
-        return "drop" if self.finding.drop else "ratio"
 
     @property
     def change_unit(self) -> str:
@@ -93,8 +118,15 @@ class Row:
 
     @property
     def strip(self) -> Strip | None:
-        """The limit as a strip."""
-        return strip(self.judgement) if self.judgement else None
+        """The limit on a line that just holds all there is to see."""
+        if self.judgement is None:
+            return None
+        limit, found = self.judgement, self.judgement.found
+        shown = [found.low, found.high, limit.bound, *([] if limit.floor is None else [limit.floor])]
+        at = Axis.holding(shown, 0, 100).at
+        bound, floor = at(limit.bound), None if limit.floor is None else at(limit.floor)
+        passes = (bound, round(100 - bound, 2)) if limit.kind == "min" else (0.0, bound)
+        return Strip(at(found.number), at(found.low), at(found.high), bound, floor, passes)
 
 
 def in_order(report: Report) -> dict[str, Finding]:
@@ -114,31 +146,9 @@ def rows(report: Report) -> list[Row]:
 def _rows(name: str, finding: Finding) -> list[Row]:
     if finding.judgements:
         return [Row(name, finding, judgement.of, judgement.found, judgement) for judgement in finding.judgements]
-    value = finding.interval or Interval(number=finding.value, low=finding.value, high=finding.value)
     if finding.drop:
-        return [Row(name, finding, "drop", finding.drop, None)]
-    return [
-        Row(name, finding, "ratio", finding.ratio, None) if finding.ratio else Row(name, finding, "value", value, None)
-    ]
-
-
-def strip(judgement: LimitResult) -> Strip:
-    """Lay out a limit on a line that just holds all there is to see."""
-    found, floor = judgement.found, judgement.floor
-    all_there = [found.low, found.high, judgement.bound, *([] if floor is None else [floor])]
-    least, most = min(all_there), max(all_there)
-    width = (most - least) or abs(most) or 1.0
-
-    def place(value: float) -> float:
-        return round(100 * (MARGIN + (1 - 2 * MARGIN) * (value - least) / width), 2)
-
-    bound = place(judgement.bound)
-    passes = (bound, round(100 - bound, 2)) if judgement.kind == "min" else (0.0, bound)
-    return Strip(
-        point=place(found.number),
-        low=place(found.low),
-        high=place(found.high),
-        bound=bound,
-        floor=None if floor is None else place(floor),
-        passes=passes,
-    )
+        return [Row(name, finding, "drop", finding.drop)]
+    if finding.ratio:
+        return [Row(name, finding, "ratio", finding.ratio)]
+    value = finding.interval or Interval(number=finding.value, low=finding.value, high=finding.value)
+    return [Row(name, finding, "value", value)]
