@@ -21,13 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import CannotHereError, SourceError
 
 PIECE = 1 << 20  # bytes read at a time where a file is hashed or copied
-RESERVED: Final = frozenset(
-    {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
-)
 # What git and huggingface_hub keep beside a model's own files.
 SKIPPED: Final = frozenset({".git", ".cache", ".gitattributes"})
-UNSAFE: Final = re.compile(r"[\\:\0\n\r\ud800-\udfff]")  # the last ones are bytes that are no text
-UNFIT: Final = re.compile(r'[<>"|?*\x00-\x1f\x7f-\x9f]')  # in names on Windows, or on a terminal
+UNSAFE: Final = re.compile(r"[\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # the last ones are bytes that are no text
 
 
 class FileEntry(BaseModel):
@@ -238,10 +234,9 @@ def safe_relative(name: str, where: str = "") -> PurePosixPath:
 
 
 def safe_listing(names: Iterable[str], where: str = "") -> None:
-    """Refuse names that would not all be files of their own under one folder, on whatever system.
+    """Refuse names that would not all be files of their own under one folder.
 
-    Windows keeps some names for devices, whatever follows their first dot, and drops dots and spaces at the end; where
-    a file system folds case or composes letters, two names may be one file, or a file and another's folder.
+    Where a file system folds case or composes letters, two names may be one file, or a file and another's folder.
 
     Raises:
         SourceError: With the first such name.
@@ -249,28 +244,18 @@ def safe_listing(names: Iterable[str], where: str = "") -> None:
     seen: dict[str, tuple[str, bool]] = {}
     for name in sorted(names):
         path = safe_relative(name, where)
-        if any(unfit_on_windows(part) for part in path.parts):
-            raise unsafe_name(f"Windows cannot have the file {name!r}.", where)
         for place in (path, *path.parents[:-1]):
             this = (str(place), place == path)
             other = seen.setdefault(folded(place), this)
             if other != this:
-                raise unsafe_name(f"{other[0]!r} and {str(place)!r} of {name!r} are one place on some disks.", where)
-
-
-def unfit_on_windows(part: str) -> bool:
-    """Return whether Windows cannot have a file or a folder of this name."""
-    return part.partition(".")[0].rstrip().upper() in RESERVED or part[-1] in ". " or bool(UNFIT.search(part))
+                what = f"{other[0]!r} and {str(place)!r} of {name!r} are one place on some disks."
+                remedy = "Do not trust this repository, or rename the file if it is yours."
+                raise SourceError(what, where=where, remedy=remedy)
 
 
 def folded(path: PurePosixPath) -> str:
     """Return a path as a file system sees it that tells neither case nor the composition of letters."""
     return unicodedata.normalize("NFC", str(path).casefold())
-
-
-def unsafe_name(what: str, where: str) -> SourceError:
-    """Return the error for a listing that cannot be put on every disk."""
-    return SourceError(what, where=where, remedy="Do not trust this repository, or rename the file if it is yours.")
 
 
 @contextmanager

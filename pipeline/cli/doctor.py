@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -35,4 +36,4 @@ def doctor(ctx: typer.Context, recipes: Recipes = None, hub: HubName = "") -> No
 def show_remarks(console: Console, found: Sequence[Remark]) -> None:
     """Show an examination, a line for each thing that was looked at."""
     lines = [f"{each.level:8}{each.topic}: {each.text.rstrip('.')}. {each.remedy}" for each in found]
-    console.result({"remarks": [each.model_dump(mode="json") for each in found]}, "\n".join(lines))
+    console.result({"remarks": [asdict(each) for each in found]}, "\n".join(lines))

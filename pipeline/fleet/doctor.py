@@ -17,7 +17,7 @@ from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, pr
 from pipeline.hub.client import Hub
 from pipeline.plan.model import PIPELINE_MEMORY, scheme_of
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
-from pipeline.source.layout import Folder, read_source
+from pipeline.source.layout import Folder, Place, read_source
 from pipeline.source.readers import readers
 
 ALWAYS: Final = {"models": ("torch", "diffusers", "transformers", "torchmetrics")}  # for quantizing and validating
@@ -63,7 +63,7 @@ class Doctor:
             yield problem("hub", error)
             return
         told, wait = f"{self.hub.endpoint} answers in {seconds:.2f} s", "Expect long transfers, or use another network."
-        yield Remark(level="warning", topic="hub", text=told, remedy=wait) if seconds > SLOW else fine("hub", told)
+        yield Remark("warning", "hub", told, wait) if seconds > SLOW else Remark("ok", "hub", told)
         yield self.token()
         repos = sorted({repo for loaded in self.recipes for repo in loaded.recipe.repositories.values()})
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -77,11 +77,11 @@ class Doctor:
         except PublishError as error:
             return problem("token", error)
         if found is None:
-            return Remark(level="warning", topic="token", text="there is none", remedy=ANOTHER_TOKEN)
+            return Remark("warning", "token", "there is none", ANOTHER_TOKEN)
         told = f"it is {found.name}'s, with the role {found.role}"
         if found.role == "read":
-            return Remark(level="problem", topic="token", text=told, remedy=ANOTHER_TOKEN)
-        return fine("token", f"{told}{''.join(f'; {scope}' for scope in found.scopes)}")
+            return Remark("problem", "token", told, ANOTHER_TOKEN)
+        return Remark("ok", "token", f"{told}{''.join(f'; {scope}' for scope in found.scopes)}")
 
     def destination(self, repo: str) -> Remark:
         """Say whether the token may publish to a repository."""
@@ -89,7 +89,7 @@ class Doctor:
             may = "write" if self.hub.require_writer(repo) else "create"
         except PublishError as error:
             return problem("destination", error)
-        return fine("destination", f"{repo}: {'this token' if self.hub.bearer() else 'anybody'} may {may} it")
+        return Remark("ok", "destination", f"{repo}: {'this token' if self.hub.bearer() else 'anybody'} may {may} it")
 
     def is_there(self, repo: str) -> bool:
         """Return whether a destination is there; one that cannot be read counts as missing, and says so elsewhere."""
@@ -102,18 +102,14 @@ class Doctor:
         """Say what to enter on the Hub for a workflow that publishes without any secret."""
         if self.github is None:
             remedy = "Nothing to do for a token; for a workflow set GITHUB_REPOSITORY=owner/name to see what to enter."
-            yield Remark(level="ok", topic="trusted publisher", text="no repository on GitHub is known", remedy=remedy)
+            yield Remark("ok", "trusted publisher", "no repository on GitHub is known", remedy)
             return
         claims = f"issuer {ISSUER}, repository {self.github}, workflow {WORKFLOW}, branch {BRANCH}"
         for repo, known in zip(repos, there, strict=True):
-            if known:
-                remedy = f"Enter these claims in {self.hub.endpoint}/{repo}/settings, unless they are there."
-                yield Remark(level="ok", topic="trusted publisher", text=f"{repo}: {claims}", remedy=remedy)
-            else:
-                remedy = (
-                    "The repository must exist first: create it, or run once with a token; then enter these claims."
-                )
-                yield Remark(level="warning", topic="trusted publisher", text=f"{repo}: {claims}", remedy=remedy)
+            first = "The repository must exist first: create it, or run once with a token; then enter these claims."
+            there_is = f"Enter these claims in {self.hub.endpoint}/{repo}/settings, unless they are there."
+            topic, text = "trusted publisher", f"{repo}: {claims}"
+            yield Remark("ok", topic, text, there_is) if known else Remark("warning", topic, text, first)
 
     def without_gpu(self) -> list[str]:
         """Return the repositories whose libraries need a GPU to make them."""
@@ -133,7 +129,7 @@ class Doctor:
         largest, of = max(known, key=lambda pair: pair[0], default=(0, None))
         name = of.path.name if of else ""
         for size, loaded in known:
-            yield fine("source", f"{loaded.recipe.source.origin}: {human_size(size)}")
+            yield Remark("ok", "source", f"{loaded.recipe.source.origin}: {human_size(size)}")
         copies = 3 if of and isinstance(of.recipe.source, HubSource) else 2  # the source, the result, and it read back
         yield disk(self.home, copies * largest, name)
         if found := memory(PIPELINE_MEMORY + largest if largest else 0, name):
@@ -143,13 +139,14 @@ class Doctor:
         """Return the bytes that are read of a source, or what is wrong with it."""
         source = loaded.recipe.source
         try:
+            place: Place
             if isinstance(source, HubSource):
                 first, other = readers(self.hub, self.fallback, source)
                 hub = first if first.find(source.repo, source.revision) else other
                 place = hub.source(source.repo, source.revision)
-                return sum(place.files[name].size for name in read_source(place, source.variant).wanted)
-            folder = Folder(loaded.resolve(source.path))
-            return sum(folder.files[name].size for name in read_source(folder, source.variant).wanted)
+            else:
+                place = Folder(loaded.resolve(source.path))
+            return sum(place.files[name].size for name in read_source(place, source.variant).wanted)
         except PublishError as error:
             return problem("source", error)
 
@@ -175,22 +172,15 @@ def backends_of(recipe: Recipe) -> set[str]:
     """Return the libraries that a recipe's targets name, and those that its budgets may choose from."""
     found: set[str] = set()
     for target in recipe.targets:
-        budget = recipe.budget(target)
-        found |= (
-            set(budget.backends or BACKENDS) if budget else {part.backend for part in recipe.named(target).values()}
-        )
+        budget, named = recipe.budget(target), {part.backend for part in recipe.named(target).values()}
+        found |= set(budget.backends or BACKENDS) if budget else named
     return found
-
-
-def fine(topic: str, text: str) -> Remark:
-    """Return a line about what is as it should be."""
-    return Remark(level="ok", topic=topic, text=text)
 
 
 def problem(topic: str, error: PublishError) -> Remark:
     """Return an error as a line of the examination."""
     what = f"{error.where}: {error.what}" if error.where else error.what
-    return Remark(level="problem", topic=topic, text=what, remedy=error.remedy or "Run again.")
+    return Remark("problem", topic, what, error.remedy or "Run again.")
 
 
 def on_github(checkout: Path) -> str | None:

@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final, Literal
 
 from packaging.requirements import Requirement
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.backends.available import cuda_devices
 from pipeline.files import human_size
@@ -31,15 +31,14 @@ IMPORTING: Final = "import importlib, sys; [importlib.import_module(name) for na
 NOTHING_TO_DO: Final = "Nothing to do."
 
 
-class Remark(BaseModel):
+@dataclass(frozen=True)
+class Remark:
     """One line of an examination, which ends in what to do.
 
     Attributes:
         level: ``warning`` where something may fail or is slow, ``problem`` where it will fail.
         topic: What was looked at, such as ``token`` or ``disk``.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     level: Literal["ok", "warning", "problem"]
     topic: str
@@ -54,15 +53,14 @@ def libraries(extra: str, packages: Sequence[str]) -> Remark:
         extra: The extra of this program.
         packages: What is imported of it.
     """
-    remedy = f"Install it with pip install 'quantpress[{extra}]'."
     if unmet := list(unmet_requirements(extra)):
-        return Remark(level="problem", topic=extra, text="; ".join(unmet), remedy=remedy)
+        return Remark("problem", extra, "; ".join(unmet), f"Install it with pip install 'quantpress[{extra}]'.")
     if reason := import_failure(packages):
         text = f"{' or '.join(packages)} is installed and cannot be imported: {reason}"
         remedy = f"Install it anew: pip install --force-reinstall 'quantpress[{extra}]'."
-        return Remark(level="problem", topic=extra, text=text, remedy=remedy)
+        return Remark("problem", extra, text, remedy)
     found = ", ".join(f"{need.name} {version(need.name)}" for need in requirements(extra))
-    return Remark(level="ok", topic=extra, text=f"{found}; imported without an error")
+    return Remark("ok", extra, f"{found}; imported without an error")
 
 
 def requirements(extra: str) -> list[Requirement]:
@@ -96,23 +94,19 @@ def import_failure(packages: Sequence[str]) -> str:
 
 def processor() -> Remark:
     """Say what the kernels find: cores, and on Intel's and AMD's processors how wide their registers are."""
-    cores = len(os.sched_getaffinity(0))
-    kind, flags = platform.machine(), processor_flags()
+    cores, info = len(os.sched_getaffinity(0)), Path("/proc/cpuinfo")
+    flags = info.read_text(errors="replace").split() if info.exists() else []
     wide = next((name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
-    text = f"{cores} {'core' if cores == 1 else 'cores'} of {kind}{f' with {wide}' if wide else ''}"
-    if flags and not wide:
+    text = f"{counted(cores, 'core')} of {platform.machine()}{f' with {wide}' if wide else ''}"
+    if "sse2" in flags and not wide:
         remedy = "Quantize elsewhere if it takes too long; the bytes are the same."
-        return Remark(level="warning", topic="processor", text=f"{text}, without AVX2: kernels are slow", remedy=remedy)
-    return Remark(level="ok", topic="processor", text=text)
+        return Remark("warning", "processor", f"{text}, without AVX2: kernels are slow", remedy)
+    return Remark("ok", "processor", text)
 
 
-def processor_flags() -> frozenset[str]:
-    """Return the features that Linux lists for Intel's and AMD's processors; none elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def graphics(need: Sequence[str]) -> Remark:
@@ -121,16 +115,13 @@ def graphics(need: Sequence[str]) -> Remark:
     Args:
         need: The targets that cannot be made without one.
     """
-    devices = cuda_devices()
-    if devices:
-        return Remark(level="ok", topic="gpu", text=f"{devices} CUDA {'device' if devices == 1 else 'devices'}")
+    if devices := cuda_devices():
+        return Remark("ok", "gpu", counted(devices, "CUDA device"))
     if need:
         remedy = "Run these targets on a machine with a GPU, or leave them out with --target."
-        return Remark(level="problem", topic="gpu", text=f"none, and it is needed by {', '.join(need)}", remedy=remedy)
+        return Remark("problem", "gpu", f"none, and it is needed by {', '.join(need)}", remedy)
     remedy = "Nothing to do, unless validation on the processor takes too long."
-    return Remark(
-        level="ok", topic="gpu", text="none; every target of these recipes is made without one", remedy=remedy
-    )
+    return Remark("ok", "gpu", "none; every target of these recipes is made without one", remedy)
 
 
 def disk(home: Path, wanted: int, of: str) -> Remark:
@@ -145,14 +136,13 @@ def disk(home: Path, wanted: int, of: str) -> Remark:
     free = shutil.disk_usage(place).free
     text = f"{human_size(free)} free in {home}"
     if not os.access(place, os.W_OK):
-        return Remark(level="problem", topic="disk", text=f"{home} may not be written", remedy="Give another --home.")
+        return Remark("problem", "disk", f"{home} may not be written", "Give another --home.")
     if free < SCARCE:
-        return Remark(level="problem", topic="disk", text=text, remedy="Free some room, or give another --home.")
+        return Remark("problem", "disk", text, "Free some room, or give another --home.")
     if free < wanted:
-        text = f"{text}, and {of} may take {human_size(wanted)}"
         remedy = "Look at `publish plan`, which knows exactly; --stream stores no source; or give another --home."
-        return Remark(level="warning", topic="disk", text=text, remedy=remedy)
-    return Remark(level="ok", topic="disk", text=f"{text}; {of} takes {human_size(wanted)} at most" if wanted else text)
+        return Remark("warning", "disk", f"{text}, and {of} may take {human_size(wanted)}", remedy)
+    return Remark("ok", "disk", f"{text}; {of} takes {human_size(wanted)} at most" if wanted else text)
 
 
 def memory(wanted: int, of: str) -> Remark | None:
@@ -165,13 +155,11 @@ def memory(wanted: int, of: str) -> Remark | None:
     free = free_memory()
     if free is None:
         return None
-    text = f"{human_size(free)} free"
+    text, takes = f"{human_size(free)} free", f"judging a target of {of} takes about {human_size(wanted)}"
     if free < wanted:
-        text = f"{text}, and judging a target of {of} takes about {human_size(wanted)}"
         remedy = "Quantizing needs little; validate on a machine that holds the whole pipeline."
-        return Remark(level="warning", topic="memory", text=text, remedy=remedy)
-    told = f"{text}; judging a target of {of} takes about {human_size(wanted)}" if wanted else text
-    return Remark(level="ok", topic="memory", text=told)
+        return Remark("warning", "memory", f"{text}, and {takes}", remedy)
+    return Remark("ok", "memory", f"{text}; {takes}" if wanted else text)
 
 
 def free_memory() -> int | None:

@@ -26,12 +26,8 @@ NAMES = [
     ["C:/x"],
     ["README.md", "readme.md"],
     ["transformer/config.json", "Transformer/config.json"],
-    ["CON"],
-    ["aux.txt"],
-    ["vae/nul.json"],
-    ["x."],
-    ["x "],
     ["x\u0000.json"],
+    ["x\u001b[2J.json"],
     ["caf\u00e9.json", "cafe\u0301.json"],
     [".git/hooks/post-checkout"],
 ]
