@@ -29,11 +29,11 @@ def report(
 ) -> None:
     """Write a page on every verdict that was given: one HTML file with answers, numbers and all that was used."""
     session: Session = ctx.obj
-    from pipeline.verify.reporting import Page, Reporting
+    from pipeline.verify.reporting import Page, pages
 
     with session.engine(recipe, hub) as engine:
         names = engine.prepare(target or ())
-        ended = list(Reporting(engine.planner, engine.store).pages(names, out))
+        ended = list(pages(engine.planner, engine.store, names, out))
     failures = [error for error in ended if isinstance(error, PublishError)]
     for error in failures:
         show_error(session.console, error, tracebacks=session.tracebacks)

@@ -93,36 +93,29 @@ def clean(engines: Sequence[Engine], store: Store, *, keep_sources: bool = False
     Raises:
         PublishError: A recipe cannot be planned, so that nobody knows what it needs; nothing was removed.
     """
-    needs, seen, gone = Needs.of(engines), Counter[int](), Links()
-    found = []
-    for stage, key, whole, path in list(held(store)):
-        needed_by, files = needs.of_path(stage, key, path), files_of(path)
-        size = sum(file.st_size for file in files if not seen[file.st_ino])
-        seen.update(file.st_ino for file in files)
+    needs, found = Needs.of(engines), []
+    seen: set[int] = set()
+    gone: list[os.stat_result] = []
+    for stage, key, whole, path, files in [(*each, files_of(each[-1])) for each in held(store)]:
+        needed_by = needs.of_path(stage, key, path)
+        size = sum(file.st_size for file in files if file.st_ino not in seen)
+        seen |= {file.st_ino for file in files}
         fate: Fate = "needed" if needed_by else "kept" if keep_sources and stage == FETCH else "removed"
         if fate == "removed":
-            left = store.in_use(stage, key) if dry_run else not remove(store, stage, key, whole=whole)
-            fate = "used" if left else fate
-        if fate == "removed":
-            gone.add(files)
+            drop = store.drop if whole else store.drop_unfinished
+            if store.in_use(stage, key) if dry_run else not drop(stage, key):
+                fate = "used"
+            else:
+                gone += files
         found.append(Holding(kind=stage, key=key, size=size, whole=whole, needed_by=needed_by, fate=fate))
     rebuilt = clear_workroom(store.root.parent, dry=dry_run)
-    return Cleaned(holdings=tuple(found), freed=gone.freed + rebuilt, dry_run=dry_run)
+    return Cleaned(holdings=tuple(found), freed=freed_by(gone) + rebuilt, dry_run=dry_run)
 
 
-class Links:
-    """The files that are gone, and the bytes that the disk has again: those of which no link is left."""
-
-    def __init__(self) -> None:
-        self.freed = 0
-        self._links: dict[int, int] = {}
-
-    def add(self, files: Sequence[os.stat_result]) -> None:
-        """Add files as they were before they went."""
-        for file in files:
-            left = min(self._links.get(file.st_ino, file.st_nlink), file.st_nlink) - 1
-            self._links[file.st_ino] = left
-            self.freed += 0 if left else file.st_size
+def freed_by(gone: Sequence[os.stat_result]) -> int:
+    """Return the bytes that the disk has again when these files go: those of which no link is left."""
+    links = Counter(file.st_ino for file in gone)
+    return sum({file.st_ino: file.st_size for file in gone if links[file.st_ino] == file.st_nlink}.values())
 
 
 def files_of(folder: Path) -> list[os.stat_result]:
@@ -137,13 +130,6 @@ def held(store: Store) -> Iterator[tuple[str, str, bool, Path]]:
             yield stage, path.name, True, path
         for path in sorted(store.aside.glob(f"{stage}-*")):
             yield stage, path.name.removeprefix(f"{stage}-"), False, path
-
-
-def remove(store: Store, stage: str, key: str, *, whole: bool) -> bool:
-    """Remove something, and return whether it is gone."""
-    if not whole:
-        return store.drop_unfinished(stage, key)
-    return store.drop(stage, key)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,6 @@ from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.plan.parts import PlannedLora, PlannedPrompts, PlannedValidation
 from pipeline.plan.planner import Planner
 from pipeline.store import Store
-from pipeline.validate import Report
 from pipeline.validate.page import Subject, render
 from pipeline.validate.stage import Judged, judged_before
 
@@ -41,80 +39,54 @@ class Page(BaseModel):
     size: int
 
 
-@dataclass(frozen=True)
-class Found:
-    """A target's plan and what was judged by it."""
+def pages(planner: Planner, store: Store, targets: Iterable[str], out: Path) -> Iterator[Page | PublishError]:
+    """Write a page for each target; yield what became of each.
 
-    plan: TargetPlan
-    judged: Judged
-
-
-@dataclass(frozen=True)
-class Reporting:
-    """What pages are made from.
-
-    Attributes:
+    Args:
         planner: Makes the plans of the recipe's targets.
         store: Where their reports and answers are kept.
+        targets: The targets.
+        out: The folder for ``report-<target>.html``, or the one page itself.
+
+    Raises:
+        RecipeError: Several pages cannot be one file.
     """
-
-    planner: Planner
-    store: Store
-
-    def pages(self, targets: Iterable[str], out: Path) -> Iterator[Page | PublishError]:
-        """Write a page for each target; yield what became of each.
-
-        Args:
-            targets: The targets.
-            out: The folder for ``report-<target>.html``, or the one page itself.
-
-        Raises:
-            RecipeError: Several pages cannot be one file.
-        """
-        paths = places(out, list(targets))
-        found = {name: self.find(name) for name in self.planner.loaded.recipe.targets}
-        reports = {name: one.judged.report if isinstance(one, Found) else None for name, one in found.items()}
-        for target, path in paths.items():
-            one = found[target]
-            others = {name: report for name, report in reports.items() if name != target}
-            yield self.write(one, others, path) if isinstance(one, Found) else one
-
-    def find(self, target: str) -> Found | PublishError:
-        """Return what was judged of a target, PASS or not, or why there is nothing; nothing is judged anew."""
-        try:
-            plan = self.planner.plan(target)
-        except PublishError as error:
-            return error
-        judged = judged_before(plan, self.store)
-        if judged is None:
-            return CannotHereError(
-                "This target was not judged here by the plan that the recipe has now.",
-                where=target,
-                remedy=f"Run `publish run {self.planner.loaded.path} --target {target} --stop-after validate`.",
-            )
-        return Found(plan, judged)
-
-    def write(self, found: Found, others: Mapping[str, Report | None], path: Path) -> Page:
-        """Write one page."""
-        plan, judged = found.plan, found.judged
+    paths = places(out, list(targets))
+    found = {name: find(planner, store, name) for name in planner.loaded.recipe.targets}
+    reports = {name: None if isinstance(one, PublishError) else one[1].report for name, one in found.items()}
+    for target, path in paths.items():
+        one = found[target]
+        if isinstance(one, PublishError):
+            yield one
+            continue
+        plan, judged = one
         subject = Subject(
-            target=plan.target,
+            target=target,
             repository=plan.repository,
             report=judged.report,
             reference=judged.reference,
             candidate=judged.candidate,
-            others=others,
-            used=self.used(plan),
+            others={name: report for name, report in reports.items() if name != target},
+            used={
+                "What was made": made(plan),
+                "What was asked": asked(plan.validation, str(planner.loaded.recipe.validation.prompts)),
+                "What the plan pins of versions": plan.versions,
+            },
         )
-        return write_page(subject, path)
+        yield write_page(subject, path)
 
-    def used(self, plan: TargetPlan) -> dict[str, dict[str, str]]:
-        """Return what the plan pins, as facts under headings."""
-        return {
-            "What was made": made(plan),
-            "What was asked": asked(plan.validation, str(self.planner.loaded.recipe.validation.prompts)),
-            "What the plan pins of versions": plan.versions,
-        }
+
+def find(planner: Planner, store: Store, target: str) -> tuple[TargetPlan, Judged] | PublishError:
+    """Return what was judged of a target, PASS or not, or why there is nothing; nothing is judged anew."""
+    try:
+        plan = planner.plan(target)
+    except PublishError as error:
+        return error
+    if judged := judged_before(plan, store):
+        return plan, judged
+    what = "This target was not judged here by the plan that the recipe has now."
+    remedy = f"Run `publish run {planner.loaded.path} --target {target} --stop-after validate`."
+    return CannotHereError(what, where=target, remedy=remedy)
 
 
 def write_page(subject: Subject, path: Path) -> Page:

@@ -27,15 +27,6 @@ FIRST = 12  # pairs that are in sight from the start
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A metric's value of one pair, and the source's own where it has one."""
-
-    name: str
-    value: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Compared:
     """A pair, with its pictures as ``data:`` addresses where answers are pictures.
 
@@ -46,12 +37,12 @@ class Compared:
         candidate: The target's picture.
         width: Of the picture in pixels, as it was made.
         height: The same.
-        measured: The metrics' values.
+        measured: Of each metric its name, its value, and the source's own where it has one.
     """
 
     index: int
     pair: PairReport
-    measured: tuple[Measured, ...]
+    measured: list[tuple[str, str, str]]
     reference: str = ""
     candidate: str = ""
     width: int = 0
@@ -89,24 +80,24 @@ def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
         candidate: The folder with the candidate's answers.
     """
     pairs, orders = report.pairs, orders_of(report)
-    if TASKS[report.task].medium.beside is None:
-        worst = [Compared(index, pairs[index], _measured(report, pairs[index])) for index in orders["worst"]]
-        return Gallery(tuple(worst[:FIRST]), tuple(worst[FIRST:]), orders, "")
-    drawn = {reference / pair.reference for pair in pairs}
-    drawn |= {candidate / pair.candidate for pair in pairs if not pair.identical}
+    pictured = TASKS[report.task].medium.beside is not None
+    drawn = {reference / pair.reference for pair in pairs if pictured}
+    drawn |= {candidate / pair.candidate for pair in pairs if pictured and not pair.identical}
     sizes = {path: _size(path) for path in drawn}
     side = side_for([path.stat().st_size for path in drawn])
     with ThreadPoolExecutor() as pool:
         inline = dict(zip(drawn, pool.map(lambda path: picture(path, side), drawn), strict=True))
 
     def compared(index: int) -> Compared:
-        pair = pairs[index]
+        pair, measured = pairs[index], _measured(report, pairs[index])
+        if not pictured:
+            return Compared(index, pair, measured)
         own = inline[reference / pair.reference]
         other = own if pair.identical else inline[candidate / pair.candidate]
-        return Compared(index, pair, _measured(report, pair), own, other, *sizes[reference / pair.reference])
+        return Compared(index, pair, measured, own, other, *sizes[reference / pair.reference])
 
-    worst = [compared(index) for index in orders["worst"]]
-    return Gallery(tuple(worst[:FIRST]), tuple(worst[FIRST:]), orders, _note(side, sizes.values()))
+    worst = tuple(map(compared, orders["worst"]))
+    return Gallery(worst[:FIRST], worst[FIRST:], orders, _note(side, sizes.values()) if pictured else "")
 
 
 def side_for(sizes: Iterable[int]) -> int | None:
@@ -173,16 +164,15 @@ def _places(bad: Mapping[int, float]) -> dict[int, int]:
     return {index: ranked.index(value) for index, value in bad.items()}
 
 
-def _measured(report: Report, pair: PairReport) -> tuple[Measured, ...]:
+def _measured(report: Report, pair: PairReport) -> list[tuple[str, str, str]]:
     """Return a pair's values; where the source's own stands beside one, neither has room for its unit."""
-    own = pair.reference_values
-    return tuple(
-        Measured(name, number(value), number(own[name]))
-        if name in own
-        else Measured(name, number(value, report.metrics[name].unit), "")
-        for name, value in ((name, pair.values[name]) for name in in_order(report) if name in pair.values)
-        if not is_cost(report.metrics[name])
-    )
+    found, own = [], pair.reference_values
+    for name, finding in in_order(report).items():
+        if name in pair.values and not is_cost(finding):
+            value, beside = pair.values[name], own.get(name)
+            shown = number(value, finding.unit) if beside is None else number(value)
+            found.append((name, shown, "" if beside is None else number(beside)))
+    return found
 
 
 def _size(path: Path) -> tuple[int, int]:
