@@ -79,16 +79,20 @@ def yank(hub: Hub, repo: str, tag: str, why: str, new_version: str | None = None
     state = state_of(hub, repo)
     head, tags = str(state.head), state.tags
     known = read_withdrawals(hub, repo, head)
-    if done := outcome("unchanged", repo, tag, known, head):
-        return done
-    if tag not in tags:
-        raise no_such_tag(repo, tag, tags)
-    hub.require_writer(repo)
-    refuse_changed(hub, repo, state)
-    shown = shown_by(hub, repo, state, known)
-    withdrawal = Withdrawal(commit=tags[tag], plan=plan_at(hub, repo, tags[tag]), why=why, new_version=new_version)
-    files = changed(hub, repo, head, tag, Withdrawals(tags={**known.tags, tag: withdrawal}, shown=shown))
-    return commit(hub, repo, head, tag, files)
+    before = known.tags.get(tag)
+    if before is None:
+        if tag not in tags:
+            raise no_such_tag(repo, tag, tags)
+        hub.require_writer(repo)
+        refuse_changed(hub, repo, state)
+        shown = shown_by(hub, repo, state, known)
+        found = Withdrawal(commit=tags[tag], plan=plan_at(hub, repo, tags[tag]), why=why, new_version=new_version)
+        files = changed(hub, repo, head, tag, Withdrawals(tags={**known.tags, tag: found}, shown=shown))
+        head = commit(hub, repo, head, tag, files)
+    else:
+        why, new_version = before.why, before.new_version
+    done: Literal["yanked", "unchanged"] = "unchanged" if before else "yanked"
+    return Yanked(state=done, repository=repo, tag=tag, why=why, new_version=new_version, commit=head)
 
 
 def refuse_unfit(hub: Hub, repo: str, why: str, new_version: str | None) -> None:
@@ -138,16 +142,6 @@ def no_such_tag(repo: str, tag: str, tags: Mapping[str, str]) -> RecipeError:
     return RecipeError(f"There is no tag {tag!r}.", where=repo, remedy=remedy)
 
 
-def outcome(state: Literal["yanked", "unchanged"], repo: str, tag: str, known: Withdrawals, head: str) -> Yanked | None:
-    """Return a withdrawal as the verb's result, or None where there is none."""
-    if tag not in known.tags:
-        return None
-    found = known.tags[tag]
-    return Yanked(
-        state=state, repository=repo, tag=tag, why=found.why, new_version=found.new_version, commit=head
-    )  # fmt: skip
-
-
 def plan_at(hub: Hub, repo: str, revision: str) -> str:
     """Return the digest of the plan that was published at a commit.
 
@@ -192,8 +186,8 @@ def changed(hub: Hub, repo: str, head: str, tag: str, known: Withdrawals) -> dic
     return {**files, MANIFEST: pretty_json(told.model_dump(mode="json"))}
 
 
-def commit(hub: Hub, repo: str, head: str, tag: str, files: dict[str, bytes]) -> Yanked:
-    """Make the one commit; where its answer is lost, ``main`` tells whether it was made.
+def commit(hub: Hub, repo: str, head: str, tag: str, files: dict[str, bytes]) -> str:
+    """Make the one commit, and return it; where its answer is lost, ``main`` tells whether it was made.
 
     Raises:
         RemoteChangedError: ``main`` moved since it was read.
@@ -205,16 +199,12 @@ def commit(hub: Hub, repo: str, head: str, tag: str, files: dict[str, bytes]) ->
     wanted = Withdrawals.model_validate_json(files[YANKED])
     try:
         with hub.asking(repo):
-            hub.api.create_commit(repo, additions, commit_message=f"Yank {tag}", parent_commit=head)
+            return hub.api.create_commit(repo, additions, commit_message=f"Yank {tag}", parent_commit=head).oid
     except (RemoteChangedError, HubUnavailableError):
         now = str(state_of(hub, repo).head)
         if now == head or read_withdrawals(hub, repo, now) != wanted:
             raise
-    now = str(state_of(hub, repo).head)
-    done = outcome("yanked", repo, tag, read_withdrawals(hub, repo, now), now)
-    if done is None:
-        raise RemoteChangedError("Somebody changed main right after.", where=repo, remedy="Look there and run again.")
-    return done
+        return now
 
 
 def lasting(hub: Hub) -> str:

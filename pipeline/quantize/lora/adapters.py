@@ -84,7 +84,7 @@ def fuse_into(folder: Path, place: Place, layout: Layout, loras: tuple[Adapter, 
         CannotHereError: A library is missing, or the memory did not suffice.
         QuantizationError: The library failed.
     """
-    return run(Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=str(folder), loras=loras))
+    return run(place, layout, loras, folder)
 
 
 def try_on(place: Place, layout: Layout, loras: tuple[Adapter, ...]) -> None:
@@ -95,7 +95,7 @@ def try_on(place: Place, layout: Layout, loras: tuple[Adapter, ...]) -> None:
         CannotHereError: A library is missing.
         QuantizationError: The library failed.
     """
-    run(Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=None, loras=loras))
+    run(place, layout, loras)
 
 
 def changed_files(place: Place, layout: Layout, loras: tuple[Adapter, ...]) -> set[str]:
@@ -104,21 +104,29 @@ def changed_files(place: Place, layout: Layout, loras: tuple[Adapter, ...]) -> s
     Raises:
         PublishError: As `try_on`.
     """
-    parts = parts_of(place, layout)
-    changed = run(Job(pipeline=layout.class_name, parts=parts, folder=None, loras=loras))
+    parts, changed = parts_of(place, layout), run(place, layout, loras)
     return {parts[name].tensors[tensor].file for name, tensors in changed.items() for tensor in tensors}
 
 
-def run(job: Job) -> dict[str, list[str]]:
+def run(
+    place: Place, layout: Layout, loras: tuple[Adapter, ...], folder: Path | None = None
+) -> dict[str, list[str]]:  # fmt: skip
     """Have the child do a job.
 
     Raises:
         PublishError: As `fuse_into`.
     """
-    for lora in job.loras:
+    for lora in loras:
         require_lora(lora)
-    where = ", ".join(lora.where for lora in job.loras)
-    said = ask(job, where)
+    where, into = ", ".join(lora.where for lora in loras), None if folder is None else str(folder)
+    job = Job(pipeline=layout.class_name, parts=parts_of(place, layout), folder=into, loras=loras)
+    try:
+        (said,) = ask_worker("pipeline.quantize.lora.worker", [job.model_dump_json()])
+    except WorkerDiedError as error:
+        if error.code < 0 or any(word in str(error) for word in MEMORY_WORDS):
+            remedy = "Free some memory and run again: the LoRA itself and its largest tensor must fit."
+            raise CannotHereError(f"Fusing was cut short: {error}.", where=where, remedy=remedy) from error
+        raise QuantizationError(f"The LoRA could not be fused: {error}.", where=where) from error
     if "error" in said:
         raise error_of(said, where)
     return dict(said["fused"])
@@ -152,20 +160,3 @@ def parts_of(place: Place, layout: Layout) -> dict[str, ComponentFiles]:
         for name, component in layout.components.items()
         if component.weights and component.library in LIBRARIES
     }
-
-
-def ask(job: Job, where: str) -> dict[str, Any]:
-    """Run the child, and return what it says: ``fused``, or an ``error``.
-
-    Raises:
-        QuantizationError: It ended without an answer.
-        CannotHereError: It ended for want of memory.
-    """
-    try:
-        (said,) = ask_worker("pipeline.quantize.lora.worker", [job.model_dump_json()])
-    except WorkerDiedError as error:
-        if error.code < 0 or any(word in str(error) for word in MEMORY_WORDS):
-            remedy = "Free some memory and run again: the LoRA itself and its largest tensor must fit."
-            raise CannotHereError(f"Fusing was cut short: {error}.", where=where, remedy=remedy) from error
-        raise QuantizationError(f"The LoRA could not be fused: {error}.", where=where) from error
-    return said

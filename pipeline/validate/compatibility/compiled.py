@@ -19,24 +19,22 @@ def judge_compiled(wanted: Compilation, found: Tried) -> CompatibilityCheck:
         wanted: What was asked for.
         found: What the process that tried said.
     """
-    verdict, text = said_of(wanted, found)
-    return CompatibilityCheck(kind="compile", name=wanted.component, verdict=verdict, text=text, numbers=found.numbers)
+    how, numbers = f"Compiled with mode {wanted.mode}{' as one graph' if wanted.fullgraph else ''} it", found.numbers
 
+    def judged(verdict: Verdict, text: str) -> CompatibilityCheck:
+        said = f"{how} {text}"
+        return CompatibilityCheck(kind="compile", name=wanted.component, verdict=verdict, text=said, numbers=numbers)
 
-def said_of(wanted: Compilation, found: Tried) -> tuple[Verdict, str]:
-    """Return the verdict and its sentence."""
-    how = f"Compiled with mode {wanted.mode}{' as one graph' if wanted.fullgraph else ''} it"
     if found.missing:
-        return "INCONCLUSIVE", f"{how} cannot be tried on this machine ({found.missing}); {REMEDY}."
+        return judged("INCONCLUSIVE", f"cannot be tried on this machine ({found.missing}); {REMEDY}.")
     if found.failure:
-        return "FAIL", f"{how} raises {found.failure}"
-    numbers = found.numbers
+        return judged("FAIL", f"raises {found.failure}")
     if numbers["not_numbers"]:
-        return "FAIL", f"{how} answers {numbers['not_numbers']:.0f} values that are no numbers."
+        return judged("FAIL", f"answers {numbers['not_numbers']:.0f} values that are no numbers.")
     if numbers["psnr"] < LEAST_PSNR:
         far = f"{numbers['psnr']:.1f} dB to those without, less than {LEAST_PSNR:g} dB"
-        return "FAIL", f"{how} gives other answers: {far}."
-    return "PASS", f"{how} is {told(found)}"
+        return judged("FAIL", f"gives other answers: {far}.")
+    return judged("PASS", f"is {told(found)}")
 
 
 def told(found: Tried) -> str:

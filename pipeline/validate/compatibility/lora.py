@@ -56,9 +56,8 @@ def measure(source: Path, candidate: Path) -> dict[str, float]:
 
     sides = [{name: read(folder / f"{name}.npz") for name in ("plain", "adapted")} for folder in (source, candidate)]
     again = read(source / "again.npz")
-    kind = (
-        "latents" if all("latents" in found for found in (*sides[0].values(), *sides[1].values(), again)) else "pixels"
-    )
+    shown = all("latents" in found for found in (*sides[0].values(), *sides[1].values(), again))
+    kind = "latents" if shown else "pixels"
     effects = [side["adapted"][kind] - side["plain"][kind] for side in sides]
     visible = float(np.sqrt(np.mean((sides[0]["adapted"]["pixels"] - sides[0]["plain"]["pixels"]) ** 2)))
     size, other = (float(np.linalg.norm(effect)) for effect in effects)
@@ -66,14 +65,12 @@ def measure(source: Path, candidate: Path) -> dict[str, float]:
         return {"effect": visible, "not_numbers": float((~np.isfinite(effects[1])).sum())}
     if not size:
         return {"effect": visible}
-    own = float(np.linalg.norm(again[kind] - sides[0]["plain"][kind][:1])) / float(
-        np.linalg.norm(effects[0][:1]) or size
-    )
+    own = np.linalg.norm(again[kind] - sides[0]["plain"][kind][:1]) / (np.linalg.norm(effects[0][:1]) or size)
     return {
         "effect": visible,
         "cosine": float(np.vdot(effects[0], effects[1])) / (size * other) if other else 0.0,
         "ratio": other / size,
-        "noise": own,
+        "noise": float(own),
         "moved": float(np.linalg.norm(sides[1]["plain"][kind] - sides[0]["plain"][kind])) / size,
     }
 
@@ -90,25 +87,20 @@ def said_of(lora: Lora, numbers: dict[str, float]) -> tuple[Verdict, str]:
     """Return the verdict and its sentence."""
     at = f" at scale {lora.scale:g}" if lora.scale != 1 else ""
     if "not_numbers" in numbers:
-        return (
-            "FAIL",
-            f"With the LoRA{at} the checkpoint answers {numbers['not_numbers']:.0f} values that are no numbers.",
-        )
+        count = f"{numbers['not_numbers']:.0f}"
+        return "FAIL", f"With the LoRA{at} the checkpoint answers {count} values that are no numbers."
     if "cosine" not in numbers or numbers["effect"] < SEEN or numbers["noise"] * ABOVE_NOISE > 1:
         seen = f"{numbers['effect'] * 255:.2f} levels of 255"
-        return (
-            "INCONCLUSIVE",
-            f"The LoRA's effect{at} on the source itself is within noise ({seen}); nothing can be compared.",
-        )
+        what = f"The LoRA's effect{at} on the source itself is within noise ({seen}); nothing can be compared."
+        return "INCONCLUSIVE", what
     found = (
         f"The LoRA's effect{at} has a cosine of {numbers['cosine']:.2f} to that on the source, "
         f"and is {numbers['ratio']:.2f} times as strong"
     )
-    fits = numbers["cosine"] >= LEAST_COSINE and RATIOS[0] <= numbers["ratio"] <= RATIOS[1]
-    if fits:
+    low, high = RATIOS
+    if numbers["cosine"] >= LEAST_COSINE and low <= numbers["ratio"] <= high:
         return "PASS", f"{found}."
-    if numbers["moved"] > MOST_MOVED and numbers["ratio"] >= RATIOS[0]:
+    if numbers["moved"] > MOST_MOVED and numbers["ratio"] >= low:
         more = f"quantization alone moves the pictures {numbers['moved']:.1f} times as far"
         return "INCONCLUSIVE", f"{found}; {more}, so that says little."
-    low, high = RATIOS
     return "FAIL", f"{found}; a cosine of {LEAST_COSINE:g} and a strength of {low:g} to {high:g} are the limits."
