@@ -150,6 +150,8 @@ def another(value: Any) -> Any:
         return value + 1
     if isinstance(value, tuple):
         return (*value, "x")
+    if isinstance(value, dict):
+        return {"x": "x"}
     if isinstance(value, Prompt):
         return value.model_copy(update={"prompt": "another"})
     return f"{value}x" if isinstance(value, str) else None
