@@ -58,6 +58,16 @@ EMBEDDER = {
     },
     "card": {"template": "feature-extraction"},
 }
+VIDEO = {
+    "task": "text-to-video",
+    "validation": {
+        "prompts": "prompts.jsonl",
+        "seeds": [3],
+        "call": {"num_frames": 5},
+        "require": {name: REQUIRE[name] for name in ("psnr", "ssim", "latent_cosine", "size_ratio")},
+    },
+    "card": {"template": "text-to-video"},
+}
 
 
 def recipe(budget: bool, **other: Any) -> Recipe:
@@ -107,13 +117,18 @@ def planned(made: Recipe) -> TargetPlan:
             **validation,
             "prompts": PROMPTS,
             "dataset": {**dataset, "rows": 2, "repeated": 1} if dataset else None,
-            "judges": dict.fromkeys(JUDGED, C) if "psnr" in validation["require"] else {},
+            "judges": dict.fromkeys(JUDGED, C) if "clip_score" in validation["require"] else {},
         },
     }
     return TargetPlan.model_validate_json(json.dumps(content))
 
 
-MADE = {"components": recipe(False), "budget": recipe(True), "embedder": recipe(False, **EMBEDDER)}
+MADE = {
+    "components": recipe(False),
+    "budget": recipe(True),
+    "embedder": recipe(False, **EMBEDDER),
+    "video": recipe(False, **VIDEO),
+}
 BOTH = {name: (made, planned(made)) for name, made in MADE.items()}
 ASKED = tuple(Prompt(**prompt) for prompt in PROMPTS)
 
