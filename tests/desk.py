@@ -290,8 +290,16 @@ def stocked(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 @pytest.fixture(scope="session")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What libraries said, kept by the digest of the question: asking takes seconds, and no test doubts it."""
-    return tmp_path_factory.mktemp("answers")
+    """What libraries said to any test, kept by the digest of the question: asking takes seconds."""
+    return once(tmp_path_factory, "answers", lambda _: None)
+
+
+def home_in(folder: Path, answers: Path) -> Path:
+    """Make a home that is new, except for what libraries said to others."""
+    home = folder / "home"
+    home.mkdir(parents=True)
+    (home / "answers").symlink_to(answers)
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -301,14 +309,12 @@ def ready(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactor
     def make(folder: Path) -> None:
         shutil.copytree(stocked.root, folder / "hub", symlinks=True)
         with opened(folder / "hub", stocked) as shelf:
-            desk = Desk(folder, shelf, folder / "home")
+            desk = Desk(folder, shelf, home_in(folder, answers))
             done = desk.publish("run", desk.recipe(TWO), "--target", "one", "--stop-after", "card")
             assert done.code == 0, done.err
             assert desk.publish("plan", folder / "recipe.yaml").code == 0
 
-    folder = once(tmp_path_factory, "ready", make)
-    shutil.copytree(folder / "home" / "answers", answers, dirs_exist_ok=True)
-    return folder / "home"
+    return once(tmp_path_factory, "ready", make) / "home"
 
 
 def asked(*prompts: str, seeds: tuple[int, ...] = (3,), **further: Any) -> Request:

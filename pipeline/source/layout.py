@@ -60,18 +60,19 @@ class Folder:
     Args:
         path: The folder.
         memory: A file that remembers digests between runs.
+        only: The one file of it that is looked at, wherever that is a link to; all of them where it is left out.
 
     Raises:
         SourceError: The folder is not there, or holds a link that leads out of it.
     """
 
-    def __init__(self, path: Path, *, memory: Path | None = None) -> None:
+    def __init__(self, path: Path, *, memory: Path | None = None, only: str = "") -> None:
         if not path.is_dir():
             raise SourceError("There is no such folder.", where=str(path), remedy="Correct the source of the recipe.")
         self.path = path
         self.where = str(path)
         self.memory = memory
-        self._paths = files_of_model(path)
+        self._paths = {only: path / only} if only else files_of_model(path)
         self.files: Mapping[str, ListedFile] = {
             name: ListedFile(size=file.stat().st_size) for name, file in self._paths.items()
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk, Shelf, opened
+from tests.desk import Desk, Shelf, home_in, opened
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -22,15 +22,10 @@ def shelf(stocked: Shelf, tmp_path: Path) -> Iterator[Shelf]:
 
 
 @pytest.fixture
-def desk(shelf: Shelf, answers: Path, tmp_path: Path) -> Iterator[Desk]:
-    """A user whose home is new, except for what libraries said to others; new answers are shared with them."""
-    home = tmp_path / "home"
-    shutil.copytree(answers, home / "answers")
+def desk(shelf: Shelf, answers: Path, tmp_path: Path) -> Desk:
     folder = tmp_path / "desk"
     folder.mkdir()
-    yield Desk(folder, shelf, home)
-    if (home / "answers").is_dir():
-        shutil.copytree(home / "answers", answers, dirs_exist_ok=True)
+    return Desk(folder, shelf, home_in(tmp_path, answers))
 
 
 @pytest.fixture

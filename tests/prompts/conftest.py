@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from localhub.server import running
-from tests.desk import TOKENS, Desk, Done, Shelf, opened
+from tests.desk import TOKENS, Desk, Done, Shelf, home_in, opened
 
 TABLE = "acme/table"
 LINES = "acme/lines"
@@ -102,8 +102,7 @@ def shown(library: Library, stocked: Shelf, answers: Path, tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp("shown")
     shutil.copytree(library[0], folder / "hub", symlinks=True)
     with opened(folder / "hub", stocked) as shelf:
-        desk = Desk(folder, shelf, folder / "home")
-        shutil.copytree(answers, desk.home / "answers")
+        desk = Desk(folder, shelf, home_in(folder, answers))
         done = subprocess.run(
             [sys.executable, "-c", IMPORTED, "plan", "--json", str(write_recipe(desk, library[1], **SAMPLE))],
             cwd=folder,
@@ -118,11 +117,9 @@ def shown(library: Library, stocked: Shelf, answers: Path, tmp_path_factory: pyt
 @pytest.fixture
 def desk(shelf: Shelf, answers: Path, tmp_path: Path) -> Desk:
     """A user whose home is new, except for what libraries said to others."""
-    home = tmp_path / "home"
-    shutil.copytree(answers, home / "answers")
     folder = tmp_path / "desk"
     folder.mkdir()
-    return Desk(folder, shelf, home)
+    return Desk(folder, shelf, home_in(tmp_path, answers))
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk, Shelf, opened
+from tests.desk import Desk, Shelf, home_in, opened
 
 
 @pytest.fixture
-def desk(stocked: Shelf, tmp_path: Path) -> Iterator[Desk]:
+def desk(stocked: Shelf, answers: Path, tmp_path: Path) -> Iterator[Desk]:
     shutil.copytree(stocked.root, tmp_path / "hub", symlinks=True)
     (tmp_path / "desk").mkdir()
     with opened(tmp_path / "hub", stocked) as shelf:
-        yield Desk(tmp_path / "desk", shelf, tmp_path / "home")
+        yield Desk(tmp_path / "desk", shelf, home_in(tmp_path, answers))

@@ -13,7 +13,7 @@ import pytest
 from pipeline.fleet.status import changes
 from pipeline.plan.model import TargetPlan
 from pipeline.verify.rebuild import ReleaseRebuild
-from tests.desk import Desk, Done, Shelf, opened
+from tests.desk import Desk, Done, Shelf, home_in, opened
 
 BACKENDS = ["torchao", "quanto"]  # each library that is asked takes seconds to be imported
 
@@ -22,9 +22,8 @@ BACKENDS = ["torchao", "quanto"]  # each library that is asked takes seconds to 
 def desk(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("budget")
     shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    shutil.copytree(answers, folder / "home" / "answers")
     with opened(folder / "hub", stocked) as shelf:
-        yield Desk(folder, shelf, folder / "home")
+        yield Desk(folder, shelf, home_in(folder, answers))
 
 
 def planned(desk: Desk, **budget: Any) -> Done:

@@ -18,7 +18,7 @@ from pipeline.errors import PublishError, RecipeError
 from pipeline.files import hashed, sha256_file
 from pipeline.plan.model import TargetPlan
 from pipeline.store import Store
-from tests.desk import ONE, Desk, Shelf, contents, opened, torn
+from tests.desk import ONE, Desk, Shelf, contents, home_in, opened, torn
 
 LORA = "acme/style"
 LOADED_AND_FUSED = ((0.7, "fused"), (0.5, "loaded"))
@@ -33,10 +33,8 @@ def desk(stocked: Shelf, answers: Path, tmp_path: Path) -> Iterator[Desk]:
 @contextmanager
 def desk_in(folder: Path, stocked: Shelf, answers: Path) -> Iterator[Desk]:
     shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    shutil.copytree(answers, folder / "home" / "answers")
     with opened(folder / "hub", stocked) as shelf:
-        yield Desk(folder, shelf, folder / "home")
-    shutil.copytree(folder / "home" / "answers", answers, dirs_exist_ok=True)
+        yield Desk(folder, shelf, home_in(folder, answers))
 
 
 def recipe(desk: Desk, *loras: dict[str, Any], source: Path | None = None) -> Path:
@@ -127,7 +125,9 @@ def test_what_does_not_fit_is_told_before_the_source_is_fetched(desk: Desk, tmp_
     import torch
     from safetensors.torch import save_file
 
-    stranger = tmp_path / "stranger.safetensors"
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "beside").symlink_to("/etc")  # nobody asked about that
+    stranger = tmp_path / "downloads" / "stranger.safetensors"
     save_file({f"unet.mid.to_q.lora_{side}.weight": torch.ones(4, 4) for side in "AB"}, stranger)
     with pytest.raises(RecipeError, match=r"unet\.mid\.to_q"):
         made(desk, recipe(desk, {"path": str(stranger), "how": "fused"}))
