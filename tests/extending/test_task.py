@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.extending.conftest import Checkout, Stranger, lines_of
 
 
@@ -12,6 +14,7 @@ def test_a_stranger_adds_one_file_and_one_entry(checkout: Checkout) -> None:
     assert checkout.written["task"] == {"tasks/text_classification.py": lines_of("task.py"), "tasks/__init__.py": 2}
 
 
+@pytest.mark.nightly
 def test_a_model_of_a_strangers_task_is_checked_planned_judged_published_and_verified(
     stranger: Stranger, classifier: Path
 ) -> None:

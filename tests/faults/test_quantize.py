@@ -119,6 +119,7 @@ def test_what_a_disk_damages_between_two_stages_is_refused(ready_desk: Desk, sta
     assert not ready_desk.shelf.api.repo_exists("alice/tiny-one")
 
 
+@pytest.mark.nightly
 def test_a_variant_is_judged_and_made_under_plain_names(ready_desk: Desk, source: Path) -> None:
     (plain,) = (ready_desk.home / "store" / "checkpoint").iterdir()
     want = contents(plain)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk, Shelf
+from tests.desk import Desk, Done, Shelf
 
 REQUIRE = {"psnr": {"min": 40}}
 PROMPTS = ["seven", "a thin two", "zero", "a red one", "three", "a bold four", "five", "a blue six"]  # the fewest
@@ -20,22 +20,37 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("judging") / "home"
 
 
-@pytest.fixture
-def desk(home: Path, tmp_path: Path) -> Desk:
+def desk_in(folder: Path, home: Path) -> Desk:
     """A desk without a Hub: no folder needs one."""
-    return Desk(tmp_path, Shelf("http://127.0.0.1:9", tmp_path / "hub", "0" * 40), home)
+    return Desk(folder, Shelf("http://127.0.0.1:9", folder / "hub", "0" * 40), home)
 
 
-@pytest.fixture
-def recipe(desk: Desk) -> Path:
+def recipe_of(desk: Desk) -> Path:
     written = desk.recipe(require=REQUIRE)
     (desk.folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in PROMPTS))
     return written
 
 
-def test_the_source_against_itself_passes(desk: Desk, recipe: Path, source: Path) -> None:
-    out = desk.folder / "out"
-    done = desk.publish("--json", "validate", source, "--reference", source, "--recipe", recipe, "--out", out)
+@pytest.fixture
+def desk(home: Path, tmp_path: Path) -> Desk:
+    return desk_in(tmp_path, home)
+
+
+@pytest.fixture
+def recipe(desk: Desk) -> Path:
+    return recipe_of(desk)
+
+
+@pytest.fixture(scope="module")
+def judged(home: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
+    """What was said of the source against itself, and what was written of it."""
+    desk = desk_in(tmp_path_factory.mktemp("judged"), home)
+    command = ("--json", "validate", source, "--reference", source, "--recipe", recipe_of(desk), "--out", "out")
+    return desk.publish(*command), desk.folder / "out"
+
+
+def test_the_source_against_itself_passes(judged: tuple[Done, Path]) -> None:
+    done, out = judged
     assert done.code == 0, done.err
     assert done.lines[-1]["result"]["verdict"] == "PASS"
     assert "/_pytree.py" not in done.err  # torch would tell there of what it thinks of torchao
@@ -45,15 +60,21 @@ def test_the_source_against_itself_passes(desk: Desk, recipe: Path, source: Path
     assert all((out / pair["candidate"]).exists() for pair in report["pairs"])
 
 
-def test_its_page_has_the_verdict_the_pictures_and_what_was_asked(desk: Desk, recipe: Path, source: Path) -> None:
-    out = desk.folder / "out"
-    done = desk.publish("validate", source, "--reference", source, "--recipe", recipe, "--out", out)
-    assert done.out.splitlines()[0] == f"PASS: {out / 'report.html'}"
-    page = (out / "report.html").read_text()
+def test_its_page_has_the_verdict_the_pictures_and_what_was_asked(judged: tuple[Done, Path], source: Path) -> None:
+    page = (judged[1] / "report.html").read_text()
     assert f"<title>PASS: {source.name}" in page
     assert page.count("data:image/png;base64,") >= len(PROMPTS)
     assert "8 from the recipe&#39;s prompts.jsonl" in page
     assert "Beside the other targets" not in page
+
+
+def test_the_reference_is_asked_once(desk: Desk, recipe: Path, source: Path, judged: tuple[Done, Path]) -> None:
+    kept = {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")}
+    done = desk.publish("validate", source, "--reference", source, "--recipe", recipe, "--out", "again")
+    assert done.out.splitlines()[0] == "PASS: again/report.html"
+    assert {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")} == kept
+    assert kept
+    assert judged[0].code == 0
 
 
 def test_another_model_fails_and_the_reason_names_the_layer(desk: Desk, recipe: Path, source: Path) -> None:
@@ -71,15 +92,6 @@ def test_another_model_fails_and_the_reason_names_the_layer(desk: Desk, recipe: 
     assert done.out.splitlines()[0].startswith("FAIL")
     assert "transformer: proj_out was not quantized and yet keeps only -6.0 dB of its signal" in done.out
     assert json.loads((out / "report.json").read_bytes())["reasons"][0]["about"] == "layer"
-
-
-def test_the_reference_is_asked_once(desk: Desk, recipe: Path, source: Path) -> None:
-    command = ("validate", source, "--reference", source, "--recipe", recipe, "--out")
-    assert desk.publish(*command, desk.folder / "one").code == 0
-    kept = {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")}
-    assert desk.publish(*command, desk.folder / "two").code == 0
-    assert {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")} == kept
-    assert kept
 
 
 def test_what_is_no_pipeline_is_refused(desk: Desk, recipe: Path, source: Path) -> None:

@@ -79,6 +79,7 @@ def test_bitsandbytes_in_transformer_and_text_encoder(
     assert _close_to(drawn, answers, tmp_path / "out")
 
 
+@pytest.mark.nightly
 def test_quanto_in_the_transformer_and_torchao_in_the_text_encoder(
     source: Path, variant: Any, drawn: tuple[Answers, Path], request_of_two: Request, tmp_path: Path
 ) -> None:

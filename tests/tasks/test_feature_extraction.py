@@ -97,6 +97,7 @@ def test_a_single_model_is_published_as_a_pipeline_of_one(desk: Desk, embedder: 
     assert states["loads"] == states["rebuild"] == "passed"
 
 
+@pytest.mark.nightly
 def test_an_embedder_that_lost_its_neighbours_is_not_published(desk: Desk, embedder: Path) -> None:
     written = recipe(desk, embedder, require={"cosine_similarity": {"min": 0.99999}})
     done = desk.publish("run", written)

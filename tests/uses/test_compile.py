@@ -32,6 +32,7 @@ def test_a_compiled_component_is_counted_timed_and_compared(source: Path, tmp_pa
     assert f"{use.numbers['speedup']:.2f} times as fast on cpu" in use.text
 
 
+@pytest.mark.nightly
 def test_a_machine_without_a_compiler_is_inconclusive_with_the_remedy(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

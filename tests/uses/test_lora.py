@@ -55,6 +55,7 @@ def test_a_lora_has_its_effect_on_an_int8_target(int8: Path, lora: Path, known: 
     assert f"a cosine of {use.numbers['cosine']:.2f}" in use.text
 
 
+@pytest.mark.nightly
 def test_a_lora_without_effect_on_the_source_is_inconclusive(source: Path, tmp_path: Path) -> None:
     nothing = make_lora(source, tmp_path / "nothing", "bfloat16", seed=1, strength=0.0)
     lora = Lora(name="nothing", file=nothing)
