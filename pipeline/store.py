@@ -87,6 +87,7 @@ class Store:
             with ExitStack() as locks:
                 for key in sorted(missing):  # one order for all, against deadlocks
                     locks.enter_context(self.alone(stage, key))
+                # Whoever held a lock until now may have made it.
                 folders = {key: self.unfinished(stage, key) for key in missing if not self._sealed(stage, key)}
                 if folders:
                     self._build(stage, folders, build, resume=resume)
