@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
@@ -133,6 +134,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     open_streams()
+    listen_to_signals()
     logging.getLogger(LOG).addHandler(logging.NullHandler())  # what fails before there is a log is no traceback
     skip_gc_at_exit()
     session = Session(Console("people"), None, tracebacks=False)  # until the command line was read
@@ -145,6 +147,17 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         code = CannotHereError.exit_code
     sys.exit(code)
+
+
+def listen_to_signals() -> None:
+    """Be interrupted by whatever ends a process politely, so that nothing is left in its temporary folder.
+
+    A parent may have had the ends of its children ignored; how ours end would be lost with that.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # and not what nohup ignores
+            signal.signal(number, signal.default_int_handler)
 
 
 def open_streams() -> None:

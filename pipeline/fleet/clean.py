@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -36,7 +38,7 @@ from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key,
 FAILED: Final = "failed"
 RELEASES: Final = ("release", "signed")
 STAGES: Final = (
-    FETCH, PLAIN, FUSED, CHECKPOINT, FAILED, *RELEASES, REFERENCE, CANDIDATE, ADAPTED, USES, JUDGED, STAGE,
+    FETCH, PLAIN, FUSED, CHECKPOINT, FAILED, *RELEASES, REFERENCE, CANDIDATE, ADAPTED, USES, JUDGED, STAGE, FILES,
 )  # fmt: skip
 Named = tuple[str, str]
 """A stage and a key."""
@@ -120,7 +122,11 @@ def freed_by(gone: Sequence[os.stat_result]) -> int:
 
 def files_of(folder: Path) -> list[os.stat_result]:
     """Return what the disk says of every file under a folder."""
-    return [path.lstat() for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # somebody else removes it as well
+            found.append(path.lstat())
+    return [state for state in found if not stat.S_ISDIR(state.st_mode)]
 
 
 def held(store: Store) -> Iterator[tuple[str, str, bool, Path]]:

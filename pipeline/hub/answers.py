@@ -109,7 +109,7 @@ class Opened(Answer):
     """A pull request that a commit opened."""
 
     commitOid: CommitId  # noqa: N815  as the Hub spells it
-    pullRequestUrl: Annotated[str, Field(pattern=r"/[0-9]+$")]  # noqa: N815
+    pullRequestUrl: Annotated[str, Field(pattern=r"/[0-9]{1,18}$")]  # noqa: N815
 
     @property
     def number(self) -> int:

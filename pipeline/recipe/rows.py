@@ -24,6 +24,7 @@ from pipeline.worker.child import WorkerError, first_line, serve
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
+ROWS_AT_ONCE: Final = 64
 ANOTHER: Final = "Choose another dataset, or put its prompts into a file beside the recipe."
 
 
@@ -58,6 +59,8 @@ def rows(job: Job) -> dict[str, Any]:
     asked, builder = job.asked, opened(job)
     # The other splits' files are empty here, and some formats look into the first file of each.
     builder.config.data_files = type(builder.config.data_files)({asked.split: builder.config.data_files[asked.split]})
+    if hasattr(builder.config, "batch_size"):  # else of Parquet a whole row group, which are all pictures of a shard
+        builder.config.batch_size = ROWS_AT_ONCE
     texts = Texts(asked, read_columns(builder, asked))
     chosen = choose(asked, texts)
     refuse_unfit(asked, chosen)

@@ -87,7 +87,7 @@ def as_file(number: int, column: str, value: Any) -> File:
         WorkerError: It is something else, or names a file that is not in the table.
     """
     inner = value if isinstance(value, dict) else {"bytes": value}
-    content, name = inner.get("bytes"), inner.get("path") or ""
+    content, name = inner.get("bytes"), str(inner.get("path") or "")
     if isinstance(content, bytes) or (content is None and not name and inner.keys() <= {"bytes", "path"}):
         ending = ENDING.search(name)
         return File(content or b"", ending[0].lower() if ending else "")

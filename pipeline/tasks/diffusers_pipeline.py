@@ -33,7 +33,7 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
     return LoadedModel(pipe, pipe.components, pipe.device, found.how)
 
 
-def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any]) -> Given:
+def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any], made: str = "images") -> Given:
     """Draw one picture, values in [0, 1] of shape (height, width, channels), or a video of shape (frames, ...).
 
     As values instead of a finished picture, because diffusers turns NaN into black pixels without a word. Besides are
@@ -43,6 +43,10 @@ def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any]) -> Given:
         loaded: The pipeline.
         seed: The seed of the noise.
         call: What the pipeline is called with, except what is set here.
+        made: The field of its output that has it.
+
+    Raises:
+        TypeError: Its output has no such field.
     """
     import torch
 
@@ -58,8 +62,9 @@ def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any]) -> Given:
     output = pipe(generator=noise, output_type="np", **call, **further)
     blocked = getattr(output, "nsfw_content_detected", None) or [False]
     besides = {"latents": latents[0][0].float().cpu().numpy()} if latents and latents[0] is not None else {}
-    made = output.frames if "frames" in output else output.images
-    return Given(made[0], besides, "blocked by the pipeline's safety checker" if blocked[0] else "")
+    if made not in output:
+        raise TypeError(f"{type(pipe).__name__} makes {' and '.join(output)}, and this task wants {made}")
+    return Given(output[made][0], besides, "blocked by the pipeline's safety checker" if blocked[0] else "")
 
 
 def _tells_latents(pipe: Any) -> bool:

@@ -66,7 +66,7 @@ def unlike(reference: Any, candidate: Any) -> tuple[str, str] | None:
     return what, "Validate a checkpoint of this source."
 
 
-def fault(embedding: Any) -> str:
+def fault(embedding: Any, _: Any) -> str:
     """Return what makes an embedding none, as the end of the sentence "it is ..."; empty for one."""
     return "" if embedding.any() else "nothing but zeros"
 

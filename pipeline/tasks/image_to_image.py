@@ -24,6 +24,7 @@ IMAGE_TO_IMAGE: Final = replace(
     loader="AutoPipelineForImage2Image",
     ask=ask,
     files={"image": "the picture that is changed"},
+    open_file=read,
 )
 INPAINTING: Final = replace(
     IMAGE_TO_IMAGE,

@@ -65,7 +65,8 @@ class Medium:
         content: Returns the bytes of an opened answer, which are equal for answers that are the same.
         unlike: Returns what keeps the source's and the candidate's opened answer from being compared, such as their
             sizes: the beginning of a sentence, and what to do about it. None where nothing does.
-        fault: Returns what makes an opened answer none, as the end of the sentence "it is ..."; empty for nothing.
+        fault: Returns what makes an opened answer none, as the end of the sentence "it is ..."; empty for nothing. It
+            also gets the source's, to which it may be compared.
         sketch: Returns an array of an opened answer, in which answers that are the same to people are close.
         alike: The mean absolute difference between two sketches below which the answers are the same to people, in the
             unit of the sketches.
@@ -86,7 +87,7 @@ class Medium:
     open: Callable[[Path], Any]
     content: Callable[[Any], bytes]
     unlike: Callable[[Any, Any], tuple[str, str] | None]
-    fault: Callable[[Any], str]
+    fault: Callable[[Any, Any], str]
     sketch: Callable[[Any], Any]
     alike: float
     decibels: Callable[[Any, Any], float]
@@ -120,6 +121,7 @@ class Task:
         seeded: Whether an answer depends on a seed.
         single: Whether its source is a single model, and not a pipeline of components.
         files: The files that a question has besides its text, each with what it is.
+        open_file: Opens one of them as the model is given it, or raises whatever it likes.
         tag: The Hub's ``pipeline_tag``, where the Hub has no task of this name.
     """
 
@@ -135,6 +137,7 @@ class Task:
     seeded: bool = True
     single: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    open_file: Callable[[Path], Any] = Path.read_bytes
     tag: str = ""
 
     @cached_property

@@ -12,12 +12,15 @@ from pydantic import Field
 from pipeline.recipe.clause import optional
 from pipeline.recipe.require import SIZE_RATIO_MEANS, RatioAtMost, Requirements
 from pipeline.recipe.schema import Validation
+from pipeline.tasks.answers import Request
+from pipeline.tasks.diffusers_pipeline import draw
+from pipeline.tasks.images import medium as images
 from pipeline.tasks.images.latents import LATENT_COSINE
-from pipeline.tasks.images.medium import IMAGES
 from pipeline.tasks.images.pixels import PSNR, SSIM
 from pipeline.tasks.images.require import AtLeast, SimilarityAtLeast
 from pipeline.tasks.images.sheet import write_sheet
 from pipeline.tasks.metrics import metrics_of
+from pipeline.tasks.protocol import Given, LoadedModel
 from pipeline.tasks.text_to_image import TEXT_TO_IMAGE, Call
 
 
@@ -39,6 +42,11 @@ class TextToVideoValidation(Validation):
     require: Require = Field(description="What a target must reach to be published.")
 
 
+def ask(loaded: LoadedModel, request: Request, question: int, seed: int) -> Given:
+    """Draw the frames of a prompt."""
+    return draw(loaded, seed, {"prompt": request.questions[question].prompt, **request.call}, "frames")
+
+
 def save(values: Any, path: Path) -> None:
     """Write frames, values in [0, 1] of shape (frames, height, width, channels), as an animated PNG.
 
@@ -57,13 +65,41 @@ def frames(path: Path) -> list[Image.Image]:
 
 
 def read(path: Path) -> Image.Image:
-    """Return the frames of a file beneath each other."""
+    """Return the frames of a file beneath each other; ``info["frames"]`` is how many they are."""
     every = frames(path)
     width, height = every[0].size
     column = Image.new("RGB", (width, height * len(every)))
     for number, frame in enumerate(every):
         column.paste(frame, (0, number * height))
+    column.info["frames"] = len(every)
     return column
+
+
+def cut(column: Image.Image) -> list[Image.Image]:
+    """Return the frames of a column."""
+    count = column.info["frames"]
+    height = column.height // count
+    return [column.crop((0, number * height, column.width, (number + 1) * height)) for number in range(count)]
+
+
+def unlike(reference: Image.Image, candidate: Image.Image) -> tuple[str, str] | None:
+    """Return that two videos have other sizes or other numbers of frames, and what to do about it."""
+    own, other = cut(reference), cut(candidate)
+    if (len(own), own[0].size) == (len(other), other[0].size):
+        return None
+    what = (
+        f"The source drew {len(own)} frames of {own[0].size} pixels and the candidate {len(other)} of {other[0].size}"
+    )
+    return what, "State height, width and num_frames under validation.call."
+
+
+def fault(video: Image.Image, own: Image.Image) -> str:
+    """Return what makes a video none: a frame that is no picture where the source's is one, or no frame that is one."""
+    found = [images.fault(frame) for frame in cut(video)]
+    for number, (what, before) in enumerate(zip(found, map(images.fault, cut(own)), strict=True), 1):
+        if what and (not before or all(found)):
+            return f"{what} in frame {number} of {len(found)}"
+    return ""
 
 
 def beside(reference: Path, candidate: Path, to: Path) -> None:
@@ -74,7 +110,17 @@ def beside(reference: Path, candidate: Path, to: Path) -> None:
 
 TEXT_TO_VIDEO: Final = replace(
     TEXT_TO_IMAGE,
-    medium=replace(IMAGES, noun="video", save=save, open=read, beside=beside, metrics=metrics_of(Require)),
+    medium=replace(
+        images.IMAGES,
+        noun="video",
+        save=save,
+        open=read,
+        unlike=unlike,
+        fault=fault,
+        beside=beside,
+        metrics=metrics_of(Require),
+    ),
+    ask=ask,
     validation=TextToVideoValidation,
     usage="video.py.jinja",
 )

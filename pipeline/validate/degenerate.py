@@ -20,7 +20,7 @@ def degenerate_candidate(side: Side, pairs: Sequence[Pair]) -> list[str]:
     twins = _twins(side.task, [pair.candidate for pair in pairs], pairs)
     own = _twins(side.task, [pair.reference for pair in pairs], pairs)
     for index, (answer, pair) in enumerate(zip(side.answers.given, pairs, strict=True)):
-        fault = answer.fault or medium.fault(pair.candidate)
+        fault = answer.fault or medium.fault(pair.candidate, pair.reference)
         if not fault and index in twins and index not in own:
             fault = f"the same as that for {pairs[twins[index]].prompt!r}"
         found.append(fault)
@@ -35,7 +35,7 @@ def refuse_degenerate_source(side: Side, pairs: Sequence[Pair]) -> None:
     """
     task = side.task
     for answer, pair in zip(side.answers.given, pairs, strict=True):
-        if fault := answer.fault or task.medium.fault(pair.reference):
+        if fault := answer.fault or task.medium.fault(pair.reference, pair.reference):
             raise _degenerate(f"{task.called(pair.prompt, pair.seed)} is {fault}.", side)
     exact = _exact_twins(task, pairs)
     if exact:

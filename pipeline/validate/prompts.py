@@ -17,7 +17,8 @@ from pipeline.recipe import DatasetPrompts, Loaded, Prompt, rows, sample
 from pipeline.recipe.prompts import read_pinned
 from pipeline.source.fetch import fetch
 from pipeline.store import Store
-from pipeline.tasks import TASKS
+from pipeline.tasks import TASKS, Task
+from pipeline.worker.child import first_line
 from pipeline.worker.session import WorkerDiedError, ask_worker, error_of
 
 STAGE: Final = "prompts"
@@ -54,26 +55,45 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
         SourceError: The dataset is not there, or cannot be read.
         HubUnavailableError: The Hub does not answer.
     """
-    asked, roles = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task].files
+    asked, task = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task]
     if isinstance(asked, str):
-        prompts, files = read_pinned(loaded.resolve(asked), roles)
+        prompts, files = read_pinned(loaded.resolve(asked), task.files)
         planned = PlannedPrompts(prompts=prompts)
-        keep_files(planned, files, store)
+        keep_files(task, planned, files, store)
         return planned
     kept = store.make(STAGE, prompts_key(asked), lambda folder: draw(asked, find, store, folder, listen))
     planned = PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
-    keep_files(planned, {path.name: path for path in (kept / FILES).iterdir()}, store)
+    keep_files(task, planned, {path.name: path for path in (kept / FILES).iterdir()}, store, asked.where)
     return planned
 
 
-def keep_files(planned: PlannedPrompts, files: Mapping[str, Path], store: Store) -> None:
-    """Keep the further files of some questions under their pinned names, so that they are the same all along."""
+def keep_files(task: Task, planned: PlannedPrompts, files: Mapping[str, Path], store: Store, column: str = "") -> None:
+    """Keep the further files of some questions under their pinned names, so that they are the same all along.
+
+    Args:
+        task: What opens them.
+        planned: The questions.
+        files: Where they lie by their names.
+        store: Where they are kept.
+        column: The column of a dataset that they come from, which has them in the store already.
+
+    Raises:
+        RecipeError: One cannot be opened.
+        SourceError: One changed while it was read.
+    """
 
     def build(folder: Path) -> None:
         for name, place in files.items():
-            copy(place, folder / name)
+            (link_or_copy if column else copy)(place, folder / name)
             if not name.startswith(sha256_file(folder / name)):
                 raise SourceError("This file changed while it was read.", where=str(place), remedy="Run again.")
+            try:
+                task.open_file(folder / name)
+            except Exception as error:  # of a library, of any class
+                prompt = next(one.prompt for one in planned.prompts if name in one.files.values())
+                what = f"The file that is asked with {prompt!r} cannot be opened: {first_line(error)}"
+                remedy = "Choose another column, or another sample." if column else "Name another file in the prompts."
+                raise RecipeError(what, where=column or str(place), remedy=remedy) from error
 
     if files:
         store.make(FILES, files_key(planned), build)

@@ -14,8 +14,11 @@ import site
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+
+from pipeline.errors import CannotHereError
 
 NAMES: Final = frozenset(
     "PATH PYTHONPATH LD_LIBRARY_PATH TMPDIR LANG LANGUAGE TZ USER LOGNAME CC CXX HF_HUB_DISABLE_TELEMETRY "  # noqa: SIM905
@@ -47,9 +50,9 @@ def started(
         environment: Variables beside those that are allowed.
         options: Options of ``Popen``.
     """
-    with TemporaryDirectory(prefix="publish-home-", ignore_cleanup_errors=True) as home:
+    with temporary_folder("publish-home-") as home:
         # Libraries that were installed for this user lie in the home that it no longer sees.
-        told = {**allowed(), "HOME": home, "PYTHONUSERBASE": site.getuserbase(), **(environment or {})}
+        told = {**allowed(), "HOME": str(home), "PYTHONUSERBASE": site.getuserbase(), **(environment or {})}
         with guard() as place:
             begun = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', place, *command]
             process = subprocess.Popen(begun, env=told, text=True, encoding="utf-8", start_new_session=True, **options)
@@ -57,6 +60,22 @@ def started(
                 yield process
             finally:
                 end(process)
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Return a folder that is removed when this block ends.
+
+    Raises:
+        CannotHereError: There is no place for one.
+    """
+    try:
+        folder = TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError as error:
+        remedy = "Name a folder that can be written to with the variable TMPDIR."
+        raise CannotHereError(f"Temporary files have no place: {error.strerror}.", remedy=remedy) from error
+    with folder as path:
+        yield Path(path)
 
 
 @contextmanager

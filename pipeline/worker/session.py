@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 from pipeline.files import disk_errors
-from pipeline.worker.process import kill, started
+from pipeline.worker.process import kill, started, temporary_folder
 
 OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1"}
 # bitsandbytes would import torch's compiler only to prepare functions that are never called.
@@ -91,9 +90,12 @@ class Worker:
         with suppress(BrokenPipeError):  # one that died before it read says why in its log
             self._in_time(lambda: print(job, file=self.process.stdin, flush=True))
         while self.process.stdout is not None and (line := self._in_time(self.process.stdout.readline)):
-            said: dict[str, Any] = json.loads(line)
+            try:
+                said = json.loads(line)
+            except json.JSONDecodeError:  # printed before the worker had its stdout to itself, or half an answer
+                continue
             if "answered" not in said:
-                return said
+                return dict(said)
             answered(*said["answered"])
         raise self._died()
 
@@ -103,7 +105,9 @@ class Worker:
         Raises:
             WorkerDiedError: It did not.
         """
-        self._in_time(self.process.communicate)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self._in_time(self.process.wait)
         if self.process.returncode:
             raise self._died()
 
@@ -171,7 +175,7 @@ def ask_worker(
         WorkerDiedError: It ended without them all, or was ended.
     """
     told = {**NO_DEVICE, **(environment or {})}
-    with TemporaryDirectory() as folder, opened(module, Path(folder) / "log", told, seconds) as worker:
+    with temporary_folder("publish-log-") as folder, opened(module, folder / "log", told, seconds) as worker:
         return [worker.ask(job) for job in jobs]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.tasks.images.require import Require
 from pipeline.tasks.images.sheet import write_sheet
@@ -26,9 +26,9 @@ def save(values: Any, path: Path) -> None:
 
 
 def read(path: Path) -> Image.Image:
-    """Return a picture in RGB."""
+    """Return a picture in RGB, upright as its EXIF data say: as ``load_image`` of diffusers gives it to its users."""
     with Image.open(path) as image:
-        return image.convert("RGB")
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def beside(reference: Path, candidate: Path, to: Path) -> None:
@@ -44,7 +44,7 @@ def unlike(reference: Image.Image, candidate: Image.Image) -> tuple[str, str] | 
     return what, "State height and width under validation.call."
 
 
-def fault(image: Image.Image) -> str:
+def fault(image: Image.Image, _: Any = None) -> str:
     """Return what makes a picture none, as the end of the sentence "it is ..."; empty for a picture."""
     if is_flat(image):
         return "one flat colour"

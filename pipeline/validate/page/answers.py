@@ -84,7 +84,7 @@ def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
     drawn = {reference / pair.reference for pair in pairs if pictured}
     drawn |= {candidate / pair.candidate for pair in pairs if pictured and not pair.identical}
     sizes = {path: _size(path) for path in drawn}
-    side = side_for([path.stat().st_size for path in drawn])
+    side = side_for(sum(path.stat().st_size for path in drawn), sum(map(_frames, drawn)))
     with ThreadPoolExecutor() as pool:
         inline = dict(zip(drawn, pool.map(lambda path: picture(path, side), drawn), strict=True))
 
@@ -100,16 +100,16 @@ def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
     return Gallery(worst[:FIRST], worst[FIRST:], orders, _note(side, sizes.values()) if pictured else "")
 
 
-def side_for(sizes: Iterable[int]) -> int | None:
+def side_for(size: int, frames: int) -> int | None:
     """Return the longest side that pictures may have, so that a browser can hold them; none if they stay as they are.
 
     Args:
-        sizes: Bytes of each picture.
+        size: Bytes of all pictures.
+        frames: How many they are, each frame of a video counted.
     """
-    sizes = list(sizes)
-    if sum(sizes) <= WHOLE_BYTES:
+    if size <= WHOLE_BYTES:
         return None
-    return max(LEAST_SIDE, min(MOST_SIDE, int(sqrt(MOST_BYTES / len(sizes) / BYTES_A_PIXEL))))
+    return max(LEAST_SIDE, min(MOST_SIDE, int(sqrt(MOST_BYTES / frames / BYTES_A_PIXEL))))
 
 
 def picture(path: Path, side: int | None) -> str:
@@ -180,6 +180,13 @@ def _size(path: Path) -> tuple[int, int]:
 
     with Image.open(path) as image:
         return image.size
+
+
+def _frames(path: Path) -> int:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return int(getattr(image, "n_frames", 1))
 
 
 def _note(side: int | None, sizes: Iterable[tuple[int, int]]) -> str:
