@@ -63,6 +63,8 @@ def rows(job: Job) -> dict[str, Any]:
         builder.config.batch_size = ROWS_AT_ONCE
     texts = Texts(asked, read_columns(builder, asked))
     chosen = choose(asked, texts)
+    if not texts.rows:
+        raise WorkerError("recipe", "The split has no rows.", "Choose another split.")
     refuse_unfit(asked, chosen)
     prompts = [{"prompt": row.text, "label": row.label, "files": written(row, job.beside)} for row in chosen]
     return {"prompts": prompts, "rows": texts.rows, "repeated": texts.rows - len(texts.seen)}
@@ -122,16 +124,14 @@ def read_columns(builder: DatasetBuilder, asked: DatasetPrompts) -> Iterator[dic
     """Yield each row's values in the columns that are asked for.
 
     Raises:
-        WorkerError: There is no such column, or no row at all.
+        WorkerError: There is no such column.
     """
     from datasets import ClassLabel
 
     stream = builder.as_streaming_dataset(split=asked.split)
     columns = stream.column_names or list(next(iter(stream), {}))
-    if not columns:
-        raise WorkerError("recipe", "The split has no rows.", "Choose another split.")
     wanted = list(dict.fromkeys(name for name in (asked.column, asked.label, *asked.files.values()) if name))
-    for name in wanted:
+    for name in wanted if columns else ():  # a table without types and rows has none
         require_known("column", name, columns)
     if stream.features is not None:  # pictures and sounds stay the bytes that they are
         stream = stream.select_columns(wanted).decode(enable=False)

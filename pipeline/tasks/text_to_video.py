@@ -87,10 +87,11 @@ def unlike(reference: Image.Image, candidate: Image.Image) -> tuple[str, str] | 
     own, other = cut(reference), cut(candidate)
     if (len(own), own[0].size) == (len(other), other[0].size):
         return None
-    what = (
-        f"The source drew {len(own)} frames of {own[0].size} pixels and the candidate {len(other)} of {other[0].size}"
+    made = [f"{len(every)} frames of {every[0].size} pixels" for every in (own, other)]
+    return (
+        f"The source drew {made[0]} and the candidate {made[1]}",
+        "State height, width and num_frames under validation.call.",
     )
-    return what, "State height, width and num_frames under validation.call."
 
 
 def fault(video: Image.Image, own: Image.Image) -> str:

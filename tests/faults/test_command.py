@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -137,3 +140,26 @@ def test_the_installed_command_is_this_one() -> None:
     done = subprocess.run([sys.executable, "-m", "pipeline.cli", "--help"], check=True, capture_output=True, text=True)
     assert "check" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_it_politely_interrupts_it_and_nothing_is_left(
+    desk: Desk, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Also under a parent that ignores how its children end, which a process hands down."""
+    (desk.home / "answers").unlink()  # so that libraries are asked
+    desk.extra["TMPDIR"] = str(tmp_path / "tmp")
+    (tmp_path / "tmp").mkdir()
+    command = ["/bin/sh", "-c", 'trap "" CHLD; exec "$@"', "sh", sys.executable, "-m", "pipeline.cli"]
+    run = [*command, "plan", str(desk.recipe())]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(run, cwd=desk.folder, env=desk.environment, stdout=pipe, stderr=pipe, text=True) as child:
+        while not list((tmp_path / "tmp").iterdir()) and child.poll() is None:
+            time.sleep(0.05)
+        child.send_signal(number)
+        _, err = child.communicate(timeout=60)
+    assert (child.returncode, err.splitlines()[-1]) == (
+        130,
+        "interrupted; the same command continues where it stopped",
+    )
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -78,6 +78,11 @@ def test_a_source_that_nobody_needs_goes_unless_it_is_to_be_kept(desk: Desk, opt
     assert bool(list((desk.home / "store").glob("fetch/*"))) == bool(options)
 
 
+def test_pictures_that_nobody_asks_with_go(desk: Desk) -> None:
+    Store(desk.home / "store").make("questions", "0" * 64, lambda folder: (folder / "a.png").touch())
+    assert fates(cleaned(desk))["questions"] == "removed"
+
+
 def test_what_would_go_is_shown_before_anything_goes(desk: Desk) -> None:
     desk.recipe(ONE)
     (desk.home / "rebuild").mkdir()

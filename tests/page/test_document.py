@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from pipeline.validate.page import render
+from pipeline.validate.page.answers import side_for
 from tests.page.conftest import NASTY, PROMPTS, pair, report, subject
 
 SPACE = "{http://www.w3.org/1999/xhtml}"
@@ -204,3 +205,10 @@ def test_large_pictures_are_compressed_and_the_page_says_so(tmp_path: Path) -> N
     assert [Image.open(io.BytesIO(base64.b64decode(one))).size for one in sources] == [(1024, 1024)] * 4
     assert "PNGs of 1200 x 1200 pixels; to keep this page small it shows them as WebP of quality 90" in made
     assert len(made) < sum(file.stat().st_size for folder in folders for file in folder.iterdir()) / 2
+
+
+def test_every_frame_of_a_video_counts() -> None:
+    pictures, videos = side_for(1 << 30, 100), side_for(1 << 30, 100 * 25)
+    assert pictures is not None
+    assert videos is not None
+    assert videos == pytest.approx(pictures / 5, abs=1)

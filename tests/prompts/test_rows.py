@@ -173,6 +173,7 @@ def test_a_label_that_is_not_there_is_refused(ask: Ask) -> None:
 
 def test_a_split_without_rows_is_refused(ask: Ask) -> None:
     assert "The split has no rows." in told(ask({"train.csv": b"text\n"}))
+    assert "The split has no rows." in told(ask({"train.parquet": parquet(text=[])}, column="text"))
 
 
 def test_a_table_that_is_broken_is_the_sources_fault(ask: Ask) -> None:
@@ -236,6 +237,7 @@ def test_the_same_text_about_another_picture_is_another_prompt(ask: Ask) -> None
         ({"bytes": None, "path": "a.png"}, "The column 'picture' has no files: row 0 has dict"),
         ({"bytes": b"", "path": None}, "The column 'picture' of row 0 is empty."),
         (None, "The column 'picture' of row 0 is empty."),
+        ({"bytes": None, "path": 7}, "The column 'picture' has no files: row 0 has dict"),
     ],
 )
 def test_a_picture_that_is_not_in_the_table_is_refused(ask: Ask, value: Any, said: str) -> None:

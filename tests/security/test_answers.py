@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,22 @@ def test_an_answer_that_unpacks_to_more_than_an_answer_has_is_refused(source: So
 def test_an_answer_that_is_packed_as_asked_is_read(source: Source) -> None:
     listed = source.hub.tree(REPO, source.commit)
     source.here.spoil = lambda _, path, answer: packed(answer) if "/tree/" in path else None
+    assert source.hub.tree(REPO, source.commit) == listed
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["in a block", "between two blocks"])
+def test_a_packed_answer_that_is_cut_short_is_none(source: Source, *, whole: bool) -> None:
+    """What came of it may be JSON by itself, such as a listing without files."""
+    packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    listing = packer.compress(b"[]") + packer.flush(zlib.Z_SYNC_FLUSH)
+    source.spoil("/tree/", Content_Encoding="gzip", body=listing if whole else gzip.compress(b"[]" * 99)[:-12])
+    with pytest.raises(HubUnavailableError, match="the answer does not end"):
+        source.hub.tree(REPO, source.commit)
+
+
+def test_an_answer_that_says_nothing_of_how_it_is_packed_is_not(source: Source) -> None:
+    listed = source.hub.tree(REPO, source.commit)
+    source.here.spoil = lambda _, path, answer: answer.set("Content-Encoding", "") if "/tree/" in path else None
     assert source.hub.tree(REPO, source.commit) == listed
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.files import sha256_file
+from pipeline.tasks.images.medium import read
 from pipeline.validate.prompts import questions_folder
 from tests.desk import ONE, Desk
 from tests.prompts.conftest import parquet, push
@@ -95,6 +96,24 @@ def test_pictures_of_a_dataset_are_asked_with_the_prompts_beside_them(desk: Desk
     folder = questions_folder(engine.prompts, engine.store)
     assert folder is not None
     assert (folder / prompt.files["image"]).read_bytes() == picture
+
+
+def test_a_file_that_is_no_picture_is_told_by_the_plan(desk: Desk) -> None:
+    (desk.folder / "in.png").write_text("hello")
+    done = desk.publish("plan", recipe(desk, "image-to-image", [{"prompt": "seven", "image": "in.png"}]))
+    assert done.code == 2
+    assert (
+        f"{desk.folder / 'in.png'}: The file that is asked with 'seven' cannot be opened: cannot identify" in done.err
+    )
+
+
+def test_a_photograph_is_upright_as_its_users_see_it(tmp_path: Path) -> None:
+    from diffusers.utils import load_image
+
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera lay on its side
+    Image.new("RGB", (8, 16)).save(tmp_path / "in.jpg", exif=turned)
+    assert read(tmp_path / "in.jpg").size == load_image(str(tmp_path / "in.jpg")).size == (16, 8)
 
 
 def test_two_names_of_the_same_bytes_are_one_file(desk: Desk) -> None:

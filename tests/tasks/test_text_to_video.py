@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.tasks.text_to_video import beside, read, save
+from pipeline.tasks.text_to_video import beside, fault, read, save, unlike
 from tests.desk import ONE, WORDS, Desk
 
 CALL = {"height": 16, "width": 16, "num_frames": 5, "num_inference_steps": 1, "max_sequence_length": 16}
@@ -30,6 +30,46 @@ def test_the_middle_frame_is_shown(tmp_path: Path) -> None:
     beside(tmp_path / "one.png", tmp_path / "two.png", tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert (sheet[100, 100, 0], sheet[100, 400, 0]) == (40, 200)
+
+
+def column(*shades: int, path: Path) -> Image.Image:
+    """Frames of noise, and where there is a shade one of nothing else."""
+    noise = np.random.default_rng(7).random((len(shades), 8, 8, 3))
+    frames = [np.full((8, 8, 3), shade / 255) if shade else frame for shade, frame in zip(shades, noise, strict=True)]
+    save(np.stack(frames), path)
+    return read(path)
+
+
+@pytest.mark.parametrize(
+    ("shades", "own", "said"),
+    [
+        ((0, 0, 0), (0, 0, 0), ""),
+        ((0, 9, 0), (0, 0, 0), "one flat colour in frame 2 of 3"),
+        ((9, 0, 0), (5, 0, 0), ""),  # it fades in, as the source does
+        ((9, 9, 9), (9, 9, 9), "one flat colour in frame 1 of 3"),
+    ],
+)
+def test_a_frame_that_is_none_is_named_unless_it_is_the_sources(
+    shades: tuple[int, ...], own: tuple[int, ...], said: str, tmp_path: Path
+) -> None:
+    both = [column(*each, path=tmp_path / f"{name}.png") for name, each in (("one", shades), ("own", own))]
+    assert fault(*both) == said
+
+
+def test_other_numbers_of_frames_are_told_as_such(tmp_path: Path) -> None:
+    told = unlike(column(0, 0, path=tmp_path / "two.png"), column(0, 0, 0, path=tmp_path / "three.png"))
+    assert told is not None
+    assert told[0] == "The source drew 2 frames of (8, 8) pixels and the candidate 3 frames of (8, 8) pixels"
+    assert "num_frames" in told[1]
+
+
+@pytest.mark.nightly
+def test_a_model_that_makes_pictures_is_told_before_anything_is_published(desk: Desk) -> None:
+    path = desk.recipe(ONE, require={"psnr": {"min": 20}})
+    written = json.loads(path.read_text()) | {"task": "text-to-video", "card": {"template": "text-to-video"}}
+    path.write_text(json.dumps(written))
+    done = desk.publish("run", path)
+    assert "FluxPipeline makes images, and this task wants frames" in done.error
 
 
 def wan(source: Path, folder: Path) -> Path:

@@ -40,8 +40,9 @@ def test_answers_are_told_from_what_libraries_print_and_read(written: Path) -> N
         ("raise ValueError('no room\\nat all')", "ValueError: no room", 1),
         ("os._exit(3)", "it ended with status 3", 3),
         ("os.kill(os.getpid(), signal.SIGKILL)", "it ended with status -9", -9),
+        ("os.write(4, b'{\"wha'); os.kill(os.getpid(), signal.SIGKILL)", "it ended with status -9", -9),
     ],
-    ids=["no answer", "a failure", "an exception", "a failure without a word", "killed"],
+    ids=["no answer", "a failure", "an exception", "a failure without a word", "killed", "killed in its answer"],
 )
 def test_a_worker_without_its_answers_says_why(written: Path, body: str, reason: str, code: int) -> None:
     written.write_text(f"{HEAD}    if job == 'one\\n': return {{}}\n    {body}\nserve(answer)")
@@ -56,6 +57,20 @@ def test_a_worker_that_ends_badly_after_its_answer_says_why(written: Path, tmp_p
         assert worker.ask("what?") == {}
         with pytest.raises(WorkerDiedError, match="no room"):
             worker.finish()
+
+
+def test_what_is_printed_before_the_worker_has_its_stdout_is_no_answer(written: Path) -> None:
+    (written.parent / "sitecustomize.py").write_text("print('a banner', flush=True)")
+    written.write_text(f"{HEAD}    return {{}}\nserve(answer)")
+    assert ask_worker("child", ["one"]) == [{}]
+
+
+def test_a_process_that_a_worker_leaves_behind_is_not_waited_for(written: Path, tmp_path: Path) -> None:
+    written.write_text(f"{HEAD}    os.fork() or os.execlp('sleep', 'sleep', '300')\n    return {{}}\nserve(answer)")
+    with opened("child", tmp_path / "log", silence=60) as worker:
+        assert worker.ask("what?") == {}
+        worker.finish()
+        assert not worker.hung
 
 
 def test_the_process_gets_what_it_is_given_and_no_secret(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
