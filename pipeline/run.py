@@ -185,6 +185,7 @@ class Engine:
         with self.timed("plan", target):
             plan = self.planner.plan(target)
         self.tell_of_prompts(plan)
+        self.tell_of_privacy(plan)
         if releases or isinstance(self.place, Repository):
             return plan, self.hub.state(plan.repository)
         try:
@@ -200,6 +201,13 @@ class Engine:
         if open_ones := undecided_by(TASKS[plan.task], plan.validation.require, asked):
             told = f"the verdict will be INCONCLUSIVE: with {asked} prompts a mean has no interval, and {LEAST} or more"
             self.listen(Event("note", "plan", plan.target, f"{told} are needed for {', '.join(open_ones)}"))
+
+    def tell_of_privacy(self, plan: TargetPlan) -> None:
+        """Tell where everybody would see what is made of a source that not everybody sees."""
+        if isinstance(self.place, Repository) and not plan.private and self.place.private:
+            unless = "unless the recipe says `destination: {private: true}`"
+            told = f"{plan.source.where} is private, and {plan.repository} is to be public {unless}"
+            self.listen(Event("note", "plan", plan.target, told))
 
     def withdrawn(self, repo: str, remote: RemoteState) -> Withdrawals:
         """Return what of a repository was withdrawn."""

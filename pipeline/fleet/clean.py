@@ -196,7 +196,7 @@ def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     yield USES, following.tried_key
     yield from ((ADAPTED, following.key(lora)) for lora in plan.loaded)
     if isinstance(asked := engine.loaded.recipe.validation.prompts, DatasetPrompts):
-        yield STAGE, prompts_key(asked)
+        yield STAGE, prompts_key(asked, public=not plan.private)
     yield FILES, files_key(plan.validation)
 
 

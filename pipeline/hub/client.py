@@ -311,6 +311,11 @@ class Hub:
         with self.asking(repo, as_source=True):
             return self.api.model_info(repo).gated or None
 
+    def is_private(self, repo: str) -> bool:
+        """Return whether only those see a source whom its owner lets in."""
+        with self.asking(repo, as_source=True):
+            return bool(self.api.repo_info(repo, repo_type=self.kind).private)
+
     def find(self, repo: str, revision: str | None) -> str | None:
         """Return the commit that a revision of a repository is, ``main`` by default; None where it is not here."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError

@@ -36,6 +36,11 @@ class Repository:
         self.files = files
         self._read: dict[str, RemoteFile] = {}  # a header is read in two ranges, and the Hub asked for it once
 
+    @cached_property
+    def private(self) -> bool:
+        """Whether only those see it whom its owner lets in."""
+        return self.hub.is_private(self.repo)
+
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Read a range of a file; fewer bytes at its end."""
         with hub_errors(f"{self.where}/{name}", as_source=True):

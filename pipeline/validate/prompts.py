@@ -50,18 +50,20 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
         listen: Hears of progress in bytes.
 
     Raises:
-        RecipeError: There is no such file, split or column, or it has no texts.
+        RecipeError: There is no such file, split or column, it has no texts, or they are private and would be public.
         CannotHereError: ``datasets`` is not installed.
         SourceError: The dataset is not there, or cannot be read.
         HubUnavailableError: The Hub does not answer.
     """
     asked, task = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task]
+    public = not loaded.recipe.destination.private
     if isinstance(asked, str):
         prompts, files = read_pinned(loaded.resolve(asked), task.files)
         planned = PlannedPrompts(prompts=prompts)
         keep_files(task, planned, files, store)
         return planned
-    kept = store.make(STAGE, prompts_key(asked), lambda folder: draw(asked, find, store, folder, listen))
+    key = prompts_key(asked, public=public)
+    kept = store.make(STAGE, key, lambda folder: draw(asked, find, store, folder, listen, public=public))
     planned = PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
     keep_files(task, planned, {path.name: path for path in (kept / FILES).iterdir()}, store, asked.where)
     return planned
@@ -109,19 +111,26 @@ def files_key(planned: PlannedPrompts) -> str:
     return digest_of(sorted({name for prompt in planned.prompts for name in prompt.files.values()}))
 
 
-def prompts_key(asked: DatasetPrompts) -> str:
-    """Return the digest of what the prompts of a dataset depend on: what is asked, and how rows are read and drawn."""
+def prompts_key(asked: DatasetPrompts, *, public: bool) -> str:
+    """Return the digest of what the prompts of a dataset depend on: what is asked, and how rows are read and drawn.
+
+    What was drawn to be published was public then; what was drawn for a private repository may not have been.
+    """
     readers = [sha256_file(Path(str(module.__file__))) for module in (rows, sample)]
-    return digest_of([asked.model_dump(mode="json"), readers])
+    return digest_of([asked.model_dump(mode="json"), readers, public])
 
 
-def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: Listener) -> None:
-    """Put the prompts of a dataset into a folder."""
+def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: Listener, *, public: bool) -> None:
+    """Put the prompts of a dataset into a folder; those that would become ``public`` must be so already."""
     if not installed("datasets"):
         remedy = "Install it with pip install 'quantpress[datasets]'."
         what = "Prompts of a dataset need the library datasets, which is not installed."
         raise CannotHereError(what, where=asked.where, remedy=remedy)
     place = find(asked.dataset, asked.revision)
+    if public and place.private:
+        what = "The dataset is private, and a release would publish its prompts and their files."
+        remedy = "Write `destination: {private: true}`, or take a public dataset."
+        raise RecipeError(what, where=asked.where, remedy=remedy)
     describing = [name for name in DESCRIBING if name in place.files]
     names = {*describing, *tables(place.files, asked)}
     safe_listing(names, place.where)

@@ -12,6 +12,7 @@ import pytest
 
 from localhub.records import Blob
 from localhub.store import Store
+from pipeline.events import Event
 from tests.desk import REPO, WEIGHTS, Desk
 from tests.faults.conftest import Same
 
@@ -125,6 +126,18 @@ def test_a_source_that_is_private(desk: Desk, same: Same) -> None:
     error = desk.refused(desk.recipe())
     assert error.exit_code == 4
     same("private", desk.plain(str(error)))
+
+
+def test_a_private_source_of_a_public_result_is_told_in_the_plan(desk: Desk) -> None:
+    desk.shelf.api.update_repo_settings(REPO, private=True)
+    for destination, told in ((None, True), ({"private": True}, False)):
+        heard: list[Event] = []
+        desk.engine(desk.recipe(destination=destination), heard.append).plan("one")
+        notes = [event.text for event in heard if event.kind == "note"]
+        assert (
+            f"{REPO}@{desk.shelf.commit[:12]} is private, and alice/tiny-one is to be public unless the recipe says "
+            "`destination: {private: true}`" in notes
+        ) is told
 
 
 def test_pickles_are_never_read(desk: Desk, same: Same) -> None:

@@ -136,6 +136,8 @@ def asking(desk: Desk, library: Library) -> Callable[..., Path]:
     return partial(write_recipe, desk, library[1])
 
 
-def write_recipe(desk: Desk, commits: Mapping[str, str], dataset: str = TABLE, **words: Any) -> Path:
+def write_recipe(
+    desk: Desk, commits: Mapping[str, str], dataset: str = TABLE, destination: Any = None, **words: Any
+) -> Path:
     clause = {"dataset": dataset, "revision": commits.get(dataset, "0" * 40), "split": "train", "column": "Prompt"}
-    return desk.recipe(prompts={**clause, **words})
+    return desk.recipe(prompts={**clause, **words}, destination=destination)

@@ -93,12 +93,24 @@ def test_a_configuration_is_read_as_its_card_describes_it_from_the_hub_that_has_
 
 def test_a_private_dataset_is_read_with_the_users_token_alone(desk: Desk, asking: Asking) -> None:
     commit = push(desk.shelf, "alice/own", {"a.jsonl": b'{"text": "mine"}\n'}, private=True)
-    recipe = asking("alice/own", revision=commit, column="text")
+    recipe = asking("alice/own", revision=commit, column="text", destination={"private": True})
     desk.token = "carol"
     assert isinstance(error := refusal(desk, recipe), SourceError)
     assert "no such repository, or it is private" in str(error)
     desk.token = "alice"
     assert texts(desk, recipe) == ["mine"]
+
+
+def test_the_rows_of_a_private_dataset_are_not_published_unasked(desk: Desk, asking: Asking) -> None:
+    commit = push(desk.shelf, "alice/own", {"a.jsonl": b'{"text": "mine"}\n'}, private=True)
+    words = {"revision": commit, "column": "text"}
+    assert texts(desk, asking("alice/own", destination={"private": True}, **words)) == ["mine"]
+    done = desk.publish("plan", asking("alice/own", **words))  # what was drawn for a private place is not taken
+    assert done.code == 2
+    assert done.error == (
+        f"error: alice/own@{commit[:12]}, split train, column text: The dataset is private, and a release would "
+        "publish its prompts and their files. Write `destination: {private: true}`, or take a public dataset."
+    )
 
 
 def test_a_commit_that_the_dataset_does_not_have_is_the_sources_fault(desk: Desk, asking: Asking) -> None:
