@@ -171,7 +171,7 @@ class Documents:
         for name, (said, found) in facts.items():
             if said != found:
                 raise self.differs(f"{PROVENANCE} states another {name} than the release has.")
-        return f"from {self.plan.source.where} by the plan {digest_of(plan)[:12]}"
+        return f"from {self.plan.source.where} by the plan {self.plan.digest[:12]}"
 
     def differs(self, what: str) -> VerificationError:
         """Return the error for a difference."""

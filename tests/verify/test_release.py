@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.plan.model import TargetPlan
 from pipeline.verify.verification import Wanted
 from tests.verify.conftest import REPO, Consumer
 
@@ -16,6 +17,9 @@ def test_a_release_verifies_whole(consumer: Consumer) -> None:
     names += ["signature", "versions", "loads"]
     assert [(check["name"], check["state"]) for check in result["checks"]] == [(name, "passed") for name in names]
     assert (result["repository"], result["passed"]) == (REPO, True)
+    (told,) = (check["text"] for check in result["checks"] if check["name"] == "provenance")
+    shown = TargetPlan.model_validate_json(consumer.release["publish/plan.json"]).digest  # by `publish plan`
+    assert told.endswith(f" by the plan {shown[:12]}")
     assert [path.name for path in consumer.home.iterdir()] == ["logs"]
 
 
