@@ -15,6 +15,7 @@ from pipeline.files import human_size
 if TYPE_CHECKING:
     from pipeline.plan.model import TargetPlan
     from pipeline.plan.parts import PlannedChoice
+    from pipeline.release.earlier import Earlier
     from pipeline.release.other_work import Beside
 
 
@@ -26,13 +27,13 @@ def plan(ctx: typer.Context, recipe: RecipePath, target: Targets = None, hub: Hu
         names = engine.prepare(target or ())
         for name in names:
             made, remote = engine.plan(name, releases=False)
-            tag, beside = engine.published_as(made, remote), engine.beside(made, remote)
-            session.console.result(plan_json(made, tag, beside))
+            earlier, beside = next(iter(engine.earlier(made, remote)), None), engine.beside(made, remote)
+            session.console.result(plan_json(made, earlier, beside))
             if session.console.mode != "json":
-                show_plan(session.console, made, tag, beside)
+                show_plan(session.console, made, earlier, beside)
 
 
-def plan_json(made: TargetPlan, tag: str | None, beside: Beside) -> dict[str, Any]:
+def plan_json(made: TargetPlan, earlier: Earlier | None, beside: Beside) -> dict[str, Any]:
     """Return what ``publish plan --json`` says of one target."""
     needs = {
         "memory": made.memory_bytes,
@@ -40,11 +41,14 @@ def plan_json(made: TargetPlan, tag: str | None, beside: Beside) -> dict[str, An
         "disk": made.disk_bytes,
         "streamed_disk": made.streamed_disk_bytes,
     }
-    told = {"digest": made.digest, "needs": needs, "published_as": tag, "beside": asdict(beside)}
+    tags: dict[str, str | None] = {"published_as": None, "withdrawn_as": None}
+    if earlier:
+        tags["withdrawn_as" if earlier.withdrawal else "published_as"] = earlier.tag
+    told = {"digest": made.digest, "needs": needs, **tags, "beside": asdict(beside)}
     return {"plan": made.model_dump(mode="json"), **told}
 
 
-def show_plan(console: Console, made: TargetPlan, tag: str | None, beside: Beside) -> None:
+def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, beside: Beside) -> None:
     """Show a plan to people."""
     rows = [
         [
@@ -89,7 +93,16 @@ def show_plan(console: Console, made: TargetPlan, tag: str | None, beside: Besid
         say(f"  overwrites there {', '.join(beside.overwritten)}")
     if beside.refused:
         say(f"  a release would be refused: {beside.refused}")
-    say(f"  plan {made.digest[:12]}: {f'published already as {tag}' if tag else 'not seen on the Hub'}\n")
+    say(f"  plan {made.digest[:12]}: {seen(earlier)}\n")
+
+
+def seen(earlier: Earlier | None) -> str:
+    """Return what the Hub has of a plan."""
+    if earlier is None:
+        return "not seen on the Hub"
+    if earlier.withdrawal:
+        return f"withdrawn as {earlier.tag}: {earlier.withdrawal.why}"
+    return f"published already as {earlier.tag}"
 
 
 def choice_words(found: PlannedChoice) -> str:

@@ -96,6 +96,16 @@ def test_a_run_of_a_withdrawn_plan_publishes_nothing_and_says_so(desk: Desk, hub
     assert desk.shelf.tags(ONE) == ["v1"]
 
 
+def test_a_withdrawn_plan_is_shown_as_such(desk: Desk, hub: Hub) -> None:
+    for gone, published, withdrawn in ((False, "v1", None), (True, None, "v1")):
+        if gone:
+            yank(hub, ONE, "v1", WHY)
+        made = desk.publish("--json", "plan", "recipe.yaml", "--target", "one").lines[-1]
+        assert (made["published_as"], made["withdrawn_as"]) == (published, withdrawn)
+    done = desk.publish("plan", "recipe.yaml", "--target", "one")
+    assert f"plan {made['digest'][:12]}: withdrawn as v1: {WHY}" in done.err
+
+
 def test_a_changed_plan_is_released_and_the_withdrawal_stays_known(desk: Desk, hub: Hub, read: Read) -> None:
     yank(hub, ONE, "v1", WHY, REPO)
     recipe = desk.recipe(TWO, require={"size_ratio": {"max": 1.9}})
