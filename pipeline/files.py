@@ -362,3 +362,8 @@ def human_size(count: float) -> str:
         if count < 1000:
             return f"{count:.1f} {unit}"
     return f"{count / 1000:.1f} GB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with what is counted, such as ``1 seed`` and ``1,024 prompts``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

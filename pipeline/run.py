@@ -18,7 +18,7 @@ from pipeline.backends.available import require
 from pipeline.card.stage import release_key, require_taken, templates, write_card
 from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, QuantizationError
 from pipeline.events import Event, Listener
-from pipeline.files import digest_of
+from pipeline.files import counted, digest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.destination import Destination
 from pipeline.hub.endpoint import OfflineError
@@ -47,6 +47,7 @@ from pipeline.source.layout import Folder
 from pipeline.source.readers import readers
 from pipeline.store import Store
 from pipeline.tasks import TASKS
+from pipeline.validate import Report
 from pipeline.validate.findings import undecided_by
 from pipeline.validate.follow_up import FollowUpChecks
 from pipeline.validate.intervals import LEAST
@@ -199,8 +200,9 @@ class Engine:
         """Tell where a target is asked too few prompts, before hours go into a verdict that they leave open."""
         asked = len(plan.validation.prompts)
         if open_ones := undecided_by(TASKS[plan.task], plan.validation.require, asked):
-            told = f"the verdict will be INCONCLUSIVE: with {asked} prompts a mean has no interval, and {LEAST} or more"
-            self.listen(Event("note", "plan", plan.target, f"{told} are needed for {', '.join(open_ones)}"))
+            told = f"the verdict will be INCONCLUSIVE: with {counted(asked, 'prompt')} a mean has no interval"
+            needed = f"{LEAST} or more are needed for {', '.join(open_ones)}"
+            self.listen(Event("note", "plan", plan.target, f"{told}, and {needed}"))
 
     def tell_of_privacy(self, plan: TargetPlan) -> None:
         """Tell where everybody would see what is made of a source that not everybody sees."""
@@ -429,7 +431,7 @@ class Run:
             if judged.report.verdict != "PASS":
                 raise refuse(plan, judged, engine.store)
         if self.stop_after == "validate":
-            return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
+            return outcome(plan, "stopped", seconds=self.seconds, report=judged.report)
         with self.timed("card"):
             if self.earlier:  # its files are the same on the disk as those of the checkpoint before
                 engine.drop("release", release_key(plan, judged, engine.loaded.text))
@@ -440,7 +442,7 @@ class Run:
                 folder, plan.repository, errors_of if offline else partial(engine.hub.card_errors, plan.repository)
             )
         if self.stop_after == "card":
-            return outcome(plan, "stopped", seconds=self.seconds, verdict=judged.report.verdict)
+            return outcome(plan, "stopped", seconds=self.seconds, report=judged.report)
         if same := next((made for made in self.earlier if same_bytes(engine.hub, made, plan, folder)), None):
             told = f"rebuilt, same bytes as {same.tag}" + (", which was withdrawn" if same.withdrawal else "")
             engine.listen(Event("note", "run", plan.target, told))
@@ -455,7 +457,7 @@ class Run:
                 SnippetSmokeTest(plan, engine.store.aside),
                 engine.listen,
             )
-        return outcome(plan, "published", done, self.seconds, judged.report.verdict)
+        return outcome(plan, "published", done, self.seconds, judged.report)
 
     def timed(self, stage: str) -> Any:
         """Time a stage of this target."""
@@ -502,18 +504,19 @@ def outcome(
     state: Literal["published", "unchanged", "yanked", "stopped"],
     done: Release | None = None,
     seconds: dict[str, float] | None = None,
-    verdict: str | None = None,
+    report: Report | None = None,
 ) -> Outcome:
-    """Return what became of a target."""
+    """Return what became of a target; its size is measured where it was judged, and the plan's where not."""
+    sizes = report.sizes if report else None
     return Outcome(
         target=plan.target,
         repository=plan.repository,
         state=state,
         commit=done.commit if done else None,
         tag=done.tag if done else None,
-        verdict=verdict,
+        verdict=report.verdict if report else None,
         source_bytes=plan.source_bytes,
-        result_bytes=plan.result_bytes,
+        result_bytes=sizes.result if sizes else plan.result_bytes,
         seconds=seconds or {},
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.card.render import counted, interval, rounded
+from pipeline.card.render import interval, rounded
+from pipeline.files import counted
 from pipeline.plan.model import TargetPlan
 from pipeline.source.model_card import LICENSE_KEYS
 from pipeline.tasks import TASKS

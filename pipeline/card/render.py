@@ -15,7 +15,7 @@ from jinja2 import BaseLoader, FunctionLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.errors import CardError
-from pipeline.files import digest_of, human_size
+from pipeline.files import counted, digest_of, human_size
 from pipeline.validate.report import Interval
 
 CARD_SUFFIX: Final = ".md.jinja"  # behind a template's name, its file
@@ -93,11 +93,6 @@ def as_code(value: object) -> str:
 def literal(value: object) -> str:
     """Return a JSON value as Python source."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with what is counted, such as ``1 seed`` and ``1,024 prompts``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def rounded(number: float, within: Interval | None = None, unit: str = "") -> str:

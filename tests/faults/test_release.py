@@ -40,7 +40,7 @@ def test_a_verdict_that_is_open_publishes_nothing_and_says_what_would_settle_it(
 def test_too_few_prompts_are_told_before_anything_is_made(ready_desk: Desk) -> None:
     recipe = ready_desk.recipe(require={"psnr": {"min": 10}, "size_ratio": {"max": 2.0}})
     done = ready_desk.publish("plan", recipe)
-    assert "the verdict will be INCONCLUSIVE: with 1 prompts a mean has no interval" in done.err
+    assert "the verdict will be INCONCLUSIVE: with 1 prompt a mean has no interval" in done.err
     assert "8 or more are needed for psnr" in done.err
     assert "INCONCLUSIVE" not in ready_desk.publish("plan", ready_desk.recipe()).err
 

@@ -20,8 +20,9 @@ from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Vocabulary, load
-from pipeline.run import Engine, published_as
+from pipeline.run import Engine, outcome, published_as
 from pipeline.tasks import TASKS
+from pipeline.validate import Report
 
 NEVER = Withdrawals()
 DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
@@ -92,6 +93,17 @@ def test_a_release_beneath_withdrawals_is_published_as_long_as_main_shows_its_pl
     tags = {"v1": "oldest", "v2": "older"}
     assert published_as(plan, RemoteState("head", recorded.read_bytes(), tags), beneath) == "v2"
     assert published_as(plan, RemoteState("head", b"{}", tags), beneath) is None
+
+
+def test_what_was_judged_is_told_with_the_size_that_it_has() -> None:
+    recorded = Path(__file__).parent / "recorded" / "torchao-int8"
+    plan = TargetPlan.model_validate_json((recorded / "plan.json").read_bytes())
+    report = Report.model_validate_json((recorded / "report.json").read_bytes())
+    assert report.sizes
+    assert report.sizes.result != plan.result_bytes
+    told = outcome(plan, "published", report=report)
+    assert (told.result_bytes, told.verdict) == (report.sizes.result, "PASS")
+    assert outcome(plan, "unchanged").result_bytes == plan.result_bytes
 
 
 def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
