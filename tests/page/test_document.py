@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import html5lib
+import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.tasks.text_to_video import save
 from pipeline.validate.page import render
 from pipeline.validate.page.answers import side_for
 from tests.page.conftest import NASTY, PROMPTS, pair, report, subject
@@ -212,3 +214,19 @@ def test_every_frame_of_a_video_counts() -> None:
     assert pictures is not None
     assert videos is not None
     assert videos == pytest.approx(pictures / 5, abs=1)
+
+
+def test_a_page_of_videos_speaks_of_videos_and_of_no_labels(tmp_path: Path) -> None:
+    folders = tmp_path / "source", tmp_path / "candidate"
+    for folder, shade in zip(folders, (40, 200), strict=True):
+        folder.mkdir()
+        save(np.linspace(0, shade / 255, 3 * 16 * 16 * 3).reshape(3, 16, 16, 3), folder / "002-0.png")
+    found = report(pairs=[pair(2, 0)]).model_copy(update={"task": "text-to-video", "unmeasured": {"ssim": "nothing"}})
+    tree = parsed(render(subject(found, folders)))
+    (main,) = elements(tree, "main")
+    told = text_of(main) + " ".join(image.get("alt") for image in elements(tree, "img"))
+    assert "Every video is the PNG that was measured, 3 frames of 16 x 16 pixels." in told
+    assert "1 metric was not measured" in told
+    assert "picture" not in told
+    assert "must show" not in told
+    assert "must show 7" in render(subject(found.model_copy(update={"task": "text-to-image"}), folders))

@@ -62,7 +62,7 @@ class Gallery:
         first: The pairs in sight from the start.
         rest: The others.
         orders: By metric, and as ``prompt`` and ``worst``: the pairs' indices in that order.
-        note: What was done to the pictures; empty where there are none.
+        note: What was done to the pictures or videos; empty where there are none.
     """
 
     first: tuple[Compared, ...]
@@ -83,8 +83,9 @@ def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
     pictured = TASKS[report.task].medium.beside is not None
     drawn = {reference / pair.reference for pair in pairs if pictured}
     drawn |= {candidate / pair.candidate for pair in pairs if pictured and not pair.identical}
-    sizes = {path: _size(path) for path in drawn}
-    side = side_for(sum(path.stat().st_size for path in drawn), sum(map(_frames, drawn)))
+    sizes, frames = {path: _size(path) for path in drawn}, [_frames(path) for path in drawn]
+    side = side_for(sum(path.stat().st_size for path in drawn), sum(frames))
+    note = _note(side, sizes.values(), max(frames, default=1), TASKS[report.task].medium.noun) if pictured else ""
     with ThreadPoolExecutor() as pool:
         inline = dict(zip(drawn, pool.map(lambda path: picture(path, side), drawn), strict=True))
 
@@ -97,7 +98,7 @@ def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
         return Compared(index, pair, measured, own, other, *sizes[reference / pair.reference])
 
     worst = tuple(map(compared, orders["worst"]))
-    return Gallery(worst[:FIRST], worst[FIRST:], orders, _note(side, sizes.values()) if pictured else "")
+    return Gallery(worst[:FIRST], worst[FIRST:], orders, note)
 
 
 def side_for(size: int, frames: int) -> int | None:
@@ -189,11 +190,12 @@ def _frames(path: Path) -> int:
         return int(getattr(image, "n_frames", 1))
 
 
-def _note(side: int | None, sizes: Iterable[tuple[int, int]]) -> str:
+def _note(side: int | None, sizes: Iterable[tuple[int, int]], frames: int, noun: str) -> str:
     width, height = max(sizes, default=(0, 0))
+    pixels = f"{f'{frames} frames of ' if frames > 1 else ''}{width} x {height} pixels"
     if side is None:
-        return f"Every picture is the PNG that was measured, {width} x {height} pixels."
+        return f"Every {noun} is the PNG that was measured, {pixels}."
     return (
-        f"What was measured are PNGs of {width} x {height} pixels; to keep this page small it shows them as WebP of "
+        f"What was measured are PNGs of {pixels}; to keep this page small it shows them as WebP of "
         f"quality {QUALITY}, at most {side} pixels wide or high."
     )

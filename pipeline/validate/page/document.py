@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.files import human_size
+from pipeline.files import counted, human_size
 from pipeline.tasks import TASKS
 from pipeline.validate.page.answers import gallery
 from pipeline.validate.page.facts import answered, versions
@@ -68,6 +68,7 @@ def render(subject: Subject) -> str:
             rows=rows(report),
             gallery=shown,
             task=TASKS[report.task],
+            labelled="label_accuracy" in TASKS[report.task].metrics,
             plot=plot(report.layers),
             charts=charts(subject.target, judged),
             standings=standings(subject.target, judged),
@@ -102,5 +103,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "human_size": human_size}
+    environment.filters |= {"count": counted, "number": number, "human_size": human_size}
     return environment
