@@ -201,10 +201,11 @@ class DatasetPrompts(RecipeModel):
 
     @property
     def where(self) -> str:
-        """How the column is named in messages."""
+        """How the columns of its texts and files are named in messages."""
         place = f"{self.dataset}@{self.revision[:12]}"
         config = f"configuration {self.config}, " if self.config else ""
-        return f"{place}, {config}split {self.split}, column {self.column}"
+        columns = "".join(f", {role} in {column}" for role, column in self.files.items())
+        return f"{place}, {config}split {self.split}, column {self.column}{columns}"
 
 
 def _kind_of_prompts(written: object) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import CannotHereError, PublishError, RecipeError
 from pipeline.files import human_size, write_atomically
+from pipeline.hub.release_files import QUESTIONS
 from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.plan.parts import PlannedLora, PlannedPrompts, PlannedValidation
 from pipeline.plan.planner import Planner
@@ -165,8 +166,10 @@ def asked(validation: PlannedValidation, written: str) -> dict[str, str]:
         for metric, pin in validation.judges.items()
     }
     compiled = validation.compile
+    further = any(prompt.files for prompt in validation.prompts)
     return {
         **questions(validation, validation.seeds, validation.call, written),
+        **({"Files of the prompts": f"{QUESTIONS}/, each named after its SHA-256"} if further else {}),
         **judges,
         **({"Compiled": f"{', '.join(compiled.components)}, mode {compiled.mode}"} if compiled else {}),
     }

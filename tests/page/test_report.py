@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.verify.reporting import asked
+from tests.cards.conftest import asking, recorded
+from tests.cards.test_metadata import DATASET
 from tests.desk import ONE, TWO, Desk, Shelf, opened
 
 
@@ -75,3 +78,13 @@ def test_a_failed_verdict_has_a_page_too(desk: Desk) -> None:
     orders = json.loads(re.search(r'id="values">(.*?)</script>', text)[1])  # type: ignore[index]
     assert orders["orders"]["prompt"] == [0]
     assert text.count("data:image/png;base64,") == 2
+
+
+def test_the_files_of_prompts_are_told_with_their_columns() -> None:
+    plan, _ = recorded()
+    prompts = tuple(one.model_copy(update={"files": {"image": "0.png"}}) for one in plan.validation.prompts)
+    dataset = DATASET.model_copy(update={"files": {"image": "before"}})
+    told = asked(asking(plan, prompts=prompts, dataset=dataset).validation, "")
+    assert f"{DATASET.where}, image in before, of 1632 rows" in told["Prompts"]
+    assert told["Files of the prompts"] == "publish/questions/, each named after its SHA-256"
+    assert "Files of the prompts" not in asked(plan.validation, "prompts.jsonl")
