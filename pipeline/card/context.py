@@ -13,6 +13,7 @@ from pipeline.errors import CardError
 from pipeline.hub.release_files import MEDIAN, QUESTIONS, WORST
 from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.tasks import TASKS
+from pipeline.tasks.metrics import Sizes
 from pipeline.tasks.protocol import IDENTICAL
 from pipeline.validate import Finding, PairReport, Report
 from pipeline.validate.report import LayerReport
@@ -86,10 +87,12 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "needs": [*task.installs, *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts})],
         "imports": sorted({package for loader in loaders_of(plan) for package in loader.imports}),
         "executed": executed,
+        "sizes": report.sizes or Sizes(source=plan.source_bytes, result=plan.result_bytes),
         "files": {"worst": WORST, "median": MEDIAN},
         "shown": shown(report),
         "noun": task.medium.noun,
         "drawn": task.medium.beside is not None,
+        "part": task.medium.part,
         "seeded": task.seeded,
         "loader": task.loader,
         "question": plan.validation.prompts[0],

@@ -79,6 +79,7 @@ class Medium:
         judge_imports: Those that models which judge take besides.
         beside: Writes a picture that shows the source's and the candidate's file beside each other, for the card; None
             where a picture of answers shows little.
+        part: What of an answer that picture shows, such as ``the middle frame``; empty where it shows all of it.
     """
 
     noun: str
@@ -97,6 +98,7 @@ class Medium:
     imports: tuple[str, ...] = ()
     judge_imports: tuple[str, ...] = ()
     beside: Callable[[Path, Path, Path], None] | None = None
+    part: str = ""
 
 
 IDENTICAL = 100.0

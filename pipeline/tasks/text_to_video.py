@@ -119,6 +119,7 @@ TEXT_TO_VIDEO: Final = replace(
         unlike=unlike,
         fault=fault,
         beside=beside,
+        part="the middle frame",
         metrics=metrics_of(Require),
     ),
     ask=ask,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import re
 
+from pipeline.card.stage import SourceCard
+from pipeline.files import ListedFile
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedLora
 from pipeline.recipe import Compile
+from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Report
 from pipeline.validate.report import CompatibilityCheck
 from tests.cards.conftest import LORA, asking, card
@@ -115,3 +118,42 @@ def test_each_component_shows_its_median_and_its_weakest_layer(plan: TargetPlan,
         row = next(line for line in said.splitlines() if line.startswith(f"| `{name}` |"))
         assert f"{len(found)} layers" in row
         assert f"{least.sqnr:.1f} dB | `{least.name}`" in row
+
+
+def test_the_files_of_a_dataset_are_named_with_their_columns(plan: TargetPlan, report: Report) -> None:
+    prompts = tuple(one.model_copy(update={"files": {"image": "0.png"}}) for one in plan.validation.prompts)
+    dataset = DATASET.model_copy(update={"files": {"image": "before", "mask_image": "where"}})
+    said = section(card(asking(plan, dataset=dataset, prompts=prompts), report), "How good it is")
+    assert "from the column `Prompt`, their `image` from `before` and their `mask_image` from `where` of [" in said
+    told = "are in [`publish/plan.json`](publish/plan.json), their files in `publish/questions/`.\n"
+    assert told in said
+    said = section(card(asking(plan, prompts=prompts), report), "How good it is")
+    assert told in said
+    assert "publish/questions" not in card(plan, report)
+
+
+def test_the_size_is_that_of_the_files_that_were_judged(plan: TargetPlan, report: Report) -> None:
+    planned = plan.model_copy(update={"result_bytes": 1, "source_bytes": 2})
+    text = card(planned, report.model_copy(update={"sizes": Sizes(source=4_000_000, result=3_000_000)}))
+    assert "It takes 3.0 MB instead of 4.0 MB" in text
+    assert "- Disk: 3.0 MB." in section(text, "What it needs")
+
+
+def test_a_single_model_has_no_other_components(plan: TargetPlan, report: Report) -> None:
+    every = "- Every component that is not named here."
+    assert every in card(plan, report)
+    assert every not in card(plan.model_copy(update={"files": {"config.json": ListedFile(size=1)}}), report)
+
+
+def test_a_license_is_told_in_a_sentence(plan: TargetPlan, report: Report) -> None:
+    source = SourceCard({"license": "other", "license_name": "flux-1-dev"})
+    said = section(card(plan, report, source), "License")
+    assert said.strip() == "It is that of the source, whose card states `license: other`, `license_name: flux-1-dev`."
+
+
+def test_a_picture_of_a_video_is_said_to_be_its_middle_frame(plan: TargetPlan, report: Report) -> None:
+    video = {"task": "text-to-video"}
+    text = card(plan.model_copy(update=video), report.model_copy(update=video))
+    assert "![Left the source, right this model: the middle frame of the worst of the 48 videos" in text
+    assert text.count("; the picture shows the middle frame.*") == 2
+    assert "middle frame" not in card(plan, report)

@@ -160,7 +160,7 @@ def test_the_snippet_beside_the_card_is_that_in_it(served: Served) -> None:
     ("name", "changes", "told"),
     [
         (PLAN, {"source_card": {"license": "mit"}}, " where 'mit' belongs."),
-        (PLAN, {"result_bytes": 7}, " where '7 B instead "),
+        (REPORT, {"sizes": {"source": 9, "result": 7}}, " where '7 B instead "),
         (REPORT, {"identical": 40}, " where '40 pairs of "),
         (REPORT, {"source_page": ADDRESS}, f" where '[acme/tiny]({ADDRESS}) at commit "),
         (REPORT, {"usage": next(note for note, run in USAGE_NOTES.items() if not run)}, "where 'file, [`publish"),
