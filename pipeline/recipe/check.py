@@ -31,20 +31,34 @@ class Check:
     root: Node
     vocabulary: Vocabulary
 
-    def run(self, folder: Path | None) -> None:
-        """Report everything that the types did not show; less where the recipe lies apart from the files it names."""
+    def run(self, folder: Path | None, *, models: bool) -> None:
+        """Report everything that the types did not show.
+
+        Args:
+            folder: Where the files lie that the recipe names; less is looked at where it lies apart from them.
+            models: Whether the folders of its models must be there.
+        """
         for node in every(self.root, "task"):
             self.known("task", node, sorted(self.vocabulary.tasks))
         self.names()
         for node in self.quantizations():
             self.scheme(node)
         if folder is not None:
-            for node in words(self.root, "card", "template"):
-                self.known("template", node, sorted(self.vocabulary.templates))
+            self.template()
             self.components(self.libraries(folder))
             self.loras(folder)
             self.judges()
             self.prompts(folder)
+            if models:
+                self.folders(folder)
+
+    def template(self) -> None:
+        """Report a template that is none, or that shows the answers of another task."""
+        task, templates = text_at(self.root, "task"), self.vocabulary.templates
+        for node in words(self.root, "card", "template"):
+            self.known("template", node, sorted(templates))
+            if node.text in templates and task in templates and node.text != task:
+                self.page.report(node.place, f"the template {node.text} is not that of {task}", task)
 
     def names(self) -> None:
         """Report repositories whose names the Hub would refuse or that would be one and the same."""
@@ -133,6 +147,14 @@ class Check:
                 text = f"no commit pins {model!r}; add revision: and the commit that `git ls-remote {url} HEAD` prints"
                 self.page.report(place_of(bound, ["model"]), text)
 
+    def folders(self, folder: Path) -> None:
+        """Report a source and judging models in folders that are not there."""
+        sources = every(self.root, "source", "path")
+        judges = [node for node in every(self.root, "validation", "require", "*", "model") if names.is_path(node.text)]
+        for node in (*sources, *judges):
+            if node.is_word and _fits(names.path, node.text) and not _is_folder(folder / node.text):
+                self.page.report(node.place, f"there is no folder {node.text}; make it, or correct its name")
+
     def libraries(self, folder: Path) -> dict[str, str]:
         """Return the library of each component as the model_index.json of a source in a folder names them."""
         for node in words(self.root, "source", "path"):
@@ -156,10 +178,13 @@ class Check:
                 self.page.report(node.place, "label_accuracy is required, and 'label' names no column here")
             if isinstance(node.value, dict) and task:
                 columns = {column.name: column for column in every(node, "files", "*")}
-                for role in [role for role in columns if role not in roles]:
-                    self.page.report(columns[role].at, *unknown(f"file of {name}", role, roles))
-                if lacking := [role for role in roles if role not in columns]:
-                    what = f"a prompt of {name} has further files, and 'files' names no column of {listed(lacking)}"
+                lacking = [role for role in roles if role not in columns]
+                strange = [role for role in columns if role not in roles]
+                for role in strange:  # each may be meant for one that lacks
+                    self.page.report(columns[role].at, *unknown(f"file of {name}", role, lacking or roles))
+                if lacking and not strange:
+                    wanted = ", ".join(f"{role}: COLUMN" for role in lacking)
+                    what = f"a prompt of {name} has further files; name the columns that hold them, files: {{{wanted}}}"
                     self.page.report(place_of(node, ["files"]), what)
             if node.is_word and _fits(names.path, node.text):
                 read, faults = prompts.scan(folder / node.text, roles)
@@ -186,6 +211,14 @@ def library_of(component: str) -> str:
 def _is_component(entry: Any) -> bool:
     """Tell a component's ``[library, class]`` from an absent one (``[null, null]``) and from the pipeline's options."""
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether there is a folder; a name that no disk takes is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _fits(judge: Callable[[str], str], text: str) -> bool:

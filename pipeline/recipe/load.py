@@ -45,17 +45,24 @@ class Loaded:
         return self.path.parent / relative
 
 
-def load(path: Path, vocabulary: Vocabulary) -> Loaded:
+def load(path: Path, vocabulary: Vocabulary, *, models: bool = False) -> Loaded:
     """Read a recipe; offline, and without any quantization library.
+
+    Args:
+        path: Its file.
+        vocabulary: The words it may use.
+        models: Whether the folders of its models must be there, which what was published before can do without.
 
     Raises:
         InvalidRecipe: With all problems at once.
     """
     content = _content(path)
-    return Loaded(read_recipe(content, str(path), vocabulary, path.parent), path, content)
+    return Loaded(read_recipe(content, str(path), vocabulary, path.parent, models=models), path, content)
 
 
-def read_recipe(text: bytes, name: str, vocabulary: Vocabulary, folder: Path | None = None) -> Recipe:
+def read_recipe(
+    text: bytes, name: str, vocabulary: Vocabulary, folder: Path | None = None, *, models: bool = False
+) -> Recipe:
     """Read a recipe, such as one that was published.
 
     Args:
@@ -63,6 +70,7 @@ def read_recipe(text: bytes, name: str, vocabulary: Vocabulary, folder: Path | N
         name: How it is named in messages.
         vocabulary: The words it may use.
         folder: Where the files lie that it names; these are not looked at where it lies apart from them.
+        models: Whether the folders of its models must be there as well.
 
     Raises:
         InvalidRecipe: With all problems at once.
@@ -71,7 +79,7 @@ def read_recipe(text: bytes, name: str, vocabulary: Vocabulary, folder: Path | N
     with suppress(StopReadingError):  # the page has the problems that were found until then
         if root := _root(page):
             recipe = Reader(page, hooks(root, vocabulary)).read(root, Recipe)
-            Check(page, root, vocabulary).run(folder)
+            Check(page, root, vocabulary).run(folder, models=models)
     if page.problems or not isinstance(recipe, Recipe):
         raise InvalidRecipe(page.problems)
     return recipe
@@ -106,7 +114,7 @@ def hooks(root: Node, vocabulary: Vocabulary) -> dict[type[BaseModel], Hook]:
 def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
     """List every problem of a recipe in the order of the file; none means that `load` succeeds."""
     try:
-        load(path, vocabulary)
+        load(path, vocabulary, models=True)
     except InvalidRecipe as error:
         return list(error.problems)
     return []

@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import FileEntry, Manifest, digest_of, sha256_file
 from pipeline.hub.source import Repository
-from pipeline.recipe import Loaded
+from pipeline.recipe import InvalidRecipe, Loaded, problem_at
 from pipeline.recipe.names import is_path
 from pipeline.source.fetch import fetch
 from pipeline.source.layout import Folder
@@ -38,25 +37,26 @@ class Judges:
         """Where each of them lies, by metric; on a Hub without a revision it is what ``main`` is now.
 
         Raises:
-            RecipeError: The recipe names a folder that is not there.
+            InvalidRecipe: The recipe names folders that are not there.
         """
         named = self.loaded.recipe.validation.require.judged
-        return {metric: self.place_of(metric, *model) for metric, model in named.items()}
+        missing = [
+            problem_at(self.loaded, ("validation", "require", metric, "model"), f"there is no folder {model}")
+            for metric, (model, _) in named.items()
+            if is_path(model) and not self.loaded.resolve(model).is_dir()
+        ]
+        if missing:
+            raise InvalidRecipe(missing)
+        return {metric: self.place_of(*model) for metric, model in named.items()}
 
     @cached_property
     def pins(self) -> dict[str, str]:
         """What names the content of each for good: its commit, or the digest of its files."""
         return {metric: pin_of(place) for metric, place in self.places.items()}
 
-    def place_of(self, metric: str, model: str, revision: str | None) -> Repository | Path:
+    def place_of(self, model: str, revision: str | None) -> Repository | Path:
         """Return where one of them lies."""
-        if not is_path(model):
-            return self.find(model, revision)
-        folder = self.loaded.resolve(model)
-        if not folder.is_dir():
-            remedy = f"Correct validation.require.{metric}.model."
-            raise RecipeError(f"There is no folder {model}.", where=str(self.loaded.path), remedy=remedy)
-        return folder
+        return self.loaded.resolve(model) if is_path(model) else self.find(model, revision)
 
     def folders(self, store: Store, listen: Listener) -> dict[str, Path]:
         """Return the folder of each, fetched where it is on a Hub."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,10 @@ def loader(more: str = "", usage: str = "") -> FunctionLoader:
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("recipes/**/*.yaml")), ids=lambda path: path.name)
-def test_every_recipe_of_this_repository_gets_its_cards(path: Path) -> None:
-    assert problems(path, WORDS) == []
+def test_every_recipe_of_this_repository_gets_its_cards(path: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(path.parent, tmp_path / path.parent.name)
+    (folder / "source").mkdir(exist_ok=True)  # that of MiniLM is made by a script
+    assert problems(folder / path.name, WORDS) == []
 
 
 @pytest.mark.parametrize(

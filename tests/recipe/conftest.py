@@ -53,6 +53,6 @@ def vocabulary() -> Vocabulary:
             "torchao": {"int8-weight-only": Rules(), "float8-weight-only": Rules(), "int4-weight-only": Rules(Grouped)},
             "quanto": dict.fromkeys(["int8", "int4", "float8"], NO_TRANSFORMERS),
         },
-        templates=frozenset({"text-to-image"}),
+        templates=frozenset(TASKS),
         tasks=TASKS,
     )

@@ -44,6 +44,7 @@ def answer(folder: Path, content: bytes, vocabulary: Vocabulary) -> Recipe | Non
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "prompts.jsonl").write_bytes((HERE / "prompts.jsonl").read_bytes())
+    (tmp_path / "model").mkdir()
     return tmp_path
 
 
@@ -151,7 +152,7 @@ documents = st.fixed_dictionaries(
                 {"repo": st.builds("{}/{}".format, names, names), "revision": commits},
                 optional={"variant": st.just("fp16")},
             ),
-            st.fixed_dictionaries({"path": names}, optional={"variant": st.just("fp16")}),
+            st.fixed_dictionaries({"path": st.just("model")}, optional={"variant": st.just("fp16")}),
         ),
         "task": st.just("text-to-image"),
         "destination": st.fixed_dictionaries(

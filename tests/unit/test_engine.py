@@ -19,7 +19,7 @@ from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan.model import TargetPlan
-from pipeline.recipe import Vocabulary, load
+from pipeline.recipe import InvalidRecipe, Vocabulary, load
 from pipeline.run import Engine, outcome, published_as
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
@@ -107,7 +107,7 @@ def test_what_was_judged_is_told_with_the_size_that_it_has() -> None:
 
 
 def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
-    with pytest.raises(RecipeError, match=r"no folder \./nowhere"):
+    with pytest.raises(InvalidRecipe, match=r"\.yaml:\d+:\d+: there is no folder \./nowhere\n +\d+ \|"):
         _ = engine(tmp_path, "./nowhere", endpoint).judges.pins
 
 
