@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,12 +75,23 @@ def running(
             thread.join()
 
 
-def serve(root: Path, port: int, faults: Faults | None = None) -> None:
-    """Serve a Hub, perhaps one with faults, until SIGINT or SIGTERM; to be called on the main thread."""
+def serve(root: Path, port: int, faults: Faults | None = None, ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serve a Hub, perhaps one with faults, until SIGINT or SIGTERM; to be called on the main thread.
+
+    Args:
+        root: The store.
+        port: The port, or 0 for any.
+        faults: What goes wrong.
+        ready: Hears the endpoint as soon as it is served.
+
+    Raises:
+        LocalHubError: As `running`.
+    """
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with running(root, port, faults=faults):
+        with running(root, port, faults=faults) as endpoint:
+            ready(endpoint)
             stop.wait()
     finally:
         for number, handler in before.items():

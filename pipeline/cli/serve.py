@@ -38,7 +38,9 @@ def serve(
         if seen.rule is not None:
             session.console.say(f"fault: {seen.rule} for {seen.method} {seen.path}")
 
+    def ready(endpoint: str) -> None:
+        session.console.say(f"The embedded Hub serves {root} at {endpoint} (Ctrl-C ends it).")
+
     with local_hub_errors():
         faults = Faults(fault, told=told) if fault else None
-        session.console.say(f"The embedded Hub serves {root} at http://127.0.0.1:{port} (Ctrl-C ends it).")
-        serve_hub(root, port, faults)
+        serve_hub(root, port, faults, ready)

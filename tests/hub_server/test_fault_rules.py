@@ -115,7 +115,19 @@ def test_serve_fails_as_it_is_told_and_says_so(tmp_path: Path) -> None:
         process.terminate()
         told = process.communicate(timeout=10)[1].splitlines()
     assert process.returncode == 0
-    assert told[1:] == ["fault: status=418 for GET /api/whoami-v2", "fault: drop for GET /api/whoami-v2"]
+    faults = ["fault: status=418 for GET /api/whoami-v2", "fault: drop for GET /api/whoami-v2"]
+    assert [line for line in told if line.startswith("fault: ")] == faults
+    assert f"The embedded Hub serves {tmp_path / 'hub'} at http://127.0.0.1:{port} (Ctrl-C ends it)." in told
+
+
+def test_serve_does_not_say_that_it_serves_where_its_port_is_taken(tmp_path: Path) -> None:
+    serve = [sys.executable, "-m", "pipeline.cli", "--home", str(tmp_path), "serve", "--port"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run([*serve, str(port)], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert f"Port {port} cannot be opened" in line
 
 
 def test_a_wrong_rule_ends_serve_before_it_begins(tmp_path: Path) -> None:
