@@ -13,6 +13,7 @@ from pipeline.cli.context import Session
 from pipeline.cli.failures import show_error
 from pipeline.cli.options import HubName, RecipePath, Targets
 from pipeline.errors import PublishError
+from pipeline.events import Event
 
 if TYPE_CHECKING:
     from pipeline.verify.reporting import Page
@@ -29,15 +30,20 @@ def report(
 ) -> None:
     """Write a page on every verdict that was given: one HTML file with answers, numbers and all that was used."""
     session: Session = ctx.obj
-    from pipeline.verify.reporting import Page, pages
+    from pipeline.verify.reporting import NotJudgedError, Page, pages
 
     with session.engine(recipe, hub) as engine:
         names = engine.prepare(target or ())
         ended = list(pages(engine.planner, engine.store, names, out))
     failures = [error for error in ended if isinstance(error, PublishError)]
+    written = [page for page in ended if isinstance(page, Page)]
+    unjudged = [error for error in failures if isinstance(error, NotJudgedError)] if written and not target else []
+    failures = [error for error in failures if error not in unjudged]
+    for one in unjudged:
+        session.console.listen(Event("note", "report", text=str(one)))
     for error in failures:
         show_error(session.console, error, tracebacks=session.tracebacks)
-    show_pages(session.console, [page for page in ended if isinstance(page, Page)])
+    show_pages(session.console, written)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 

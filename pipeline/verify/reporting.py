@@ -22,6 +22,10 @@ from pipeline.validate.stage import Judged, judged_before
 KEPT: Final = 12  # modules that one component's line names
 
 
+class NotJudgedError(CannotHereError):
+    """There is no verdict on a target."""
+
+
 class Page(BaseModel):
     """A page that was written.
 
@@ -87,7 +91,7 @@ def find(planner: Planner, store: Store, target: str) -> tuple[TargetPlan, Judge
         return plan, judged
     what = "This target was not judged here by the plan that the recipe has now."
     remedy = f"Run `publish run {planner.loaded.path} --target {target} --stop-after validate`."
-    return CannotHereError(what, where=target, remedy=remedy)
+    return NotJudgedError(what, where=target, remedy=remedy)
 
 
 def write_page(subject: Subject, path: Path) -> Page:
