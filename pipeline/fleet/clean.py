@@ -162,7 +162,7 @@ class Needs:
             try:
                 needs.add(engine)
             except PublishError as error:
-                what = f"{error.what} What {engine.loaded.path.name} needs is not known, so nothing was removed."
+                what = f"{error.what} What {shown(engine)} needs is not known, so nothing was removed."
                 raise type(error)(what, where=error.where, remedy=error.remedy) from error
         return needs
 
@@ -170,7 +170,7 @@ class Needs:
         """Add what a recipe needs."""
         for target in engine.prepare():
             plan, remote = engine.plan(target)
-            who = f"{engine.loaded.path.name}: {target}"
+            who = f"{shown(engine)}: {target}"
             keys = [*evidence(engine, plan)]
             if not engine.earlier(plan, remote):
                 keys += weights(engine, plan)
@@ -184,6 +184,11 @@ class Needs:
             plan = read_plan((path / PLAN).read_bytes()) if (path / PLAN).is_file() else None
             return tuple(self.unpublished.get(plan.content_digest, [])) if plan else ()
         return tuple(self.named.get((stage, key), []))
+
+
+def shown(engine: Engine) -> str:
+    """Return the path of a recipe from the working folder."""
+    return os.path.relpath(engine.loaded.path)
 
 
 def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:

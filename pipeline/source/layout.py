@@ -68,7 +68,8 @@ class Folder:
 
     def __init__(self, path: Path, *, memory: Path | None = None, only: str = "") -> None:
         if not path.is_dir():
-            raise SourceError("There is no such folder.", where=str(path), remedy="Correct the source of the recipe.")
+            remedy = "Make the folder, or correct its name."
+            raise SourceError("There is no such folder.", where=str(path), remedy=remedy)
         self.path = path
         self.where = str(path)
         self.memory = memory
@@ -185,9 +186,10 @@ def read_single(place: Place, variant: str | None = None) -> Layout:
     """Find the files of a source that is a single component: its config lies at the root.
 
     Raises:
-        SourceError: Its config names no class, or its weights are in a form that is not read here.
+        SourceError: It is a pipeline, its config names no class, or its weights are in a form that is not read here.
     """
     require_safe_names(place)
+    require_kind(place, "config.json", "a single model", "model_index.json", "a pipeline")
     config = read_json(place, "config.json")
     architectures = config.get("architectures")
     library, class_name = "diffusers", config.get("_class_name")
@@ -236,6 +238,7 @@ def read_layout(place: Place, variant: str | None = None) -> Layout:
             the variant.
     """
     require_safe_names(place)
+    require_kind(place, "model_index.json", "a pipeline", "config.json", "a single model")
     index = read_json(place, "model_index.json")
     components = {
         name: read_component(place, name, value[0], value[1], variant)
@@ -259,6 +262,18 @@ def require_safe_names(place: Place) -> None:
     """Refuse a source that names a file so that it would leave its folder."""
     for name in place.files:
         safe_relative(name, place.where)
+
+
+def require_kind(place: Place, wanted: str, what: str, found: str, other: str) -> None:
+    """Refuse a source that is of the other kind, as the file that it has instead of the one that is wanted shows.
+
+    Raises:
+        SourceError: It is.
+    """
+    if found in place.files and wanted not in place.files:
+        reason = f"It has {found} and no {wanted}: it is {other}, and the task wants {what}."
+        remedy = f"Name {what}, or correct the task of the recipe."
+        raise SourceError(reason, where=place.where, remedy=remedy)
 
 
 def license_files(place: Place) -> tuple[str, ...]:

@@ -125,11 +125,16 @@ def test_what_was_interrupted_stays_for_the_recipe_that_goes_on_with_it(unreleas
 
 
 def test_nothing_is_removed_where_nobody_knows_what_a_recipe_needs(desk: Desk) -> None:
-    desk.recipe(TWO, source={"repo": "acme/gone", "revision": "0" * 40})
+    (desk.folder / "more").mkdir()
+    (desk.folder / "more" / "prompts.jsonl").write_text('{"prompt": "seven"}\n')
+    recipe = desk.recipe(TWO, source={"path": "./gone"}, name="more/recipe.yaml")
     before = held(desk)
-    done = desk.publish("clean", desk.folder / "recipe.yaml")
+    done = desk.publish("clean", recipe)
     assert done.code == 4
-    assert "What recipe.yaml needs is not known, so nothing was removed." in done.error
+    assert done.error == (
+        f"error: {desk.folder}/more/gone: There is no such folder. What more/recipe.yaml needs is not known, so "
+        "nothing was removed. Make the folder, or correct its name."
+    )
     assert held(desk) == before
 
 

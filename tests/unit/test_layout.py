@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from blake3 import blake3
 
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, hashed
-from pipeline.source.layout import Folder, read_layout, read_slots, read_source
+from pipeline.source.layout import Folder, read_layout, read_single, read_slots, read_source
 
 INDEX = {
     "_class_name": "FluxPipeline",
@@ -86,6 +87,15 @@ def test_headers_are_read_and_weights_are_not() -> None:
     slots = read_slots(place, read_layout(place).components["transformer"])
     assert slots["transformer/diffusion_pytorch_model.safetensors"]["x.weight"].shape == (10_000_000,)
     assert place.read_bytes < 1_000_000
+
+
+def test_a_pipeline_is_no_single_model_and_a_single_model_no_pipeline() -> None:
+    said = "It has model_index.json and no config.json: it is a pipeline, and the task wants a single model."
+    with pytest.raises(SourceError, match=re.escape(said)):
+        read_single(source())
+    said = "It has config.json and no model_index.json: it is a single model, and the task wants a pipeline."
+    with pytest.raises(SourceError, match=re.escape(said)):
+        read_layout(source(**{"model_index.json": None, "config.json": b"{}"}))
 
 
 SHARDS = {
