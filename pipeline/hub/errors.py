@@ -33,6 +33,10 @@ from pipeline.errors import (
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses of a server that may do better later
 ANOTHER_WRITER: Final = "Use a token with the write role for that namespace (HF_TOKEN, or hf auth login)."
+SIGN_IN: Final = (
+    "Set HF_TOKEN to a token with the write role for that namespace, or use hf auth login; an embedded Hub without "
+    "tokens.json takes any text for one."
+)
 ANOTHER_READER: Final = "Use a token that may read it (HF_TOKEN, or hf auth login)."
 LATER: Final = "Run the same command later: it continues where it stopped."
 ANEW: Final = "Run again to look at it anew."
@@ -104,7 +108,7 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
         what = "There is no such repository, or it is private and this token may not read it."
         raise missing(what, where, remedy, as_source=as_source) from error
     except errors.LocalTokenNotFoundError as error:
-        raise no_right(where, "there is no token") from error
+        raise CannotHereError("No token is set, and the Hub asks for one.", where=where, remedy=SIGN_IN) from error
     except errors.OIDCError as error:
         raise no_right(where, f"the trusted publisher's token was not issued ({error})") from error
     except errors.HfHubHTTPError as error:
