@@ -159,7 +159,15 @@ class Engine:
         hub, fallback = (hub.of(kind) for hub in self.readers)
         if commit := hub.find(repo, revision):
             return hub.source(repo, commit)
-        return fallback.source(repo, fallback.find(repo, revision) or revision or "main")
+        try:
+            return fallback.source(repo, fallback.find(repo, revision) or revision or "main")
+        except HubUnavailableError as error:
+            if hub.name == fallback.name:
+                raise
+            asked = f"{repo}@{revision[:12]}" if revision else repo
+            what = f"{error.what} The Hub {hub.name} does not have {asked} either."
+            remedy = "Push it to that Hub, or check the network, HTTPS_PROXY and HF_ENDPOINT with `publish doctor`."
+            raise HubUnavailableError(what, where=error.where, remedy=f"{remedy} Then run again.") from error
 
     def prepare(self, targets: Sequence[str] = ()) -> list[str]:
         """Read the source's headers, ask the libraries about all components at once, and return the targets' names.

@@ -13,9 +13,10 @@ from huggingface_hub import CommitOperationAdd
 from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
-from pipeline.errors import RecipeError
+from pipeline.errors import HubUnavailableError, RecipeError
 from pipeline.events import Event, silent
 from pipeline.hub.client import Hub, RemoteState
+from pipeline.hub.retry import ONCE
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Shown, Withdrawals
 from pipeline.plan.model import TargetPlan
@@ -109,6 +110,17 @@ def test_what_was_judged_is_told_with_the_size_that_it_has() -> None:
 def test_a_judge_that_is_not_there_is_the_recipes_mistake(tmp_path: Path, endpoint: str) -> None:
     with pytest.raises(InvalidRecipe, match=r"\.yaml:\d+:\d+: there is no folder \./nowhere\n +\d+ \|"):
         _ = engine(tmp_path, "./nowhere", endpoint).judges.pins
+
+
+def test_a_source_on_neither_hub_is_told_of_both(tmp_path: Path, endpoint: str) -> None:
+    nobody = Hub("http://localhost:9", patience=ONCE)
+    made = replace(engine(tmp_path, "./judge", endpoint), hub=Hub(endpoint, name="HOME/hub"), fallback=nobody)
+    with pytest.raises(HubUnavailableError) as caught:
+        made.repository("digits/digits-flux", "0" * 40)
+    told = str(caught.value)
+    assert told.startswith("http://localhost:9: localhost cannot be reached (")
+    assert " The Hub HOME/hub does not have digits/digits-flux@000000000000 either. Push it to that Hub, or " in told
+    assert "--hub local" not in told
 
 
 def test_a_stage_that_fails_ends_and_is_told_as_failed(tmp_path: Path, endpoint: str) -> None:
