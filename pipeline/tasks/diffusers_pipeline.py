@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.recipe.problems import nearest
 from pipeline.tasks.loading import from_pretrained
 from pipeline.tasks.protocol import Given, LoadedModel
+from pipeline.worker.child import WorkerError
 
 CALLBACKS = frozenset({"callback_on_step_end", "callback_on_step_end_tensor_inputs"})
 
@@ -46,11 +48,13 @@ def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any], made: str = "i
         made: The field of its output that has it.
 
     Raises:
+        WorkerError: Its call does not take one of them.
         TypeError: Its output has no such field.
     """
     import torch
 
     pipe = loaded.model
+    require_taken(pipe, call)
     latents: list[Any] = []
 
     def see(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +69,20 @@ def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any], made: str = "i
     if made not in output:
         raise TypeError(f"{type(pipe).__name__} makes {' and '.join(output)}, and this task wants {made}")
     return Given(output[made][0], besides, "blocked by the pipeline's safety checker" if blocked[0] else "")
+
+
+def require_taken(pipe: Any, call: Mapping[str, Any]) -> None:
+    """Refuse arguments that the call of a pipeline does not take.
+
+    Raises:
+        WorkerError: There is one.
+    """
+    parameters = inspect.signature(pipe.__call__).parameters
+    strange = [] if any(one.kind is one.VAR_KEYWORD for one in parameters.values()) else call.keys() - parameters.keys()
+    for name in sorted(strange):
+        meant = nearest(name, parameters)
+        what = f"{type(pipe).__name__} takes no {name!r}" + (f"; did you mean {meant!r}?" if meant else ".")
+        raise WorkerError("recipe", what, "Correct that key, or the task of the recipe.", "validation.call")
 
 
 def _tells_latents(pipe: Any) -> bool:

@@ -24,7 +24,7 @@ from pipeline.tasks.answers import Answer, Answers, Request
 from pipeline.tasks.loading import quantized_components
 from pipeline.tasks.protocol import Given, LoadedModel, Medium, Task
 from pipeline.validate import probes
-from pipeline.worker.child import Tell, serve
+from pipeline.worker.child import Tell, WorkerError, serve
 from pipeline.worker.hardware import hardware
 from pipeline.worker.startup import gc_paused
 
@@ -35,11 +35,14 @@ LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors")
 
 
 def say(text: str, tell: Tell) -> dict[str, Any]:
-    """Answer a request."""
+    """Answer a request, or say why the model cannot be asked it."""
     job = json.loads(text)
     request = Request.model_validate(job["request"])
     repeats = [(index, seed) for index, seed in job["repeats"]]
-    answers = answer(Path(job["model"]), request, Path(job["out"]), tell, repeats, look=job["look"])
+    try:
+        answers = answer(Path(job["model"]), request, Path(job["out"]), tell, repeats, look=job["look"])
+    except WorkerError as error:
+        return error.said
     return answers.model_dump(mode="json")
 
 

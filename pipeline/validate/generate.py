@@ -20,7 +20,7 @@ from pipeline.files import pretty_json, write_atomically
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Answers, Request
 from pipeline.validate import probes
-from pipeline.worker.session import Worker, WorkerDiedError, opened
+from pipeline.worker.session import Worker, WorkerDiedError, error_of, opened
 
 ANSWERS = "answers.json"
 LOG = "generation.log"
@@ -49,6 +49,7 @@ def generate(
     Raises:
         GenerationError: The model did not load or run; its text ends with what the library said.
         CannotHereError: A library is missing or the memory did not suffice.
+        RecipeError: The model's call does not take what it is called with.
     """
     _clear(out)
     more = {"repeats": list(repeats), "look": look}
@@ -78,12 +79,14 @@ def ask_consumer(
     """Have a module do one job with a model, and return its answer once it has ended well.
 
     Raises:
-        PublishError: As `consumer`.
+        PublishError: As `consumer`, or the model cannot be asked this.
     """
     job = {"model": str(model.resolve()), "out": str(out.resolve()), "request": request.job(), **more}
     with consumer(module, model, out / LOG) as worker:
         said = worker.ask(json.dumps(job), tell)
         worker.finish()
+    if "error" in said:
+        raise error_of(said, str(model))
     return said
 
 

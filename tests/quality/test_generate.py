@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.errors import CannotHereError, GenerationError
+from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.events import Event
 from pipeline.files import sha256_file
 from pipeline.tasks.answers import Answers, Request
@@ -86,6 +86,19 @@ def test_a_pipeline_that_does_not_load_is_one_clear_error(
     assert caught.value.exit_code == 6
     assert "\n" not in str(caught.value)
     assert "Traceback" in (tmp_path / "out" / "generation.log").read_text()
+    assert not (tmp_path / "out" / "answers.json").exists()
+
+
+def test_an_argument_that_the_pipeline_does_not_take_is_the_recipes_mistake(
+    source: Path, request_of_two: Request, tmp_path: Path
+) -> None:
+    asked = request_of_two.model_copy(update={"call": {**request_of_two.call, "num_inference_step": 1}})
+    with pytest.raises(RecipeError) as caught:
+        generate(source, asked, tmp_path / "out")
+    assert str(caught.value) == (
+        "validation.call: FluxPipeline takes no 'num_inference_step'; did you mean 'num_inference_steps'? "
+        "Correct that key, or the task of the recipe."
+    )
     assert not (tmp_path / "out" / "answers.json").exists()
 
 
