@@ -20,7 +20,7 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 
 from pipeline.backends.available import cuda_devices
-from pipeline.files import human_size
+from pipeline.files import counted, human_size
 from pipeline.worker.process import run
 from pipeline.worker.session import last_words
 
@@ -102,11 +102,6 @@ def processor() -> Remark:
         remedy = "Quantize elsewhere if it takes too long; the bytes are the same."
         return Remark("warning", "processor", f"{text}, without AVX2: kernels are slow", remedy)
     return Remark("ok", "processor", text)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def graphics(need: Sequence[str]) -> Remark:
