@@ -148,7 +148,7 @@ def test_a_single_model_has_no_other_components(plan: TargetPlan, report: Report
 def test_a_license_is_told_in_a_sentence(plan: TargetPlan, report: Report) -> None:
     source = SourceCard({"license": "other", "license_name": "flux-1-dev"})
     said = section(card(plan, report, source), "License")
-    assert said.strip() == "It is that of the source, whose card states `license: other`, `license_name: flux-1-dev`."
+    assert said.strip() == "It is that of the source, whose card states `license`: other, `license_name`: flux-1-dev."
 
 
 def test_a_picture_of_a_video_is_said_to_be_its_middle_frame(plan: TargetPlan, report: Report) -> None:

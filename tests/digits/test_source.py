@@ -100,6 +100,7 @@ def test_the_classifier_reads_larger_pictures_alike(digits):
     assert classified(digits, [picture.resize((128, 128)) for picture in painted]) == classified(digits, painted)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_ninety_of_a_hundred_pictures_are_read_as_asked(digits, dtype):
     assert read_share(digits / "classifier", pictures(digits / "source", dtype), evaluation_styles(100)) >= 0.9

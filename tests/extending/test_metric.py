@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.extending.conftest import Checkout, Stranger, lines_of
 
 
@@ -15,6 +17,7 @@ def test_a_stranger_adds_one_file_and_one_entry(checkout: Checkout) -> None:
     }
 
 
+@pytest.mark.nightly
 def test_what_a_strangers_metric_found_decides_and_is_reported(stranger: Stranger, embedder: Path) -> None:
     recipe = stranger.recipe_of_model(
         embedder, "feature-extraction", require={"length_ratio": {"min": 0.999999}}, call={"normalize": False}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,8 +153,9 @@ def test_whatever_ends_it_politely_interrupts_it_and_nothing_is_left(
     (tmp_path / "tmp").mkdir()
     command = ["/bin/sh", "-c", 'trap "" CHLD; exec "$@"', "sh", sys.executable, "-m", "pipeline.cli"]
     run = [*command, "plan", str(desk.recipe())]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(run, cwd=desk.folder, env=desk.environment, stdout=pipe, stderr=pipe, text=True) as child:
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options["preexec_fn"] = lambda: signal.signal(number, signal.SIG_DFL)  # whatever these tests were told to ignore
+    with subprocess.Popen(run, cwd=desk.folder, env=desk.environment, **options) as child:
         while not list((tmp_path / "tmp").iterdir()) and child.poll() is None:
             time.sleep(0.05)
         child.send_signal(number)

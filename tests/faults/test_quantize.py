@@ -57,6 +57,7 @@ def test_one_component_is_made_from_its_own_folder(desk: Desk, source: Path) -> 
     assert {name: part[name] for name in whole} == whole
 
 
+@pytest.mark.nightly
 def test_named_components_are_quantized_and_the_others_copied(desk: Desk, source: Path) -> None:
     arguments = ("--component", "text_encoder_2", "--component", "vae", "--keep", "*.wo")
     done = desk.publish("--json", "quantize", source, "--out", "made", *NF4, *arguments)

@@ -90,6 +90,7 @@ def test_a_rebuild_makes_again_what_this_home_still_has(desk: Desk, hub: Hub) ->
     assert hub.state(ONE) == before
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("older")
 def test_a_rebuild_that_gives_other_bytes_is_the_next_release(desk: Desk, hub: Hub) -> None:
     outcome, _ = run(desk, "--rebuild")

@@ -106,6 +106,7 @@ def test_a_withdrawn_plan_is_shown_as_such(desk: Desk, hub: Hub) -> None:
     assert f"plan {made['digest'][:12]}: withdrawn as v1: {WHY}" in done.err
 
 
+@pytest.mark.nightly
 def test_a_changed_plan_is_released_and_the_withdrawal_stays_known(desk: Desk, hub: Hub, read: Read) -> None:
     yank(hub, ONE, "v1", WHY, REPO)
     recipe = desk.recipe(TWO, require={"size_ratio": {"max": 1.9}})

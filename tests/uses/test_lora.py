@@ -45,6 +45,7 @@ def known(source: Path, lora: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return ask_with_lora(source, Lora(name="style", file=lora), REQUEST, tmp_path_factory.mktemp("known"), silent)
 
 
+@pytest.mark.nightly
 def test_a_lora_has_its_effect_on_an_int8_target(int8: Path, lora: Path, known: Path, tmp_path: Path) -> None:
     uses = Uses(loras=(Lora(name="acme/style", file=lora, reference=known),))
     (use,) = try_uses(uses, tmp_path / "nobody looks here", int8, REQUEST, tmp_path)

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from pipeline.verify.tensors import Comparison, compare
@@ -48,6 +49,7 @@ def test_zeros_of_another_sign_differ(tmp_path: Path) -> None:
     assert found.first == "1 elements of the tensor transformer/a differ"
 
 
+@pytest.mark.nightly
 def test_a_release_is_made_again_from_what_it_carries(consumer: Consumer) -> None:
     done = consumer.publish("--json", "verify", REPO, "--no-load", "--rebuild")
     assert done.code == 0, done.err
