@@ -9,7 +9,6 @@ this process first says which of a folder's empty files it would read, and then 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from os.path import normpath
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -74,7 +73,7 @@ def written(row: Row, folder: str) -> dict[str, str]:
     """Write the further files of a row, and return their names by their roles."""
     names = {}
     for role, file in row.files.items():
-        names[role] = f"{sha256(file.content).hexdigest()}{file.suffix}"
+        names[role] = f"{file.sha256}{file.suffix}"
         Path(folder, names[role]).write_bytes(file.content)
     return names
 

@@ -6,6 +6,7 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Final
@@ -24,6 +25,11 @@ class File:
     content: bytes
     suffix: str
 
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of its bytes as 64 hex digits."""
+        return sha256(self.content).hexdigest()
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,12 +40,12 @@ class Row:
     label: str | None
     files: Mapping[str, File]
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """What rows that ask the same have in common."""
         seen = sha256(self.text.encode())
         for role, file in sorted(self.files.items()):
-            seen.update(f"\0{role}\0".encode() + sha256(file.content).digest())
+            seen.update(f"\0{role}\0{file.sha256}".encode())
         return seen.digest()
 
 

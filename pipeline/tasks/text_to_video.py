@@ -97,6 +97,8 @@ def unlike(reference: Image.Image, candidate: Image.Image) -> tuple[str, str] | 
 def fault(video: Image.Image, own: Image.Image) -> str:
     """Return what makes a video none: a frame that is no picture where the source's is one, or no frame that is one."""
     found = [images.fault(frame) for frame in cut(video)]
+    if not any(found):
+        return ""
     for number, (what, before) in enumerate(zip(found, map(images.fault, cut(own)), strict=True), 1):
         if what and (not before or all(found)):
             return f"{what} in frame {number} of {len(found)}"
