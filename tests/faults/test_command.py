@@ -151,10 +151,14 @@ def test_whatever_ends_it_politely_interrupts_it_and_nothing_is_left(
     (desk.home / "answers").unlink()  # so that libraries are asked
     desk.extra["TMPDIR"] = str(tmp_path / "tmp")
     (tmp_path / "tmp").mkdir()
-    command = ["/bin/sh", "-c", 'trap "" CHLD; exec "$@"', "sh", sys.executable, "-m", "pipeline.cli"]
-    run = [*command, "plan", str(desk.recipe())]
+    run = [sys.executable, "-m", "pipeline.cli", "plan", str(desk.recipe())]
+
+    def inherited() -> None:
+        signal.signal(number, signal.SIG_DFL)  # whatever these tests were told to ignore
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    options["preexec_fn"] = lambda: signal.signal(number, signal.SIG_DFL)  # whatever these tests were told to ignore
+    options["preexec_fn"] = inherited
     with subprocess.Popen(run, cwd=desk.folder, env=desk.environment, **options) as child:
         while not list((tmp_path / "tmp").iterdir()) and child.poll() is None:
             time.sleep(0.05)
