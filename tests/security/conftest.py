@@ -87,7 +87,11 @@ def recorder() -> Iterator[Recorder]:
 
 @contextmanager
 def recording() -> Iterator[Recorder]:
-    """Run a server that writes down what comes."""
+    """Run a server that writes down what comes.
+
+    It has an address that no Hub has: a port would not do, since one that a Hub had before, in an earlier test of this
+    process, may be given out again and is an origin that sees tokens.
+    """
     recorder = Recorder("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -107,10 +111,10 @@ def recording() -> Iterator[Recorder]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.2", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    recorder.endpoint = f"http://127.0.0.1:{server.server_port}"
+    recorder.endpoint = f"http://127.0.0.2:{server.server_port}"
     try:
         yield recorder
     finally:
