@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files as resources
 from math import floor, log10
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Final
 
@@ -28,9 +29,21 @@ def templates() -> dict[str, str]:
     """Return the digest of each card template, with what all cards have in common and the tasks' snippets."""
     folder = resources("pipeline.cards")
     texts = {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith(".jinja")}
-    names = sorted(name for name in texts if name.endswith(CARD_SUFFIX) and name != BASE)
-    shared = [texts[name] for name in sorted(texts) if name not in names]
-    return {name.removesuffix(CARD_SUFFIX): digest_of([texts[name], *shared]) for name in names}
+    shared = [texts[name] for name in sorted(texts) if not is_of_one(name)]
+    return {
+        name.removesuffix(CARD_SUFFIX): digest_of([texts[name], *shared]) for name in sorted(texts) if is_of_one(name)
+    }
+
+
+def template_files(template: str) -> list[Path]:
+    """Return the files that one card template is made of: those of which `templates` takes the digest."""
+    files = [Path(str(entry)) for entry in resources("pipeline.cards").iterdir() if entry.name.endswith(".jinja")]
+    return [file for file in files if file.name == f"{template}{CARD_SUFFIX}" or not is_of_one(file.name)]
+
+
+def is_of_one(name: str) -> bool:
+    """Tell whether a file is the template of some cards, and not what all have in common."""
+    return name.endswith(CARD_SUFFIX) and name != BASE
 
 
 def packaged(name: str) -> tuple[str, str, Callable[[], bool]] | None:

@@ -15,7 +15,22 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from pipeline.cli import check, clean, doctor, plan, quantize, report, run, serve, status, tune, validate, verify, yank
+from pipeline.cli import (
+    changed,
+    check,
+    clean,
+    doctor,
+    plan,
+    quantize,
+    report,
+    run,
+    serve,
+    status,
+    tune,
+    validate,
+    verify,
+    yank,
+)
 from pipeline.cli.console import LOG, Console, Mode
 from pipeline.cli.context import Session
 from pipeline.cli.failures import show_defect, show_error, show_usage
@@ -94,6 +109,7 @@ def options(
 # The verbs in the order in which their help lists them; each is a file beside this one.
 for command in (
     check.check,
+    changed.changed,
     plan.plan,
     run.run,
     quantize.quantize,
