@@ -40,7 +40,7 @@ def limits_of(requirements: Mapping[str, Any], metrics: Mapping[str, Metric]) ->
 
     Args:
         requirements: A recipe's ``require``: metric name to ``min``, ``max``, ``worst``, ``drop: {max, worst}`` and the
-            judging ``model``.
+            judging ``model`` with its ``revision``.
         metrics: Those of the task.
 
     Raises:
@@ -57,7 +57,8 @@ def judges_of(requirements: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _limits(name: str, metric: Metric, require: dict[str, Any]) -> tuple[Limit, ...]:
-    require.pop("model", None)
+    for word in ("model", "revision"):  # who judges, which bounds nothing
+        require.pop(word, None)
     drop = dict(require.pop("drop", {}))
     found = [_limit(name, metric, "value", kind, bound) for kind, bound in require.items()]
     found += [_limit(name, metric, "drop", kind, bound) for kind, bound in drop.items()]

@@ -61,6 +61,12 @@ def test_every_metric_that_compares_two_pictures_bounds_its_worst_one_unless_the
         assert limit.bound == pytest.approx(bound)
 
 
+def test_who_judges_bounds_nothing() -> None:
+    bounds = {"drop": {"max": 1}}
+    named = {**bounds, "model": "acme/clip", "revision": "0" * 40}
+    assert limits_of({"clip_score": named}, METRICS) == limits_of({"clip_score": bounds}, METRICS)
+
+
 def test_psnr_is_the_formula() -> None:
     black, grey = Image.new("RGB", (16, 16), (0, 0, 0)), Image.new("RGB", (16, 16), (10, 0, 20))
     mean_square = (10**2 + 0**2 + 20**2) / 3
