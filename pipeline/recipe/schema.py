@@ -260,8 +260,13 @@ class Validation(RecipeModel):
 def _kind_of_target(written: object) -> str:
     """Return which of the two ways to say what is made of a source this is."""
     if isinstance(written, dict):
-        return "[budget]" if any(nearest(word, [KEY]) for word in written) else "[components]"
+        return "[budget]" if any(_means_budget(*entry) for entry in written.items()) else "[components]"
     return "[budget]" if isinstance(written, BudgetTarget) else "[components]"
+
+
+def _means_budget(word: str, value: object) -> bool:
+    """Tell a budget, however it is spelled, from a component that is called nearly so, such as ``unet``."""
+    return word == KEY or (bool(nearest(word, [KEY])) and not (isinstance(value, dict) and "backend" in value))
 
 
 Components = Annotated[dict[Component, Quantization], Field(min_length=1)]

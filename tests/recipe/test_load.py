@@ -107,6 +107,11 @@ def test_a_name_is_the_word_that_was_written(written, word: str) -> None:
     assert written(TEXT.replace("my-org", word)).destination.namespace == word
 
 
+def test_a_component_whose_name_is_like_a_word_of_targets_is_one(written) -> None:
+    recipe = written(TEXT.replace("    transformer:", "    unet:"))
+    assert {name for target in recipe.targets for name in recipe.named(target)} >= {"unet"}
+
+
 def test_free_values_follow_yaml_1_2(written) -> None:
     call = "call: {a: no, b: 0123, c: 1e2, d: true, e: null, f: '1', g: 2026-01-31, h: 0x10, i: 12:30, j: 1_0, k: }"
     recipe = written(TEXT.replace(next(line for line in TEXT.split("\n") if "call:" in line), "  " + call))
