@@ -17,6 +17,9 @@ from pipeline.recipe import Prompt, Recipe
 EXEMPT: Final = {  # fields that are not compared, each with the reason
     "HubSource.token": "who reads a source, which is no part of what is made",
     "Destination.adopt": "what a release may do to others' files, which is no part of what is made",
+    "Ladder.cards": "stands for targets with budgets, which are compared",
+    "Ladder.backends": "stands in the budgets of those",
+    "Ladder.components": "stands in the budgets of those",
     "TargetPlan.target": "names the target of the recipe that is compared",
     "TargetPlan.pipeline": "what the source says",
     "TargetPlan.files": "what the source has, and the source is compared",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe import names, prompts
-from pipeline.recipe.budget import KEY
+from pipeline.recipe.budget import CARDS, KEY, named_twice, step
 from pipeline.recipe.nodes import Node, Page, Place, every, place_of, text_at
 from pipeline.recipe.problems import listed, nearest, unknown
 from pipeline.recipe.schema import Destination
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.recipe.vocabulary import Vocabulary
 
+OPEN = (KEY, CARDS)  # the keys of targets that name no schemes
 MOST_LINES = 5  # faults of a prompts file that are told one by one
 TRANSFORMERS = ("text_encoder", "image_encoder", "safety_checker")
 WEIGHTLESS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
@@ -66,15 +68,20 @@ class Check:
         template = written[0] if written else Destination.model_fields["name"].default
         repo, folder = text_at(self.root, "source", "repo"), text_at(self.root, "source", "path")
         if _fits(names.template, template) and (folder or _fits(names.repository, repo)):
-            named = [target.name for target in every(self.root, "targets", "*") if _fits(names.target, target.name)]
+            owners: dict[str, str] = {}  # the key that stands for each target: its own name, or that of its ladder
+            for target in every(self.root, "targets", "*"):
+                for name in filter(partial(_fits, names.target), names_of(target)):
+                    if name in owners:
+                        self.page.report(target.at, named_twice(name))
+                    owners[name] = target.name
             namespace = text_at(self.root, "destination", "namespace")
-            for path, text in names.clashes(namespace, template, repo or folder, named) if named else ():
-                self.page.report(place_of(self.root, path), text)
+            for path, text in names.clashes(namespace, template, repo or folder, list(owners)) if owners else ():
+                self.page.report(place_of(self.root, [owners.get(key, key) for key in path]), text)
 
     def quantizations(self) -> list[Node]:
-        """Return how each target without a budget quantizes each of its components."""
-        targets = every(self.root, "targets", "*")
-        return [node for target in targets if not every(target, KEY) for node in every(target, "*")]
+        """Return how each target that names its components quantizes each of them."""
+        targets = [target for target in every(self.root, "targets", "*") if not any(every(target, key) for key in OPEN)]
+        return [node for target in targets for node in every(target, "*")]
 
     def scheme(self, node: Node) -> None:
         """Report a backend that is unknown, or a scheme that this backend does not have."""
@@ -104,10 +111,11 @@ class Check:
             if self.has_weights(node.name, node.at, libraries) and rules and library in rules.refuses:
                 said = f"{backend} {scheme} cannot be used for '{node.name}': {rules.refuses[library]}"
                 self.page.report(place_of(node, ["scheme"]), said)
-        for node in words(self.root, "targets", "*", KEY, "backends", "#"):
-            self.known("backend", node, self.vocabulary.schemes)
-        for node in words(self.root, "targets", "*", KEY, "components", "#"):
-            self.has_weights(node.text, node.place, libraries)
+        for clause in (*every(self.root, "targets", "*"), *every(self.root, "targets", "*", KEY)):
+            for node in words(clause, "backends", "#"):
+                self.known("backend", node, self.vocabulary.schemes)
+            for node in words(clause, "components", "#"):
+                self.has_weights(node.text, node.place, libraries)
         for node in words(self.root, "validation", "compile", "components", "#"):
             self.is_there(node.text, node.place, libraries)
 
@@ -196,6 +204,12 @@ class Check:
                     faults[MOST_LINES:] = [f"and {len(faults) - MOST_LINES} more lines"]
                 for fault in faults:
                     self.page.report(node.place, f"{node.text}: {fault}")
+
+
+def names_of(target: Node) -> list[str]:
+    """Return the names of the targets that an entry stands for: its own, or those of a ladder's steps."""
+    cards = [card.text for card in words(target, CARDS, "#") if _fits(names.size, card.text)]
+    return list(dict.fromkeys(map(step, cards))) if every(target, CARDS) else [target.name]
 
 
 def words(node: Node, *path: str) -> list[Node]:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from pipeline.recipe import names
-from pipeline.recipe.budget import KEY, Budget, BudgetTarget
+from pipeline.recipe.budget import CARDS, KEY, Budget, BudgetTarget, Ladder, named_twice
 from pipeline.recipe.clause import Commit, Component, ComponentNames, RecipeModel, Text, Texts, optional, written
 from pipeline.recipe.problems import nearest
 from pipeline.recipe.require import Requirements
@@ -258,9 +258,13 @@ class Validation(RecipeModel):
 
 
 def _kind_of_target(written: object) -> str:
-    """Return which of the two ways to say what is made of a source this is."""
+    """Return which of the ways to say what is made of a source this is."""
     if isinstance(written, dict):
+        if any(nearest(word, [CARDS]) for word, value in written.items() if not isinstance(value, dict)):
+            return "[ladder]"
         return "[budget]" if any(_means_budget(*entry) for entry in written.items()) else "[components]"
+    if isinstance(written, Ladder):
+        return "[ladder]"
     return "[budget]" if isinstance(written, BudgetTarget) else "[components]"
 
 
@@ -271,7 +275,9 @@ def _means_budget(word: str, value: object) -> bool:
 
 Components = Annotated[dict[Component, Quantization], Field(min_length=1)]
 Made = Annotated[
-    Annotated[Components, Tag("[components]")] | Annotated[BudgetTarget, Tag("[budget]")],
+    Annotated[Components, Tag("[components]")]
+    | Annotated[BudgetTarget, Tag("[budget]")]
+    | Annotated[Ladder, Tag("[ladder]")],
     Discriminator(_kind_of_target),
 ]
 
@@ -289,7 +295,9 @@ class Recipe(RecipeModel):
     task: str = Field(description="What the model does.")
     destination: Destination = Field(description="Where the targets are published.")
     targets: dict[Target, Made] = Field(
-        min_length=1, description="The repositories to make, each component of each with its quantization, or a budget."
+        min_length=1,
+        description="The repositories to make, each component of each with its quantization, or a budget; a ladder "
+        "makes one a card.",
     )
     loras: tuple[Lora, ...] = Field(
         default=(),
@@ -298,6 +306,18 @@ class Recipe(RecipeModel):
     )
     validation: SerializeAsAny[Validation] = Field(description="How the targets are judged against the source.")
     card: Card = Field(description="How the repositories' README is written.")
+
+    @field_validator("targets")
+    @classmethod
+    def _has_every_step(cls, written: dict[str, Made]) -> dict[str, Made]:
+        """Put the steps of a ladder in its place, which are targets with budgets like any other from here on."""
+        found: dict[str, Made] = {}
+        for name, made in written.items():
+            steps: dict[str, Made] = {**made.steps} if isinstance(made, Ladder) else {name: made}
+            for twice in steps.keys() & found.keys():
+                raise names.ClashError(named_twice(twice))
+            found |= steps
+        return found
 
     @field_validator("validation", mode="before")
     @classmethod
@@ -326,7 +346,7 @@ class Recipe(RecipeModel):
     def named(self, target: str) -> Mapping[str, Quantization]:
         """Return what the recipe itself says of a target's components: nothing where it gives a budget."""
         made = self.targets[target]
-        return {} if isinstance(made, BudgetTarget) else made
+        return made if isinstance(made, dict) else {}
 
     def budget(self, target: str) -> Budget | None:
         """Return the budget of a target, where it has one."""

@@ -58,6 +58,37 @@ def test_a_recipe_is_read_as_written_with_its_place(vocabulary: Vocabulary) -> N
     assert problems(GOOD, vocabulary) == []
 
 
+LADDER = "  ladder: {cards: [16GB, 8GB, 12.5 GiB], backends: [torchao, quanto], components: [transformer]}\n"
+
+
+def test_a_ladder_is_a_target_with_a_budget_for_each_card(written, vocabulary: Vocabulary) -> None:
+    recipe = written(TEXT.replace("  torchao-int8:", f"{LADDER}  torchao-int8:"))
+    assert list(recipe.repositories.items()) == [
+        ("bnb-nf4", "my-org/FLUX.1-dev-bnb-nf4"),
+        ("8gb", "my-org/FLUX.1-dev-8gb"),
+        ("12.5gib", "my-org/FLUX.1-dev-12.5gib"),
+        ("16gb", "my-org/FLUX.1-dev-16gb"),
+        ("torchao-int8", "my-org/FLUX.1-dev-torchao-int8"),
+    ]
+    asked = {"backends": ["quanto", "torchao"], "components": ["transformer"]}
+    assert recipe.budget("12.5gib").model_dump(mode="json") == {"card": "12.5 GiB", **asked}
+    assert recipe.budget("12.5gib").card_bytes == 12.5 * 2**30
+    assert recipe.named("8gb") == {}
+    by_hand = "".join(
+        f"  {name}: {{budget: {{card: {card}, backends: [quanto, torchao], components: [transformer]}}}}\n"
+        for name, card in {"8gb": "8GB", "12.5gib": "12.5 GiB", "16gb": "16GB"}.items()
+    )
+    assert written(TEXT.replace("  torchao-int8:", f"{by_hand}  torchao-int8:")) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json(), context=vocabulary) == recipe
+
+
+def test_two_targets_of_one_name_are_refused_wherever_a_recipe_comes_from(written) -> None:
+    whole = written(TEXT.replace("  torchao-int8:", f"{LADDER}  torchao-int8:")).model_dump()
+    whole["targets"]["again"] = {"cards": ("8GB",)}
+    with pytest.raises(ValidationError, match="the ladder's step is called '8gb' as another target is"):
+        Recipe.model_validate(whole)
+
+
 def test_modules_to_keep_are_a_set(written) -> None:
     found = [written(TEXT.replace("keep: [proj_out]", f"keep: {keep}")) for keep in ("[b, a]", "[a, b]", "[a, b, a]")]
     assert found[0] == found[1] == found[2]

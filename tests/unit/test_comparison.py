@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  
 C, D = "c" * 40, "d" * 40
 PROMPTS = [{"prompt": "seven", "label": "7"}]
 QUANTIZATION = {"backend": "bitsandbytes", "scheme": "nf4", "keep": ["proj_out"], "dtype": "float16"}
-BUDGET = {"size_ratio": 0.5, "memory": "2GB", "backends": ["torchao"], "components": ["transformer"]}
+BUDGET = {"size_ratio": 0.5, "memory": "2GB", "card": "8GB", "backends": ["torchao"], "components": ["transformer"]}
 LORAS = [
     {"repo": "acme/style", "revision": C, "file": "style.safetensors", "scale": 0.8, "how": "fused"},
     {"path": "./other", "file": "other.safetensors", "scale": 0.5, "how": "loaded"},
