@@ -149,11 +149,10 @@ class Check:
         What was published says so in its plan, so this is asked of recipes at hand and not of the type.
         """
         for bound in every(self.root, "validation", "require", "*"):
-            model = text_at(bound, "model")
-            if _fits(names.model, model) and not names.is_path(model) and not every(bound, "revision"):
-                url = f"https://huggingface.co/{model}"
-                text = f"no commit pins {model!r}; add revision: and the commit that `git ls-remote {url} HEAD` prints"
-                self.page.report(place_of(bound, ["model"]), text)
+            for model in every(bound, "model"):
+                on_hub = _fits(names.model, model.text) and not names.is_path(model.text)
+                if on_hub and not every(bound, "revision"):
+                    self.page.report_unpinned(model)
 
     def folders(self, folder: Path) -> None:
         """Report a source and judging models in folders that are not there."""

@@ -106,6 +106,10 @@ class Page:
             self.problems.append(last)
             raise StopReadingError
 
+    def report_unpinned(self, repo: Node) -> None:
+        """Note that no commit pins a repository, which is the one thing that the program can fill in."""
+        self.report(repo.place, f"no commit pins {repo.text!r}; `publish bump {self.file}` fills it in")
+
 
 def masked(text: str) -> str:
     """Return a text without what is a token of the Hub, or stands where the name of its variable belongs."""

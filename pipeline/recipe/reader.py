@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from pipeline.recipe.names import ClashError
-from pipeline.recipe.nodes import NOTHING, Node, Page, Table, describe, meaning, nearby, place_of
+from pipeline.recipe.nodes import NOTHING, Node, Page, Table, describe, every, meaning, nearby, place_of
 from pipeline.recipe.problems import listed, nearest, unknown
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ class Reader:
         missing: dict[tuple[int | str, ...], list[str]] = defaultdict(list)
         for details in found:
             loc, node = details["loc"], nearby(root, details["loc"])
-            if details["type"] == "missing":
+            if details["type"] == "missing" and loc[-1] == "revision" and (repo := _repository(nearby(root, loc[:-1]))):
+                self.page.report_unpinned(repo)
+            elif details["type"] == "missing":
                 missing[loc[:-1]].append(repr(loc[-1]))
             elif isinstance(node.value, list) and _any_will_do(details):
                 continue  # a list will do as well, and its items are told of
@@ -157,6 +159,11 @@ class Reader:
             "tuple_type": ("a list", f"[{node.text}]"),
             "literal_error": (context.get("expected", "").replace("'", ""), ""),
         }.get(kind, (details["msg"], ""))
+
+
+def _repository(node: Node) -> Node | None:
+    """Return the repository that a part of a recipe names; None where it names none."""
+    return next((named for word in ("repo", "dataset") for named in every(node, word) if named.is_word), None)
 
 
 def _any_will_do(details: ErrorDetails) -> bool:
