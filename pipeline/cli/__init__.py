@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from pipeline.cli import (
+    bump,
     changed,
     check,
     clean,
@@ -119,6 +120,7 @@ for command in (
     doctor.doctor,
     clean.clean,
     tune.tune,
+    bump.bump,
     verify.verify,
     yank.yank,
 ):

@@ -1,0 +1,136 @@
+"""Bump: a recipe's repositories moved to the newest commits of their ``main``, with what differs there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import RecipeError, SourceError
+from pipeline.files import write_atomically
+from pipeline.fleet.commits import Differences, files_between, models_between
+from pipeline.hub.client import Gate
+from pipeline.recipe import InvalidRecipe, Loaded, Vocabulary, load, read_recipe
+from pipeline.recipe.names import COMMIT
+from pipeline.recipe.pins import Kind, Pin, find_pins, pinned
+from pipeline.run import Engine
+
+STAND_IN: Final = "0" * 40  # for a commit that is yet to be found
+
+
+class BumpedPin(BaseModel):
+    """One repository of a recipe.
+
+    Attributes:
+        before: The commit that the recipe pinned; empty where it pinned none.
+        after: The newest commit of its ``main``.
+        gate: How it asks for access now, if it does.
+        differences: What changes between the two commits; none where they are the same, or the first is not known.
+        note: Why the first commit was not compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    repo: str
+    before: str
+    after: str
+    gate: Gate | None = None
+    differences: Differences | None = None
+    note: str = ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether the recipe pins another commit than the newest, or none."""
+        return self.before != self.after
+
+
+class Bumped(BaseModel):
+    """What became of a recipe.
+
+    Attributes:
+        moved: Whether there are newer commits than it pinned, or it lacked one.
+        written: Whether its file was changed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    moved: bool
+    written: bool
+    pins: tuple[BumpedPin, ...]
+
+
+def bump(loaded: Loaded, engine: Engine, kinds: Collection[Kind], *, write: bool) -> Bumped:
+    """Move the commits of a recipe, and fill in every one that it lacks.
+
+    Args:
+        loaded: The recipe, as `fill` reads it.
+        engine: What finds its repositories.
+        kinds: Whose commits are moved.
+        write: Whether its file is changed.
+
+    Raises:
+        RecipeError: It names no repository whose commit is to be moved, or its file changed meanwhile.
+        SourceError: A repository is not there, is refused, or its newest commit cannot be read.
+        HubUnavailableError: The Hub does not answer.
+    """
+    text, source = loaded.text.decode(), loaded.recipe.source
+    wanted = [pin for pin in find_pins(text) if pin.kind in kinds or lacks_commit(pin)]
+    if not wanted:
+        what = "It names no repository on the Hub whose commit is to be moved."
+        remedy = "A source in a folder has none; --loras, --judges and --datasets move those of others."
+        raise RecipeError(what, where=str(loaded.path), remedy=remedy)
+    found = {pin: newest(pin, engine, source.variant) for pin in wanted}
+    moving = {pin: each.after for pin, each in found.items() if each.moved}
+    if moving and write:
+        if loaded.path.read_bytes() != loaded.text:
+            what = "The recipe was changed meanwhile, and is left as it is."
+            raise RecipeError(what, where=str(loaded.path), remedy="Run the same command again.")
+        write_atomically(loaded.path, pinned(text, moving).encode())
+    return Bumped(
+        recipe=str(loaded.path), moved=bool(moving), written=bool(moving) and write, pins=tuple(found.values())
+    )
+
+
+def fill(path: Path, vocabulary: Vocabulary) -> Loaded:
+    """Read a recipe with a stand-in for every commit that it lacks; its text is as written.
+
+    Raises:
+        InvalidRecipe: Something else is wrong with it.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+        lacking = {pin: STAND_IN for pin in find_pins(text) if lacks_commit(pin)}
+        return Loaded(read_recipe(pinned(text, lacking).encode(), str(path), vocabulary, path.parent), path, content)
+    except (OSError, UnicodeDecodeError, YAMLError, InvalidRecipe):
+        load(path, vocabulary)  # says what is wrong, by the lines of the file
+        raise
+
+
+def lacks_commit(pin: Pin) -> bool:
+    """Return whether a recipe names a repository without one of its commits."""
+    return not re.fullmatch(COMMIT, pin.commit)
+
+
+def newest(pin: Pin, engine: Engine, variant: str | None) -> BumpedPin:
+    """Return the newest commit of a repository, and what differs there from the one that is pinned."""
+    place = engine.repository(pin.repo, None, kind="dataset" if pin.kind == "datasets" else "model")
+    before = "" if lacks_commit(pin) else pin.commit
+    found = BumpedPin(kind=pin.kind, repo=pin.repo, before=before, after=place.revision)
+    if pin.kind != "datasets":
+        found = found.model_copy(update={"gate": place.hub.gate(pin.repo)})
+    if not before or not found.moved:
+        return found
+    try:
+        earlier = place.hub.source(pin.repo, before)
+    except SourceError as error:
+        return found.model_copy(update={"note": f"{before[:12]} cannot be compared: {error.what}"})
+    is_source = pin.kind == "source"
+    differences = models_between(earlier, place, variant) if is_source else files_between(earlier, place)
+    return found.model_copy(update={"differences": differences})
