@@ -38,6 +38,7 @@ from pipeline.recipe import HubSource, Loaded
 from pipeline.release import other_work
 from pipeline.release.earlier import Earlier, OnDisk, same_bytes, withdrawn_before
 from pipeline.release.other_work import Beside, Terms
+from pipeline.release.sealed import seal_into, sealed_in
 from pipeline.release.sign import sign
 from pipeline.release.signing import Signer
 from pipeline.release.smoke_test import SnippetSmokeTest
@@ -96,6 +97,7 @@ class Engine:
         shared: The store, where it is not to be one of this engine's own.
         rebuild: Whether what was released before is made again, and released where its bytes differ.
         replace: Whether a release overwrites what somebody changed since the last one.
+        seal: Where what ends after the card is laid for another machine to release, a folder a target.
     """
 
     loaded: Loaded
@@ -108,6 +110,7 @@ class Engine:
     shared: Store | None = None
     rebuild: bool = False
     replace: bool = False
+    seal: Path | None = None
 
     @cached_property
     def store(self) -> Store:
@@ -327,6 +330,42 @@ class Engine:
             {metric: place for metric, place in self.judges.places.items() if isinstance(place, Path)},
         )
 
+    def release(self, plan: TargetPlan, folder: Path) -> Release:
+        """Publish what was made of a target.
+
+        Raises:
+            PublishError: It cannot be brought to its end here, or beside what somebody put into its repository.
+        """
+        trial = SnippetSmokeTest(plan, self.store.aside)
+        trial.require_able(folder)
+        # Another process that publishes to the same repository would stage, and use, the same again.
+        with self.store.alone("release", digest_of([self.hub.name, plan.repository])):
+            folder = sign(plan, folder, self.signer, self.store, self.listen)
+            what = publication(plan, folder, gate_of(self.place), self.terms)
+            return release(what, self.hub, self.store.aside, trial, self.listen)
+
+    def release_sealed(self, target: str, folder: Path, manifest: str = "") -> Outcome:
+        """Publish what another run made of a target, and make nothing: no weights are read but those that were sealed.
+
+        Args:
+            target: The target.
+            folder: Where it was laid.
+            manifest: The SHA-256 that its manifest must have.
+
+        Raises:
+            PublishError: It is not there, is not what was sealed, or cannot be brought to its end.
+        """
+        sealed, seconds = sealed_in(folder, target, self.loaded, manifest), dict[str, float]()
+        plan = sealed.plan
+        if earlier := self.earlier(plan, self.hub.state(plan.repository)):
+            return self.skip(plan, earlier[0])
+        if self.signer:
+            self.signer.require_usable()
+        require_taken(folder, plan.repository, partial(self.hub.card_errors, plan.repository))
+        with self.timed("release", target, seconds):
+            done = self.release(plan, folder)
+        return outcome(plan, "published", done, seconds, sealed.report)
+
     def skip(self, plan: TargetPlan, earlier: Earlier) -> Outcome:
         """Tell why nothing is done for a target, and return its outcome."""
         proofs_of(self.hub, plan.repository, plan.digest, self.store.aside).forget()  # of a run that was killed
@@ -450,21 +489,15 @@ class Run:
                 folder, plan.repository, errors_of if offline else partial(engine.hub.card_errors, plan.repository)
             )
         if self.stop_after == "card":
+            if engine.seal:
+                seal_into(folder, engine.seal / plan.target)
             return outcome(plan, "stopped", seconds=self.seconds, report=judged.report)
         if same := next((made for made in self.earlier if same_bytes(engine.hub, made, plan, folder)), None):
             told = f"rebuilt, same bytes as {same.tag}" + (", which was withdrawn" if same.withdrawal else "")
             engine.listen(Event("note", "run", plan.target, told))
             return engine.skip(plan, same)
-        # Another process that publishes to the same repository would stage, and use, the same again.
-        with self.timed("release"), engine.store.alone("release", digest_of([engine.hub.name, plan.repository])):
-            folder = sign(plan, folder, engine.signer, engine.store, engine.listen)
-            done = release(
-                publication(plan, folder, gate_of(engine.place), engine.terms),
-                engine.hub,
-                engine.store.aside,
-                SnippetSmokeTest(plan, engine.store.aside),
-                engine.listen,
-            )
+        with self.timed("release"):
+            done = engine.release(plan, folder)
         return outcome(plan, "published", done, self.seconds, judged.report)
 
     def timed(self, stage: str) -> Any:

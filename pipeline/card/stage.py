@@ -41,7 +41,16 @@ from pipeline.validate.stage import Judged
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
 
-__all__ = ["SourceCard", "as_text", "compose", "compose_published", "snippet_runs_here", "templates", "write_card"]
+__all__ = [
+    "SourceCard",
+    "as_text",
+    "compose",
+    "compose_published",
+    "snippet_promised",
+    "snippet_runs_here",
+    "templates",
+    "write_card",
+]
 
 USAGE_NOTES: Final = {  # what a published report says of the snippet: whether it was run
     "The card's snippet was run against the staged commit before it was merged.": True,
@@ -241,6 +250,11 @@ def draw(judged: Judged, folder: Path) -> None:
 def snippet_runs_here(plan: TargetPlan) -> bool:
     """Return whether this machine can run the card's snippet: what it loads may want a GPU."""
     return has_gpu() or all("cpu" in loader.devices for loader in loaders_of(plan))
+
+
+def snippet_promised(folder: Path) -> bool:
+    """Return whether what a release says of its snippet is that it was run."""
+    return USAGE_NOTES[json.loads((folder / REPORT).read_bytes())["usage"]]
 
 
 def usage_note(plan: TargetPlan) -> str:

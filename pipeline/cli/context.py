@@ -84,6 +84,7 @@ class Session:
         signer: Signer | None = None,
         rebuild: bool = False,
         replace: bool = False,
+        seal: Path | None = None,
     ) -> Iterator[Engine]:
         """Return the engine for a recipe, with the embedded Hub running if it is the one to publish to."""
         from pipeline.hub.client import Hub
@@ -95,8 +96,18 @@ class Session:
             stack.enter_context(self.console)
             target = stack.enter_context(self.hub(home, hub))
             listen = self.console.listen
+            fallback = Hub(listen=listen)
             yield Engine(
-                loaded, home, target, Hub(listen=listen), listen, stream, signer, rebuild=rebuild, replace=replace
+                loaded,
+                home,
+                target,
+                fallback,
+                listen,
+                stream,
+                signer,
+                rebuild=rebuild,
+                replace=replace,
+                seal=seal and seal.resolve(),
             )
 
     @contextmanager

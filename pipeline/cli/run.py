@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,9 @@ def run(
     target: Targets = None,
     hub: HubName = "",
     stop_after: Annotated[str, typer.Option("--stop-after", metavar="STAGE", help="End after this stage.")] = "release",
+    seal: Annotated[
+        Path | None, typer.Option("--seal", help="Where `--stop-after card` lays what `publish release` releases.")
+    ] = None,
     *,
     stream: Streamed = False,
     rebuild: Annotated[
@@ -42,16 +46,25 @@ def run(
     if stop_after not in STAGES:
         remedy = f"The stages are {', '.join(STAGES)}; `publish plan` shows what is before them."
         raise RecipeError(f"There is no stage {stop_after!r}.", remedy=remedy)
+    if seal and stop_after != "card":
+        remedy = "Add `--stop-after card`; `publish release` goes on from there."
+        raise RecipeError("What is sealed is released later.", where="--seal", remedy=remedy)
+    how = {"stream": stream, "rebuild": rebuild, "replace": replace}
+    with session.engine(recipe, hub, signer=signer(), seal=seal, **how) as engine:
+        names = engine.prepare(target or ())
+        end(session, engine.run(names, stop_after))
+
+
+def end(session: Session, ends: Iterable[Outcome | PublishError]) -> None:
+    """Show what became of each target as it ends, and end as the first that failed."""
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
-    with session.engine(recipe, hub, stream=stream, signer=signer(), rebuild=rebuild, replace=replace) as engine:
-        names = engine.prepare(target or ())
-        for ended in engine.run(names, stop_after):
-            if isinstance(ended, PublishError):
-                show_error(session.console, ended, tracebacks=session.tracebacks)
-                failures.append(ended)
-            else:
-                outcomes.append(ended)
+    for ended in ends:
+        if isinstance(ended, PublishError):
+            show_error(session.console, ended, tracebacks=session.tracebacks)
+            failures.append(ended)
+        else:
+            outcomes.append(ended)
     show_outcomes(session.console, outcomes, failures)
     if failures:
         raise typer.Exit(failures[0].exit_code)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.card.stage import snippet_runs_here
+from pipeline.card.stage import snippet_promised, snippet_runs_here
 from pipeline.errors import CannotHereError, GenerationError, VerificationError
 from pipeline.files import emptied, files_under, link_or_copy
 from pipeline.hub.release_files import QUESTIONS, USAGE
@@ -34,6 +34,17 @@ class SnippetSmokeTest:
     plan: TargetPlan
     aside: Path
 
+    def require_able(self, folder: Path) -> None:
+        """Refuse what this machine cannot use as its card says that it was used: another one may have written that.
+
+        Raises:
+            CannotHereError: The card says that its snippet was run, and no device here can.
+        """
+        if snippet_promised(folder) and not snippet_runs_here(self.plan):
+            what = "Its card says that its snippet was run before the release, and no device here can run it."
+            remedy = "Release it on a machine with a GPU, such as the one that made it."
+            raise CannotHereError(what, where=self.plan.target, remedy=remedy)
+
     def __call__(self, commit: str, folder: Path) -> str:
         """Load a release and ask it something.
 
@@ -46,7 +57,7 @@ class SnippetSmokeTest:
         """
         where = f"{self.plan.repository}@{commit[:12]}"
         with emptied(self.aside / f"trial-{self.plan.digest[:12]}") as home:
-            if snippet_runs_here(self.plan):
+            if snippet_promised(folder):
                 run_snippet(cached(folder, self.plan.repository, commit, home / "hub"), home, where)
                 return "the card's snippet ran against it"
             load_as_validated(self.plan, folder, home / "answers", where)

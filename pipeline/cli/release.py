@@ -1,0 +1,48 @@
+"""Release: what another run has made and judged, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.context import Session
+from pipeline.cli.options import HubName, RecipePath, Targets
+from pipeline.cli.run import end, signer
+from pipeline.errors import PublishError
+
+if TYPE_CHECKING:
+    from pipeline.run import Engine, Outcome
+
+
+def release(
+    ctx: typer.Context,
+    recipe: RecipePath,
+    sealed: Annotated[Path, typer.Option("--sealed", help="Where `publish run --seal` laid it.")],
+    target: Targets = None,
+    hub: HubName = "",
+    manifest: Annotated[
+        str, typer.Option("--manifest", metavar="SHA256", help="What the SHA-256 of its manifest must be.")
+    ] = "",
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite what somebody changed on main since the last release.")
+    ] = False,
+) -> None:
+    """Release what `publish run --seal` laid into a folder; nothing is fetched, made or judged."""
+    session: Session = ctx.obj
+    from pipeline.plan.model import chosen
+
+    with session.engine(recipe, hub, signer=signer(), replace=replace) as engine:
+        end(session, released(engine, chosen(engine.loaded.recipe, target or ()), sealed.resolve(), manifest))
+
+
+def released(engine: Engine, targets: Sequence[str], sealed: Path, manifest: str) -> Iterator[Outcome | PublishError]:
+    """Release targets, and yield what became of each."""
+    for name in targets:
+        try:
+            yield engine.release_sealed(name, sealed / name, manifest)
+        except PublishError as error:
+            yield error

@@ -1,0 +1,162 @@
+"""What one machine made and judged, another one releases as it is, and neither makes nor believes anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.card.stage import USAGE_NOTES
+from pipeline.errors import CannotHereError, PublishError, RecipeError, VerificationError
+from pipeline.files import Manifest, manifest_of, pretty_json, sha256_file
+from pipeline.hub.release_files import CARD, MANIFEST, PLAN, REPORT, USAGE
+from pipeline.plan.model import TargetPlan
+from pipeline.release.smoke_test import SnippetSmokeTest
+from tests.desk import TWO, WEIGHTS, Desk, Done, Shelf, once, opened
+
+MINE = "alice/tiny-one"
+
+
+@pytest.fixture(scope="session")
+def sealed(stocked: Shelf, ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Target ``one`` as it is sealed, beside the recipe that it was made of."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(stocked.root, folder / "hub", symlinks=True)
+        shutil.copytree(ready, folder / "home", symlinks=True)
+        with opened(folder / "hub", stocked) as shelf:
+            desk = Desk(folder, shelf, folder / "home")
+            command = ("run", desk.recipe(TWO), "--target", "one", "--seal", folder / "sealed", "--stop-after")
+            early = desk.publish(*command, "validate")
+            assert (early.code, early.error) == (
+                2,
+                "error: --seal: What is sealed is released later. Add `--stop-after card`; `publish release` goes on "
+                "from there.",
+            )
+            done = desk.publish(*command, "card")
+            assert done.code == 0, done.err
+
+    return once(tmp_path_factory, "sealed", make) / "sealed"
+
+
+@pytest.fixture
+def desk(stocked: Shelf, sealed: Path, tmp_path: Path) -> Iterator[Desk]:
+    """Another machine, that has what was sealed and nothing else."""
+    shutil.copytree(stocked.root, tmp_path / "hub", symlinks=True)
+    (tmp_path / "desk").mkdir()
+    shutil.copytree(sealed, tmp_path / "desk" / "sealed")
+    with opened(tmp_path / "hub", stocked) as shelf:
+        yield Desk(tmp_path / "desk", shelf, tmp_path / "home")
+
+
+def released(desk: Desk, *options: object) -> Done:
+    """Release target ``one``."""
+    return desk.publish("release", desk.recipe(TWO), "--target", "one", "--sealed", desk.folder / "sealed", *options)
+
+
+def refused(desk: Desk, kind: type[PublishError], manifest: str = "", recipe: Path | None = None) -> str:
+    """Return why target ``one`` is not released."""
+    engine = desk.engine(recipe or desk.recipe(TWO))
+    with pytest.raises(kind) as raised:
+        engine.release_sealed("one", desk.folder / "sealed" / "one", manifest)
+    assert not desk.shelf.api.repo_exists(MINE)
+    return desk.plain(str(raised.value))
+
+
+def test_what_was_sealed_is_released_byte_for_byte_and_nothing_is_fetched_or_made(desk: Desk) -> None:
+    listing = desk.folder / "sealed" / "one" / MANIFEST
+    done = released(desk, "--manifest", sha256_file(listing))
+    assert done.code == 0, done.err
+    assert desk.shelf.tags(MINE) == ["v1"]
+    served = {name: file.sha256 for name, file in Manifest.model_validate_json(listing.read_bytes()).files.items()}
+    for name, digest in served.items():
+        assert sha256_file(Path(desk.shelf.api.hf_hub_download(MINE, name))) == digest
+    read = [seen.path for seen in desk.shelf.faults.seen if "acme/tiny" in seen.path]
+    assert not [path for path in read if "/resolve/" in path or "safetensors" in path]
+    assert {path.name for path in (desk.home / "store").iterdir()} <= {"locks", "making"}
+    # The same again is no release.
+    assert released(desk).code == 0
+    assert desk.shelf.tags(MINE) == ["v1"]
+
+
+def test_a_target_that_nobody_sealed_is_named(desk: Desk) -> None:
+    shutil.rmtree(desk.folder / "sealed" / "one")
+    done = desk.publish("release", desk.recipe(TWO), "--sealed", desk.folder / "sealed", "--target", "one")
+    assert done.code == 3
+    assert desk.plain(done.error) == (
+        "FOLDER/sealed/one: Nothing sealed of one is here to release. Make it with `publish run FOLDER/recipe.yaml "
+        "--target one --stop-after card --seal FOLDER/sealed`."
+    )
+
+
+def appended(folder: Path) -> str:
+    with (folder / WEIGHTS).open("ab") as file:
+        file.write(b"\0")
+    return WEIGHTS
+
+
+def flipped(folder: Path) -> str:
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+    return WEIGHTS
+
+
+def added(folder: Path) -> str:
+    (folder / "pickle.bin").write_bytes(b"")
+    return "pickle.bin"
+
+
+def removed(folder: Path) -> str:
+    (folder / CARD).unlink()
+    return CARD
+
+
+@pytest.mark.parametrize("tamper", [appended, flipped, added, removed])
+def test_what_is_not_what_was_sealed_is_refused(desk: Desk, tamper: Callable[[Path], str]) -> None:
+    name = tamper(desk.folder / "sealed" / "one")
+    what = "This file is missing, was added or was changed since it was sealed; nothing was published."
+    assert refused(desk, VerificationError).startswith(f"FOLDER/sealed/one/{name}: {what}")
+
+
+def test_a_manifest_of_other_bytes_is_not_the_one_that_was_sealed(desk: Desk) -> None:
+    listing = desk.folder / "sealed" / "one" / MANIFEST
+    told = sha256_file(listing)
+    flipped(listing.parents[1])
+    listing.unlink()
+    listing.write_bytes(pretty_json(manifest_of(listing.parents[1]).model_dump(mode="json")))
+    assert "This manifest is not the one that was sealed" in refused(desk, VerificationError, told)
+    listing.write_bytes(b"{}")
+    assert "This is no manifest." in refused(desk, VerificationError)
+
+
+def test_what_was_made_of_another_recipe_is_refused(desk: Desk) -> None:
+    changed = desk.recipe(TWO, require={"size_ratio": {"max": 1.5}})
+    assert "made of this recipe when it said something else" in refused(desk, RecipeError, recipe=changed)
+    elsewhere = desk.recipe(TWO, destination={"name": "other-{target}"})
+    assert "not target one for alice/other-one" in refused(desk, RecipeError, recipe=elsewhere)
+
+
+def test_a_card_that_says_its_snippet_ran_is_released_only_where_it_can_run(desk: Desk) -> None:
+    folder = desk.folder / "sealed" / "one"
+    plan = TargetPlan.model_validate_json((folder / PLAN).read_bytes())
+    report = json.loads((folder / REPORT).read_bytes())
+    part = plan.components["transformer"]
+    quantization = part.quantization.model_copy(update={"backend": "bitsandbytes", "scheme": "nf4", "options": {}})
+    wants_gpu = plan.model_copy(
+        update={"components": {"transformer": part.model_copy(update={"quantization": quantization})}}
+    )
+    here, there = (SnippetSmokeTest(one, desk.home / "aside") for one in (plan, wants_gpu))
+    here.require_able(folder)
+    with pytest.raises(CannotHereError, match="no device here can run it"):
+        there.require_able(folder)
+    # Where the card says that it was not run, it is not run, whatever this machine could.
+    unused = next(note for note, executed in USAGE_NOTES.items() if not executed)
+    (folder / REPORT).unlink()
+    (folder / REPORT).write_bytes(pretty_json({**report, "usage": unused}))
+    (folder / USAGE).unlink()
+    there.require_able(folder)
+    assert here("0" * 40, folder) == "it loaded as validation loaded it; the snippet needs a GPU"
