@@ -63,10 +63,10 @@ class Scheme:
         refuses: Libraries (``diffusers``, ``transformers``) whose components it cannot save, with the reason.
         makes_on: The device that the library needs to quantize: ``cpu`` where any machine does.
         runs_on: What a consumer needs, as a sentence for the card.
-        sqnr: Decibels of signal over noise that it leaves of normally distributed weights in rows of 2048; activations
-            that are quantized as well add as much noise again, which is 3 dB.
+        sqnr: Decibels of signal over noise that it leaves of normally distributed weights in rows of 2048.
         bits: Bits that a weight takes with its share of scales and the like, from which a plan estimates sizes where
             the backend cannot say them exactly, which `Streaming` ones do.
+        activations: Whether activations are quantized as they come, which adds as much noise again: 3 dB of `sqnr`.
     """
 
     summary: str
@@ -76,6 +76,7 @@ class Scheme:
     refuses: Mapping[str, str] = field(default_factory=dict)
     makes_on: str = "cpu"
     bits: float = 16.0
+    activations: bool = False
 
 
 @dataclass(frozen=True)

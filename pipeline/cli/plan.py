@@ -106,7 +106,11 @@ def seen(earlier: Earlier | None) -> str:
 
 
 def choice_words(found: PlannedChoice) -> str:
-    """Return schemes that a budget may choose, with what they come to."""
+    """Return schemes that a budget may choose, with what they come to and how that is known."""
     parts = ", ".join(f"{name} {words}" for name, words in found.components.items())
-    memory = human_size(found.memory_bytes)
-    return f"{parts}: {found.size_ratio:.3g} of the size, {memory} in memory, about {found.sqnr:.1f} dB of the signal"
+    memory, reckoned = human_size(found.memory_bytes), [name for name in found.components if name not in found.rows]
+    known = [f"measured on {sum(found.rows.values())} rows of the source"] if found.rows else []
+    of = f" in {', '.join(reckoned)}" if known else ""
+    known += [f"expected of normal weights{of}"] if reckoned else []
+    signal = f"about {found.sqnr:.1f} dB of the signal, {' and '.join(known)}"
+    return f"{parts}: {found.size_ratio:.3g} of the size, {memory} in memory, {signal}"

@@ -9,7 +9,7 @@ from typing import Final
 
 from pipeline.recipe import Quantization
 
-ALIKE: Final = 0.5  # decibels to which the SQNR that a scheme states is known
+ALIKE: Final = 0.5  # decibels to which the SQNR of a scheme is known
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Candidate:
         size: Bytes of its weights in files.
         memory: Bytes of its weights when they are loaded.
         parameters: How many of them are quantized.
-        sqnr: Decibels of signal over noise that are expected of those.
+        sqnr: Decibels of signal over noise that are left of those.
+        rows: On how many rows of the source those were measured; none where they are expected of normal weights.
     """
 
     quantization: Quantization | None
@@ -29,6 +30,7 @@ class Candidate:
     memory: int
     parameters: int = 0
     sqnr: float = 0.0
+    rows: int = 0
 
     @property
     def noise(self) -> float:

@@ -75,12 +75,15 @@ class PlannedChoice(Value):
         size_ratio: Bytes of the target over bytes of the source.
         memory_bytes: Bytes of all weights when they are loaded.
         sqnr: Decibels of signal over noise that are expected of all weights that may be quantized.
+        rows: Of each component, on how many rows of the source that was measured; those that lack are reckoned as if
+            their weights were distributed normally.
     """
 
     components: dict[str, str]
     size_ratio: float
     memory_bytes: int
     sqnr: float
+    rows: dict[str, int] = Field(default={}, exclude_if=lambda value: not value)
 
 
 class PlannedBudget(Value):

@@ -15,6 +15,7 @@ from pipeline.backends.oracle.conversion import ConversionRequest, ask, ask_ahea
 from pipeline.errors import CannotHereError, QuantizationError, RecipeError
 from pipeline.files import ListedFile, human_size
 from pipeline.plan.budget import Candidate, Choice, choices, within
+from pipeline.plan.measure import Measured, Sample
 from pipeline.plan.model import (
     PlannedComponent,
     ResolvedComponent,
@@ -177,16 +178,23 @@ class Planner:
                         yield name, quantization
 
     def candidates(self, budget: Budget) -> dict[str, list[Candidate]]:
-        """Return what may be done to each component, and what comes of it; what a library refuses is left out."""
+        """Return what may be done to each component, and what comes of it.
+
+        What a library refuses is left out, and a scheme that fails at rows that were looked at.
+        """
         found: dict[str, list[Candidate]] = {}
+        sample = Sample(self.place, self.files, self.answers)
         for name, quantization in self.options(budget):
             try:
-                planned = self.consult(name, quantization).planned()
+                resolved = self.consult(name, quantization)
             except (RecipeError, QuantizationError, CannotHereError):
                 continue
+            planned = resolved.planned()
             if name in budget.components or linear_enough(planned):
-                stays = Candidate(None, planned.source_bytes, loaded_bytes(self.slots[name]))
-                found.setdefault(name, [stays]).append(candidate_of(planned))
+                measured = sample.measure(resolved)
+                if not measured.spoiled:
+                    stays = Candidate(None, planned.source_bytes, loaded_bytes(self.slots[name]))
+                    found.setdefault(name, [stays]).append(candidate_of(planned, measured))
         return found
 
     def read_all(self) -> dict[str, Slots]:
@@ -296,6 +304,7 @@ class Sizes:
             size_ratio=round((self.fixed + choice.size) / self.source, 4),
             memory_bytes=self.fixed_memory + choice.memory,
             sqnr=choice.sqnr(every),
+            rows={name: part.rows for name, part in choice.parts.items() if part.rows},
         )
 
     def nothing(self, every: Sequence[Choice], target: str) -> RecipeError:
@@ -319,17 +328,18 @@ def schemes_here(backends: Sequence[str]) -> Iterator[Quantization]:
         backends: The only libraries that count; all that are installed where it is empty.
     """
     for name, backend in BACKENDS.items():
-        if (backends and name not in backends) or not all(map(installed, ("torch", backend.PACKAGE))):
+        if (backends and name not in backends) or not all(map(installed, ("torch", "numba", backend.PACKAGE))):
             continue
         for word, scheme in backend.SCHEMES.items():
             if scheme.makes_on == "cpu" or cuda_devices():
                 yield Quantization(backend=name, scheme=word, options=scheme.options().model_dump(mode="json"))
 
 
-def candidate_of(planned: PlannedComponent) -> Candidate:
-    """Return what a scheme makes of a component, for the choice."""
-    sqnr = scheme_of(planned.quantization).sqnr
-    return Candidate(planned.quantization, planned.result_bytes, planned.result_bytes, planned.parameters, sqnr)
+def candidate_of(planned: PlannedComponent, measured: Measured) -> Candidate:
+    """Return what a scheme makes of a component, for the choice; of normal weights where nothing was measured."""
+    size, scheme = planned.result_bytes, scheme_of(planned.quantization)
+    sqnr = scheme.sqnr if measured.sqnr is None else measured.sqnr
+    return Candidate(planned.quantization, size, size, planned.parameters, sqnr, measured.rows)
 
 
 def linear_enough(planned: PlannedComponent) -> bool:

@@ -1,4 +1,4 @@
-"""A recipe that says how large a target may be: the plan says what was found, from headers alone."""
+"""A recipe that says how large a target may be: the plan says what was found."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ class Grouped(Options):
 ANY = "any device that torch runs on, with torchao 0.16 or later"
 SCHEMES = {
     "int8-weight-only": Scheme("8-bit integers with one scale a row", ANY, 41.6),
-    "int8-dynamic": Scheme("8-bit integers with one scale a row, activations quantized as they come", ANY, 38.6),
+    "int8-dynamic": Scheme(
+        "8-bit integers with one scale a row, activations quantized as they come", ANY, 38.6, activations=True
+    ),
     "float8-weight-only": Scheme("8-bit floats (e4m3) with one scale a row", ANY, 31.5),
     "int4-weight-only": Scheme(
         "4-bit integers in groups, packed for tensor cores",
@@ -47,7 +49,11 @@ SCHEMES = {
         makes_on="cuda",
     ),
     "float8-dynamic": Scheme(
-        "8-bit floats (e4m3), activations too", "a CUDA device of capability 8.9", 28.5, makes_on="cuda"
+        "8-bit floats (e4m3), activations too",
+        "a CUDA device of capability 8.9",
+        28.5,
+        makes_on="cuda",
+        activations=True,
     ),
 }
 LOADERS = {"diffusers": Loader(), "transformers": Loader()}
