@@ -13,7 +13,7 @@ LOCK := requirements-publish.txt
 WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
-.PHONY: venv browser lint test test-without-xet nightly soak demo bench schema digits lock wheels publisher reader changed releases clean
+.PHONY: venv browser lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader changed releases clean
 
 venv: $(READY)
 
@@ -69,6 +69,10 @@ demo: $(READY)
 # Speed and memory against cp and against the libraries' own way; an hour or more. ONLY names single comparisons.
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py $(ONLY)
+
+# What only a GPU shows, in eight minutes on one; `make gpu DRY=--dry-run` rehearses it on any machine.
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(DRY)
 
 # Writes recipes/recipe.schema.json and the golden texts of recipe errors anew; the tests say when they are stale.
 schema: $(READY)
