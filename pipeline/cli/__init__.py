@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from pipeline.cli import (
+    advise,
     bump,
     changed,
     check,
@@ -124,6 +125,7 @@ for command in (
     tune.tune,
     bump.bump,
     verify.verify,
+    advise.advise,
     yank.yank,
 ):
     app.command()(command)

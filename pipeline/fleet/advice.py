@@ -1,0 +1,245 @@
+"""Advice: which backend and scheme for which need, each with what shows it.
+
+What this project measured or tests is told as such; what others claim is told as their claim, with where they do it. A
+need that nothing here serves says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pipeline.errors import RecipeError
+from pipeline.recipe.problems import nearest
+
+COLUMNS: Final = ("need", "choose", "because", "what shows it")
+RECORDED: Final = "tests/unit/recorded/{}/report.json"
+BY_BACKEND: Final = "https://huggingface.co/datasets/derekl35/diffusers-quantization-benchmarks"
+COMPILED: Final = "https://github.com/huggingface/blog/pull/2852"
+TORCHAO: Final = "https://github.com/sayakpaul/diffusers-torchao"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What shows that a row is true.
+
+    Attributes:
+        kind: A ``test`` of this project, a ``benchmark`` or a ``report`` of it, or what somebody ``upstream`` claims.
+        where: The test's node id, a name in ``benchmarks/results.json``, the path of a report, or an address.
+        words: What it shows; of a benchmark or a report with a place for its number.
+        at: Where the number is in the benchmark or report, its keys joined by dots.
+        number: The number, as it stands there.
+    """
+
+    kind: Literal["test", "benchmark", "report", "upstream"]
+    where: str
+    words: str
+    at: str = ""
+    number: float = 0.0
+
+    @property
+    def told(self) -> str:
+        """What it shows, with its number."""
+        return self.words.format(self.number)
+
+    @property
+    def text(self) -> str:
+        """The evidence in one line."""
+        return f"{self.kind}: {self.told} ({self.where})"
+
+    @property
+    def markdown(self) -> str:
+        """The same with a link."""
+        if self.kind == "upstream":
+            return f"[upstream's claim]({self.where}): {self.told}"
+        path, _, name = self.where.partition("::")
+        place = "benchmarks/README.md" if self.kind == "benchmark" else path
+        return f"[{self.kind}]({place}) {f'`{name}`: ' if name else ''}{self.told}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What to choose for a need.
+
+    Attributes:
+        need: Its word on the command line.
+        title: The need in words.
+        choose: Backends with a scheme each, the first choice first; none where nothing here serves it.
+        because: Why, and what to mind.
+        evidence: What shows it.
+    """
+
+    need: str
+    title: str
+    choose: tuple[tuple[str, str], ...]
+    because: str
+    evidence: tuple[Evidence, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Return the row for programs."""
+        shown = [{"kind": found.kind, "where": found.where, "shows": found.told} for found in self.evidence]
+        choose = [{"backend": backend, "scheme": scheme} for backend, scheme in self.choose]
+        return {"need": self.need, "choose": choose, "because": self.because, "evidence": shown}
+
+    @property
+    def choice(self) -> str:
+        """What to choose, in words."""
+        return ", else ".join(f"{backend} {scheme}" for backend, scheme in self.choose) or "nothing here yet"
+
+
+ROWS: Final = (
+    Row(
+        "real-time",
+        "real-time on NVIDIA",
+        (("torchao", "float8-dynamic"), ("torchao", "int8-weight-only")),
+        "Both compiled; the first needs a card of capability 8.9. Neither was timed on a GPU by this project yet.",
+        (
+            Evidence(
+                "upstream", TORCHAO, "FLUX.1-dev on an H100, 28 steps: 6.57 s, compiled 4.21 s, as float8 rows 2.97 s"
+            ),
+            Evidence("upstream", COMPILED, "FLUX.1-dev, int8 weights: 15 s, compiled 8 s; the source 12 s"),
+        ),
+    ),
+    Row(
+        "cpu",
+        "low latency on a CPU",
+        (("torchao", "int8-dynamic"),),
+        "Compiled, on a processor with AMX. Not compiled, 8-bit weights save memory and cost time. diffusers loads no "
+        "bitsandbytes on a CPU.",
+        (
+            Evidence(
+                "upstream",
+                "https://pytorch.org/blog/high-performance-quantized-llm-inference-on-intel-cpus-with-native-pytorch",
+                "compiled, 8-bit weights and activations use AMX; shown for a language model of 8B parameters",
+            ),
+            Evidence(
+                "report",
+                RECORDED.format("torchao-int8"),
+                "digits on two cores, int8-weight-only not compiled: {:.2f} times the source's seconds",
+                "metrics.latency.ratio.number",
+                1.6786,
+            ),
+            Evidence(
+                "test",
+                "tests/contract/test_backends.py::test_a_library_loads_unaided_or_there_is_a_way_to_lift_what_stops_it",
+                "which libraries load on a CPU",
+            ),
+        ),
+    ),
+    Row(
+        "web",
+        "web and phones",
+        (),
+        "Nothing that is published today loads there. ONNX is planned, and nothing is claimed of it.",
+        (),
+    ),
+    Row(
+        "memory",
+        "small memory",
+        (("bitsandbytes", "nf4"), ("quanto", "int4")),
+        "With `double_quant: true`, and the text encoders too. quanto takes no text encoder, and diffusers drops it in "
+        "1.0.0.",
+        (
+            Evidence(
+                "report",
+                RECORDED.format("bnb-nf4"),
+                "digits, transformer and T5: {:.2f} of the source's bytes",
+                "metrics.size_ratio.value",
+                0.3790517535609914,
+            ),
+            Evidence(
+                "report",
+                RECORDED.format("bnb-nf4"),
+                "at {:.1f} dB to the source's pictures",
+                "metrics.psnr.value",
+                40.35878533943724,
+            ),
+            Evidence(
+                "benchmark",
+                "nf4-24",
+                "making it of 24 GB takes {:,.0f} bytes of memory",
+                "ours.peak_bytes",
+                267493376,
+            ),
+            Evidence(
+                "upstream",
+                BY_BACKEND,
+                "FLUX.1-dev takes 31.4 GB and 12 s a picture, nf4 12.6 GB and 12 s, quanto int4 12.3 GB and 109 s",
+            ),
+        ),
+    ),
+    Row(
+        "lora",
+        "LoRA",
+        (("torchao", "int8-weight-only"), ("bitsandbytes", "nf4")),
+        "Fused into the source before it is quantized (`how: fused`) a LoRA suits every scheme. One that users load "
+        "themselves is tried by the recipe (`how: loaded`) and judged by its effect.",
+        (
+            Evidence(
+                "test",
+                "tests/uses/test_fusing.py::test_fused_bytes_are_those_that_diffusers_fuses_and_saves",
+                "fused weights are diffusers' own, byte for byte",
+            ),
+            Evidence(
+                "test",
+                "tests/uses/test_lora.py::test_a_lora_has_its_effect_on_an_int8_target",
+                "a LoRA is loaded onto int8-weight-only and moves its pictures as it moves the source's",
+            ),
+            Evidence(
+                "upstream",
+                "https://arxiv.org/abs/2305.14314",
+                "adapters of a language model of 65B parameters are trained on nf4 on one GPU of 48 GB",
+            ),
+        ),
+    ),
+    Row(
+        "compile",
+        "`torch.compile`",
+        (("torchao", "int8-weight-only"), ("torchao", "float8-weight-only")),
+        "The recipe tries it (`compile:` under `validation:`), and the report says what it gained.",
+        (
+            Evidence(
+                "upstream", COMPILED, "FLUX.1-dev, int8 and float8 weights 8 s each after 851 s and 545 s of compiling"
+            ),
+            Evidence(
+                "upstream",
+                "https://github.com/PrunaAI/pruna/pull/45",
+                "on an L40S bitsandbytes int8 takes 28.5 s, compiled 23.7 s, the source 23.6 s; quanto fails",
+            ),
+            Evidence(
+                "test",
+                "tests/uses/test_compile.py::test_a_compiled_component_is_counted_timed_and_compared",
+                "graph breaks, seconds and pictures are measured of a compiled component",
+            ),
+        ),
+    ),
+)
+
+
+def rows_for(needs: str) -> list[Row]:
+    """Return the rows of some needs, separated by commas; all where none is named.
+
+    Raises:
+        RecipeError: There is no such need.
+    """
+    known = {row.need: row for row in ROWS}
+    words = [word.strip() for word in needs.split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            meant = nearest(word, known)
+            guess = f" Did you mean {meant!r}?" if meant else ""
+            remedy = f"The needs are {', '.join(known)}."
+            raise RecipeError(f"Nothing is advised for {word!r}.{guess}", where="--for", remedy=remedy)
+    return [known[word] for word in words] or list(ROWS)
+
+
+def markdown(rows: list[Row]) -> str:
+    """Return rows as a table in Markdown."""
+    head = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
+    lines = [
+        " | ".join(
+            (row.title, row.choice, row.because, "; ".join(found.markdown for found in row.evidence) or "nothing")
+        )
+        for row in rows
+    ]
+    return "\n".join(f"| {line} |" for line in (*head, *lines))
