@@ -5,11 +5,30 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Final
 
 from pipeline.backends.protocol import Backend
 from pipeline.errors import CannotHereError
+
+CAPABILITY: Final = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU.
+
+    Attributes:
+        kind: What torch calls it: ``cuda``, ``mps`` or ``xpu``.
+        memory: Its bytes, used or not; None where nothing here tells them.
+        capability: The compute capability of a CUDA device, where it is known.
+    """
+
+    kind: str
+    memory: int | None = None
+    capability: float | None = None
 
 
 def require(backend: Backend, scheme: str) -> None:
@@ -77,12 +96,37 @@ def has_xpu() -> bool:
     return bool(driver.zeInit(1) == 0)  # ZE_INIT_FLAG_GPU_ONLY
 
 
+def card() -> Card | None:
+    """Return the GPU that a model is put onto here unless another one is named; None where there is none."""
+    if found := first_cuda_device():
+        return found
+    return Card("mps" if sys.platform == "darwin" else "xpu") if has_gpu() else None
+
+
+def first_cuda_device() -> Card | None:
+    """Return the first CUDA device as the driver tells of it; None where it sees none."""
+    if (driver := cuda_driver()) is None or not cuda_devices():
+        return None
+    memory, device, number = ctypes.c_size_t(0), ctypes.c_int(0), ctypes.c_int(0)
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    version = []
+    for attribute in CAPABILITY:
+        driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
+        version.append(number.value)
+    return Card("cuda", memory.value, version[0] + version[1] / 10)
+
+
 def cuda_devices() -> int:
     """Return how many CUDA devices the driver sees."""
+    driver, count = cuda_driver(), ctypes.c_int(0)
+    return count.value if driver and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+
+
+def cuda_driver() -> ctypes.CDLL | None:
+    """Return NVIDIA's driver, ready to be asked; None where there is none."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    ready = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-    return count.value if ready else 0
+        return None
+    return driver if driver.cuInit(0) == 0 else None

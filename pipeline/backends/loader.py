@@ -22,11 +22,13 @@ class Loader:
         devices: Where it works unaided.
         lift: The `Lift` by which validation makes it work without a GPU as well, as ``module:name``, so that nothing
             of a library is imported before it is loaded.
+        onto_gpu: Whether ``from_pretrained`` puts it onto the GPU by itself where there is one, offloaded later or not.
     """
 
     imports: tuple[str, ...] = ()
     devices: tuple[str, ...] = EVERYWHERE
     lift: str = ""
+    onto_gpu: bool = False
 
     def learn(self) -> None:
         """Import what tells the library of the method."""

@@ -18,6 +18,7 @@ from typer.core import TyperGroup, TyperOption
 from pipeline.cli import (
     advise,
     bump,
+    can_i_run,
     changed,
     check,
     clean,
@@ -125,6 +126,7 @@ for command in (
     tune.tune,
     bump.bump,
     verify.verify,
+    can_i_run.can_i_run,
     advise.advise,
     yank.yank,
 ):

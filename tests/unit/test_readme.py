@@ -33,7 +33,7 @@ def test_its_exit_codes_are_those_of_the_errors() -> None:
 
 
 def test_its_verbs_and_schemes_exist() -> None:
-    for verb in set(re.findall(r"^    publish (\w+)", README, re.MULTILINE)):
+    for verb in set(re.findall(r"^    publish ([\w-]+)", README, re.MULTILINE)):
         command = [sys.executable, "-m", "pipeline.cli", verb, "--help"]
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0, verb
     for backend, schemes in SCHEMES.items():

@@ -53,8 +53,8 @@ SCHEMES = {
 }
 GPUS = ("cuda", "mps", "xpu")
 LOADERS = {
-    "diffusers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:DIFFUSERS_ON_CPU"),
-    "transformers": Loader(lift="pipeline.backends.bitsandbytes.library:TRANSFORMERS_ON_CPU"),
+    "diffusers": Loader(devices=GPUS, lift="pipeline.backends.bitsandbytes.library:DIFFUSERS_ON_CPU", onto_gpu=True),
+    "transformers": Loader(lift="pipeline.backends.bitsandbytes.library:TRANSFORMERS_ON_CPU", onto_gpu=True),
 }
 
 build = by_library.build

@@ -47,6 +47,7 @@ SCHEMES = {
         20.0,  # in groups of 128, reckoned as its kernel for CUDA devices does
         Grouped,
         makes_on="cuda",
+        capability=8.0,
     ),
     "float8-dynamic": Scheme(
         "8-bit floats (e4m3), activations too",
@@ -54,6 +55,7 @@ SCHEMES = {
         28.5,
         makes_on="cuda",
         activations=True,
+        capability=8.9,
     ),
 }
 LOADERS = {"diffusers": Loader(), "transformers": Loader()}

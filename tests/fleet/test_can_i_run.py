@@ -1,0 +1,234 @@
+"""Can I run: a published repository is held against this machine or another card, and what is said is what it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load
+
+from pipeline.backends import BACKENDS
+from pipeline.backends.available import Card
+from pipeline.backends.bitsandbytes import LOADERS
+from pipeline.backends.torchao import SCHEMES
+from pipeline.errors import SourceError
+from pipeline.fleet.can_run import Fit, Machine, cache, is_older
+from pipeline.fleet.memory import CONTEXT, Mode, Room, modes
+from pipeline.fleet.needs import PER_PIXEL, Needs, Part, activations, read_needs
+from pipeline.hub.client import Hub
+from pipeline.plan.model import PIPELINE_MEMORY
+from pipeline.release.yank import yank
+from tests.desk import REPO, WEIGHTS, Desk
+
+ONE = "alice/tiny-one"
+GB = 10**9
+# What of NVIDIA's driver is asked, as its header declares it: two devices, the first with 24 GB and capability 8.9.
+DRIVER = """
+#include <stddef.h>
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = 2; return 0; }
+int cuDeviceGet(int *device, int ordinal) { *device = 7 + ordinal; return 0; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = device == 7 ? 24000000000 : 0; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  *value = device != 7 ? 0 : attribute == 75 ? 8 : attribute == 76 ? 9 : 0;
+  return 0;
+}
+"""
+
+
+def pipe(method: str = "", scheme: str = "", **further: Any) -> Needs:
+    """A pipeline of a transformer of 12 GB, of whose layers the largest has 1 GB, and a text encoder of 5 GB."""
+    asked = SCHEMES.get(scheme)
+    parts = {
+        "text_encoder": Part("transformers", "T5EncoderModel", method, 5 * GB, GB, asked),
+        "transformer": Part("diffusers", "FluxTransformer2DModel", method, 12 * GB, GB, asked),
+    }
+    return Needs("alice/large", "0" * 40, pipeline=True, parts=parts, files={"a": 17 * GB}, **further)
+
+
+def on(needs: Needs, card: Card | None, memory: int | None = 64 * GB) -> dict[str, Mode]:
+    return {mode.name: mode for mode in modes(needs, Room(card, memory))}
+
+
+def test_what_was_published_runs_where_it_was_made_and_says_how(desk: Desk) -> None:
+    done = desk.publish("--json", "can-i-run", ONE, python=("-X", "importtime"))
+    assert done.code == 0, done.err
+    assert " torch\n" not in done.err
+    found = done.lines[-1]
+    assert (found["promised"], found["runs"], found["mode"]["lacks"]) == (True, True, "")
+    on_processor = found["modes"][-1]
+    assert (on_processor["line"], on_processor["known"]) == ('pipe.to("cpu")', "measured")
+    report = json.loads(Hub(desk.shelf.endpoint, token="alice").content(ONE, "main", "publish/report.json", 1 << 20))
+    assert on_processor["memory_bytes"] == report["candidate"]["peak_memory_bytes"]
+    topics = {line["topic"] for line in found["remarks"]}
+    assert {"torch", "torchao", "diffusers", "transformers", "accelerate"} <= topics
+
+
+def test_weights_are_counted_as_they_are_loaded(hub: Hub) -> None:
+    needs = read_needs(hub, ONE, None)
+    assert needs.parts.keys() == {"text_encoder", "text_encoder_2", "transformer", "vae"}
+    assert {name for name, part in needs.parts.items() if part.method} == {"transformer"}
+    listed = hub.tree(ONE, needs.commit)[WEIGHTS].size
+    tensors = load(hub.content(ONE, needs.commit, WEIGHTS, listed))
+    assert needs.parts["transformer"].size == sum(tensor.nbytes for tensor in tensors.values())
+    assert needs.activations == PER_PIXEL * 16 * 16
+
+
+def test_floats_that_are_not_quantized_are_counted_in_the_dtype_that_they_are_loaded_in(desk: Desk, hub: Hub) -> None:
+    name = "vae/diffusion_pytorch_model.safetensors"
+    before = read_needs(hub, REPO, None)
+    stored = load(hub.content(REPO, before.commit, name, 1 << 30))
+    assert before.parts["vae"].size == sum(2 * tensor.numel() for tensor in stored.values())
+
+
+def test_a_repository_of_somebody_else_is_answered_from_its_headers(hub: Hub) -> None:
+    found = Fit(read_needs(hub, REPO, None), Machine(Room(None, 64 * GB), 900 * GB))
+    assert "nothing was promised of it" in found.promise().text
+    assert found.verdict.endswith(' runs here on the processor: pipe.to("cpu")')
+    assert found.mode is not None
+    assert found.mode.known == "reckoned"
+
+
+def test_a_card_that_is_too_small_ends_with_3_the_reason_and_what_to_do(desk: Desk) -> None:
+    done = desk.publish("can-i-run", ONE, "--memory", "200MB")
+    assert done.code == 3, done.err
+    last = done.out.splitlines()[-1]
+    assert last.startswith(f"{ONE}@")
+    assert "does not run on a card of 200.0 MB: at least " in last
+    assert "the card has 200.0 MB" in last
+    assert desk.publish("can-i-run", ONE, "--memory", "8GB").code == 0
+
+
+def test_a_size_that_is_none_and_a_repository_that_is_not_there_are_told(desk: Desk, hub: Hub) -> None:
+    done = desk.publish("can-i-run", ONE, "--memory", "plenty")
+    assert (done.code, "is no size" in done.error) == (2, True)
+    with pytest.raises(SourceError, match="alice/absent: There is no such repository"):
+        read_needs(hub, "alice/absent", None)
+
+
+def test_what_was_withdrawn_says_why_and_what_to_use(hub: Hub) -> None:
+    yank(hub, ONE, "v1", "Its colours are wrong", REPO)
+    (remark,) = Fit(read_needs(hub, ONE, None), Machine(Room(None, None))).withdrawn()
+    assert (remark.level, "Its colours are wrong" in remark.text) == ("warning", True)
+    assert f"`publish can-i-run {REPO}`" in remark.remedy
+
+
+@pytest.mark.parametrize(
+    ("size", "mode"),
+    [(40, "none"), (24, "none"), (20, "model"), (7, "sequential"), (6, None)],
+)
+def test_the_fastest_way_that_fits_is_taken(size: int, mode: str | None) -> None:
+    found = Fit(pipe(), Machine.another(size * GB))
+    assert (found.mode.name if found.mode else None) == mode
+    assert found.runs is (mode is not None)
+
+
+def test_each_way_takes_what_it_moves_to_the_device() -> None:
+    beside = activations({}) + CONTEXT
+    found = on(pipe(), Card("cuda", 80 * GB))
+    assert [mode.device_bytes - beside for mode in found.values() if mode.name != "cpu"] == [17 * GB, 12 * GB, GB]
+    assert found["cpu"].memory_bytes == PIPELINE_MEMORY + 17 * GB + activations({})
+    assert list(on(pipe(), None)) == ["cpu"]
+
+
+def test_bitsandbytes_is_put_onto_the_card_by_loading_whatever_is_offloaded_later() -> None:
+    assert all(loader.onto_gpu for loader in LOADERS.values())
+    found = on(pipe("bitsandbytes"), Card("cuda", 80 * GB))
+    assert found["sequential"].device_bytes == 17 * GB + CONTEXT
+    assert found["none"].memory_bytes == PIPELINE_MEMORY
+    assert "onto cuda or mps or xpu only" in found["cpu"].lacks
+
+
+def test_without_a_card_what_needs_one_leads_to_another_machine() -> None:
+    found = Fit(pipe("bitsandbytes"), Machine(Room(None, 64 * GB), 900 * GB))
+    assert not found.runs
+    assert "`publish can-i-run alice/large --memory 12GB`" in found.verdict
+
+
+@pytest.mark.parametrize(
+    ("scheme", "capability", "lacks"),
+    [("int4-weight-only", 7.5, "8.0 is needed"), ("float8-dynamic", 8.0, "8.9 is needed"), ("int8-dynamic", 7.5, "")],
+)
+def test_a_scheme_for_newer_cards_is_told_to_an_older_one(scheme: str, capability: float, lacks: str) -> None:
+    found = on(pipe("torchao", scheme), Card("cuda", 80 * GB, capability))["none"]
+    assert lacks in found.lacks
+    assert bool(found.lacks) == bool(lacks)
+    assert not on(pipe("torchao", scheme), Card("cuda", 80 * GB))["none"].lacks  # one of which only the size is known
+
+
+def test_what_a_scheme_says_it_runs_on_is_what_it_is_held_to() -> None:
+    every = [scheme for schemes in BACKENDS.values() for scheme in schemes.SCHEMES.values()]
+    said = [re.search(r"capability ([\d.]+)", scheme.runs_on) for scheme in every]
+    assert [scheme.capability for scheme in every] == [float(found[1]) if found else 0 for found in said]
+
+
+def test_cuda_schemes_do_not_run_on_a_processor_or_on_another_gpu() -> None:
+    assert "onto cuda only" in on(pipe("torchao", "int4-weight-only"), None)["cpu"].lacks
+    assert "onto cuda only" in on(pipe("torchao", "int4-weight-only"), Card("xpu"))["none"].lacks
+
+
+def test_memory_of_the_processor_counts_where_weights_lie_in_it() -> None:
+    found = on(pipe(), Card("cuda", 20 * GB), memory=10 * GB)
+    assert "10.0 GB of memory are free" in found["model"].lacks
+
+
+def test_a_gpu_that_does_not_say_how_much_it_has_is_a_warning() -> None:
+    remark = Fit(pipe(), Machine(Room(Card("mps"), None), 900 * GB)).of_memory()
+    assert (remark.level, "--memory" in remark.remedy) == ("warning", True)
+
+
+def test_libraries_are_held_against_those_it_was_made_with(hub: Hub) -> None:
+    needs = read_needs(hub, ONE, None)
+    assert needs.plan is not None
+    newer = needs.plan.model_copy(update={"versions": {**needs.plan.versions, "torchao": "99.0"}})
+    absent = replace(needs, parts={"transformer": replace(needs.parts["transformer"], library="diffusers")}, plan=newer)
+    found = {remark.topic: remark for remark in Fit(absent, Machine(Room(None, None), 1)).libraries()}
+    assert (found["torchao"].level, "tried it with 99.0" in found["torchao"].text) == ("warning", True)
+    assert found["torch"].level == "ok"
+    assert not is_older("2.13.0+cpu", "2.13.0")
+    assert not is_older("2.13.0", "some build of mine")
+
+
+def test_a_method_that_nobody_here_knows_is_named() -> None:
+    (remark,) = Fit(pipe("exotic"), Machine.another(80 * GB)).unknown()
+    assert "exotic" in remark.text
+
+
+def test_what_was_downloaded_takes_no_room_again() -> None:
+    (full,) = Fit(pipe(), Machine(Room(None, None), 16 * GB)).of_disk()
+    assert (full.level, "17.0 GB to download" in full.text) == ("problem", True)
+    there = cache() / "models--alice--large" / "snapshots" / pipe().commit / "a"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    (remark,) = Fit(pipe(), Machine(Room(None, None), 16 * GB)).of_disk()
+    assert (remark.level, "0 B to download" in remark.text) == ("ok", True)
+    shutil.rmtree(cache() / "models--alice--large")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_the_driver_says_how_much_the_first_card_has(tmp_path: Path) -> None:
+    (tmp_path / "cuda.c").write_text(DRIVER)
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True)
+    code = "from pipeline.backends.available import card; print(card())"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == str(Card("cuda", 24 * GB, 8.9))
+
+
+def test_a_torch_that_cannot_use_the_card_is_told() -> None:
+    (remark,) = Fit(pipe(), Machine(Room(None, None), 1, Card("cuda", GB))).of_torch()
+    assert "built without it" in remark.text
+
+
+def test_every_line_ends_in_what_to_do() -> None:
+    found = Fit(pipe("exotic"), Machine(Room(None, 1), 1, Card("cuda", GB))).remarks
+    assert all(remark.remedy.endswith(".") for remark in found)
