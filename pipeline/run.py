@@ -481,9 +481,9 @@ class Run:
             return outcome(plan, "stopped", seconds=self.seconds, report=judged.report)
         with self.timed("card"):
             if self.earlier:  # its files are the same on the disk as those of the checkpoint before
-                engine.drop("release", release_key(plan, judged, engine.loaded.text))
+                engine.drop("release", release_key(plan, judged, engine.loaded.published))
             page = page_of(engine.place)
-            folder = write_card(plan, checkpoint, judged, page, engine.loaded.text, engine.store)
+            folder = write_card(plan, checkpoint, judged, page, engine.loaded.published, engine.store)
             offline = self.stop_after == "card"
             require_taken(
                 folder, plan.repository, errors_of if offline else partial(engine.hub.card_errors, plan.repository)

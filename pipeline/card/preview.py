@@ -19,7 +19,7 @@ from pipeline.errors import CardError
 from pipeline.files import ListedFile
 from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.plan.parts import PlannedDataset, PlannedLora, PlannedSource
-from pipeline.recipe import Loaded, Problem, Quantization, Recipe, Vocabulary, read_prompts
+from pipeline.recipe import InvalidRecipe, Loaded, Problem, Quantization, Recipe, Vocabulary, read_prompts
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
@@ -51,10 +51,10 @@ def problems(path: Path, vocabulary: Vocabulary, loader: BaseLoader = PACKAGED) 
         vocabulary: The words that it may use.
         loader: Where the templates come from.
     """
-    found = recipes.problems(path, vocabulary)
-    if found:
-        return found
-    loaded = recipes.load(path, vocabulary)
+    try:
+        loaded = recipes.load(path, vocabulary, models=True)
+    except InvalidRecipe as error:
+        return list(error.problems)
     try:
         for scene in scenes(loaded):
             compose(scene.plan, scene.report, scene.source, executed=scene.executed, loader=loader)

@@ -49,11 +49,13 @@ class Session:
     def recipes(self, given: list[Path] | None) -> list[Path]:
         """Return the recipes as given, else every one under ``recipes/`` of this checkout.
 
+        What recipes include may lie there too, in files whose names begin with ``_``.
+
         Raises:
             RecipeError: There is none.
         """
         folder = checkout_of(Path()) / "recipes"
-        found = given or sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+        found = given or sorted([*folder.rglob("[!_]*.yaml"), *folder.rglob("[!_]*.yml")])
         if not found:
             raise RecipeError("There are no recipes.", where=str(folder), remedy="Name them.")
         return found

@@ -29,9 +29,9 @@ def tune(
     from pipeline.recipe.change import require_own_words
 
     with session.engine(recipe, hub) as engine:
-        require_own_words(engine.loaded.text.decode("utf-8-sig"), str(recipe))
-        found = []
-        for name in chosen(engine.loaded.recipe, tuple(target or ())):
+        names, found = chosen(engine.loaded.recipe, tuple(target or ())), []
+        require_own_words(engine.loaded, names)
+        for name in names:
             found.append(tuning.tune(engine, name, trials))
             session.console.say(tuning.told(found[-1]))
         after = tuning.propose(engine.loaded, found, session.vocabulary)

@@ -83,7 +83,8 @@ def bump(loaded: Loaded, engine: Engine, kinds: Collection[Kind], *, write: bool
     wanted = [pin for pin in find_pins(text) if pin.kind in kinds or lacks_commit(pin)]
     if not wanted:
         what = "It names no repository on the Hub whose commit is to be moved."
-        remedy = "A source in a folder has none; --loras, --judges and --datasets move those of others."
+        remedy = "A source in a folder has none; --loras, --judges and --datasets move those of others. "
+        remedy += "What an included file names is moved by hand."
         raise RecipeError(what, where=str(loaded.path), remedy=remedy)
     found = {pin: newest(pin, engine, source.variant) for pin in wanted}
     moving = {pin: each.after for pin, each in found.items() if each.moved}

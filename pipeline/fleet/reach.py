@@ -27,9 +27,9 @@ def reached(loaded: Loaded) -> frozenset[Path]:
 
 
 def _named(loaded: Loaded) -> Iterator[Path]:
-    """Yield the recipe and what it names, then what is named there."""
+    """Yield the recipe, what it includes and names, and what its prompts name."""
     recipe = loaded.recipe
-    yield loaded.path
+    yield from (loaded.path, *loaded.included)
     yield from template_files(recipe.card.template)
     if isinstance(recipe.source, FolderSource):
         yield loaded.resolve(recipe.source.path)

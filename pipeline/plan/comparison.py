@@ -19,6 +19,8 @@ EXEMPT: Final = {  # fields that are not compared, each with the reason
     "Destination.adopt": "what a release may do to others' files, which is no part of what is made",
     "Ladder.cards": "stands for targets with budgets, which are compared",
     "Ladder.backends": "stands in the budgets of those",
+    "Ladder.keep": "stands in the budgets of those",
+    "Ladder.dtype": "stands in the budgets of those",
     "Ladder.components": "stands in the budgets of those",
     "TargetPlan.target": "names the target of the recipe that is compared",
     "TargetPlan.pipeline": "what the source says",

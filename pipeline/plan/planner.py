@@ -12,7 +12,7 @@ from typing import Final
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, installed
 from pipeline.backends.oracle.conversion import ConversionRequest, ask, ask_ahead
-from pipeline.errors import CannotHereError, QuantizationError, RecipeError
+from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.files import ListedFile, human_size
 from pipeline.plan.budget import Candidate, Choice, choices, within
 from pipeline.plan.measure import Measured, Sample
@@ -175,19 +175,24 @@ class Planner:
             if component.weights and name in (budget.components or self.layout.components):
                 for quantization in schemes_here(budget.backends):
                     if component.library in LIBRARIES and not unfit(component.library, quantization):
-                        yield name, quantization
+                        yield name, quantization.model_copy(update=budget.words(name))
 
     def candidates(self, budget: Budget) -> dict[str, list[Candidate]]:
         """Return what may be done to each component, and what comes of it.
 
         What a library refuses is left out, and a scheme that fails at rows that were looked at.
+
+        Raises:
+            RecipeError: Nothing can be done to a component with what is to be kept of it.
         """
         found: dict[str, list[Candidate]] = {}
+        refused: dict[str, PublishError] = {}
         sample = Sample(self.place, self.files, self.answers)
         for name, quantization in self.options(budget):
             try:
                 resolved = self.consult(name, quantization)
-            except (RecipeError, QuantizationError, CannotHereError):
+            except (RecipeError, QuantizationError, CannotHereError) as error:
+                refused[name] = error
                 continue
             planned = resolved.planned()
             if name in budget.components or linear_enough(planned):
@@ -195,6 +200,8 @@ class Planner:
                 if not measured.spoiled:
                     stays = Candidate(None, planned.source_bytes, loaded_bytes(self.slots[name]))
                     found.setdefault(name, [stays]).append(candidate_of(planned, measured))
+        for name in refused.keys() & budget.keep.keys() - found.keys():
+            raise refused[name]
         return found
 
     def read_all(self) -> dict[str, Slots]:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from pipeline.recipe import names
-from pipeline.recipe.clause import ComponentNames, RecipeModel, Texts, optional, written
+from pipeline.recipe.clause import Component, ComponentNames, Dtype, RecipeModel, Texts, optional, written
 
 KEY: Final = "budget"
 CARDS: Final = "cards"
+OPEN: Final = (KEY, CARDS)  # the keys of targets that name no schemes
 ONLY_BACKENDS: Final = "The only libraries to choose from; all that are installed where it is left out."
 ONLY_COMPONENTS: Final = "The only components that may be quantized; those made of Linear layers otherwise."
+Kept = Annotated[
+    dict[Component, Texts],
+    Field(
+        description="Modules of components that stay as they are: names or globs.", exclude_if=lambda value: not value
+    ),
+]
+Dtypes = Annotated[
+    dict[Component, Dtype],
+    Field(
+        description="The type of the weights of components that are not quantized.", exclude_if=lambda value: not value
+    ),
+]
 Size = Annotated[str, AfterValidator(names.size), written(f"^{names.SIZE}$")]
 
 
@@ -50,6 +63,8 @@ class Budget(RecipeModel):
     card: Size | None = optional("Memory of the graphics card that it must run on with all it needs, such as `12GB`.")
     backends: Texts = Field(default=(), description=ONLY_BACKENDS)
     components: ComponentNames = Field(default=(), description=ONLY_COMPONENTS)
+    keep: Kept = Field(default={})
+    dtype: Dtypes = Field(default={})
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> Budget:
@@ -67,6 +82,10 @@ class Budget(RecipeModel):
         """The memory of the card that it must run on, in bytes."""
         return None if self.card is None else names.bytes_of(self.card)
 
+    def words(self, component: str) -> dict[str, Any]:
+        """Return what every scheme's quantization of a component says."""
+        return {word: said[component] for word in ("keep", "dtype") if component in (said := getattr(self, word))}
+
 
 class BudgetTarget(RecipeModel):
     """A target whose schemes are found when it is planned."""
@@ -82,11 +101,11 @@ class Ladder(RecipeModel):
     )
     backends: Texts = Field(default=(), description=ONLY_BACKENDS)
     components: ComponentNames = Field(default=(), description=ONLY_COMPONENTS)
+    keep: Kept = Field(default={})
+    dtype: Dtypes = Field(default={})
 
     @property
     def steps(self) -> dict[str, BudgetTarget]:
         """The targets that it stands for."""
-        return {
-            step(card): BudgetTarget(budget=Budget(card=card, backends=self.backends, components=self.components))
-            for card in self.cards
-        }
+        said = self.model_dump(exclude={"cards"})
+        return {step(card): BudgetTarget(budget=Budget(card=card, **said)) for card in self.cards}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -12,29 +12,43 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from pipeline.errors import RecipeError
+from pipeline.recipe.load import Loaded
 from pipeline.recipe.schema import Quantization
+from pipeline.recipe.whole import plain_or_json
 
 REMARK: Final = "# tuned: "  # how a remark of ours begins; a later one takes its place
-PLAIN: Final = re.compile(r"[A-Za-z_][\w./-]*")
-DEFAULTS: Final[Mapping[str, Any]] = {"keep": (), "dtype": "bfloat16"}
+USUAL: Final[Mapping[str, Any]] = {"keep": (), "dtype": "bfloat16"}
 
 
-def require_own_words(text: str, where: str) -> None:
-    """Refuse to change a recipe in which one place says something for several.
+def require_own_words(loaded: Loaded, targets: Iterable[str]) -> None:
+    """Refuse to change targets of a recipe in which one place says something for several.
 
     Raises:
-        RecipeError: It has YAML aliases.
+        RecipeError: It has YAML aliases, or files that it includes say something of the targets.
     """
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for target in targets:
+        if target in loaded.lent:
+            raise RecipeError(
+                f"The target {target!r} comes from a file that this recipe includes, as others may.",
+                where=str(loaded.path),
+                remedy="Move the target from that file into the recipe.",
+            )
+    for event in YAML(typ="safe", pure=True).parse(loaded.text.decode("utf-8-sig")):
         if isinstance(event, AliasEvent):
             raise RecipeError(
                 "This recipe shares blocks by YAML aliases, and a change of one target would change others.",
-                where=f"{where}:{event.start_mark.line + 1}:{event.start_mark.column + 1}",
+                where=f"{loaded.path}:{event.start_mark.line + 1}:{event.start_mark.column + 1}",
                 remedy="Write out what the targets to tune share, in a copy of the recipe if you like.",
             )
 
 
-def changed(text: str, target: str, components: Mapping[str, Quantization | None], remark: str) -> str:
+def changed(
+    text: str,
+    target: str,
+    components: Mapping[str, Quantization | None],
+    remark: str,
+    begun: Collection[str] = (),
+) -> str:
     """Return a recipe's text with other quantizations of some components of a target.
 
     Args:
@@ -43,6 +57,7 @@ def changed(text: str, target: str, components: Mapping[str, Quantization | None
         components: Those that change, and what becomes of each: nothing where the target leaves it as it is from now
             on. Another component of the target has to remain.
         remark: What to say above the target, in one line.
+        begun: The components that begin with defaults, of which every word is written.
     """
     place, parts = _entry(_entry(YAML().compose(text), "targets")[1], target)
     names = [key.value for key, _ in parts.value]
@@ -53,7 +68,7 @@ def changed(text: str, target: str, components: Mapping[str, Quantization | None
             begin, end = _room(parts, index, [other for other in names if components.get(other, "stays") is not None])
             text = text[:begin] + text[end:]
         else:
-            text = text[: value.start_mark.index] + flow(quantization) + text[_end(value) :]
+            text = text[: value.start_mark.index] + flow(quantization, whole=name in begun) + text[_end(value) :]
     return _remarked(text, place.start_mark.index, remark)
 
 
@@ -66,11 +81,11 @@ def _room(parts: Node, index: int, staying: list[str]) -> tuple[int, int]:
     return _end(parts.value[before][1]) if before + 1 == index else _end(parts.value[index - 1][1]), _end(value)
 
 
-def flow(quantization: Quantization) -> str:
-    """Return a quantization as a recipe has it, in one line; what is the default anyway is left out."""
+def flow(quantization: Quantization, *, whole: bool = False) -> str:
+    """Return a quantization as a recipe has it, in one line; what would be so anyway is left out unless asked for."""
     words: dict[str, Any] = {"backend": quantization.backend, "scheme": quantization.scheme, **quantization.options}
     further = {"keep": quantization.keep, "dtype": quantization.dtype}
-    words |= {name: value for name, value in further.items() if value != DEFAULTS[name]}
+    words |= {name: value for name, value in further.items() if whole or value != USUAL[name]}
     return "{" + ", ".join(f"{name}: {_written(value)}" for name, value in words.items()) + "}"
 
 
@@ -78,7 +93,7 @@ def _written(value: Any) -> str:
     """Return a value as YAML that is JSON where it is no plain word."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_written, value)) + "]"
-    return value if isinstance(value, str) and PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return plain_or_json(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _entry(mapping: Node, word: str) -> tuple[Node, Node]:

@@ -8,18 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe import names, prompts
-from pipeline.recipe.budget import CARDS, KEY, named_twice, step
-from pipeline.recipe.nodes import Node, Page, Place, every, place_of, text_at
+from pipeline.recipe.budget import CARDS, KEY, OPEN, named_twice, step
+from pipeline.recipe.nodes import Node, Page, Place, every, path_at, path_of, place_of, text_at
 from pipeline.recipe.problems import listed, nearest, unknown
 from pipeline.recipe.schema import Destination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.recipe.vocabulary import Vocabulary
 
-OPEN = (KEY, CARDS)  # the keys of targets that name no schemes
 MOST_LINES = 5  # faults of a prompts file that are told one by one
 TRANSFORMERS = ("text_encoder", "image_encoder", "safety_checker")
 WEIGHTLESS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
@@ -27,11 +26,16 @@ WEIGHTLESS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
 
 @dataclass(frozen=True)
 class Check:
-    """The checks of one recipe's tree."""
+    """The checks of one recipe's tree.
+
+    Attributes:
+        defaults: What components begin with, which is no part of the tree.
+    """
 
     page: Page
     root: Node
     vocabulary: Vocabulary
+    defaults: Sequence[Node] = ()
 
     def run(self, folder: Path | None, *, models: bool) -> None:
         """Report everything that the types did not show.
@@ -43,7 +47,7 @@ class Check:
         for node in every(self.root, "task"):
             self.known("task", node, sorted(self.vocabulary.tasks))
         self.names()
-        for node in self.quantizations():
+        for node in (*self.defaults, *self.quantizations()):
             self.scheme(node)
         if folder is not None:
             self.template()
@@ -66,7 +70,7 @@ class Check:
         """Report repositories whose names the Hub would refuse or that would be one and the same."""
         written = [name.text for name in every(self.root, "destination", "name") if name.is_word]
         template = written[0] if written else Destination.model_fields["name"].default
-        repo, folder = text_at(self.root, "source", "repo"), text_at(self.root, "source", "path")
+        repo, folder = text_at(self.root, "source", "repo"), path_at(self.root, "source", "path")
         if _fits(names.template, template) and (folder or _fits(names.repository, repo)):
             owners: dict[str, str] = {}  # the key that stands for each target: its own name, or that of its ladder
             for target in every(self.root, "targets", "*"):
@@ -116,6 +120,8 @@ class Check:
                 self.known("backend", node, self.vocabulary.schemes)
             for node in words(clause, "components", "#"):
                 self.has_weights(node.text, node.place, libraries)
+            for node in (*every(clause, "keep", "*"), *every(clause, "dtype", "*")):
+                self.has_weights(node.name, node.at, libraries)
         for node in words(self.root, "validation", "compile", "components", "#"):
             self.is_there(node.text, node.place, libraries)
 
@@ -140,7 +146,7 @@ class Check:
         for lora in every(self.root, "loras", "#"):
             path, file = text_at(lora, "path"), text_at(lora, "file")
             fit = _fits(names.path, path) and (not file or _fits(names.weights, file))
-            if fit and not (folder / path / file).exists():
+            if fit and not (folder / path_at(lora, "path") / file).exists():
                 self.page.report(place_of(lora, ["path"]), f"there is no {path}{f' with {file} in it' if file else ''}")
 
     def judges(self) -> None:
@@ -159,14 +165,14 @@ class Check:
         sources = every(self.root, "source", "path")
         judges = [node for node in every(self.root, "validation", "require", "*", "model") if names.is_path(node.text)]
         for node in (*sources, *judges):
-            if node.is_word and _fits(names.path, node.text) and not _is_folder(folder / node.text):
+            if node.is_word and _fits(names.path, node.text) and not _is_folder(folder / path_of(node)):
                 self.page.report(node.place, f"there is no folder {node.text}; make it, or correct its name")
 
     def libraries(self, folder: Path) -> dict[str, str]:
         """Return the library of each component as the model_index.json of a source in a folder names them."""
         for node in words(self.root, "source", "path"):
             try:
-                index = folder / node.text / "model_index.json"
+                index = folder / path_of(node) / "model_index.json"
                 content = json.loads(index.read_bytes()) if index.is_file() else {}
                 return {name: entry[0] for name, entry in content.items() if _is_component(entry)}
             except (OSError, ValueError, RecursionError) as error:
@@ -194,7 +200,7 @@ class Check:
                     what = f"a prompt of {name} has further files; name the columns that hold them, files: {{{wanted}}}"
                     self.page.report(place_of(node, ["files"]), what)
             if node.is_word and _fits(names.path, node.text):
-                read, faults = prompts.scan(folder / node.text, roles)
+                read, faults = prompts.scan(folder / path_of(node), roles)
                 unlabelled = sum(prompt.label is None for prompt in read)
                 if unlabelled and judged:
                     which = f"{unlabelled} of {len(read)} prompts have no 'label'"

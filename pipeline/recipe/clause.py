@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, WithJsonSchema
 from pydantic_core import core_schema
@@ -58,5 +58,6 @@ def as_set(named: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(named)))
 
 
+Dtype = Literal["bfloat16", "float16", "float32"]
 Texts = Annotated[tuple[Text, ...], AfterValidator(as_set)]
 ComponentNames = Annotated[tuple[Component, ...], AfterValidator(as_set)]

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from pipeline.recipe.load import SHARED
+from pipeline.recipe import names
+from pipeline.recipe.budget import OPEN
+from pipeline.recipe.defaults import DEFAULTS
+from pipeline.recipe.include import INCLUDE, MOST, SHARED
 from pipeline.recipe.quantization import form
 from pipeline.recipe.schema import Quantization, Recipe, Validation
 
@@ -17,6 +20,24 @@ if TYPE_CHECKING:
     from pipeline.recipe.vocabulary import Vocabulary
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_FILE = {"type": "string", "pattern": r"\.ya?ml$"}
+_COMPONENTS = {"patternProperties": {f"^{names.COMPONENT}$": {"$ref": "#/$defs/Quantization"}}, "type": "object"}
+_SELF_CONTAINED = {  # a target where nothing else says a part of it
+    "anyOf": [*({"required": [key]} for key in OPEN), {"additionalProperties": {"required": ["backend", "scheme"]}}]
+}
+APART = {  # what stands in a recipe's text and no more in the recipe that was read
+    SHARED: {"description": "Blocks with YAML anchors, for targets to share; anything may stand here."},
+    DEFAULTS: {
+        "description": "What each target's component of a name begins with. The target's own words count, key by key; "
+        "a scheme goes with its backend, and options go with the scheme beside which they stand.",
+        **_COMPONENTS,
+    },
+    INCLUDE: {
+        "description": "A YAML file, or a list of them, with any of the recipe's own keys, relative to the recipe. "
+        "What the recipe says itself counts; mappings are merged key by key, all else is taken as a whole.",
+        "anyOf": [_FILE, {"type": "array", "items": _FILE, "maxItems": MOST}],
+    },
+}
 
 
 def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -30,16 +51,23 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     forms = [
         _form(vocabulary, backend, scheme) for backend, schemes in vocabulary.schemes.items() for scheme in schemes
     ]
-    definitions["Quantization"] = {"description": inspect.getdoc(Quantization), "oneOf": forms}
+    definitions["Quantization"] = {"description": inspect.getdoc(Quantization), "anyOf": forms}
     definitions["Validation"] = {"description": inspect.getdoc(Validation), "anyOf": list(clause_of.values())}
     definitions["Card"]["properties"]["template"]["enum"] = sorted(vocabulary.templates)
     recipe["properties"]["task"]["enum"] = sorted(vocabulary.tasks)
-    recipe["allOf"] = [_where(word, clause) for word, clause in clause_of.items()]
-    recipe["properties"][SHARED] = {
-        "description": "Blocks with YAML anchors, for targets to share; anything may stand here."
-    }
+    recipe["allOf"] = [
+        *(_where(word, clause) for word, clause in clause_of.items()),
+        _without([INCLUDE], {"required": recipe.pop("required")}),
+        _without([INCLUDE, DEFAULTS], {"properties": {"targets": {"additionalProperties": _SELF_CONTAINED}}}),
+    ]
+    recipe["properties"] |= APART
     del definitions["JsonValue"], definitions["Requirements"]  # what the forms and the tasks say instead
     return {"$schema": DIALECT, **_tidy(recipe), "title": "A quantpress recipe", "$defs": _tidy(definitions)}
+
+
+def _without(words: list[str], rule: dict[str, Any]) -> dict[str, Any]:
+    """Return a rule of recipes that have none of these words."""
+    return {"if": {"not": {"anyOf": [{"required": [word]} for word in words]}}, "then": rule}
 
 
 def _where(task: str, clause: Any) -> dict[str, Any]:
@@ -48,11 +76,11 @@ def _where(task: str, clause: Any) -> dict[str, Any]:
 
 
 def _form(vocabulary: Vocabulary, backend: str, scheme: str) -> dict[str, Any]:
-    """Return one scheme's form of a quantization."""
+    """Return one scheme's form of a quantization, of which the rest may be the defaults'."""
     whole = form(vocabulary, backend, scheme).model_json_schema()
     whole["properties"]["backend"]["const"] = backend
     whole["properties"]["scheme"]["const"] = scheme
-    return {name: rule for name, rule in whole.items() if name != "description"}
+    return {name: rule for name, rule in whole.items() if name not in ("description", "required")}
 
 
 def _tidy(rule: Any) -> Any:

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
 from pipeline.recipe.check import Check
+from pipeline.recipe.defaults import DEFAULTS, begin_with, defaults_in
+from pipeline.recipe.include import INCLUDE, SHARED, include
 from pipeline.recipe.nodes import Node, Page, Place, StopReadingError, Table, describe, place_of, text_at
-from pipeline.recipe.parse import parse, place_at
+from pipeline.recipe.parse import parse
 from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
+from pipeline.recipe.quantization import Default
 from pipeline.recipe.reader import Reader
 from pipeline.recipe.schema import Quantization, Recipe, Validation
+from pipeline.recipe.text import content_of, page_of
+from pipeline.recipe.whole import whole
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,8 +27,7 @@ if TYPE_CHECKING:
     from pipeline.recipe.reader import Hook
     from pipeline.recipe.vocabulary import Vocabulary
 
-SHARED = "shared"  # the key under which anchored blocks may stand that are no part of the recipe themselves
-LARGEST = 128 << 10  # bytes; a recipe is a page that people review
+APART = (INCLUDE, DEFAULTS)  # what the types of a recipe do not have
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,25 @@ class Loaded:
     Attributes:
         recipe: What it says.
         path: The file.
-        text: Its bytes as written, for publishing beside the checkpoint.
+        text: Its bytes as written.
+        included: The files that it includes.
+        resolved: What it says with their words in their places, where it includes any.
+        lent: The targets of which these files say something.
+        begun: The components that begin with defaults.
     """
 
     recipe: Recipe
     path: Path
     text: bytes
+    included: tuple[Path, ...] = ()
+    resolved: bytes = b""
+    lent: frozenset[str] = frozenset()
+    begun: frozenset[str] = frozenset()
+
+    @property
+    def published(self) -> bytes:
+        """What is published beside the checkpoint: the recipe as written where that says all by itself."""
+        return self.resolved or self.text
 
     def resolve(self, relative: str) -> Path:
         """Return the place of a path that the recipe names, relative to the recipe's own file."""
@@ -56,8 +73,7 @@ def load(path: Path, vocabulary: Vocabulary, *, models: bool = False) -> Loaded:
     Raises:
         InvalidRecipe: With all problems at once.
     """
-    content = _content(path)
-    return Loaded(read_recipe(content, str(path), vocabulary, path.parent, models=models), path, content)
+    return _read(content_of(path), str(path), vocabulary, path.parent, models=models)
 
 
 def read_recipe(
@@ -75,14 +91,33 @@ def read_recipe(
     Raises:
         InvalidRecipe: With all problems at once.
     """
-    page, recipe = _page(name, text), None
+    return _read(text, name, vocabulary, folder, models=models).recipe
+
+
+def _read(text: bytes, name: str, vocabulary: Vocabulary, folder: Path | None, *, models: bool) -> Loaded:
+    page, found = page_of(name, text), None
     with suppress(StopReadingError):  # the page has the problems that were found until then
         if root := _root(page):
-            recipe = Reader(page, hooks(root, vocabulary)).read(root, Recipe)
-            Check(page, root, vocabulary).run(folder, models=models)
-    if page.problems or not isinstance(recipe, Recipe):
-        raise InvalidRecipe(page.problems)
-    return recipe
+            lent = include(page, root, folder)
+            resolved = whole(root) if page.included else b""
+            reader, defaults = Reader(page, hooks(root, vocabulary)), defaults_in(page, root)
+            for default in defaults.values():
+                reader.read(default, Default)
+            begin_with(page, root, defaults)
+            recipe = reader.read(root, Recipe)
+            Check(page, root, vocabulary, tuple(defaults.values())).run(folder, models=models)
+            found = Loaded(
+                recipe,
+                Path(name),
+                text,
+                tuple(map(Path, page.included)),
+                resolved,
+                frozenset(lent),
+                frozenset(defaults),
+            )
+    if page.problems or found is None:
+        raise InvalidRecipe(page.problems, page.file)
+    return found
 
 
 def read_quantization(text: str, vocabulary: Vocabulary) -> Quantization:
@@ -108,7 +143,7 @@ def hooks(root: Node, vocabulary: Vocabulary) -> dict[type[BaseModel], Hook]:
         task = vocabulary.task(text_at(root, "task"))
         return task.validation.model_validate(written, context=reader) if task else None  # which is told elsewhere
 
-    return {Quantization: quantization.hook(vocabulary), Validation: validation}
+    return {**quantization.hooks(vocabulary), Validation: validation}
 
 
 def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
@@ -122,10 +157,12 @@ def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
 
 def problem_at(loaded: Loaded, path: tuple[str, ...], text: str) -> Problem:
     """Return what is wrong with a recipe that was read, where that is found out later, at the place of a key."""
-    page = _page(str(loaded.path), loaded.text)
-    root = parse(page)
+    page = page_of(str(loaded.path), loaded.text)
+    if root := _root(page):
+        with suppress(StopReadingError):  # a file is gone since
+            include(page, root, loaded.path.parent)
     page.report(place_of(root, path) if root else Place(), text)
-    return page.problems[0]
+    return page.problems[-1]
 
 
 def _root(page: Page) -> Node | None:
@@ -133,42 +170,15 @@ def _root(page: Page) -> Node | None:
     root, words = parse(page), ", ".join(Recipe.model_fields)
     if root and root.value and isinstance(root.value, dict):
         root.value.pop(SHARED, None)
+        known = [*Recipe.model_fields, *APART]
+        for word in [word for word in root.value if word not in known]:
+            meant = nearest(word, known)
+            if meant in APART and meant not in root.value:  # what the types, which do not have it, would not say
+                page.report(root.value[word].at, f"unknown key {word!r}", meant)
+                root.value[meant] = root.value.pop(word)
         return root
     if not page.problems and root and root.value:
         page.report(root.place, f"a recipe is a mapping with {words}; found {describe(root)}")
     elif not page.problems:
         page.report(Place(), f"the recipe is empty; it is a mapping with {words}")
     return None
-
-
-def _content(path: Path) -> bytes:
-    """Return a file's bytes."""
-    try:
-        if path.is_dir():
-            raise _refused(path, "this is a folder; name the recipe in it")
-        if not path.is_file():
-            siblings = [found.name for found in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-            raise _refused(path, "there is no such file", nearest(path.name, siblings))
-        if path.stat().st_size > LARGEST:
-            raise _refused(path, f"larger than {LARGEST >> 10} KiB; a recipe is a page that people review")
-        return path.read_bytes()
-    except OSError as error:
-        raise _refused(path, f"cannot be read ({error.strerror})") from error
-
-
-def _page(name: str, content: bytes) -> Page:
-    """Return a file's text."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise _refused(name, "the file is UTF-16; save it as UTF-8") from None
-        page = Page(name, content.decode("utf-8", "replace"))
-        place = place_at(content[: error.start].decode("utf-8"))
-        page.report(place, f"the byte 0x{content[error.start]:02x} is no UTF-8; save the file as UTF-8")
-        raise InvalidRecipe(page.problems) from None
-    return Page(name, text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _refused(file: Path | str, text: str, suggestion: str = "") -> InvalidRecipe:
-    return InvalidRecipe([Problem(str(file), 0, 0, text, suggestion=suggestion)])

@@ -145,6 +145,13 @@ def path(text: str) -> str:
     return text
 
 
+def included(text: str) -> str:
+    """Return the path of a file that a recipe includes, or raise `UnfitError`."""
+    if not path(text).endswith((".yaml", ".yml")):
+        raise UnfitError(f"{text!r} is no YAML file; its name ends with '.yaml'")
+    return text
+
+
 def weights(text: str) -> str:
     """Return the name of a safetensors file inside a folder or repository, or raise `UnfitError`."""
     if not text.endswith(".safetensors"):

@@ -31,11 +31,12 @@ NOTHING = ...  # stands where nothing is written, or nothing that can be read; n
 
 @dataclass(frozen=True)
 class Place:
-    """A stretch of one line: line and column from 1, width in characters."""
+    """A stretch of one line: line and column from 1, width in characters; without a file it is of the page's own."""
 
     line: int = 1
     column: int = 1
     width: int = 1
+    file: str = ""
 
 
 @dataclass
@@ -86,19 +87,25 @@ class StopReadingError(Exception):
 
 @dataclass
 class Page:
-    """The text of one recipe, and the problems found in it so far."""
+    """The text of one recipe, and the problems found in it so far.
+
+    Attributes:
+        included: The pages of the files that it includes, by file; they have its list of problems.
+    """
 
     file: str
     text: str
     problems: list[Problem] = field(default_factory=list)
+    included: dict[str, Page] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lines = self.text.split("\n")
 
     def report(self, at: Place, text: str, suggestion: str = "") -> None:
         """Note a problem at a place; past `MOST` of them raise `StopReadingError`."""
-        excerpt = self.lines[at.line - 1] if at.line <= len(self.lines) else ""
-        problem = Problem(self.file, at.line, at.column, masked(text), masked(excerpt), suggestion, at.width)
+        page = self.included.get(at.file, self)
+        excerpt = page.lines[at.line - 1] if at.line <= len(page.lines) else ""
+        problem = Problem(page.file, at.line, at.column, masked(text), masked(excerpt), suggestion, at.width)
         if problem not in self.problems:  # a part and its whole may find the same
             self.problems.append(problem)
         if len(self.problems) == MOST:
@@ -108,7 +115,9 @@ class Page:
 
     def report_unpinned(self, repo: Node) -> None:
         """Note that no commit pins a repository, which is the one thing that the program can fill in."""
-        self.report(repo.place, f"no commit pins {repo.text!r}; `publish bump {self.file}` fills it in")
+        filled = f"`publish bump {self.file}` fills it in"  # in the recipe's own text
+        how = "write its commit as 'revision:'" if repo.place.file in self.included else filled
+        self.report(repo.place, f"no commit pins {repo.text!r}; {how}")
 
 
 def masked(text: str) -> str:
@@ -133,6 +142,16 @@ def _children(value: Any, step: str) -> list[Node]:
 def text_at(node: Node, *path: str) -> str:
     """Return the text that stands under a path of keys, empty where there is none."""
     return next((found.text for found in every(node, *path) if found.is_word), "")
+
+
+def path_of(node: Node) -> str:
+    """Return the path that a word is, as a recipe that includes the word would have to write it."""
+    return node.value if isinstance(node.value, str) else node.text
+
+
+def path_at(node: Node, *path: str) -> str:
+    """Return the path that stands under a path of keys, empty where there is none."""
+    return next((path_of(found) for found in every(node, *path) if found.is_word), "")
 
 
 def nearby(node: Node, path: Sequence[str | int]) -> Node:

@@ -74,13 +74,13 @@ class _Tree:
         next(self.events)  # the document's end
         after = next(self.events)
         if isinstance(after, events.DocumentStartEvent):
-            self.page.report(_place(after), "a second YAML document starts here; a recipe is one document")
+            self.page.report(self.place(after), "a second YAML document starts here; a recipe is one document")
             raise StopReadingError  # what is missing in the first one stands in the second
         return node
 
     def node(self, event: Any, depth: int, key: Node | None = None) -> Node:
         """Build one node; a collection and an empty value stand at their key."""
-        place = _place(event)
+        place = self.place(event)
         node = Node(place, NOTHING, name=key.text if key else "", at=key.place if key else place)
         self.bound(place, 1, depth)
         if isinstance(event, events.AliasEvent):
@@ -97,6 +97,13 @@ class _Tree:
             node.place, node.value = node.at, [self.node(item, depth + 1) for item in self.until_end()]
         self.anchors[event.anchor] = node
         return node
+
+    def place(self, event: Any) -> Place:
+        """Return where something stands."""
+        start, end = event.start_mark, event.end_mark
+        collection = isinstance(event, events.CollectionStartEvent)
+        width = end.column - start.column if end.line == start.line and not collection else 1
+        return Place(start.line + 1, start.column + 1, max(1, width), self.page.file)
 
     def bound(self, place: Place, nodes: int, depth: int) -> None:
         """Count nodes down to a level, and stop where there are too many of either."""
@@ -172,10 +179,3 @@ class _Tree:
                     said = f"'<<' merges in a mapping or a list of them, found {describe(node)}"
                     self.page.report(value.at, said)
         return kept
-
-
-def _place(event: Any) -> Place:
-    start, end = event.start_mark, event.end_mark
-    collection = isinstance(event, events.CollectionStartEvent)
-    width = end.column - start.column if end.line == start.line and not collection else 1
-    return Place(start.line + 1, start.column + 1, max(1, width))

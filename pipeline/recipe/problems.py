@@ -67,16 +67,18 @@ class Problem:
 
 
 class InvalidRecipe(RecipeError):  # noqa: N818 - the name says what the caller has, as the design spells it
-    """A recipe with problems: all of them, in the order of the file.
+    """A recipe with problems: all of them, in the order of the file, and then those of the files that it includes.
 
     Args:
         problems: At least one.
+        file: The recipe; that of the first problem where it is not said.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+    def __init__(self, problems: Iterable[Problem], file: str = "") -> None:
+        found = list(problems)
+        file = file or found[0].file
+        self.problems = tuple(sorted(found, key=lambda one: (one.file != file, one.file, one.line, one.column)))
         count = "one problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        file = self.problems[0].file
         remedy = f"Correct the recipe, then run `publish check {file}`."
         super().__init__(f"The recipe has {count}.", where=file, remedy=remedy)
 

@@ -19,7 +19,7 @@ from pydantic import (
 
 from pipeline.recipe import names
 from pipeline.recipe.budget import CARDS, KEY, Budget, BudgetTarget, Ladder, named_twice
-from pipeline.recipe.clause import Commit, Component, ComponentNames, RecipeModel, Text, Texts, optional, written
+from pipeline.recipe.clause import Commit, Component, ComponentNames, Dtype, RecipeModel, Text, Texts, optional, written
 from pipeline.recipe.problems import nearest
 from pipeline.recipe.require import Requirements
 
@@ -161,9 +161,7 @@ class Words(RecipeModel):
     backend: str = Field(description="The quantization library.")
     scheme: str = Field(description="What the library is asked to do.")
     keep: Texts = Field(default=(), description="Modules that stay as they are: names or globs.")
-    dtype: Literal["bfloat16", "float16", "float32"] = Field(
-        default="bfloat16", description="The type of the weights that are not quantized."
-    )
+    dtype: Dtype = Field(default="bfloat16", description="The type of the weights that are not quantized.")
 
 
 class Quantization(Words):

@@ -12,7 +12,6 @@ from statistics import mean, stdev
 from pipeline.errors import PublishError, VerdictError
 from pipeline.plan.model import ResolvedComponent, TargetPlan
 from pipeline.quantize.build import Origin, quantize
-from pipeline.recipe import Loaded
 from pipeline.run import Engine, Outcome, Run
 from pipeline.store import Store
 from pipeline.tasks import TASKS
@@ -178,7 +177,7 @@ class TuningBaseline:
         parts = {**loaded.recipe.named(self.plan.target), **change}
         targets = {**loaded.recipe.targets, self.plan.target: {name: part for name, part in parts.items() if part}}
         recipe = loaded.recipe.model_copy(update={"targets": targets})
-        return replace(self.engine, loaded=Loaded(recipe, loaded.path, loaded.text), shared=self.store)
+        return replace(self.engine, loaded=replace(loaded, recipe=recipe), shared=self.store)
 
 
 def bench_of(engine: Engine, target: str, few: int) -> TuningBaseline:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pipeline.backends import BACKENDS
 from pipeline.errors import PublishError, RecipeError
 from pipeline.files import write_atomically
-from pipeline.recipe import Loaded, Quantization, Vocabulary, read_recipe
+from pipeline.recipe import InvalidRecipe, Loaded, Quantization, Vocabulary, read_recipe
 from pipeline.recipe.change import changed
 from pipeline.tasks import TASKS
 from pipeline.tasks.metrics import Metric
@@ -22,15 +22,23 @@ def propose(loaded: Loaded, every: Iterable[Tuned], vocabulary: Vocabulary) -> s
 
     Raises:
         PublishError: The changed text does not say what was tried, which is a defect.
+        RecipeError: Something else in the recipe goes with what it said before.
     """
     text = loaded.text.decode("utf-8-sig")
     for tuned in every:
         if tuned.proposal is None:
             continue
-        change = {name: part and sparing(part) for name, part in tuned.proposal.change.items()}
-        text = changed(text, tuned.target, change, remark(tuned, tuned.proposal))
+        change = {
+            name: part if part is None or name in loaded.begun else sparing(part)
+            for name, part in tuned.proposal.change.items()
+        }
+        text = changed(text, tuned.target, change, remark(tuned, tuned.proposal), loaded.begun)
         wanted = {**loaded.recipe.named(tuned.target), **tuned.proposal.change}
-        said = read_recipe(text.encode(), str(loaded.path), vocabulary).named(tuned.target)
+        try:
+            said = read_recipe(text.encode(), str(loaded.path), vocabulary, loaded.path.parent).named(tuned.target)
+        except InvalidRecipe as error:  # such as a default of a component that no target quantizes any more
+            what = f"With the proposal in it the recipe would have a problem: {error.problems[0].message}."
+            raise RecipeError(what, where=str(loaded.path), remedy="Enter what is proposed by hand.") from error
         if dict(said) != {name: part for name, part in wanted.items() if part}:
             raise PublishError("The proposal cannot be written into the recipe.", where=str(loaded.path))
     return text

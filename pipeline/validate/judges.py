@@ -46,7 +46,7 @@ class Judges:
             if is_path(model) and not self.loaded.resolve(model).is_dir()
         ]
         if missing:
-            raise InvalidRecipe(missing)
+            raise InvalidRecipe(missing, str(self.loaded.path))
         return {metric: self.place_of(*model) for metric, model in named.items()}
 
     @cached_property

@@ -12,6 +12,8 @@ import pytest
 
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
+from pipeline.cli.console import Console
+from pipeline.cli.context import Session
 from pipeline.errors import RecipeError
 from pipeline.fleet.reach import UNBORN, changed_since, reached, touched
 from pipeline.recipe import Vocabulary, load
@@ -95,6 +97,22 @@ def test_a_changed_file_touches_the_recipes_that_depend_on_it(folder: Path, chan
 def test_what_is_gone_and_what_cannot_be_read_touches_too(folder: Path) -> None:
     (folder / "asked" / "sky.png").unlink()
     assert about(folder, "README.md") == ["two"]  # whose prompts name it
+
+
+def test_an_included_file_touches_the_recipes_that_include_it(folder: Path) -> None:
+    (folder / "_common.yaml").write_text("loras: [{path: loras/style.safetensors, how: loaded}]\n")
+    (folder / "one.yaml").write_text(f"include: _common.yaml{RECIPE}")
+    assert about(folder, "_common.yaml") == ["one"]
+
+
+def test_an_included_file_below_the_recipes_is_none_of_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".git").mkdir()
+    for name in ("_common.yaml", "one.yaml", "my_two.yml", "deeper/_common.yml"):
+        (folder / "recipes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "recipes" / name).touch()
+    monkeypatch.chdir(folder / "asked")
+    found = Session(Console("people"), None, tracebacks=False).recipes(None)
+    assert [path.name for path in found] == ["my_two.yml", "one.yaml"]
 
 
 def test_a_link_and_what_it_leads_to_are_both_reached(folder: Path) -> None:

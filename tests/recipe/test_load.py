@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -327,8 +328,9 @@ def test_an_alias_is_text_where_text_is_declared_and_a_number_where_a_number_is(
     assert (recipe.destination.namespace, recipe.validation.seeds) == ("4", (4,))
 
 
-def test_what_shares_by_aliases_is_not_tuned_in_place() -> None:
-    require_own_words(TEXT, "r.yaml")
+def test_what_shares_by_aliases_is_not_tuned_in_place(vocabulary: Vocabulary) -> None:
+    loaded = load(GOOD, vocabulary)
+    require_own_words(loaded, ["bnb-nf4"])
     with pytest.raises(RecipeError, match="would change others") as caught:
-        require_own_words("a: &x 1\nb: *x\n", "r.yaml")
-    assert caught.value.where == "r.yaml:2:4"
+        require_own_words(replace(loaded, text=b"a: &x 1\nb: *x\n"), ["bnb-nf4"])
+    assert caught.value.where == f"{GOOD}:2:4"

@@ -61,6 +61,21 @@ def test_only_the_named_backends_and_components_are_used(desk: Desk) -> None:
     assert set(plan.components) <= {"transformer", "text_encoder_2"}
 
 
+def test_what_is_to_be_kept_is_kept_whatever_is_found(desk: Desk) -> None:
+    budget = {"budget": {"size_ratio": 0.9, "backends": ["torchao"], "components": ["transformer"]}}
+    recipe = desk.recipe({"small": budget})
+    begun = {"defaults": {"transformer": {"keep": ["proj_out"], "dtype": "float32"}}}
+    recipe.write_text(json.dumps(json.loads(recipe.read_text()) | begun))
+    quantization = plan_of(desk.publish("--json", "plan", recipe)).components["transformer"].quantization
+    assert (quantization.keep, quantization.dtype) == (("proj_out",), "float32")
+
+
+def test_a_name_to_keep_that_nothing_has_is_told(desk: Desk) -> None:
+    refused = planned(desk, size_ratio=0.9, backends=["torchao"], keep={"transformer": ["nothing_of_it"]})
+    assert refused.code == 2
+    assert "nothing_of_it" in refused.err
+
+
 def test_a_budget_that_nothing_fits_is_told_what_can_be_reached(desk: Desk) -> None:
     refused = planned(desk, size_ratio=0.05)
     assert refused.code == 2

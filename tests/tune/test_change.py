@@ -48,6 +48,12 @@ def test_a_later_remark_takes_the_place_of_an_earlier_one() -> None:
     ]
 
 
+def test_every_word_of_what_begins_with_a_default_is_written() -> None:
+    kept = {"vae": Quantization(backend="quanto", scheme="int8", options={"a": 1})}
+    after = changed(BLOCKS, "small", kept, "psnr 41 dB", begun={"vae"})
+    assert "    vae:         {backend: quanto, scheme: int8, a: 1, keep: [], dtype: bfloat16}  # few layers\n" in after
+
+
 @pytest.mark.parametrize("target", ["small", "inline"])
 @pytest.mark.parametrize(
     "change",

@@ -86,6 +86,18 @@ def keys(folder: Path) -> Path:
     return private
 
 
+def sharing(recipe: Path) -> Path:
+    """Leave to a recipe its source and a target that names no scheme; what it includes says the rest."""
+    written = json.loads(recipe.read_text())
+    own = {"source": written.pop("source"), "targets": {"one": {"transformer": {"dtype": "bfloat16"}}}}
+    written["defaults"] = written.pop("targets")["one"]
+    (recipe.parent / "mine").mkdir()
+    (recipe.parent / "common.yaml").write_text(json.dumps(written))
+    recipe.unlink()
+    (recipe.parent / "mine" / "recipe.yaml").write_text(json.dumps({"include": "../common.yaml", **own}))
+    return recipe.parent / "mine" / "recipe.yaml"
+
+
 @pytest.fixture(scope="session")
 def released(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Hub with one signed release, and beside it the public key and the release's folder."""
@@ -95,7 +107,7 @@ def released(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFac
         private = keys(folder)
         with opened(folder / "hub", stocked) as shelf:
             desk = Desk(folder, shelf, home_in(folder, answers), extra={"PUBLISH_SIGNING_KEY": str(private)})
-            done = desk.publish("run", desk.recipe())
+            done = desk.publish("run", sharing(desk.recipe()))
             assert done.code == 0, done.err
         (signed,) = (folder / "home" / "store" / "signed").iterdir()
         shutil.copytree(signed, folder / "release")

@@ -141,7 +141,7 @@ def test_a_change_that_all_documents_follow_is_found_by_the_signature(consumer: 
     [
         ("publish/plan.json", '"seeds": [\n      3\n    ]', '"seeds": [\n      4\n    ]', "has seeds [4], and"),
         ("publish/plan.json", '"int8-weight-only"', '"float8-weight-only"', "has components"),
-        ("publish/recipe.yaml", '"int8-weight-only"', '"int8"', "publish/recipe.yaml cannot be read"),
+        ("publish/recipe.yaml", "int8-weight-only", "int8", "publish/recipe.yaml cannot be read"),
         ("publish/report.json", '"verdict": "PASS"', '"verdict": "FAIL"', "gives the verdict FAIL"),
         ("publish/report.json", '"weights"', '"weighed"', "publish/report.json cannot be read"),
     ],

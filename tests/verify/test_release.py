@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.plan.model import TargetPlan
@@ -52,6 +54,15 @@ def test_a_repository_of_others_is_told_so(consumer: Consumer) -> None:
     done = consumer.publish("verify", "acme/tiny")
     assert done.code == 10
     assert "It has no publish/manifest.json: it was not published by quantpress" in done.error
+
+
+def test_a_recipe_that_includes_others_is_published_with_their_words(consumer: Consumer, released: Path) -> None:
+    text = consumer.release["publish/recipe.yaml"].decode()
+    assert "include:" not in text
+    assert "\ndefaults:\n  transformer: {backend: torchao, scheme: int8-weight-only}\n" in text
+    assert '  prompts: "../prompts.jsonl"\n' in text
+    done = consumer.publish("verify", REPO, "--no-load", "--recipe", released / "mine" / "recipe.yaml")
+    assert done.code == 0, done.err
 
 
 def test_a_local_recipe_is_what_it_was_made_of(consumer: Consumer) -> None:

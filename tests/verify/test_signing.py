@@ -187,7 +187,7 @@ def test_nothing_that_is_written_tells_the_key_or_its_place(released: Path) -> N
     key = (released / "key.pem").read_text().splitlines()
     secrets = [str(released / "key.pem").encode(), *(line.encode() for line in key if len(line) > 30)]
     written = [path for path in released.rglob("*") if path.is_file() and path.parent != released]
-    written += [released / "published.log", released / "recipe.yaml"]
+    written += [released / "published.log", released / "mine" / "recipe.yaml"]
     assert len(written) > 50
     for path in written:
         content = path.read_bytes()
