@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,19 +13,35 @@ from pipeline.errors import RecipeError
 
 
 def check(
-    ctx: typer.Context, recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to check.")]
+    ctx: typer.Context,
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to check.")],
+    *,
+    output_format: Annotated[
+        Literal["text", "github", "sarif", "json"] | None,
+        typer.Option("--output-format", help="Who reads it: people, GitHub's annotations, code scanning, a program."),
+    ] = None,
 ) -> None:
     """Show every problem in recipes; offline, without torch."""
     session: Session = ctx.obj
     from pipeline.card.preview import problems
+    from pipeline.cli.annotations import as_github, as_sarif
 
-    found = {str(path): problems(path, session.vocabulary) for path in recipes}
-    told = [problem for group in found.values() for problem in group]
+    found = (problem for path in recipes for problem in problems(path, session.vocabulary))
+    told = list(dict.fromkeys(found))  # several recipes may include one file
     text = "\n\n".join(str(problem) for problem in told) or f"{len(recipes)} checked, no problems"
     listed = [
         {"file": str(problem.file), "line": problem.line, "column": problem.column, "text": problem.text}
         for problem in told
     ]
-    session.console.result({"problems": listed}, text)
+    if output_format == "json":
+        session.console.emit({"problems": listed})
+    elif output_format == "sarif":
+        session.console.document(as_sarif(told, version("quantpress")))
+    elif output_format == "github" and told:
+        session.console.document(as_github(told))
+    elif output_format:
+        session.console.document(text)
+    else:
+        session.console.result({"problems": listed}, text)
     if told:
         raise typer.Exit(RecipeError.exit_code)

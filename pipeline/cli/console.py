@@ -144,6 +144,10 @@ class Console:
         elif text:
             self._write(self._plain(text.rstrip("\n")))
 
+    def document(self, text: str) -> None:
+        """Write a text to stdout for whoever reads it by its form: as it stands, but for tokens."""
+        self._write(hidden(text))
+
     def _write(self, line: str) -> None:
         """Write a line to stdout, unless it broke before.
 
