@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from pipeline.backends import SCHEMES
+from pipeline.card.stage import templates
+from pipeline.errors import RecipeError, SourceError
+from pipeline.events import silent
+from pipeline.fleet.bump import Bumped, bump, fill
+from pipeline.hub.client import Hub
+from pipeline.recipe import InvalidRecipe, Vocabulary
+from pipeline.recipe.pins import Kind
+from pipeline.run import Engine
+from pipeline.tasks import TASKS
 from tests.desk import REPO, WEIGHTS, Desk
 
+VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
 RECIPE = """\
 # What we publish.
 source:
@@ -47,6 +58,12 @@ def moved(desk: Desk) -> str:
     )
 
 
+def bumped(desk: Desk, path: Path, *kinds: Kind, write: bool = True) -> Bumped:
+    """Do what the command does, inside this process."""
+    loaded, hub = fill(path, VOCABULARY), Hub(desk.shelf.endpoint, token=desk.token)
+    return bump(loaded, Engine(loaded, desk.home, hub, hub, silent), ("source", *kinds), write=write)
+
+
 def test_a_recipe_without_a_commit_says_one_thing_and_is_filled_in(desk: Desk) -> None:
     path = recipe(desk)
     checked = desk.publish("--json", "check", path)
@@ -65,82 +82,94 @@ def test_a_recipe_at_the_newest_commit_is_left_alone(desk: Desk) -> None:
     before = path.stat().st_mtime_ns
     done = desk.publish("bump", path)
     assert (done.code, path.stat().st_mtime_ns) == (0, before)
-    assert f"acme/tiny is at its newest commit, {desk.shelf.commit}" in done.out
+    assert done.out == f"{path}: acme/tiny is at its newest commit, {desk.shelf.commit}\n"
 
 
 @pytest.mark.parametrize("write", [True, False])
 def test_what_moved_is_told_file_by_file_and_tensor_by_tensor(desk: Desk, write: bool) -> None:
-    path, old = recipe(desk, desk.shelf.commit), desk.shelf.commit
-    new = moved(desk)
+    path, old, new = recipe(desk, desk.shelf.commit), desk.shelf.commit, moved(desk)
     desk.shelf.api.update_repo_settings(REPO, gated="auto")
-    done = desk.publish("--json", "bump", path, *(() if write else ("--check-only",)), python=("-X", "importtime"))
-    assert done.code == 0, done.err
-    assert " torch\n" not in done.err
-    (bumped,) = done.lines[-1]["bumped"]
-    (pin,) = bumped["pins"]
-    assert (bumped["moved"], bumped["written"]) == (True, write)
-    assert (pin["before"], pin["after"], pin["gate"]) == (old, new, "auto")
-    found = pin["differences"]
-    assert set(found["files"]) == {WEIGHTS, "tokenizer/tokenizer_config.json", "notes.md", "README.md"}
-    assert found["files"]["notes.md"] == [None, 3]
-    assert found["files"]["tokenizer/tokenizer_config.json"][1] is None
-    assert found["license"] == {"license": ["apache-2.0", "mit"]}
-    tensors = found["tensors"]
-    assert tensors["transformer/extra.weight"] == [None, "F32 [1, 64]"]
-    assert tensors["transformer/proj_out.weight"] == ["BF16 [64, 64]", "F32 [2, 64]"]
-    assert tensors["transformer/proj_out.bias"] == ["BF16 [64]", None]
-    assert {name.split("/")[0] for name in tensors} == {"transformer"}
+    done = bumped(desk, path, write=write)
+    assert (done.moved, done.written) == (True, write)
+    (pin,) = done.pins
+    assert (pin.before, pin.after, pin.gate) == (old, new, "auto")
+    assert (found := pin.differences)
+    assert set(found.files) == {WEIGHTS, "tokenizer/tokenizer_config.json", "notes.md", "README.md"}
+    assert found.files["notes.md"] == (None, 3)
+    assert found.files["tokenizer/tokenizer_config.json"][1] is None
+    assert found.license == {"license": ("apache-2.0", "mit")}
+    assert found.tensors["transformer/extra.weight"] == (None, "F32 [1, 64]")
+    assert found.tensors["transformer/proj_out.weight"] == ("BF16 [64, 64]", "F32 [2, 64]")
+    assert found.tensors["transformer/proj_out.bias"] == ("BF16 [64]", None)
+    assert {name.split("/")[0] for name in found.tensors} == {"transformer"}  # no other component's are read
     assert path.read_text() == RECIPE.format(revision=f"\n  revision: {new if write else old}   # pinned")
 
 
-def test_people_read_what_moved(desk: Desk) -> None:
-    path = recipe(desk, desk.shelf.commit)
-    new = moved(desk)
-    done = desk.publish("bump", path, "--check-only")
-    assert f"acme/tiny {desk.shelf.commit[:12]} → {new[:12]}" in done.out
-    lines = [line.strip() for line in done.out.splitlines()]
+def test_people_read_what_moved_and_programs_read_all_of_it(desk: Desk) -> None:
+    path, new = recipe(desk, desk.shelf.commit), moved(desk)
+    told = desk.publish("bump", path, "--check-only")
+    lines = [line.strip() for line in told.out.splitlines()]
+    assert lines[0] == f"{path}: acme/tiny {desk.shelf.commit[:12]} → {new[:12]}"
     assert lines[1] == "changed license: apache-2.0 → mit"
     assert "added notes.md: 3 B" in lines
     assert lines[-2].startswith("and ")  # a screen has so many lines
-    assert lines[-1].endswith(f"not written; to write it: publish bump {path}")
+    assert lines[-1] == f"{path}: not written; to write it: publish bump {path}"
+    done = desk.publish("--json", "bump", path, python=("-X", "importtime"))
+    assert " torch\n" not in done.err
+    ((pin,),) = [each["pins"] for each in done.lines[-1]["bumped"]]
+    assert pin["differences"]["tensors"]["transformer/extra.weight"] == [None, "F32 [1, 64]"]
+    assert new in path.read_text()
 
 
 def test_a_commit_that_is_no_longer_there_is_told_and_moved_from(desk: Desk) -> None:
     path = recipe(desk, "0" * 39 + "1")
-    done = desk.publish("bump", path)
-    assert done.code == 0, done.err
-    assert "000000000000 cannot be compared: The repository has no such commit." in done.out
+    (pin,) = bumped(desk, path).pins
+    assert pin.note == "000000000000 cannot be compared: The repository has no such commit."
     assert desk.shelf.commit in path.read_text()
 
 
-def test_judges_move_when_they_are_asked_for_and_are_filled_in_anyway(desk: Desk) -> None:
-    (desk.folder / "prompts.jsonl").write_text('{"prompt": "seven"}\n')
-    desk.shelf.api.create_repo("acme/clip")
-    judge = desk.shelf.commit_files({"config.json": b"{}"}, "acme/clip")
-    clip = {"model": "acme/clip", "drop": {"max": 1.0}}
-    path = desk.recipe(require={"clip_score": clip})
-    done = desk.publish("--json", "bump", path)
-    assert done.code == 0, done.err
-    assert [(pin["kind"], pin["after"]) for pin in done.lines[-1]["bumped"][0]["pins"]] == [
-        ("source", desk.shelf.commit),
-        ("judges", judge),
-    ]
+def test_everything_without_a_commit_is_filled_in_and_moves_when_it_is_asked_for(desk: Desk) -> None:
+    api = desk.shelf.api
+    for name in ("acme/clip", "acme/style"):
+        api.create_repo(name)
+    clip = desk.shelf.commit_files({"config.json": b"{}"}, "acme/clip")
+    style = desk.shelf.commit_files({"pytorch_lora_weights.safetensors": b"x"}, "acme/style")
+    api.create_repo("acme/style", repo_type="dataset")  # of one name with a model
+    api.upload_file(path_or_fileobj=b"{}", path_in_repo="a.json", repo_id="acme/style", repo_type="dataset")
+    path = recipe(desk)
+    dataset = "{dataset: acme/style, split: train, column: text}"
+    text = path.read_text().replace("prompts: prompts.jsonl", f"prompts: {dataset}")
+    text = text.replace("{size_ratio: {max: 2.0}}", "{clip_score: {model: acme/clip, drop: {max: 1.0}}}")
+    path.write_text(f"{text}loras:\n  - {{repo: acme/style, how: fused}}\n")
+    found = {pin.kind: pin.after for pin in bumped(desk, path).pins}
+    data = api.repo_info("acme/style", repo_type="dataset").sha
+    assert found == {"source": desk.shelf.commit, "datasets": data, "judges": clip, "loras": style}
     assert desk.publish("check", path).code == 0
     later = desk.shelf.commit_files({"config.json": b"{ }"}, "acme/clip")
-    assert later not in path.read_text()
-    assert desk.publish("bump", path).code == 0
-    assert later not in path.read_text()
-    assert desk.publish("bump", path, "--judges").code == 0
+    assert not bumped(desk, path).moved
+    assert [pin.after for pin in bumped(desk, path, "judges").pins] == [desk.shelf.commit, later]
     assert later in path.read_text()
 
 
 def test_what_else_is_wrong_is_told_by_the_lines_of_the_file_and_nothing_is_written(desk: Desk) -> None:
     path = recipe(desk)
-    path.write_text(path.read_text().replace("seeds: [3]", "seeds: [-3]"))
-    written = path.read_text()
-    done = desk.publish("bump", path)
-    assert (done.code, path.read_text()) == (2, written)
-    assert f"{path}:11:11: -3 is out of range" in done.err
+    written = path.read_text().replace("seeds: [3]", "seeds: [-3]")
+    path.write_text(written)
+    with pytest.raises(InvalidRecipe, match=r"recipe.yaml:11:11: -3 is out of range"):
+        bumped(desk, path)
+    assert path.read_text() == written
+
+
+def test_a_recipe_that_changed_meanwhile_is_left_as_it_is(desk: Desk) -> None:
+    path = recipe(desk)
+    loaded, hub = (
+        fill(path, Vocabulary(SCHEMES, frozenset(templates()), TASKS)),
+        Hub(desk.shelf.endpoint, token="alice"),
+    )
+    path.write_text("# another\n")
+    with pytest.raises(RecipeError, match="changed meanwhile"):
+        bump(loaded, Engine(loaded, desk.home, hub, hub, silent), ("source",), write=True)
+    assert path.read_text() == "# another\n"
 
 
 def test_one_recipe_that_cannot_be_bumped_keeps_no_other_from_it(desk: Desk) -> None:
@@ -156,7 +185,6 @@ def test_one_recipe_that_cannot_be_bumped_keeps_no_other_from_it(desk: Desk) -> 
 def test_a_newest_commit_that_is_no_whole_model_is_not_moved_to(desk: Desk) -> None:
     path = recipe(desk, desk.shelf.commit)
     desk.shelf.commit_files({WEIGHTS: None, "transformer/diffusion_pytorch_model.bin": b"pickle"})
-    done = desk.publish("bump", path)
-    assert done.code == 4
-    assert "pickles are never read" in done.error
+    with pytest.raises(SourceError, match="pickles are never read"):
+        bumped(desk, path)
     assert desk.shelf.commit in path.read_text()
