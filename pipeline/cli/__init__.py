@@ -23,6 +23,7 @@ from pipeline.cli import (
     check,
     clean,
     doctor,
+    init,
     plan,
     quantize,
     release,
@@ -112,6 +113,7 @@ def options(
 
 # The verbs in the order in which their help lists them; each is a file beside this one.
 for command in (
+    init.init,
     check.check,
     changed.changed,
     plan.plan,

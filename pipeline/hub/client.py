@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from localhub.card_rules import errors_of
 from pipeline.errors import VerificationError
@@ -310,6 +310,17 @@ class Hub:
         """Return how a source asks for access, so that what is made of it asks the same."""
         with self.asking(repo, as_source=True):
             return self.api.model_info(repo).gated or None
+
+    def license(self, repo: str) -> str:
+        """Return what a source's page says of its license, with the address of its text; empty where it says nothing.
+
+        The page of a gated source is there for everybody.
+        """
+        with self.asking(repo, as_source=True):
+            card: Any = self.api.model_info(repo).card_data or {}
+        name, link = str(card.get("license_name") or card.get("license") or ""), str(card.get("license_link") or "")
+        address = link if "://" in link else f"{self.endpoint}/{repo}/blob/main/{link}"
+        return f"{name} ({address})" if link else name
 
     def is_private(self, repo: str) -> bool:
         """Return whether only those see a source whom its owner lets in."""

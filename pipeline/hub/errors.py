@@ -75,6 +75,10 @@ UNSERVED: Final[Kind] = (
 )
 
 
+class GatedError(SourceError):
+    """A source whose conditions the owner of this token has not accepted."""
+
+
 class UnreadableAnswerError(Exception):
     """An answer of the Hub that is not shaped as its interface says."""
 
@@ -99,7 +103,7 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         remedy = "Accept its conditions on its page, signed in as the owner of this token, then run again."
-        raise SourceError("The source is gated, and this token has no access.", where=where, remedy=remedy) from error
+        raise GatedError("The source is gated, and this token has no access.", where=where, remedy=remedy) from error
     except errors.RevisionNotFoundError as error:
         remedy = "Pin one of the commits that its history on the Hub shows."
         raise missing("The repository has no such commit.", where, remedy, as_source=as_source) from error

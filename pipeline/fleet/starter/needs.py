@@ -1,0 +1,202 @@
+"""Needs: what somebody has, in words such as ``8gb-gpu``, and the known good schemes that serve it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from pipeline.errors import RecipeError, SourceError
+from pipeline.files import human_size
+from pipeline.quantize.folder import AUTOENCODERS
+from pipeline.recipe.names import COMPONENT
+from pipeline.recipe.problems import listed, unknown
+from pipeline.source.layout import Layout, Place, read_slots
+from pipeline.source.safetensors import FLOATS, TensorInfo
+
+NEEDS: Final[Mapping[str, int]] = {"8gb-gpu": 8, "12gb-gpu": 12, "16gb-gpu": 16, "24gb-gpu": 24, "cpu": 0}
+ROOM: Final = 0.8  # of a card's memory; the rest is for activations, the decoder and CUDA itself
+LIBRARIES: Final = ("diffusers", "transformers")
+LEAST: Final = 0.1  # share of a component's parameters, and of the source's, that Linear layers must have
+DTYPES: Final = {"F32": "float32", "F16": "float16"}  # else bfloat16, which recipes need not say
+
+
+@dataclass(frozen=True)
+class KnownScheme:
+    """A scheme that is known to be good for any model.
+
+    Attributes:
+        target: How its target is called.
+        words: What a recipe says of each component.
+        width: Bytes of a parameter, scales included.
+        text: What it is good for.
+    """
+
+    target: str
+    words: str
+    width: float
+    text: str
+
+
+INT8: Final = KnownScheme(
+    "torchao-int8", "backend: torchao, scheme: int8-weight-only", 1.01, "8 bits by torchao, on any device"
+)
+NF4: Final = KnownScheme(
+    "bnb-nf4", "backend: bitsandbytes, scheme: nf4, double_quant: true", 0.52, "4 bits by bitsandbytes"
+)
+KNOWN: Final = (INT8, NF4)  # the better one first
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A component as its headers weigh it.
+
+    Attributes:
+        linear: Parameters in what looks like a Linear layer; 0 where it stays as it is.
+        rest: Bytes of everything else as loaded.
+        width: Bytes of a parameter as loaded.
+    """
+
+    linear: int
+    rest: int
+    width: int
+
+    def size(self, scheme: KnownScheme | None) -> int:
+        """Return its bytes as loaded, with a scheme or without."""
+        return self.rest + int(self.linear * (scheme.width if scheme else self.width))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All components of a source.
+
+    Attributes:
+        parts: By name.
+        parameters: How many there are.
+        dtype: What its single model is kept in, as a recipe says it; empty where that need not be said.
+    """
+
+    parts: Mapping[str, Weighed]
+    parameters: int
+    dtype: str = ""
+
+    @property
+    def quantized(self) -> list[str]:
+        """The components that are quantized."""
+        return [name for name, part in self.parts.items() if part.linear]
+
+    def size(self, scheme: KnownScheme | None) -> int:
+        """Return the bytes of everything as loaded."""
+        return sum(part.size(scheme) for part in self.parts.values())
+
+    def largest(self, scheme: KnownScheme) -> int:
+        """Return the bytes of the largest component, which is what offloading by components takes."""
+        return max(part.size(scheme) for part in self.parts.values())
+
+
+@dataclass(frozen=True)
+class Served:
+    """How one need is served: by which scheme, and whether the components have to be loaded one after another."""
+
+    need: str
+    scheme: KnownScheme
+    offloaded: bool
+
+
+def needs_of(words: str) -> tuple[str, ...]:
+    """Return the needs that a command line names, ``8gb-gpu,cpu``.
+
+    Raises:
+        RecipeError: One is none that is known.
+    """
+    named = tuple(dict.fromkeys(word.strip().lower() for word in words.split(",") if word.strip()))
+    for word in named:
+        if word not in NEEDS:
+            what, meant = unknown("need", word, NEEDS)
+            likely = f"Did you mean {meant}? " if meant else ""
+            raise RecipeError(f"--for has an {what}.", remedy=f"{likely}The words are {listed(NEEDS, 'and')}.")
+    if not named:
+        raise RecipeError("--for names no need.", remedy=f"The words are {listed(NEEDS, 'and')}.")
+    return named
+
+
+def serve(weights: Weights, needs: Collection[str], where: str) -> list[Served]:
+    """Return how needs are served; without any, the smallest card that is enough, and the CPU.
+
+    Raises:
+        RecipeError: A card is too small.
+    """
+    served = [found for need in needs or NEEDS if (found := served_by(weights, need))]
+    if not needs:
+        return [*[each for each in served if each.need != "cpu"][:1], *[each for each in served if each.need == "cpu"]]
+    if lacking := [need for need in needs if need not in {each.need for each in served}]:
+        enough = [need for need in NEEDS if served_by(weights, need)]
+        what = f"{lacking[0]} is too small: its largest component takes {human_size(weights.largest(NF4))} in 4 bits."
+        raise RecipeError(what, where=where, remedy=f"Give --for {','.join(enough)}, or fewer of them.")
+    return served
+
+
+def served_by(weights: Weights, need: str) -> Served | None:
+    """Return the best that is known for a need: all at once in memory if that fits, else component by component."""
+    if need == "cpu":
+        return Served(need, INT8, offloaded=False)
+    room = int(NEEDS[need] * ROOM * 2**30)
+    whole = [Served(need, scheme, offloaded=False) for scheme in KNOWN if weights.size(scheme) <= room]
+    parted = [Served(need, scheme, offloaded=True) for scheme in KNOWN if weights.largest(scheme) <= room]
+    return next(iter([*whole, *parted]), None)
+
+
+def weigh(place: Place, layout: Layout) -> Weights:
+    """Weigh the components of a source by the headers of their files.
+
+    Raises:
+        SourceError: A header lies, or there is nothing to quantize.
+    """
+    slots = {
+        name: [slot for file in read_slots(place, part).values() for slot in file.items()]
+        for name, part in layout.components.items()
+        if part.weights
+    }
+    single = len(layout.components) == 1
+    kept = {slot.dtype for part in slots.values() for _, slot in part if slot.dtype in FLOATS}
+    dtype = DTYPES.get(kept.pop(), "") if single and len(kept) == 1 else ""
+    width = 4 if dtype == "float32" else 2
+    total = sum(prod(slot.shape) for part in slots.values() for _, slot in part)
+    parts = {}
+    for name, tensors in slots.items():
+        own, linear = (sum(prod(slot.shape) for _, slot in some) for some in (tensors, filter(is_linear, tensors)))
+        fit = quantizable(layout, name) and linear >= LEAST * max(own, total)
+        parts[name] = Weighed(linear if fit else 0, (own - linear * fit) * width, width)
+    if not any(part.linear for part in parts.values()):
+        remedy = "`publish quantize --component NAME` quantizes any component that you name."
+        raise SourceError("None of its components is mostly Linear layers.", where=place.where, remedy=remedy)
+    return Weights(parts, total, dtype)
+
+
+def quantizable(layout: Layout, name: str) -> bool:
+    """Return whether a component is one that people quantize: a single model, a denoiser or a text encoder."""
+    part = layout.components[name]
+    if (
+        part.library not in LIBRARIES
+        or not re.fullmatch(COMPONENT, name)
+        or any(word in part.class_name for word in AUTOENCODERS)
+    ):
+        return False
+    return len(layout.components) == 1 or part.library == "diffusers" or name.startswith("text_encoder")
+
+
+def is_linear(tensor: tuple[str, TensorInfo]) -> bool:
+    """Tell the weight of a Linear layer from others, as far as name and shape show it."""
+    name, slot = tensor
+    is_table = any(word in name for word in ("embeddings.", "embed_tokens", "shared.", "wte.", "wpe.", "relative_"))
+    return name.endswith(".weight") and len(slot.shape) == 2 and slot.dtype in FLOATS and not is_table
+
+
+def grouped(served: Iterable[Served]) -> dict[KnownScheme, list[Served]]:
+    """Return needs by the scheme that serves them, for they share its target."""
+    found: dict[KnownScheme, list[Served]] = {}
+    for each in served:
+        found.setdefault(each.scheme, []).append(each)
+    return found

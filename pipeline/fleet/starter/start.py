@@ -1,0 +1,173 @@
+"""Start: a model found, looked at, and written down as a recipe with all that it names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import RecipeError, SourceError
+from pipeline.files import disk_errors, write_atomically
+from pipeline.fleet.starter.needs import KnownScheme, Weights, serve, weigh
+from pipeline.fleet.starter.questions import questions_for, write_pictures
+from pipeline.fleet.starter.recipe import Draft, written
+from pipeline.fleet.starter.subject import Subject, look_at
+from pipeline.hub.client import Hub
+from pipeline.hub.errors import GatedError
+from pipeline.hub.source import Repository
+from pipeline.recipe.names import UnfitError, repository
+from pipeline.source.layout import Folder, Layout, read_source
+
+UNFIT_NAME = "A recipe names a repository with its namespace, such as google-bert/bert-base-uncased."
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source that was looked at: index, configs and headers, no weights."""
+
+    place: Repository | Folder
+    layout: Layout
+    variant: str
+    subject: Subject
+    weights: Weights
+
+
+class Started(BaseModel):
+    """What was written.
+
+    Attributes:
+        recipe: The file of the recipe.
+        prompts: The file of its prompts.
+        new: The files that were not there before.
+        task: What the model is for.
+        targets: The targets' names with the needs that each serves.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    prompts: str
+    new: tuple[str, ...]
+    task: str
+    targets: dict[str, tuple[str, ...]]
+
+
+def find(place: Repository | Folder, task: str, variant: str) -> Found:
+    """Look at a source.
+
+    Args:
+        place: Where it lies.
+        task: What it is for, where somebody said so.
+        variant: The variant of its weights, where somebody named one.
+
+    Raises:
+        RecipeError: It may be for several tasks.
+        SourceError: It is gated, no model, or for no task that is known.
+        HubUnavailableError: The Hub does not answer.
+    """
+    try:
+        layout = read_source(place, variant or None)
+        return Found(place, layout, variant, look_at(place, layout, task), weigh(place, layout))
+    except GatedError as error:
+        if isinstance(place, Folder):
+            raise
+        raise closed(place.hub, place.repo) from error
+
+
+def closed(hub: Hub, repo: str) -> SourceError:
+    """Return the error for a gated source: what is to be accepted, and where."""
+    said = hub.license(repo)
+    under = f", under the license {said}" if said else ""
+    remedy = (
+        f"Accept it at {hub.endpoint}/{repo}, signed in as the owner of your token (HF_TOKEN, or hf auth login), "
+        "then run the same command again."
+    )
+    return SourceError(f"The source is gated{under}, and this token has no access.", where=repo, remedy=remedy)
+
+
+def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Started:
+    """Write a recipe, and the prompts that it names where there are none.
+
+    Args:
+        found: The source.
+        out: The recipe's file.
+        namespace: Where its targets are published.
+        needs: What it is for; the smallest card that is enough, and the CPU, where there is none.
+
+    Raises:
+        RecipeError: The file is there, a card is too small, or the source's name is none that recipes take.
+        CannotHereError: The disk is full.
+    """
+    require_new(out)
+    place, folder = found.place, out.parent
+    served = serve(found.weights, needs, place.where)
+    prompts, contents = questions_for(found.subject.task, folder)
+    draft = Draft(
+        title=title(place),
+        origin=origin(place, folder),
+        revision=place.revision if isinstance(place, Repository) else "",
+        variant=found.variant,
+        namespace=namespace,
+        subject=found.subject,
+        weights=found.weights,
+        served=tuple(served),
+        prompts=prompts,
+        ratio=max(ratio(found, each.scheme) for each in served),
+        class_name=found.layout.class_name,
+    )
+    contents[out.name] = written(draft).encode()
+    with disk_errors(folder):
+        if prompts in contents:
+            write_pictures(found.subject.task, folder)
+        for name, content in contents.items():
+            write_atomically(folder / name, content)
+    return Started(
+        recipe=str(out),
+        prompts=str(folder / prompts),
+        new=tuple(str(folder / name) for name in contents),
+        task=found.subject.task,
+        targets={scheme.target: tuple(each.need for each in group) for scheme, group in draft.targets.items()},
+    )
+
+
+def title(place: Repository | Folder) -> str:
+    """Return a source's own name: the last part of the repository's or of the folder's."""
+    return place.repo.rpartition("/")[2] if isinstance(place, Repository) else place.path.resolve().name
+
+
+def ratio(found: Found, scheme: KnownScheme) -> float:
+    """Return the bytes of a target over those of its source, as far as they can be reckoned; small files in both."""
+    files, parts = found.place.files, found.weights.parts
+    every = sum(files[name].size for name in found.layout.wanted)
+    quantized = found.weights.quantized
+    before = sum(files[file].size for name in quantized for file in found.layout.components[name].weights)
+    return (every - before + sum(parts[name].size(scheme) for name in quantized)) / every
+
+
+def require_new(out: Path) -> None:
+    """Refuse to write over a file.
+
+    Raises:
+        RecipeError: There is one.
+    """
+    if out.exists():
+        remedy = f"Name another with --out, or check the one that is there: publish check {out}."
+        raise RecipeError("This file is there already, and is left as it is.", where=str(out), remedy=remedy)
+
+
+def origin(place: Repository | Folder, folder: Path) -> str:
+    """Return a source as a recipe in a folder names it.
+
+    Raises:
+        RecipeError: Its repository has no namespace.
+    """
+    if isinstance(place, Folder):
+        relative = os.path.relpath(place.path.resolve(), folder.resolve())
+        return relative if relative.startswith("..") else f"./{relative}"
+    try:
+        return repository(place.repo)
+    except UnfitError as error:
+        raise RecipeError(f"{error}.", where=place.repo, remedy=UNFIT_NAME) from error

@@ -1,0 +1,274 @@
+"""Nobody begins with an empty file: a model becomes a recipe that has no problems, from what its headers say."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline.backends import SCHEMES
+from pipeline.card.preview import problems
+from pipeline.card.stage import templates
+from pipeline.errors import PublishError, RecipeError, SourceError
+from pipeline.fleet.starter import find, needs_of, start
+from pipeline.fleet.starter.calls import MAPPINGS, caller, families, tasks_of
+from pipeline.fleet.starter.needs import Weighed, Weights, serve
+from pipeline.recipe import Vocabulary, load
+from pipeline.source.layout import Folder
+from pipeline.tasks import TASKS
+from tests.desk import REPO, Desk
+
+VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
+BILLION = 10**9
+SQUARE = {"height": 128, "width": 128}
+
+
+def renamed(source: Path, folder: Path, pipeline: str) -> Path:
+    """Copy a pipeline under the name of another class; its files stay what they are."""
+    shutil.copytree(source, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": pipeline}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "task", "call"),
+    [
+        (
+            "FluxPipeline",
+            "text-to-image",
+            {"num_inference_steps": 28, "guidance_scale": 3.5, "height": 128, "width": 128},
+        ),
+        ("QwenImageEditPipeline", "image-to-image", {**SQUARE, "num_inference_steps": 50}),
+        (
+            "StableDiffusionXLInpaintPipeline",
+            "inpainting",
+            {"num_inference_steps": 50, "guidance_scale": 7.5, "strength": 0.9999},
+        ),
+        (
+            "WanPipeline",
+            "text-to-video",
+            {"num_inference_steps": 50, "guidance_scale": 5.0, "height": 480, "width": 832, "num_frames": 81},
+        ),
+    ],
+)
+def test_a_pipeline_becomes_a_recipe_without_problems(
+    source: Path, tmp_path: Path, pipeline: str, task: str, call: dict[str, float]
+) -> None:
+    found = find(Folder(renamed(source, tmp_path / "tiny", pipeline)), "", "")
+    out = tmp_path / "recipes" / "tiny.yaml"
+    started = start(found, out, "alice", needs_of("cpu,8gb-gpu"))
+    assert [str(problem) for problem in problems(out, VOCABULARY)] == []
+    recipe = load(out, VOCABULARY, models=True).recipe
+    assert (recipe.task, dict(recipe.validation.call)) == (task, call)
+    assert recipe.repositories == {"torchao-int8": "alice/tiny-torchao-int8"}
+    assert started.targets == {"torchao-int8": ("cpu", "8gb-gpu")}
+    lines = [json.loads(line) for line in (out.parent / "prompts.jsonl").read_text().splitlines()]
+    assert len(lines) >= 12  # so many that a search may keep some back
+    assert all(set(line) == {"prompt", *TASKS[task].files} for line in lines)
+
+
+def test_an_embedder_becomes_one_with_its_own_pooling_and_dtype(embedder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(embedder, tmp_path / "My Bert.v2")
+    (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    start(find(Folder(model), "", ""), tmp_path / "bert.yaml", "alice", ())
+    assert [str(problem) for problem in problems(tmp_path / "bert.yaml", VOCABULARY)] == []
+    recipe = load(tmp_path / "bert.yaml", VOCABULARY).recipe
+    assert recipe.task == "feature-extraction"
+    assert recipe.validation.call == {"pooling": "cls", "normalize": True}
+    assert recipe.named("torchao-int8")["model"].dtype == "float32"
+    assert recipe.repositories == {"torchao-int8": "alice/My-Bert.v2-torchao-int8"}
+
+
+def test_every_key_of_it_has_a_comment(source: Path, tmp_path: Path) -> None:
+    start(find(Folder(source), "", ""), tmp_path / "tiny.yaml", "alice", ())
+    lines = (tmp_path / "tiny.yaml").read_text().splitlines()
+    noted = [line for above, line in pairwise(lines) if "#" in line or above.strip().startswith("#")]
+    told = {line.strip().partition(":")[0] for line in noted}
+    keys = {line.strip().partition(":")[0] for line in lines if not line.strip().startswith("#")}
+    assert keys - told == {"destination", "transformer"}  # whose own keys, and whose target, say it
+
+
+def test_names_of_a_source_cannot_write_into_it(source: Path, tmp_path: Path) -> None:
+    hostile = "Flux\nshared: [x]\x07"
+    model = renamed(source, tmp_path / "tiny", hostile)
+    (model / "README.md").write_text("---\nlicense: other\nlicense_name: 'a\n\n  b: c'\n---\n")
+    start(find(Folder(model), "text-to-image", ""), tmp_path / "tiny.yaml", "alice", ())
+    assert [str(problem) for problem in problems(tmp_path / "tiny.yaml", VOCABULARY)] == []
+    assert (tmp_path / "tiny.yaml").read_text().startswith("# Flux shared: [x] , ")
+
+
+def flux() -> Weights:
+    """The sizes of FLUX.1-dev: transformer, T5, CLIP and VAE."""
+    parts = {
+        "transformer": Weighed(int(11.8 * BILLION), int(0.2 * BILLION), 2),
+        "text_encoder_2": Weighed(int(4.6 * BILLION), int(0.3 * BILLION), 2),
+        "text_encoder": Weighed(0, int(0.25 * BILLION), 2),
+        "vae": Weighed(0, int(0.17 * BILLION), 2),
+    }
+    return Weights(parts, int(16.9 * BILLION))
+
+
+def test_each_need_gets_the_best_that_fits_it() -> None:
+    served = serve(flux(), needs_of("8gb-gpu, 12gb-gpu,16GB-gpu,24gb-gpu,cpu"), "flux")
+    assert [(each.need, each.scheme.target, each.offloaded) for each in served] == [
+        ("8gb-gpu", "bnb-nf4", True),
+        ("12gb-gpu", "bnb-nf4", False),
+        ("16gb-gpu", "bnb-nf4", False),
+        ("24gb-gpu", "torchao-int8", False),
+        ("cpu", "torchao-int8", False),
+    ]
+    assert [each.need for each in serve(flux(), (), "flux")] == ["8gb-gpu", "cpu"]
+
+
+def test_needs_that_are_served_alike_share_a_target_and_limits_are_those_of_the_coarsest(
+    source: Path, tmp_path: Path
+) -> None:
+    large = replace(find(Folder(source), "", ""), weights=flux())
+    started = start(large, tmp_path / "flux.yaml", "alice", needs_of("8gb-gpu,12gb-gpu,24gb-gpu,cpu"))
+    assert started.targets == {"bnb-nf4": ("8gb-gpu", "12gb-gpu"), "torchao-int8": ("24gb-gpu", "cpu")}
+    assert [str(problem) for problem in problems(tmp_path / "flux.yaml", VOCABULARY)] == []
+    recipe = load(tmp_path / "flux.yaml", VOCABULARY).recipe
+    four = recipe.named("bnb-nf4")
+    assert {name: part.options["double_quant"] for name, part in four.items()} == {
+        "transformer": True,
+        "text_encoder_2": True,
+    }
+    assert recipe.validation.require.psnr.min == 16
+    said = "# For 8gb-gpu (one component at a time: enable_model_cpu_offload) and 12gb-gpu: about "
+    assert said in (tmp_path / "flux.yaml").read_text()
+
+
+def test_a_card_that_is_too_small_is_refused_with_those_that_are_not() -> None:
+    large = Weights({"transformer": Weighed(32 * BILLION, 0, 2)}, 32 * BILLION)
+    with pytest.raises(RecipeError, match=r"8gb-gpu is too small.*16.6 GB in 4 bits\. Give --for 24gb-gpu,cpu"):
+        serve(large, needs_of("8gb-gpu,24gb-gpu"), "large")
+    assert [each.need for each in serve(large, (), "large")] == ["24gb-gpu", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [("8bg-gpu", "unknown need '8bg-gpu'. Did you mean 8gb-gpu?"), ("tpu", "8gb-gpu, 12gb-gpu"), (" ,", "no need")],
+)
+def test_a_need_that_is_none_is_told_with_the_nearest(words: str, told: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        needs_of(words)
+    assert told in str(refused.value)
+
+
+def test_what_pipelines_are_for_is_what_diffusers_says() -> None:
+    from diffusers.pipelines import auto_pipeline
+
+    for name, task in MAPPINGS.items():
+        theirs = {family: kind.__name__ for family, kind in getattr(auto_pipeline, name).items()}
+        assert theirs.items() <= families()[task].items()
+        assert families()[task].keys() - theirs.keys() <= {"kolors", "kolors-pag"}  # where sentencepiece is
+    assert tasks_of("FluxKontextPipeline") == ["text-to-image", "image-to-image"]
+    assert tasks_of("HunyuanVideoPipeline") == ["text-to-video"]  # in no list, and told by its call
+    assert tasks_of("WanImageToVideoPipeline") == tasks_of("StableAudioPipeline") == tasks_of("NoSuchPipeline") == []
+    assert caller("inpainting", "FluxPipeline") == "FluxInpaintPipeline"
+
+
+def refusal(place: Path, **options: str) -> PublishError:
+    with pytest.raises(PublishError) as refused:
+        find(Folder(place), options.get("task", ""), options.get("variant", ""))
+    return refused.value
+
+
+def test_a_pipeline_for_several_tasks_is_asked_about_unless_its_card_says_it(source: Path, tmp_path: Path) -> None:
+    kontext = renamed(source, tmp_path / "kontext", "FluxKontextPipeline")
+    refused = refusal(kontext)
+    assert isinstance(refused, RecipeError)
+    assert "text-to-image or image-to-image" in refused.what
+    assert "--task text-to-image" in refused.remedy
+    assert find(Folder(kontext), "image-to-image", "").subject.task == "image-to-image"
+    (kontext / "README.md").write_text("---\npipeline_tag: image-to-image\n---\n")
+    assert find(Folder(kontext), "", "").subject.task == "image-to-image"
+    assert "Did you mean image-to-image?" in refusal(kontext, task="image-to-imagee").remedy
+
+
+def test_a_model_for_another_task_is_told_what_can_be_done_with_it(classifier: Path) -> None:
+    refused = refusal(classifier)
+    assert isinstance(refused, SourceError)
+    assert "A BertForSequenceClassification for text-classification is for none of text-to-image," in refused.what
+    assert "publish quantize" in refused.remedy
+
+
+def test_a_repository_is_pinned_to_its_newest_commit_and_can_be_planned(desk: Desk) -> None:
+    done = desk.publish("init", REPO, "--for", "cpu", python=("-X", "importtime"))
+    assert done.code == 0, done.err
+    assert " torch\n" not in done.err
+    assert "next: publish check tiny.yaml" in done.out
+    recipe = load(desk.folder / "tiny.yaml", VOCABULARY).recipe
+    assert (recipe.source.origin, recipe.source.revision) == (REPO, desk.shelf.commit)
+    assert recipe.destination.namespace == "alice"  # whose token it is
+    engine = desk.engine(desk.folder / "tiny.yaml")
+    (name,) = engine.prepare()
+    assert engine.plan(name)[0].components["transformer"].quantization.scheme == "int8-weight-only"
+    again = desk.publish("init", REPO)
+    assert again.code == 2
+    assert "tiny.yaml: This file is there already, and is left as it is. Name another with --out" in again.error
+
+
+def test_a_gated_source_names_its_license_and_where_it_is_accepted(desk: Desk) -> None:
+    card = b"---\nlicense: other\nlicense_name: tiny-1.0\nlicense_link: LICENSE.md\n---\n# Tiny\n"
+    desk.shelf.commit_files({"README.md": card})
+    desk.shelf.api.update_repo_settings(REPO, gated="auto")
+    desk.token = "carol"
+    done = desk.publish("init", REPO)
+    assert done.code == 4
+    page = f"{desk.shelf.endpoint}/{REPO}"
+    assert f"under the license tiny-1.0 ({page}/blob/main/LICENSE.md)" in done.error
+    assert f"Accept it at {page}, signed in" in done.error
+    assert not (desk.folder / "tiny.yaml").exists()
+
+
+def test_without_a_token_a_namespace_is_asked_for_and_a_folder_needs_no_hub(
+    desk: Desk, source: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(source, desk.folder / "model")
+    desk.token = ""
+    done = desk.publish("init", "model")
+    assert done.code == 2
+    assert "Give --namespace NAME" in done.error
+    desk.extra = {"HF_HUB_OFFLINE": "1"}
+    assert desk.publish("init", "model", "--namespace", "bob").code == 0
+    assert load(desk.folder / "model.yaml", VOCABULARY).recipe.destination.namespace == "bob"
+
+
+def test_prompts_that_are_there_are_taken_where_they_fit_and_never_written_over(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "mine"}\n')
+    start(find(Folder(source), "", ""), tmp_path / "one.yaml", "alice", ())
+    assert load(tmp_path / "one.yaml", VOCABULARY).recipe.validation.prompts == "prompts.jsonl"
+    edits = find(Folder(source), "image-to-image", "")
+    start(edits, tmp_path / "two.yaml", "alice", ())  # whose prompts need pictures
+    assert load(tmp_path / "two.yaml", VOCABULARY).recipe.validation.prompts == "prompts-image-to-image.jsonl"
+    assert (tmp_path / "prompts.jsonl").read_text() == '{"prompt": "mine"}\n'
+    (tmp_path / "prompts-image-to-image.jsonl").write_text("{}\n")
+    with pytest.raises(RecipeError, match="not fit for image-to-image"):
+        start(edits, tmp_path / "three.yaml", "alice", ())
+    assert not (tmp_path / "three.yaml").exists()
+
+
+def test_somebody_at_a_terminal_is_asked(desk: Desk, source: Path) -> None:
+    shutil.copytree(source, desk.folder / "model")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pipeline.cli", "init", "model"]
+    child = subprocess.Popen(
+        command, cwd=desk.folder, env=desk.environment, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
+    )
+    os.write(ours, b"24gb-gpu\nacme\n")
+    assert child.wait(120) == 0
+    recipe = load(desk.folder / "model.yaml", VOCABULARY).recipe
+    assert recipe.destination.namespace == "acme"
+    assert "# For 24gb-gpu: about" in (desk.folder / "model.yaml").read_text()
+    os.close(ours)
+    os.close(theirs)
