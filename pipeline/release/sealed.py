@@ -70,7 +70,7 @@ def sealed_in(folder: Path, target: str, loaded: Loaded, manifest: str = "") -> 
     if plan is None or (plan.target, plan.repository) != (target, repository):
         what = f"What is sealed here is not target {target} for {repository}."
         raise RecipeError(what, where=str(folder), remedy=again)
-    if (folder / RECIPE).read_bytes() != loaded.text:
+    if (folder / RECIPE).read_bytes() != loaded.published:
         what = "What is sealed here was made of this recipe when it said something else."
         raise RecipeError(what, where=str(loaded.path), remedy=again)
     return Sealed(folder, plan, judged_in(json.loads((folder / REPORT).read_bytes())))
