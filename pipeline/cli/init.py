@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,9 +42,8 @@ def init(
 
     wanted = needs_of(needs) if needs else ()
     asks = session.console.mode == "people" and sys.stdin.isatty() and sys.stderr.isatty()
-    with ExitStack() as stack:
-        target = stack.enter_context(session.hub(session.home(out), hub))
-        place = place_of(session, source, target)
+    with session.hubs_soon(session.home(out), hub) as (target, fallback):
+        place = place_of(source, target, fallback)
         out = out or Path(f"{title(place)}.yaml")
         require_new(out)
         found = find(place, task, variant)
@@ -55,21 +53,16 @@ def init(
     show_started(session.console, started, hub)
 
 
-def place_of(session: Session, source: str, target: Hub) -> Folder | Repository:
-    """Return a folder, or a repository at its newest commit: of the Hub that is published to, else of HF_ENDPOINT's."""
-    from pipeline.hub.client import Hub
+def place_of(source: str, target: Hub, fallback: Hub) -> Folder | Repository:
+    """Return a folder, or a repository at its newest commit: of the Hub that is published to, else of the other."""
+    from pipeline.fleet.starter import locate
     from pipeline.recipe.addresses import read_name
     from pipeline.recipe.names import is_path
     from pipeline.source.layout import Folder
 
     if Path(source).exists() or is_path(source):
         return Folder(Path(source))
-    fallback = Hub(listen=session.console.listen)
-    repo, revision = read_name(source, None, target.endpoint)
-    hub, commit = next(
-        ((hub, commit) for hub in (target, fallback) if (commit := hub.find(repo, revision))), (fallback, None)
-    )
-    return hub.source(repo, commit or revision or "main")
+    return locate(*read_name(source, None, target.endpoint), (target, fallback))
 
 
 def ask_needs() -> tuple[str, ...]:

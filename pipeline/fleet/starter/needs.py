@@ -6,10 +6,12 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 from pipeline.errors import RecipeError, SourceError
 from pipeline.files import human_size
+from pipeline.fleet.memory import CONTEXT
+from pipeline.fleet.needs import activations
 from pipeline.quantize.folder import AUTOENCODERS
 from pipeline.recipe.names import COMPONENT
 from pipeline.recipe.problems import listed, unknown
@@ -17,7 +19,7 @@ from pipeline.source.layout import Layout, Place, read_slots
 from pipeline.source.safetensors import FLOATS, TensorInfo
 
 NEEDS: Final[Mapping[str, int]] = {"8gb-gpu": 8, "12gb-gpu": 12, "16gb-gpu": 16, "24gb-gpu": 24, "cpu": 0}
-ROOM: Final = 0.8  # of a card's memory; the rest is for activations, the decoder and CUDA itself
+FORWARD: Final = 600 << 20  # bytes that one forward takes beside the weights; 0.44 GiB of FLUX.1-dev for 1024 x 1024
 LIBRARIES: Final = ("diffusers", "transformers")
 LEAST: Final = 0.1  # share of a component's parameters, and of the source's, that Linear layers must have
 DTYPES: Final = {"F32": "float32", "F16": "float16"}  # else bfloat16, which recipes need not say
@@ -75,11 +77,13 @@ class Weights:
     Attributes:
         parts: By name.
         parameters: How many there are.
+        beside: Bytes that answering takes beside them, reckoned.
         dtype: What its single model is kept in, as a recipe says it; empty where that need not be said.
     """
 
     parts: Mapping[str, Weighed]
     parameters: int
+    beside: int
     dtype: str = ""
 
     @property
@@ -91,9 +95,15 @@ class Weights:
         """Return the bytes of everything as loaded."""
         return sum(part.size(scheme) for part in self.parts.values())
 
-    def largest(self, scheme: KnownScheme) -> int:
-        """Return the bytes of the largest component, which is what offloading by components takes."""
-        return max(part.size(scheme) for part in self.parts.values())
+    def whole(self, scheme: KnownScheme) -> int:
+        """Return the bytes of a card that it takes to have all components there at once."""
+        return self.size(scheme) + self.beside + CONTEXT
+
+    def parted(self, scheme: KnownScheme) -> int:
+        """Return the bytes that it takes to have one component there at a time; none that is quantized decodes."""
+        return CONTEXT + max(
+            part.size(scheme) + (FORWARD if part.linear else self.beside) for part in self.parts.values()
+        )
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,8 @@ def serve(weights: Weights, needs: Collection[str], where: str) -> list[Served]:
         return [*[each for each in served if each.need != "cpu"][:1], *[each for each in served if each.need == "cpu"]]
     if lacking := [need for need in needs if need not in {each.need for each in served}]:
         enough = [need for need in NEEDS if served_by(weights, need)]
-        what = f"{lacking[0]} is too small: its largest component takes {human_size(weights.largest(NF4))} in 4 bits."
+        least = human_size(weights.parted(NF4))
+        what = f"{lacking[0]} is too small: in 4 bits, with one component there at a time, it takes {least}."
         raise RecipeError(what, where=where, remedy=f"Give --for {','.join(enough)}, or fewer of them.")
     return served
 
@@ -142,14 +153,19 @@ def served_by(weights: Weights, need: str) -> Served | None:
     """Return the best that is known for a need: all at once in memory if that fits, else component by component."""
     if need == "cpu":
         return Served(need, INT8, offloaded=False)
-    room = int(NEEDS[need] * ROOM * 2**30)
-    whole = [Served(need, scheme, offloaded=False) for scheme in KNOWN if weights.size(scheme) <= room]
-    parted = [Served(need, scheme, offloaded=True) for scheme in KNOWN if weights.largest(scheme) <= room]
+    card = NEEDS[need] * 10**9
+    whole = [Served(need, scheme, offloaded=False) for scheme in KNOWN if weights.whole(scheme) <= card]
+    parted = [Served(need, scheme, offloaded=True) for scheme in KNOWN if weights.parted(scheme) <= card]
     return next(iter([*whole, *parted]), None)
 
 
-def weigh(place: Place, layout: Layout) -> Weights:
+def weigh(place: Place, layout: Layout, call: Mapping[str, Any]) -> Weights:
     """Weigh the components of a source by the headers of their files.
+
+    Args:
+        place: Where it lies.
+        layout: Its components.
+        call: The settings with which a pipeline is called.
 
     Raises:
         SourceError: A header lies, or there is nothing to quantize.
@@ -172,7 +188,7 @@ def weigh(place: Place, layout: Layout) -> Weights:
     if not any(part.linear for part in parts.values()):
         remedy = "`publish quantize --component NAME` quantizes any component that you name."
         raise SourceError("None of its components is mostly Linear layers.", where=place.where, remedy=remedy)
-    return Weights(parts, total, dtype)
+    return Weights(parts, total, 0 if single else activations(call), dtype)
 
 
 def quantizable(layout: Layout, name: str) -> bool:

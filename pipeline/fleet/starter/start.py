@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,19 @@ class Started(BaseModel):
     targets: dict[str, tuple[str, ...]]
 
 
+def locate(repo: str, revision: str | None, hubs: Sequence[Hub]) -> Repository:
+    """Return a repository at a revision, its newest commit by default, of the first Hub that has it.
+
+    Raises:
+        SourceError: None has it, or it is gated.
+        HubUnavailableError: A Hub does not answer.
+    """
+    found = ((hub, commit) for hub in hubs if (commit := hub.find(repo, revision)))
+    hub, commit = next(found, (hubs[-1], revision or "main"))
+    with conditions_told(hub, repo):
+        return hub.source(repo, commit)
+
+
 def find(place: Repository | Folder, task: str, variant: str) -> Found:
     """Look at a source.
 
@@ -68,24 +82,26 @@ def find(place: Repository | Folder, task: str, variant: str) -> Found:
         SourceError: It is gated, no model, or for no task that is known.
         HubUnavailableError: The Hub does not answer.
     """
-    try:
+    with conditions_told(place.hub, place.repo) if isinstance(place, Repository) else nullcontext():
         layout = read_source(place, variant or None)
-        return Found(place, layout, variant, look_at(place, layout, task), weigh(place, layout))
+        subject = look_at(place, layout, task)
+        return Found(place, layout, variant, subject, weigh(place, layout, subject.call))
+
+
+@contextmanager
+def conditions_told(hub: Hub, repo: str) -> Iterator[None]:
+    """Say of a source that turns out to be gated what is to be accepted, and where."""
+    try:
+        yield
     except GatedError as error:
-        if isinstance(place, Folder):
-            raise
-        raise closed(place.hub, place.repo) from error
-
-
-def closed(hub: Hub, repo: str) -> SourceError:
-    """Return the error for a gated source: what is to be accepted, and where."""
-    said = hub.license(repo)
-    under = f", under the license {said}" if said else ""
-    remedy = (
-        f"Accept it at {hub.endpoint}/{repo}, signed in as the owner of your token (HF_TOKEN, or hf auth login), "
-        "then run the same command again."
-    )
-    return SourceError(f"The source is gated{under}, and this token has no access.", where=repo, remedy=remedy)
+        said = hub.license(repo)
+        under = f", under the license {said}" if said else ""
+        remedy = (
+            f"Accept it at {hub.endpoint}/{repo}, signed in as the owner of your token (HF_TOKEN, or hf auth login), "
+            "then run the same command again."
+        )
+        what = f"The source is gated{under}, and this token has no access."
+        raise SourceError(what, where=repo, remedy=remedy) from error
 
 
 def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Started:
