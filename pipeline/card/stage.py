@@ -123,7 +123,7 @@ def write_card(
         checkpoint: What was made.
         judged: What was measured on it.
         source_page: The source's page on its Hub; empty for a folder.
-        recipe: The recipe as it was written.
+        recipe: The recipe as it is published.
         store: Where the folder is kept.
 
     Raises:

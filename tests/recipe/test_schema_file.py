@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ def test_every_scheme_has_its_form_with_its_options_and_no_other_key() -> None:
             assert set(form["properties"]) == core | set(rules.options.model_fields)
             assert form["properties"]["scheme"]["const"] == scheme
             assert form["additionalProperties"] is False
+
+
+def test_what_a_recipe_leaves_to_others_is_asked_of_those_that_leave_nothing() -> None:
+    schema = json_schema(REAL)
+    assert "required" not in schema
+    rules = [rule for rule in schema["allOf"] if "not" in rule["if"]]
+    asked = {tuple(one["required"][0] for one in rule["if"]["not"]["anyOf"]): rule["then"] for rule in rules}
+    assert asked["include",]["required"] == ["source", "task", "destination", "targets", "validation", "card"]
+    (of_targets,) = asked["include", "defaults"]["properties"].values()
+    assert {"additionalProperties": {"required": ["backend", "scheme"]}} in of_targets["additionalProperties"]["anyOf"]
+    assert all("required" not in form for form in forms(schema).values())
+    file, files = schema["properties"]["include"]["anyOf"]
+    assert files["items"] == file
+    assert [bool(re.search(file["pattern"], name)) for name in ("../_a.yaml", "a.yml", "a.json")] == [True, True, False]
+    (component,) = schema["properties"]["defaults"]["patternProperties"].values()
+    assert component == {"$ref": "#/$defs/Quantization"}
 
 
 def test_every_reference_leads_somewhere_and_nothing_is_left_over(vocabulary: Vocabulary) -> None:
