@@ -57,6 +57,7 @@ from pipeline.validate.prompts import ask_prompts, questions_folder
 from pipeline.validate.stage import earlier_failure, reference_answers, refuse, request_of, validate
 
 PLAIN: Final = "plain"  # a source whose files have other names, under those that are published
+State = Literal["published", "unchanged", "yanked", "same", "stopped"]
 STAGES: Final = ("fetch", "quantize", "validate", "card", "release")
 
 
@@ -65,7 +66,8 @@ class Outcome(BaseModel):
 
     Attributes:
         state: ``published`` now, ``unchanged`` since an earlier run, ``yanked`` since then, so that this plan is not
-            published again, or ``stopped`` after the stage that was asked for.
+            published again, ``same`` as what a ladder has for a smaller card or as the source, so that it is not
+            published at all, or ``stopped`` after the stage that was asked for.
         seconds: By stage, for those that ran.
     """
 
@@ -73,7 +75,7 @@ class Outcome(BaseModel):
 
     target: str
     repository: str
-    state: Literal["published", "unchanged", "yanked", "stopped"]
+    state: State
     commit: str | None = None
     tag: str | None = None
     verdict: str | None = None
@@ -288,6 +290,9 @@ class Engine:
         earlier = self.earlier(plan, remote)
         if earlier and not self.rebuild:
             return self.skip(plan, earlier[0])
+        if plan.instead and not earlier:
+            self.listen(Event("skipped", "run", target, f"is not published: {plan.instead}"))
+            return outcome(plan, "same")
         if failed := earlier_failure(plan, self.store):
             raise failed
         self.require_able(plan, stop_after)
@@ -542,7 +547,7 @@ def publication(plan: TargetPlan, folder: Path, gated: Gate | None, terms: Terms
 
 def outcome(
     plan: TargetPlan,
-    state: Literal["published", "unchanged", "yanked", "stopped"],
+    state: State,
     done: Release | None = None,
     seconds: dict[str, float] | None = None,
     report: Report | None = None,

@@ -14,7 +14,7 @@ from pipeline.files import human_size
 
 if TYPE_CHECKING:
     from pipeline.plan.model import TargetPlan
-    from pipeline.plan.parts import PlannedChoice
+    from pipeline.plan.parts import PlannedChoice, PlannedLadder
     from pipeline.release.earlier import Earlier
     from pipeline.release.other_work import Beside
 
@@ -25,12 +25,15 @@ def plan(ctx: typer.Context, recipe: RecipePath, target: Targets = None, hub: Hu
 
     with session.engine(recipe, hub) as engine:
         names = engine.prepare(target or ())
+        made: TargetPlan | None = None
         for name in names:
             made, remote = engine.plan(name, releases=False)
             earlier, beside = next(iter(engine.earlier(made, remote)), None), engine.beside(made, remote)
             session.console.result(plan_json(made, earlier, beside))
             if session.console.mode != "json":
                 show_plan(session.console, made, earlier, beside)
+        if made and made.ladder and session.console.mode != "json":
+            show_ladder(session.console, made.ladder)
 
 
 def plan_json(made: TargetPlan, earlier: Earlier | None, beside: Beside) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def plan_json(made: TargetPlan, earlier: Earlier | None, beside: Beside) -> dict
     tags: dict[str, str | None] = {"published_as": None, "withdrawn_as": None}
     if earlier:
         tags["withdrawn_as" if earlier.withdrawal else "published_as"] = earlier.tag
-    told = {"digest": made.digest, "needs": needs, **tags, "beside": asdict(beside)}
+    told = {"digest": made.digest, "needs": needs, **tags, "instead": made.instead or None, "beside": asdict(beside)}
     return {"plan": made.model_dump(mode="json"), **told}
 
 
@@ -93,7 +96,30 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
         say(f"  overwrites there {', '.join(beside.overwritten)}")
     if beside.refused:
         say(f"  a release would be refused: {beside.refused}")
-    say(f"  plan {made.digest[:12]}: {seen(earlier)}\n")
+    say(f"  plan {made.digest[:12]}: {seen(earlier)}{f'; not published, {made.instead}' if made.instead else ''}\n")
+
+
+def show_ladder(console: Console, ladder: PlannedLadder) -> None:
+    """Show what there is for each card."""
+    rows = [
+        [
+            step.card,
+            step.taken or "the source",
+            f"{'about ' if step.estimated else ''}{human_size(step.bytes)}",
+            f"{step.sqnr} dB" if step.sqnr is not None else "all",
+            *(f"{'* ' if step.offload == how else ''}{human_size(of.total)}" for how, of in step.memory.items()),
+        ]
+        for step in ladder.steps
+    ]
+    ways = ["all there", "by models", "by weights"]
+    console.table("which of these for which card", ["card", "take", "files", "signal", *ways], rows)
+    for step in ladder.steps:
+        if step.published:
+            console.say(f"  {step.target}: {', '.join(f'{name} {words}' for name, words in step.components.items())}")
+    console.say(
+        "  * is how it runs on that card. Weights are exact, from headers; what a call takes beside them, and CUDA, is "
+        "reckoned.\n"
+    )
 
 
 def seen(earlier: Earlier | None) -> str:

@@ -38,7 +38,9 @@ AT_ONCE: Final = 8  # repositories that are asked for at the same time
 SHOWN: Final = 3  # differences that are named
 BYSTANDERS: Final = frozenset({"quantpress", "torchmetrics"})  # decide over bytes and verdict, not over loading
 
-State = Literal["yanked", "failing", "unpublished", "untagged", "edited", "changed", "unreadable", "behind", "current"]
+State = Literal[
+    "yanked", "failing", "unpublished", "untagged", "edited", "changed", "unreadable", "behind", "same", "current"
+]
 URGENCY: Final[tuple[State, ...]] = get_args(State)
 
 
@@ -133,7 +135,8 @@ class FleetStatus:
             remote = self.hub.state(repo)
             withdrawn = read_withdrawals(self.hub, repo, remote.head) if remote.head and remote.plan else Withdrawals()
             plan, tag, commit = read_plan(remote.plan), tag_of(remote, withdrawn), remote.head
-            findings += of_remote(remote, plan, tag, withdrawn)
+            beside = [*self.of_ladder(loaded, target)] if remote.head is None else []
+            findings += beside or of_remote(remote, plan, tag, withdrawn)
             findings += of_others(self.hub, repo, remote)
             findings += of_recipe(loaded, target, plan) if plan else []
             findings += failures(loaded, target, self.home, plan)
@@ -158,6 +161,16 @@ class FleetStatus:
             notes=tuple(notes(plan)) if plan else (),
             exit_code=code,
         )
+
+    def of_ladder(self, loaded: Loaded, target: str) -> Iterator[StatusReason]:
+        """Say of a step of a ladder that is not to be published what the plan of one that was says of it."""
+        steps = loaded.recipe.for_cards
+        for other in steps.keys() - {target} if target in steps else ():
+            published = read_plan(self.hub.state(loaded.recipe.repositories[other]).plan)
+            for step in published.ladder.steps if published and published.ladder else ():
+                if step.target == target and step.instead:
+                    yield StatusReason(state="same", text=f"not published: {step.instead}")
+                    return
 
 
 def tag_of(remote: RemoteState, withdrawn: Withdrawals) -> str | None:

@@ -21,7 +21,15 @@ from pipeline.backends.available import require_installed
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
-from pipeline.plan.parts import PlannedBudget, PlannedLora, PlannedSource, PlannedValidation, Value
+from pipeline.plan.parts import (
+    LadderStep,
+    PlannedBudget,
+    PlannedLadder,
+    PlannedLora,
+    PlannedSource,
+    PlannedValidation,
+    Value,
+)
 from pipeline.plan.shards import Weights, lay_out
 from pipeline.recipe import Quantization, Recipe
 from pipeline.source.classes import WEIGHTS_NAME
@@ -74,6 +82,7 @@ RESOLVED: Final[Any] = {  # fields that are no part of a plan's identity: they f
     "pipeline": True,
     "components": {"__all__": set(PlannedComponent.model_fields) - {"quantization"}},
     "budget": {"found", "runner_up"},
+    "ladder": True,
     "validation": {"dataset": {"rows", "repeated"}},
     "template_digest": True,
     "source_bytes": True,
@@ -93,6 +102,7 @@ class TargetPlan(Value):
             write it down.
         components: What is quantized.
         budget: What the recipe asks for instead of naming schemes, and what was found for it.
+        ladder: What the recipe has for other cards, where this target is one of several that are each for a card.
         loras: What is fused into the source before that, in this order, and what the validation loads onto the result.
         source_bytes: Bytes of those source files.
         result_bytes: Bytes of the published weights and small files, cards and pictures left out.
@@ -109,6 +119,7 @@ class TargetPlan(Value):
     source_card: dict[str, str | list[str]] | None = Field(default=None, exclude_if=lambda value: value is None)
     components: dict[str, PlannedComponent]
     budget: PlannedBudget | None = Field(default=None, exclude_if=lambda value: value is None)
+    ladder: PlannedLadder | None = Field(default=None, exclude_if=lambda value: value is None)
     loras: tuple[PlannedLora, ...] = Field(default=(), exclude_if=lambda value: not value)
     validation: PlannedValidation
     template: str
@@ -163,6 +174,16 @@ class TargetPlan(Value):
     def named(self) -> dict[str, Quantization]:
         """What the recipe itself says of each component: nothing where it gives a budget."""
         return {} if self.budget else {name: part.quantization for name, part in self.components.items()}
+
+    @property
+    def step(self) -> LadderStep | None:
+        """What its ladder says of itself; None where it is on none."""
+        return next((step for step in self.ladder.steps if step.target == self.target), None) if self.ladder else None
+
+    @property
+    def instead(self) -> str:
+        """Why it is not published, and what its card takes; empty where it is."""
+        return self.step.instead if self.step else ""
 
     @property
     def is_pipeline(self) -> bool:

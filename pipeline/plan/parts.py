@@ -94,6 +94,76 @@ class PlannedBudget(Value):
     runner_up: PlannedChoice | None = None
 
 
+Offload = Literal["none", "model", "sequential"]
+"""Ways to run a pipeline on a card: all of it there, one component at a time, or one weight at a time."""
+
+
+class CardMemory(Value):
+    """Bytes of a card that running a whole takes at most.
+
+    Attributes:
+        weights: Of weights, exact unless a library alone knows what it makes of some.
+        reckoned: Of what a call takes beside them, and of the reserve for CUDA.
+    """
+
+    weights: int
+    reckoned: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.reckoned
+
+
+class LadderStep(Value):
+    """What a ladder has for one card.
+
+    Attributes:
+        target: The target that the recipe has for it.
+        card: The card's memory, as the recipe says it.
+        taken: The target whose repository is for it: this one, or that of a smaller card of which the search found the
+            same; empty where the source itself runs on it.
+        repository: That repository, or the source's; the folder of one that is on no Hub.
+        components: Backend and scheme of each component that is quantized.
+        bytes: Bytes of the files.
+        estimated: Whether these, and the weights in memory, are reckoned from what a scheme states.
+        sqnr: Decibels of signal over noise that are expected of all weights that may be quantized; None of the source.
+        offload: How it has to be run on this card.
+        memory: What it takes of a card, by how it is run.
+    """
+
+    target: str
+    card: str
+    taken: str
+    repository: str
+    components: dict[str, str]
+    bytes: int
+    estimated: bool
+    sqnr: float | None
+    offload: Offload
+    memory: dict[Offload, CardMemory]
+
+    @property
+    def published(self) -> bool:
+        """Whether it has a repository of its own."""
+        return self.taken == self.target
+
+    @property
+    def instead(self) -> str:
+        """Why it has none, and what its card takes; empty where it has."""
+        if self.published:
+            return ""
+        if self.taken:
+            return f"the same as {self.taken}, so {self.repository} is for a card of {self.card}, too"
+        return f"the source itself runs on a card of {self.card}, so {self.repository} is for it"
+
+
+class PlannedLadder(Value):
+    """What there is for each card, the smallest first."""
+
+    steps: tuple[LadderStep, ...]
+
+
 class PlannedDataset(DatasetPrompts):
     """The column of a dataset that the prompts come from, as the recipe names it.
 

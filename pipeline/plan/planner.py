@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +12,10 @@ from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, installed
 from pipeline.backends.oracle.conversion import ConversionRequest, ask, ask_ahead
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
-from pipeline.files import ListedFile, human_size
+from pipeline.files import ListedFile
 from pipeline.plan.budget import Candidate, Choice, choices, within
+from pipeline.plan.footprint import Footprint, footprint
+from pipeline.plan.ladder import Whole, at_once_first, ladder_of
 from pipeline.plan.measure import Measured, Sample
 from pipeline.plan.model import (
     PlannedComponent,
@@ -22,7 +23,6 @@ from pipeline.plan.model import (
     Slots,
     TargetPlan,
     deciding_versions,
-    flat,
     lay_out_result,
     question_of,
     scheme_of,
@@ -30,21 +30,20 @@ from pipeline.plan.model import (
 )
 from pipeline.plan.parts import (
     PlannedBudget,
-    PlannedChoice,
+    PlannedLadder,
     PlannedLora,
     PlannedPrompts,
     PlannedSource,
     PlannedValidation,
 )
+from pipeline.plan.sizes import Sizes, loaded_bytes
 from pipeline.recipe import Budget, Loaded, Quantization
 from pipeline.source.layout import Component, Layout, Place, read_slots
 from pipeline.source.model_card import repeated_fields
-from pipeline.source.safetensors import DTYPE_SIZES, FLOATS
 from pipeline.tasks import TASKS
 
 LINEAR_LEAST: Final = 0.1  # share of a component's parameters that a scheme takes where a budget takes it unasked
 LIBRARIES: Final = ("diffusers", "transformers")  # whose components can be quantized
-BFLOAT16: Final = 2  # bytes of a value as a budget's targets are loaded
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class Planner:
         questions: What is asked by component and quantization, once it was put together: a config is a request to the
             Hub.
         found: What was found for the budget of a target, with what it does to each component.
+        considered: What may be done to each component, by what a budget says beside its limits.
     """
 
     loaded: Loaded
@@ -75,6 +75,7 @@ class Planner:
     slots: dict[str, Slots] = field(default_factory=dict)
     questions: dict[tuple[str, str], ConversionRequest] = field(default_factory=dict)
     found: dict[str, tuple[PlannedBudget, Mapping[str, Quantization]]] = field(default_factory=dict)
+    considered: dict[str, dict[str, list[Candidate]]] = field(default_factory=dict)
 
     @cached_property
     def layout(self) -> Layout:
@@ -110,6 +111,7 @@ class Planner:
             source_card=self.source_card,
             components=components,
             budget=budget,
+            ladder=self.ladder if budget and budget.asked.card else None,
             loras=self.loras,
             validation=self.validation,
             template=recipe.card.template,
@@ -153,15 +155,53 @@ class Planner:
         Raises:
             RecipeError: Nothing fits it.
         """
-        candidates = self.candidates(budget)
+        sizes, best = self.choose(budget, target)
+        told = [sizes.planned(choice) for choice in best[:2]]
+        next_best = told[1] if len(told) > 1 else None
+        return PlannedBudget(asked=budget, found=told[0], runner_up=next_best), best[0].quantized
+
+    def choose(self, budget: Budget, target: str) -> tuple[Sizes, list[Choice]]:
+        """Return everything that is within a budget, the best first, and what it comes to.
+
+        Raises:
+            RecipeError: Nothing is.
+        """
+        candidates, card = self.candidates(budget), budget.card_bytes
         sizes = Sizes(self.source_bytes, self.read_all(), candidates)
+        if card is not None:
+            running = self.footprint.running(candidates, card)
+            sizes.require_running(running, self.footprint, card, target)
+            candidates = running
         every = choices(candidates)
         best = within(every, *sizes.limits(budget))
         if not best:
             raise sizes.nothing(every, target)
-        told = [sizes.planned(choice) for choice in best[:2]]
-        next_best = told[1] if len(told) > 1 else None
-        return PlannedBudget(asked=budget, found=told[0], runner_up=next_best), best[0].quantized
+        if card is not None:
+            best = at_once_first(best, card, lambda choice: self.footprint.memory(sizes.weights(choice))["none"].total)
+        return sizes, best
+
+    @cached_property
+    def ladder(self) -> PlannedLadder:
+        """What the recipe has for each card.
+
+        Raises:
+            RecipeError: Nothing that can be made runs on one of them.
+        """
+        recipe = self.loaded.recipe
+        self.ask_ahead(recipe.for_cards)
+        found = {}
+        for target, budget in recipe.for_cards.items():
+            sizes, best = self.choose(budget, target)
+            found[target] = sizes.whole(best[0])
+        weights = {name: loaded_bytes(slots) for name, slots in self.read_all().items()}
+        source = Whole({}, {}, self.source_bytes, weights)
+        return ladder_of(recipe.for_cards, found, source, self.footprint, recipe.repositories, recipe.source.origin)
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What the components take of a card beside their weights, as the recipe calls them."""
+        parts = {name: part for name, part in self.layout.components.items() if part.weights}
+        return footprint(self.place, parts, self.read_all(), self.loaded.recipe.validation.call)
 
     def options(self, budget: Budget) -> Iterator[tuple[str, Quantization]]:
         """Return everything that a budget may do to a component: each scheme that this machine can make and save.
@@ -185,6 +225,9 @@ class Planner:
         Raises:
             RecipeError: Nothing can be done to a component with what is to be kept of it.
         """
+        key = budget.model_dump_json(exclude={"size_ratio", "memory", "card"})
+        if (known := self.considered.get(key)) is not None:
+            return known
         found: dict[str, list[Candidate]] = {}
         refused: dict[str, PublishError] = {}
         sample = Sample(self.place, self.files, self.answers)
@@ -202,6 +245,7 @@ class Planner:
                     found.setdefault(name, [stays]).append(candidate_of(planned, measured))
         for name in refused.keys() & budget.keep.keys() - found.keys():
             raise refused[name]
+        self.considered[key] = found
         return found
 
     def read_all(self) -> dict[str, Slots]:
@@ -273,61 +317,6 @@ class Planner:
         )
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What the choice over some components comes to for the whole source.
-
-    Attributes:
-        source: Bytes of the source's files.
-        slots: The tensors of all its components.
-        candidates: What may be done to some of them.
-    """
-
-    source: int
-    slots: Mapping[str, Slots]
-    candidates: Mapping[str, Sequence[Candidate]]
-
-    def limits(self, budget: Budget) -> tuple[float | None, float | None]:
-        """Return the bytes in files and in memory that a budget leaves to the components that are chosen for."""
-        size = None if budget.size_ratio is None else budget.size_ratio * self.source - self.fixed
-        memory = None if budget.memory_bytes is None else budget.memory_bytes - self.fixed_memory
-        return size, memory
-
-    @property
-    def fixed(self) -> int:
-        """Bytes of files that no choice changes."""
-        return self.source - sum(parts[0].size for parts in self.candidates.values())
-
-    @property
-    def fixed_memory(self) -> int:
-        """Bytes in memory that no choice changes."""
-        return sum(loaded_bytes(slots) for name, slots in self.slots.items() if name not in self.candidates)
-
-    def planned(self, choice: Choice) -> PlannedChoice:
-        """Return a choice as the plan tells it."""
-        every = sum(max(part.parameters for part in parts) for parts in self.candidates.values())
-        return PlannedChoice(
-            components={name: part.words for name, part in choice.parts.items() if part.words},
-            size_ratio=round((self.fixed + choice.size) / self.source, 4),
-            memory_bytes=self.fixed_memory + choice.memory,
-            sqnr=choice.sqnr(every),
-            rows={name: part.rows for name, part in choice.parts.items() if part.rows},
-        )
-
-    def nothing(self, every: Sequence[Choice], target: str) -> RecipeError:
-        """Return the error for a budget that nothing fits."""
-        if not every:
-            what = "No backend that is installed here can quantize any component that the budget leaves open."
-            return RecipeError(what, where=target, remedy="Name other components or backends.")
-        least = self.planned(min(every, key=lambda choice: (choice.size, choice.memory)))
-        return RecipeError(
-            f"Nothing fits the budget. The smallest that can be made here has {least.size_ratio} of the source's bytes "
-            f"and takes {human_size(least.memory_bytes)} of memory: {in_words(least)}.",
-            where=target,
-            remedy="Give a larger budget, or name more components or backends.",
-        )
-
-
 def schemes_here(backends: Sequence[str]) -> Iterator[Quantization]:
     """Return every scheme that this machine can make, with the defaults of its options.
 
@@ -352,16 +341,3 @@ def candidate_of(planned: PlannedComponent, measured: Measured) -> Candidate:
 def linear_enough(planned: PlannedComponent) -> bool:
     """Tell a component that is made of Linear layers from one that has a few, such as a VAE, where they save little."""
     return planned.parameters >= LINEAR_LEAST * (planned.parameters + planned.parameters_left)
-
-
-def loaded_bytes(slots: Slots) -> int:
-    """Return the bytes of a component's tensors when it is loaded in bfloat16."""
-    return sum(
-        prod(slot.shape) * (BFLOAT16 if slot.dtype in FLOATS else DTYPE_SIZES[slot.dtype])
-        for slot in flat(slots).values()
-    )
-
-
-def in_words(choice: PlannedChoice) -> str:
-    """Return a choice in one line."""
-    return ", ".join(f"{name} {words}" for name, words in choice.components.items())

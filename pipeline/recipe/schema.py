@@ -350,3 +350,9 @@ class Recipe(RecipeModel):
         """Return the budget of a target, where it has one."""
         made = self.targets[target]
         return made.budget if isinstance(made, BudgetTarget) else None
+
+    @property
+    def for_cards(self) -> dict[str, Budget]:
+        """The budgets of the targets that are each for a card, as those of a ladder are."""
+        budgets = {target: self.budget(target) for target in self.targets}
+        return {target: budget for target, budget in budgets.items() if budget and budget.card}

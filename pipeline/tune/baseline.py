@@ -9,7 +9,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
-from pipeline.errors import PublishError, VerdictError
+from pipeline.errors import PublishError, RecipeError, VerdictError
 from pipeline.plan.model import ResolvedComponent, TargetPlan
 from pipeline.quantize.build import Origin, quantize
 from pipeline.run import Engine, Outcome, Run
@@ -198,6 +198,9 @@ def validated(engine: Engine, target: str) -> tuple[TargetPlan, Judged] | Publis
     if not isinstance(ended, (Outcome, VerdictError)):
         return ended
     plan, _ = engine.plan(target)
+    if isinstance(ended, Outcome) and ended.state == "same":
+        remedy = "Tune the target that is published instead." if plan.step and plan.step.taken else ""
+        return RecipeError(f"There is nothing to tune: it is {plan.instead}.", where=target, remedy=remedy)
     judged = judged_before(plan, engine.store)
     if judged is None:
         what = f"{target} is {getattr(ended, 'state', 'refused')}, and its report is not in this home."

@@ -56,7 +56,8 @@ def tune(engine: Engine, target: str, most: int = MOST_TRIALS, few: int = FEW) -
     if bench.report.verdict != "PASS":
         if bench.plan.budget:
             what = "This target fails, and its schemes are found for its budget."
-            raise RecipeError(what, where=target, remedy="Give it a larger budget, or name the schemes of its plan.")
+            larger = "Leave its card out of the ladder" if bench.plan.ladder else "Give it a larger budget"
+            raise RecipeError(what, where=target, remedy=f"{larger}, or name the schemes of its plan.")
         require_unseen(target, len(bench.request.questions), len(bench.questions))
         shutil.rmtree(search.out, ignore_errors=True)
         search.run()  # what fails leaves its log there

@@ -1,0 +1,178 @@
+"""The footprint: what a source takes of a graphics card while it is called, by the ways that diffusers has to run it.
+
+Weights are exact, from headers. What a call takes beside them is reckoned from configs alone, as so many tensors of the
+widest layer in 16 bits (`TENSORS`) of what a component looks at:
+
+- a denoiser at the tokens of all frames, and of the text (`TEXT`); twice where one forward has the negative prompt too,
+  which pictures of models without ``guidance_embeds`` are taken to do; a UNet at its positions;
+- a VAE at every pixel, of `CHUNK` frames at once, as causal ones of videos decode them;
+- everything else at the tokens of the text.
+
+Held against what was published of FLUX.1-dev (1024 by 1024 pixels, derekl35/diffusers-quantization-benchmarks, GiB):
+beside the loaded weights bfloat16 took 4.8, bitsandbytes nf4 4.7 and int8 5.1, torchao and quanto int8 4.5, where 5.0
+are reckoned for the VAE, which is the peak; int4 of both took 4.1 and 3.8. One forward of its transformer took 0.44
+(diffusers/benchmarks), where 0.53 are reckoned. So it is off by -0.1 to +1.2 GiB, and rarely too little.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+from pipeline.plan.budget import Candidate
+from pipeline.plan.model import Slots, flat
+from pipeline.plan.parts import CardMemory, Offload
+from pipeline.source.layout import Component, Place, read_json
+from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
+
+TENSORS: Final = 20
+RESERVE: Final = 600 * 10**6  # bytes of CUDA's context, its libraries' workspaces, and what the allocator cannot use
+BFLOAT16: Final = 2  # bytes of a value as everything is loaded that is not quantized
+SIDE: Final = 1024  # pixels where neither the call nor the denoiser's config says
+TEXT: Final = 512  # tokens where the call does not say
+CHUNK: Final = 4  # frames that a VAE decodes at once
+LATENT: Final = 8  # pixels along the side of a latent position where a VAE does not say
+CHANNELS: Final = 128  # values of a pixel in the last layers of a VAE that does not say
+PATCH: Final = 2  # latent positions along the side of a token; models that take more of them take less memory
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What the components of a source take on a card beside their weights.
+
+    Attributes:
+        working: Bytes that a call takes while a component runs, reckoned.
+        largest: Bytes of the largest tensor of each, which is what sequential offload moves at once.
+    """
+
+    working: Mapping[str, int]
+    largest: Mapping[str, int]
+
+    def needs(self, name: str, weights: int) -> int:
+        """Return the bytes of a card that a component needs while it is there alone, as with model offload."""
+        return weights + self.working[name] + RESERVE
+
+    def running(self, candidates: Mapping[str, Sequence[Candidate]], card: int) -> dict[str, list[Candidate]]:
+        """Return of what may be done to each component that with which it runs on a card, be it offloaded by models.
+
+        Components run one after another, so each is asked by itself, and the best whole is made of the best parts.
+        """
+        return {
+            name: [one for one in parts if self.needs(name, one.memory) <= card] for name, parts in candidates.items()
+        }
+
+    def memory(self, weights: Mapping[str, int]) -> dict[Offload, CardMemory]:
+        """Return what a whole takes of a card by the ways to run it.
+
+        Args:
+            weights: Bytes of each component when it is loaded.
+        """
+        most = max(self.working.values())
+        alone = max(weights, key=lambda name: weights[name] + self.working[name])
+        piece = max(weights, key=lambda name: self.largest[name] + self.working[name])
+        return {
+            "none": CardMemory(weights=sum(weights.values()), reckoned=most + RESERVE),
+            "model": CardMemory(weights=weights[alone], reckoned=self.working[alone] + RESERVE),
+            "sequential": CardMemory(weights=self.largest[piece], reckoned=self.working[piece] + RESERVE),
+        }
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is drawn: pixels of one frame, how many there are, and the tokens of the text."""
+
+    height: int
+    width: int
+    count: int
+    text: int
+
+
+def footprint(
+    place: Place, components: Mapping[str, Component], slots: Mapping[str, Slots], call: Mapping[str, Any]
+) -> Footprint:
+    """Return what the components of a source take beside their weights when it is called so.
+
+    Args:
+        place: Where the source lies; the configs of its denoisers and its VAE are read.
+        components: Its components that have weights.
+        slots: Their tensors.
+        call: The arguments of the call.
+    """
+    configs = {name: read_json(place, part.config) for name, part in components.items() if part.library == "diffusers"}
+    coders = [name for name in configs if is_coder(components[name])]
+    coder = configs[coders[0]] if coders else {}
+    drawn = drawn_by(call, coder, [config for name, config in configs.items() if name not in coders])
+    working = {}
+    for name, part in slots.items():
+        if name in coders:
+            working[name] = decoding(configs[name], drawn)
+        elif name in configs:
+            working[name] = denoising(configs[name], coder, part, drawn)
+        else:
+            working[name] = TENSORS * BFLOAT16 * drawn.text * width_of(part)
+    return Footprint(working, {name: max(map(loaded_size, flat(part).values())) for name, part in slots.items()})
+
+
+def is_coder(component: Component) -> bool:
+    """Tell an autoencoder from what denoises between its ends."""
+    return "Autoencoder" in component.class_name or component.class_name.startswith("VQ")
+
+
+def drawn_by(call: Mapping[str, Any], coder: Mapping[str, Any], denoisers: Sequence[Mapping[str, Any]]) -> Frames:
+    """Return what a call draws; what it leaves out is what a denoiser was trained for."""
+    trained = next(filter(None, (number(config, "sample_size") for config in denoisers)), 0)
+    side = trained * shrinking(coder) or SIDE
+
+    def said(word: str, otherwise: int) -> int:
+        return call[word] if isinstance(call.get(word), int) else otherwise
+
+    return Frames(said("height", side), said("width", side), said("num_frames", 1), said("max_sequence_length", TEXT))
+
+
+def shrinking(coder: Mapping[str, Any]) -> int:
+    """Return how many pixels along a side become one latent position."""
+    channels = coder.get("block_out_channels")
+    halved = 2 ** (len(channels) - 1) if isinstance(channels, list) and channels else LATENT
+    return number(coder, "scale_factor_spatial") or halved
+
+
+def decoding(coder: Mapping[str, Any], drawn: Frames) -> int:
+    """Return the bytes that a VAE takes: its last layers have every pixel, or every patch of them (Wan 2.2)."""
+    channels = number(coder, "decoder_base_dim", "base_dim", "block_out_channels") or CHANNELS
+    patch = number(coder, "patch_size") if "base_dim" in coder else 0
+    positions = drawn.height * drawn.width * min(drawn.count, CHUNK) // (patch or 1) ** 2
+    return TENSORS * BFLOAT16 * positions * channels
+
+
+def denoising(config: Mapping[str, Any], coder: Mapping[str, Any], slots: Slots, drawn: Frames) -> int:
+    """Return the bytes that one forward of a denoiser takes."""
+    passes = 2 if drawn.count == 1 and "guidance_embeds" not in config else 1
+    scale = shrinking(coder)
+    if channels := number(config, "block_out_channels"):  # a UNet, whose first and last layers have the most values
+        values = (drawn.height // scale) * (drawn.width // scale) * channels
+    else:
+        frames = 1 + (drawn.count - 1) // (number(coder, "scale_factor_temporal") or CHUNK)
+        tokens = frames * (drawn.height // (scale * PATCH)) * (drawn.width // (scale * PATCH)) + drawn.text
+        values = tokens * width_of(slots)
+    return TENSORS * BFLOAT16 * passes * values
+
+
+def number(config: Mapping[str, Any], *words: str) -> int:
+    """Return the first number that a config has under these words, of a list its first; 0 where it has none."""
+    found = (config.get(word) for word in words)
+    values = (value[0] if isinstance(value, list) and value else value for value in found)
+    return next((value for value in values if isinstance(value, int) and value > 0), 0)
+
+
+def width_of(slots: Slots) -> int:
+    """Return the values that a model has of each token: what most of its matrices take."""
+    inputs = Counter(slot.shape[-1] for slot in flat(slots).values() if len(slot.shape) == 2)
+    return inputs.most_common(1)[0][0] if inputs else 0
+
+
+def loaded_size(slot: TensorInfo) -> int:
+    """Return the bytes of a tensor when it is loaded in bfloat16."""
+    return prod(slot.shape) * (BFLOAT16 if slot.dtype in FLOATS else DTYPE_SIZES[slot.dtype])
