@@ -78,6 +78,8 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
                plan.components.items()}  # fmt: skip
     return {
         "plan": plan,
+        "ladder": plan.ladder,
+        "step": plan.step,
         "report": report,
         "metrics": ordered(report),
         "source": source,

@@ -17,8 +17,10 @@ from pipeline.card.render import PACKAGED
 from pipeline.card.stage import SourceCard, compose
 from pipeline.errors import CardError
 from pipeline.files import ListedFile
+from pipeline.plan.footprint import RESERVE, Footprint
+from pipeline.plan.ladder import Whole, ladder_of
 from pipeline.plan.model import PlannedComponent, TargetPlan
-from pipeline.plan.parts import PlannedDataset, PlannedLora, PlannedSource
+from pipeline.plan.parts import PlannedDataset, PlannedLadder, PlannedLora, PlannedSource
 from pipeline.recipe import InvalidRecipe, Loaded, Problem, Quantization, Recipe, Vocabulary, read_prompts
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
@@ -104,6 +106,7 @@ def planned(plan: TargetPlan, loaded: Loaded, target: str) -> TargetPlan:
             "repository": recipe.repositories[target],
             "source": PlannedSource(**recipe.source.model_dump()),
             "components": components(plan.components, recipe.named(target)),
+            "ladder": ladder(plan, recipe) if target in recipe.for_cards else None,
             "loras": loras(recipe),
             "validation": plan.validation.model_copy(update=validation),
             "template": recipe.card.template,
@@ -119,6 +122,18 @@ def components(known: Mapping[str, PlannedComponent], named: Mapping[str, Quanti
         for number, (name, quantization) in enumerate(named.items())
     }
     return made or dict(known)
+
+
+def ladder(plan: TargetPlan, recipe: Recipe) -> PlannedLadder:
+    """Return a ladder of a recipe's cards as if the search found what was recorded for all but the largest."""
+    asked = recipe.for_cards
+    quantized = {name: part.quantization for name, part in plan.components.items()}
+    words = {name: f"{part.backend} {part.scheme}" for name, part in quantized.items()}
+    made = Whole(quantized, words, plan.result_bytes, {"model": plan.result_bytes}, estimated=True)
+    largest = max(budget.card_bytes or 0 for budget in asked.values())
+    source = Whole({}, {}, plan.source_bytes, {"model": largest - RESERVE})
+    taken = Footprint({"model": 0}, {"model": 0})
+    return ladder_of(asked, dict.fromkeys(asked, made), source, taken, recipe.repositories, recipe.source.origin)
 
 
 def loras(recipe: Recipe) -> tuple[PlannedLora, ...]:

@@ -191,6 +191,10 @@ class Fit:
         """Say what to do where it does not run."""
         if self.machine.ours and not self.machine.room.card and "cpu" not in self.needs.devices:
             return f"Ask for the card of another machine: `publish can-i-run {self.needs.repository} --memory 12GB`."
+        ladder, room = self.needs.plan.ladder if self.needs.plan else None, self.card_memory
+        for step in reversed(ladder.steps if ladder else ()):
+            if step.memory[step.offload].total <= room and step.repository != self.needs.repository:
+                return f"Take {step.repository}, which its ladder has for a card of {step.card}."
         return "Its plan names none to choose instead; `publish advise --for memory` says how to make a smaller one."
 
 

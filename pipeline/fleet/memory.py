@@ -77,13 +77,15 @@ def of_card(needs: Needs, card: Card) -> Iterator[Mode]:
     if needs.judged and needs.judged.peak_device_bytes:
         yield Mode("none", line, needs.judged.peak_device_bytes + CONTEXT, through, "measured")
     else:
-        yield Mode("none", line, needs.weights + beside, through)
+        yield Mode("none", line, needs.step.memory["none"].total if needs.step else needs.weights + beside, through)
     if not needs.pipeline or card.kind == "mps":  # whose memory is the processor's
         return
     held, loading = PIPELINE_MEMORY + needs.weights, needs.onto_gpu + CONTEXT
-    whole, layer = max(part.size for part in parts), max(part.largest for part in parts)
-    yield Mode("model", "pipe.enable_model_cpu_offload()", max(whole + beside, loading), held)
-    yield Mode("sequential", "pipe.enable_sequential_cpu_offload()", max(layer + beside, loading), held)
+    whole, layer = (max(sizes) + beside for sizes in ([part.size for part in parts], [part.largest for part in parts]))
+    if step := needs.step:  # whose plan knows what each component takes by itself
+        whole, layer = step.memory["model"].total, step.memory["sequential"].total
+    yield Mode("model", "pipe.enable_model_cpu_offload()", max(whole, loading), held)
+    yield Mode("sequential", "pipe.enable_sequential_cpu_offload()", max(layer, loading), held)
 
 
 def on_processor(needs: Needs) -> Mode:

@@ -19,6 +19,7 @@ from pipeline.hub.release_files import PLAN, REPORT
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawal, read_withdrawals
 from pipeline.plan.model import TargetPlan, flat, read_plan, scheme_of
+from pipeline.plan.parts import LadderStep
 from pipeline.source.layout import Component, read_json, read_slots, read_source
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 from pipeline.tasks import TASKS
@@ -93,6 +94,11 @@ class Needs:
     def activations(self) -> int:
         """Bytes that answering takes beside the weights, reckoned."""
         return activations(self.plan.validation.call if self.plan else {}) if self.pipeline else 0
+
+    @property
+    def step(self) -> LadderStep | None:
+        """What the ladder that it is on says of it; None where it is on none."""
+        return self.plan.step if self.plan else None
 
     @property
     def distributions(self) -> dict[str, str | None]:

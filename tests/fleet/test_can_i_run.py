@@ -26,6 +26,8 @@ from pipeline.fleet.needs import PER_PIXEL, Needs, Part, activations, read_needs
 from pipeline.hub.client import Hub
 from pipeline.plan.model import PIPELINE_MEMORY
 from pipeline.release.yank import yank
+from tests.cards.conftest import recorded
+from tests.cards.test_ladder import with_ladder
 from tests.desk import REPO, WEIGHTS, Desk
 
 ONE = "alice/tiny-one"
@@ -232,3 +234,17 @@ def test_a_torch_that_cannot_use_the_card_is_told() -> None:
 def test_every_line_ends_in_what_to_do() -> None:
     found = Fit(pipe("exotic"), Machine(Room(None, 1), 1, Card("cuda", GB))).remarks
     assert all(remark.remedy.endswith(".") for remark in found)
+
+
+def test_a_step_of_a_ladder_takes_what_its_plan_says_and_a_card_that_is_too_small_is_told_which_does() -> None:
+    needs = pipe(plan=with_ladder(recorded()[0], "12gb"))
+    found = on(needs, Card("cuda", 12 * GB, 8.9))
+    assert {name: found[name].device_bytes for name in ("none", "model", "sequential")} == {
+        "none": 11_700_000_000,
+        "model": 11_700_000_000,
+        "sequential": 710_000_000,
+    }
+    small = Fit(needs, Machine(Room(Card("cuda", 8 * GB, 8.9), 64 * GB)))
+    assert small.instead() == "Take acme/digits-8gb, which its ladder has for a card of 8GB."
+    none = Fit(needs, Machine(Room(Card("cuda", GB, 8.9), 64 * GB)))
+    assert none.instead().startswith("Its plan names none to choose instead")
