@@ -17,6 +17,7 @@ from pipeline.files import human_size
 from pipeline.fleet.machine import Remark, free_memory
 from pipeline.fleet.memory import HOW, Mode, Room, modes
 from pipeline.fleet.needs import Needs
+from pipeline.plan.parts import LadderStep
 
 REFERENCE: Final = "its publisher tried it with"
 
@@ -189,13 +190,24 @@ class Fit:
 
     def instead(self) -> str:
         """Say what to do where it does not run."""
+        asked = "" if self.machine.ours else f" --memory {self.card_memory}B"
         if self.machine.ours and not self.machine.room.card and "cpu" not in self.needs.devices:
             return f"Ask for the card of another machine: `publish can-i-run {self.needs.repository} --memory 12GB`."
-        ladder, room = self.needs.plan.ladder if self.needs.plan else None, self.card_memory
-        for step in reversed(ladder.steps if ladder else ()):
-            if step.memory[step.offload].total <= room and step.repository != self.needs.repository:
-                return f"Take {step.repository}, which its ladder has for a card of {step.card}."
+        if step := self.sibling():
+            return f"Choose {step.repository}, which is for {step.card}: `publish can-i-run {step.repository}{asked}`."
         return "Its plan names none to choose instead; `publish advise --for memory` says how to make a smaller one."
+
+    def sibling(self) -> LadderStep | None:
+        """Return the largest of its ladder that runs on this card; None where none does or there is no ladder."""
+        steps = self.needs.plan.ladder.steps if self.needs.plan and self.needs.plan.ladder else ()
+        fitting = [
+            step
+            for step in steps
+            if step.published
+            and step.repository != self.needs.repository
+            and step.memory[step.offload].total <= self.card_memory
+        ]
+        return fitting[-1] if fitting else None
 
 
 def is_older(here: str, made: str) -> bool:

@@ -12,9 +12,9 @@ from typing import Final, Literal
 from pipeline.backends.available import Card
 from pipeline.files import human_size
 from pipeline.fleet.needs import Needs
+from pipeline.plan.footprint import RESERVE
 from pipeline.plan.model import PIPELINE_MEMORY
 
-CONTEXT: Final = 600 << 20  # bytes that CUDA and the libraries' kernels take of a device before the first weight
 HOW: Final = {
     "none": "with all of it on the device",
     "model": "with one component at a time on the device",
@@ -72,20 +72,17 @@ def modes(needs: Needs, room: Room) -> list[Mode]:
 
 def of_card(needs: Needs, card: Card) -> Iterator[Mode]:
     """Yield the ways to run a model with a card."""
-    parts, beside, name = needs.parts.values(), needs.activations + CONTEXT, "pipe" if needs.pipeline else "model"
+    sizes, name = {part: found.size for part, found in needs.parts.items()}, "pipe" if needs.pipeline else "model"
     through, line = PIPELINE_MEMORY + needs.weights - needs.onto_gpu, f'{name}.to("{card.kind}")'
     if needs.judged and needs.judged.peak_device_bytes:
-        yield Mode("none", line, needs.judged.peak_device_bytes + CONTEXT, through, "measured")
+        yield Mode("none", line, needs.judged.peak_device_bytes + RESERVE, through, "measured")
     else:
-        yield Mode("none", line, needs.step.memory["none"].total if needs.step else needs.weights + beside, through)
-    if not needs.pipeline or card.kind == "mps":  # whose memory is the processor's
+        yield Mode("none", line, needs.weights + needs.activations + RESERVE, through)
+    if needs.footprint is None or card.kind == "mps":  # whose memory is the processor's
         return
-    held, loading = PIPELINE_MEMORY + needs.weights, needs.onto_gpu + CONTEXT
-    whole, layer = (max(sizes) + beside for sizes in ([part.size for part in parts], [part.largest for part in parts]))
-    if step := needs.step:  # whose plan knows what each component takes by itself
-        whole, layer = step.memory["model"].total, step.memory["sequential"].total
-    yield Mode("model", "pipe.enable_model_cpu_offload()", max(whole, loading), held)
-    yield Mode("sequential", "pipe.enable_sequential_cpu_offload()", max(layer, loading), held)
+    held, loading, taken = PIPELINE_MEMORY + needs.weights, needs.onto_gpu + RESERVE, needs.footprint.memory(sizes)
+    yield Mode("model", "pipe.enable_model_cpu_offload()", max(taken["model"].total, loading), held)
+    yield Mode("sequential", "pipe.enable_sequential_cpu_offload()", max(taken["sequential"].total, loading), held)
 
 
 def on_processor(needs: Needs) -> Mode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final
 
@@ -18,8 +18,8 @@ from pipeline.hub.client import Hub
 from pipeline.hub.release_files import PLAN, REPORT
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawal, read_withdrawals
-from pipeline.plan.model import TargetPlan, flat, read_plan, scheme_of
-from pipeline.plan.parts import LadderStep
+from pipeline.plan.footprint import Footprint, footprint
+from pipeline.plan.model import Slots, TargetPlan, flat, read_plan, scheme_of
 from pipeline.source.layout import Component, read_json, read_slots, read_source
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 from pipeline.tasks import TASKS
@@ -27,11 +27,8 @@ from pipeline.tasks.answers import Facts
 from pipeline.validate.stage import pipeline_dtype
 
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
+HALVES: Final = frozenset({"BF16", "F16"})  # in which no library keeps scales as long as a row
 WIDTHS: Final = {"float32": 4}  # bytes of a weight in the dtype that all is loaded in; two in any other
-PER_PIXEL: Final = 4_900  # bytes: FLUX.1-dev takes 4.1 to 5.1 GiB beside its weights for a picture of 1024 x 1024,
-# https://huggingface.co/datasets/derekl35/diffusers-quantization-benchmarks
-SIDE: Final = 1024  # pixels, where the plan says nothing
-DECODED_AT_ONCE: Final = 4  # frames; the decoders of videos take a few at a time
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,6 @@ class Part:
         class_name: Its class.
         method: The ``quant_method`` of its config; empty where it is not quantized.
         size: Bytes of its weights when they are loaded.
-        largest: Bytes of the largest of them.
         scheme: What its backend was asked for, where the plan says.
     """
 
@@ -51,7 +47,6 @@ class Part:
     class_name: str
     method: str
     size: int
-    largest: int
     scheme: Scheme | None = None
 
     @property
@@ -71,6 +66,7 @@ class Needs:
         pipeline: Whether it is a pipeline of components, and not a single model.
         parts: Its components that have weights.
         files: Bytes of the files that loading it reads, by name.
+        footprint: What a pipeline takes beside its weights; None for a single model, which takes little.
         plan: What it was made by, where quantpress made it.
         judged: How it answered when it was judged, where it was.
         withdrawn: Why it was withdrawn, where it was.
@@ -81,6 +77,7 @@ class Needs:
     pipeline: bool
     parts: Mapping[str, Part]
     files: Mapping[str, int]
+    footprint: Footprint | None = None
     plan: TargetPlan | None = None
     judged: Facts | None = None
     withdrawn: Withdrawal | None = None
@@ -93,12 +90,7 @@ class Needs:
     @property
     def activations(self) -> int:
         """Bytes that answering takes beside the weights, reckoned."""
-        return activations(self.plan.validation.call if self.plan else {}) if self.pipeline else 0
-
-    @property
-    def step(self) -> LadderStep | None:
-        """What the ladder that it is on says of it; None where it is on none."""
-        return self.plan.step if self.plan else None
+        return max(self.footprint.working.values()) if self.footprint else 0
 
     @property
     def distributions(self) -> dict[str, str | None]:
@@ -136,15 +128,6 @@ class Needs:
         return sorted({part.method for part in self.parts.values() if part.method not in {"", *BACKENDS}})
 
 
-def activations(call: Mapping[str, Any]) -> int:
-    """Return the bytes that a pipeline takes beside its weights for one answer to a call.
-
-    Most is taken where the latents become pixels, so they are reckoned by their number.
-    """
-    height, width = (int(call.get(name) or SIDE) for name in ("height", "width"))
-    return PER_PIXEL * height * width * min(int(call.get("num_frames") or 1), DECODED_AT_ONCE)
-
-
 def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
     """Read what a repository needs; of its weights the headers alone.
 
@@ -159,21 +142,25 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
         raise SourceError(what, where=f"{repo}@{revision}" if revision else repo, remedy=remedy)
     place = hub.source(repo, commit)
     layout, plan = read_source(place), read_plan(hub.content(repo, commit, PLAN, LARGEST))
-    parts = {name: read_part(place, part, plan) for name, part in layout.components.items() if part.weights}
+    weighty = {name: part for name, part in layout.components.items() if part.weights}
+    slots = {name: read_slots(place, part) for name, part in weighty.items()}
+    parts = {name: read_part(place, part, slots[name], plan) for name, part in weighty.items()}
     files = {name: place.files[name].size for name in layout.wanted}
     pipeline, judged = "model_index.json" in place.files, read_facts(hub, repo, commit) if plan else None
-    return Needs(repo, commit, pipeline, parts, files, plan, judged, withdrawal(hub, repo, plan) if plan else None)
+    taken = read_footprint(place, weighty, slots, parts, plan) if pipeline else None
+    withdrawn = withdrawal(hub, repo, plan) if plan else None
+    return Needs(repo, commit, pipeline, parts, files, taken, plan, judged, withdrawn)
 
 
-def read_part(place: Repository, component: Component, plan: TargetPlan | None) -> Part:
+def read_part(place: Repository, component: Component, slots: Slots, plan: TargetPlan | None) -> Part:
     """Read what a component is and how large its weights are when they are loaded."""
     config = read_json(place, component.config) if component.config in place.files else {}
     method = method_of(config)
     planned = plan.components.get(component.name) if plan else None
     width = WIDTHS.get(pipeline_dtype(plan), 2) if plan else 2
-    sizes = loaded_sizes(flat(read_slots(place, component)).values(), None if method else width)
+    sizes = loaded_sizes(flat(slots).values(), None if method else width)
     scheme = scheme_of(planned.quantization) if planned and planned.quantization.backend in BACKENDS else None
-    return Part(component.library, component.class_name, method, sum(sizes), max(sizes, default=0), scheme)
+    return Part(component.library, component.class_name, method, sum(sizes), scheme)
 
 
 def method_of(config: Mapping[str, Any]) -> str:
@@ -187,6 +174,27 @@ def loaded_sizes(tensors: Iterable[TensorInfo], width: int | None) -> list[int]:
     return [
         prod(slot.shape) * (width if width and slot.dtype in FLOATS else DTYPE_SIZES[slot.dtype]) for slot in tensors
     ]
+
+
+def read_footprint(
+    place: Repository,
+    components: Mapping[str, Component],
+    slots: Mapping[str, Slots],
+    parts: Mapping[str, Part],
+    plan: TargetPlan | None,
+) -> Footprint:
+    """Return what a pipeline takes beside its weights when it is called as its plan says."""
+    shapes = {name: unpacked(found) if parts[name].method else found for name, found in slots.items()}
+    call = plan.validation.call if plan else {}
+    largest = {name: max(loaded_sizes(flat(found).values(), 2)) for name, found in slots.items()}
+    return replace(footprint(place, components, shapes, call), largest=largest)
+
+
+def unpacked(slots: Slots) -> Slots:
+    """Return the matrices of a quantized component as wide as its biases and norms say, for packed codes may not."""
+    plain = {name: slot for name, slot in flat(slots).items() if len(slot.shape) == 1 and slot.dtype in HALVES}
+    square = {name: replace(slot, shape=(*slot.shape, *slot.shape)) for name, slot in plain.items()}
+    return {"": square} if square else slots
 
 
 def read_facts(hub: Hub, repo: str, commit: str) -> Facts | None:

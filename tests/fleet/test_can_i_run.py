@@ -21,16 +21,19 @@ from pipeline.backends.bitsandbytes import LOADERS
 from pipeline.backends.torchao import SCHEMES
 from pipeline.errors import SourceError
 from pipeline.fleet.can_run import Fit, Machine, cache, is_older
-from pipeline.fleet.memory import CONTEXT, Mode, Room, modes
-from pipeline.fleet.needs import PER_PIXEL, Needs, Part, activations, read_needs
+from pipeline.fleet.memory import Mode, Room, modes
+from pipeline.fleet.needs import Needs, Part, read_needs, unpacked
 from pipeline.hub.client import Hub
-from pipeline.plan.model import PIPELINE_MEMORY
+from pipeline.plan.footprint import RESERVE, Footprint, footprint
+from pipeline.plan.model import PIPELINE_MEMORY, TargetPlan
+from pipeline.plan.parts import CardMemory, LadderStep, PlannedLadder
 from pipeline.release.yank import yank
-from tests.cards.conftest import recorded
-from tests.cards.test_ladder import with_ladder
+from pipeline.source.layout import read_slots, read_source
+from pipeline.source.safetensors import TensorInfo
 from tests.desk import REPO, WEIGHTS, Desk
 
 ONE = "alice/tiny-one"
+RECORDED = Path(__file__).parents[1] / "unit" / "recorded" / "bnb-nf4" / "plan.json"
 GB = 10**9
 # What of NVIDIA's driver is asked, as its header declares it: two devices, the first with 24 GB and capability 8.9.
 DRIVER = """
@@ -47,13 +50,14 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 
 
 def pipe(method: str = "", scheme: str = "", **further: Any) -> Needs:
-    """A pipeline of a transformer of 12 GB, of whose layers the largest has 1 GB, and a text encoder of 5 GB."""
+    """A pipeline of a transformer of 12 GB that takes 5 GB more while it runs, and a text encoder of 5 GB."""
     asked = SCHEMES.get(scheme)
     parts = {
-        "text_encoder": Part("transformers", "T5EncoderModel", method, 5 * GB, GB, asked),
-        "transformer": Part("diffusers", "FluxTransformer2DModel", method, 12 * GB, GB, asked),
+        "text_encoder": Part("transformers", "T5EncoderModel", method, 5 * GB, asked),
+        "transformer": Part("diffusers", "FluxTransformer2DModel", method, 12 * GB, asked),
     }
-    return Needs("alice/large", "0" * 40, pipeline=True, parts=parts, files={"a": 17 * GB}, **further)
+    taken = Footprint({"text_encoder": 0, "transformer": 5 * GB}, {"text_encoder": GB, "transformer": GB})
+    return Needs("alice/large", "0" * 40, True, parts, {"a": 17 * GB}, taken, **further)
 
 
 def on(needs: Needs, card: Card | None, memory: int | None = 64 * GB) -> dict[str, Mode]:
@@ -81,7 +85,39 @@ def test_weights_are_counted_as_they_are_loaded(hub: Hub) -> None:
     listed = hub.tree(ONE, needs.commit)[WEIGHTS].size
     tensors = load(hub.content(ONE, needs.commit, WEIGHTS, listed))
     assert needs.parts["transformer"].size == sum(tensor.nbytes for tensor in tensors.values())
-    assert needs.activations == PER_PIXEL * 16 * 16
+
+
+def test_what_a_call_takes_beside_the_weights_is_reckoned_of_packed_ones_as_of_the_source(desk: Desk, hub: Hub) -> None:
+    needs = read_needs(hub, ONE, None)
+    assert needs.plan is not None
+    assert needs.footprint is not None
+    place = hub.source(REPO, desk.shelf.commit)
+    parts = {name: part for name, part in read_source(place).components.items() if part.weights}
+    slots = {name: read_slots(place, part) for name, part in parts.items()}
+    source = footprint(place, parts, slots, needs.plan.validation.call)
+    assert needs.footprint.working == source.working
+
+
+def test_codes_do_not_tell_how_wide_a_layer_is_and_biases_do() -> None:
+    packed = {"a.weight": TensorInfo("U8", (4096, 1), 0, 0), "a.weight.quant_map": TensorInfo("F32", (16,), 0, 0)}
+    assert unpacked({"file": packed}) == {"file": packed}
+    biased = {**packed, "a.bias": TensorInfo("BF16", (64,), 0, 0)}
+    assert [slot.shape for slot in unpacked({"file": biased})[""].values()] == [(64, 64)]
+
+
+def test_what_does_not_run_names_the_largest_of_its_ladder_that_does() -> None:
+    plan = TargetPlan.model_validate_json(RECORDED.read_bytes())
+    ladder = PlannedLadder(steps=tuple(step(card) for card in (8, 12, 16, 24)))
+    needs = pipe("bitsandbytes", plan=plan.model_copy(update={"ladder": ladder}))
+    assert "`publish can-i-run alice/large-12gb --memory 13000000000B`" in Fit(needs, Machine.another(13 * GB)).verdict
+    assert "names none to choose" in Fit(needs, Machine.another(6 * GB)).verdict
+
+
+def step(card: int) -> LadderStep:
+    memory = dict.fromkeys(("none", "model", "sequential"), CardMemory(weights=(card - 1) * GB, reckoned=0))
+    name = f"alice/large-{card}gb"
+    fixed = {"components": {}, "bytes": 1, "estimated": False, "sqnr": None, "offload": "none"}
+    return LadderStep(target=f"{card}gb", card=f"{card}GB", taken=f"{card}gb", repository=name, memory=memory, **fixed)
 
 
 def test_floats_that_are_not_quantized_are_counted_in_the_dtype_that_they_are_loaded_in(desk: Desk, hub: Hub) -> None:
@@ -134,17 +170,17 @@ def test_the_fastest_way_that_fits_is_taken(size: int, mode: str | None) -> None
 
 
 def test_each_way_takes_what_it_moves_to_the_device() -> None:
-    beside = activations({}) + CONTEXT
+    beside = 5 * GB + RESERVE
     found = on(pipe(), Card("cuda", 80 * GB))
     assert [mode.device_bytes - beside for mode in found.values() if mode.name != "cpu"] == [17 * GB, 12 * GB, GB]
-    assert found["cpu"].memory_bytes == PIPELINE_MEMORY + 17 * GB + activations({})
+    assert found["cpu"].memory_bytes == PIPELINE_MEMORY + 22 * GB
     assert list(on(pipe(), None)) == ["cpu"]
 
 
 def test_bitsandbytes_is_put_onto_the_card_by_loading_whatever_is_offloaded_later() -> None:
     assert all(loader.onto_gpu for loader in LOADERS.values())
     found = on(pipe("bitsandbytes"), Card("cuda", 80 * GB))
-    assert found["sequential"].device_bytes == 17 * GB + CONTEXT
+    assert found["sequential"].device_bytes == 17 * GB + RESERVE
     assert found["none"].memory_bytes == PIPELINE_MEMORY
     assert "onto cuda or mps or xpu only" in found["cpu"].lacks
 
@@ -234,17 +270,3 @@ def test_a_torch_that_cannot_use_the_card_is_told() -> None:
 def test_every_line_ends_in_what_to_do() -> None:
     found = Fit(pipe("exotic"), Machine(Room(None, 1), 1, Card("cuda", GB))).remarks
     assert all(remark.remedy.endswith(".") for remark in found)
-
-
-def test_a_step_of_a_ladder_takes_what_its_plan_says_and_a_card_that_is_too_small_is_told_which_does() -> None:
-    needs = pipe(plan=with_ladder(recorded()[0], "12gb"))
-    found = on(needs, Card("cuda", 12 * GB, 8.9))
-    assert {name: found[name].device_bytes for name in ("none", "model", "sequential")} == {
-        "none": 11_700_000_000,
-        "model": 11_700_000_000,
-        "sequential": 710_000_000,
-    }
-    small = Fit(needs, Machine(Room(Card("cuda", 8 * GB, 8.9), 64 * GB)))
-    assert small.instead() == "Take acme/digits-8gb, which its ladder has for a card of 8GB."
-    none = Fit(needs, Machine(Room(Card("cuda", GB, 8.9), 64 * GB)))
-    assert none.instead().startswith("Its plan names none to choose instead")

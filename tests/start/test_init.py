@@ -18,10 +18,10 @@ from pipeline.backends import SCHEMES
 from pipeline.card.preview import problems
 from pipeline.card.stage import templates
 from pipeline.errors import PublishError, RecipeError, SourceError
-from pipeline.fleet.needs import activations
 from pipeline.fleet.starter import find, needs_of, start
 from pipeline.fleet.starter.calls import MAPPINGS, caller, families, tasks_of
 from pipeline.fleet.starter.needs import Weighed, Weights, serve
+from pipeline.plan.footprint import Footprint
 from pipeline.recipe import Vocabulary, load
 from pipeline.source.layout import Folder
 from pipeline.tasks import TASKS
@@ -108,14 +108,15 @@ def test_names_of_a_source_cannot_write_into_it(source: Path, tmp_path: Path) ->
 
 
 def flux() -> Weights:
-    """The sizes of FLUX.1-dev: transformer, T5, CLIP and VAE."""
+    """The sizes of FLUX.1-dev: transformer, T5, CLIP and VAE; beside them what pictures of 1024 pixels take."""
     parts = {
         "transformer": Weighed(int(11.8 * BILLION), int(0.2 * BILLION), 2),
         "text_encoder_2": Weighed(int(4.6 * BILLION), int(0.3 * BILLION), 2),
         "text_encoder": Weighed(0, int(0.25 * BILLION), 2),
         "vae": Weighed(0, int(0.17 * BILLION), 2),
     }
-    return Weights(parts, int(16.9 * BILLION), activations({"height": 1024, "width": 1024}))
+    beside = {"transformer": 570 << 20, "text_encoder_2": 80 << 20, "text_encoder": 15 << 20, "vae": 5 << 30}
+    return Weights(parts, int(16.9 * BILLION), Footprint(beside, dict.fromkeys(beside, 100 << 20)))
 
 
 def test_each_need_gets_the_best_that_fits_it() -> None:
@@ -149,8 +150,9 @@ def test_needs_that_are_served_alike_share_a_target_and_limits_are_those_of_the_
 
 
 def test_a_card_that_is_too_small_is_refused_with_those_that_are_not() -> None:
-    large = Weights({"transformer": Weighed(32 * BILLION, 0, 2)}, 32 * BILLION, 0)
-    with pytest.raises(RecipeError, match=r"8gb-gpu is too small.* takes 17.9 GB\. Give --for 24gb-gpu,cpu"):
+    nothing = Footprint({"transformer": 0}, {"transformer": 0})
+    large = Weights({"transformer": Weighed(32 * BILLION, 0, 2)}, 32 * BILLION, nothing)
+    with pytest.raises(RecipeError, match=r"8gb-gpu is too small.* takes 17.2 GB\. Give --for 24gb-gpu,cpu"):
         serve(large, needs_of("8gb-gpu,24gb-gpu"), "large")
     assert [each.need for each in serve(large, (), "large")] == ["24gb-gpu", "cpu"]
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pipeline.errors import RecipeError, SourceError
 from pipeline.files import human_size
-from pipeline.fleet.memory import CONTEXT
-from pipeline.fleet.needs import activations
+from pipeline.plan.footprint import Footprint, footprint
+from pipeline.plan.parts import CardMemory, Offload
 from pipeline.quantize.folder import AUTOENCODERS
 from pipeline.recipe.names import COMPONENT
 from pipeline.recipe.problems import listed, unknown
@@ -19,7 +19,6 @@ from pipeline.source.layout import Layout, Place, read_slots
 from pipeline.source.safetensors import FLOATS, TensorInfo
 
 NEEDS: Final[Mapping[str, int]] = {"8gb-gpu": 8, "12gb-gpu": 12, "16gb-gpu": 16, "24gb-gpu": 24, "cpu": 0}
-FORWARD: Final = 600 << 20  # bytes that one forward takes beside the weights; 0.44 GiB of FLUX.1-dev for 1024 x 1024
 LIBRARIES: Final = ("diffusers", "transformers")
 LEAST: Final = 0.1  # share of a component's parameters, and of the source's, that Linear layers must have
 DTYPES: Final = {"F32": "float32", "F16": "float16"}  # else bfloat16, which recipes need not say
@@ -77,13 +76,13 @@ class Weights:
     Attributes:
         parts: By name.
         parameters: How many there are.
-        beside: Bytes that answering takes beside them, reckoned.
+        beside: What answering takes beside them, reckoned.
         dtype: What its single model is kept in, as a recipe says it; empty where that need not be said.
     """
 
     parts: Mapping[str, Weighed]
     parameters: int
-    beside: int
+    beside: Footprint
     dtype: str = ""
 
     @property
@@ -95,15 +94,9 @@ class Weights:
         """Return the bytes of everything as loaded."""
         return sum(part.size(scheme) for part in self.parts.values())
 
-    def whole(self, scheme: KnownScheme) -> int:
-        """Return the bytes of a card that it takes to have all components there at once."""
-        return self.size(scheme) + self.beside + CONTEXT
-
-    def parted(self, scheme: KnownScheme) -> int:
-        """Return the bytes that it takes to have one component there at a time; none that is quantized decodes."""
-        return CONTEXT + max(
-            part.size(scheme) + (FORWARD if part.linear else self.beside) for part in self.parts.values()
-        )
+    def memory(self, scheme: KnownScheme) -> dict[Offload, CardMemory]:
+        """Return the bytes of a card that it takes by the ways to run it."""
+        return self.beside.memory({name: part.size(scheme) for name, part in self.parts.items()})
 
 
 @dataclass(frozen=True)
@@ -143,7 +136,7 @@ def serve(weights: Weights, needs: Collection[str], where: str) -> list[Served]:
         return [*[each for each in served if each.need != "cpu"][:1], *[each for each in served if each.need == "cpu"]]
     if lacking := [need for need in needs if need not in {each.need for each in served}]:
         enough = [need for need in NEEDS if served_by(weights, need)]
-        least = human_size(weights.parted(NF4))
+        least = human_size(weights.memory(NF4)["model"].total)
         what = f"{lacking[0]} is too small: in 4 bits, with one component there at a time, it takes {least}."
         raise RecipeError(what, where=where, remedy=f"Give --for {','.join(enough)}, or fewer of them.")
     return served
@@ -154,9 +147,11 @@ def served_by(weights: Weights, need: str) -> Served | None:
     if need == "cpu":
         return Served(need, INT8, offloaded=False)
     card = NEEDS[need] * 10**9
-    whole = [Served(need, scheme, offloaded=False) for scheme in KNOWN if weights.whole(scheme) <= card]
-    parted = [Served(need, scheme, offloaded=True) for scheme in KNOWN if weights.parted(scheme) <= card]
-    return next(iter([*whole, *parted]), None)
+    for offload in ("none", "model"):
+        for scheme in KNOWN:
+            if weights.memory(scheme)[offload].total <= card:
+                return Served(need, scheme, offloaded=offload == "model")
+    return None
 
 
 def weigh(place: Place, layout: Layout, call: Mapping[str, Any]) -> Weights:
@@ -170,11 +165,9 @@ def weigh(place: Place, layout: Layout, call: Mapping[str, Any]) -> Weights:
     Raises:
         SourceError: A header lies, or there is nothing to quantize.
     """
-    slots = {
-        name: [slot for file in read_slots(place, part).values() for slot in file.items()]
-        for name, part in layout.components.items()
-        if part.weights
-    }
+    weighty = {name: part for name, part in layout.components.items() if part.weights}
+    read = {name: read_slots(place, part) for name, part in weighty.items()}
+    slots = {name: [slot for file in files.values() for slot in file.items()] for name, files in read.items()}
     single = len(layout.components) == 1
     kept = {slot.dtype for part in slots.values() for _, slot in part if slot.dtype in FLOATS}
     dtype = DTYPES.get(kept.pop(), "") if single and len(kept) == 1 else ""
@@ -188,7 +181,7 @@ def weigh(place: Place, layout: Layout, call: Mapping[str, Any]) -> Weights:
     if not any(part.linear for part in parts.values()):
         remedy = "`publish quantize --component NAME` quantizes any component that you name."
         raise SourceError("None of its components is mostly Linear layers.", where=place.where, remedy=remedy)
-    return Weights(parts, total, 0 if single else activations(call), dtype)
+    return Weights(parts, total, footprint(place, weighty, read, call), dtype)
 
 
 def quantizable(layout: Layout, name: str) -> bool:
