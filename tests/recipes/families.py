@@ -1,0 +1,342 @@
+"""The repositories that the recipes name, in their published shapes: classes, sizes, dtypes, and how they are sharded.
+
+Sizes are those of the published configs; what is left out is the default of the class in the installed library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component with weights.
+
+    Attributes:
+        name: The class, after its library.
+        config: Arguments of its constructor, or of its config.
+        shallow: What of them makes it one layer of each kind, as wide as the real one.
+        dtype: How its weights are stored.
+        renamed: What names begin with in the model, by what they begin with in the files.
+        variant: What stands in the names of its files, such as ``fp16``.
+    """
+
+    name: tuple[str, str]
+    config: Config = field(default_factory=dict)
+    shallow: Config = field(default_factory=dict)
+    dtype: str = "BF16"
+    renamed: tuple[tuple[str, str], ...] = ()
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One repository.
+
+    Attributes:
+        pipeline: The class of its pipeline.
+        parts: Its components with weights, by name.
+        small: Its components without, such as a scheduler, by name.
+        license: As its card says.
+        published: Bytes of its weights as others counted them, by component; empty for all together.
+    """
+
+    pipeline: str
+    parts: dict[str, Part]
+    small: dict[str, tuple[str, str]]
+    license: str
+    published: dict[str, float] = field(default_factory=dict)
+
+
+SHALLOW = {"num_hidden_layers": 1, "vocab_size": 1024}  # embeddings are no layer, and large
+FLOW = ("diffusers", "FlowMatchEulerDiscreteScheduler")
+CLIP_TOKENIZER, T5_TOKENIZER = ("transformers", "CLIPTokenizer"), ("transformers", "T5TokenizerFast")
+QWEN_TOKENIZER = ("transformers", "Qwen2Tokenizer")
+
+
+def flux(*, guidance: bool) -> Part:
+    """FLUX.1, 12 billion parameters."""
+    return Part(
+        ("diffusers", "FluxTransformer2DModel"),
+        {"guidance_embeds": guidance},
+        {"num_layers": 1, "num_single_layers": 1},
+    )
+
+
+def flux2(**config: Any) -> Part:
+    """FLUX.2; the defaults of its class are those of dev, 32 billion parameters."""
+    return Part(("diffusers", "Flux2Transformer2DModel"), config, {"num_layers": 1, "num_single_layers": 1})
+
+
+def clip(projected: str = "", dtype: str = "BF16", variant: str = "") -> Part:
+    """CLIP's text encoder: L, or bigG."""
+    wide = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
+    long = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    if projected == "G":
+        config = {**wide, "hidden_act": "gelu", "projection_dim": 1280}
+    else:
+        config = {**long, "projection_dim": 768}
+    name = "CLIPTextModelWithProjection" if projected else "CLIPTextModel"
+    inner = () if projected else (("", "text_model."),)  # which transformers 5 takes off
+    return Part(("transformers", name), config, SHALLOW, dtype, inner, variant)
+
+
+def t5(name: str = "T5EncoderModel", vocabulary: int = 32128, dtype: str = "BF16") -> Part:
+    """The encoder of T5-XXL, or of UMT5-XXL."""
+    config = {
+        "vocab_size": vocabulary,
+        "d_model": 4096,
+        "d_kv": 64,
+        "d_ff": 10240,
+        "num_layers": 24,
+        "num_heads": 64,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+    }
+    return Part(("transformers", name), config, {"num_layers": 1, "vocab_size": 1024}, dtype)
+
+
+def vae(variant: str = "", dtype: str = "BF16", *, convolved: bool = False, **config: Any) -> Part:
+    """The autoencoder of SDXL, SD 3 and FLUX.1, which differ in their latents."""
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    wide = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2}
+    quant = {"use_quant_conv": convolved, "use_post_quant_conv": convolved}
+    return Part(("diffusers", "AutoencoderKL"), {**blocks, **wide, **quant, **config}, dtype=dtype, variant=variant)
+
+
+QWEN_3_4B = {
+    "vocab_size": 151936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+QWEN_2_5_VL = Part(
+    ("transformers", "Qwen2_5_VLForConditionalGeneration"),
+    {
+        "text_config": {
+            "vocab_size": 152064,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+        },
+        "vision_config": {
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "out_hidden_size": 3584,
+        },
+        "tie_word_embeddings": False,
+    },
+    {"text_config": SHALLOW, "vision_config": {"depth": 1}},
+    renamed=(("model.language_model.", "model."), ("model.visual.", "visual.")),
+)
+MISTRAL_3 = Part(
+    ("transformers", "Mistral3ForConditionalGeneration"),
+    {
+        "text_config": {
+            "model_type": "mistral",
+            "vocab_size": 131072,
+            "hidden_size": 5120,
+            "intermediate_size": 32768,
+            "num_hidden_layers": 40,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+        },
+        "vision_config": {
+            "model_type": "pixtral",
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+            "image_size": 1540,
+        },
+        "spatial_merge_size": 2,
+        "tie_word_embeddings": False,
+    },
+    {"text_config": SHALLOW, "vision_config": {"num_hidden_layers": 1}},
+    renamed=(
+        ("model.language_model.", "language_model.model."),
+        ("model.vision_tower.", "vision_tower."),
+        ("model.multi_modal_projector.", "multi_modal_projector."),
+        ("lm_head.", "language_model.lm_head."),
+    ),
+)
+QWEN_IMAGE = Part(("diffusers", "QwenImageTransformer2DModel"), shallow={"num_layers": 3})  # two stay
+QWEN_VAE = Part(("diffusers", "AutoencoderKLQwenImage"))
+SDXL = Part(
+    ("diffusers", "UNet2DConditionModel"),
+    {
+        "sample_size": 128,
+        "block_out_channels": [320, 640, 1280],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "cross_attention_dim": 2048,
+        "attention_head_dim": [5, 10, 20],
+        "transformer_layers_per_block": [1, 2, 10],
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+    {"layers_per_block": 1, "transformer_layers_per_block": [1, 1, 1]},
+    "F16",
+    variant="fp16",
+)
+SD_3_5 = {"pooled_projection_dim": 2048, "joint_attention_dim": 4096, "qk_norm": "rms_norm", "out_channels": 16}
+SD_3_VAE = {"latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609}
+SD_3_SMALL = {
+    "scheduler": FLOW,
+    "tokenizer": CLIP_TOKENIZER,
+    "tokenizer_2": CLIP_TOKENIZER,
+    "tokenizer_3": T5_TOKENIZER,
+}
+WAN = {
+    "num_attention_heads": 24,
+    "in_channels": 48,
+    "out_channels": 48,
+    "ffn_dim": 14336,
+    "num_layers": 30,
+}
+WAN_VAE = {
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "z_dim": 48,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "is_residual": True,
+    "scale_factor_spatial": 16,
+    "temperal_downsample": [False, True, True],
+}
+
+
+def flux_1(*, guidance: bool, license: str, published: float) -> Family:  # noqa: A002  as the card calls it
+    """FLUX.1 with its two encoders."""
+    parts = {"transformer": flux(guidance=guidance), "text_encoder": clip(), "text_encoder_2": t5()}
+    small = {"scheduler": FLOW, "tokenizer": CLIP_TOKENIZER, "tokenizer_2": T5_TOKENIZER}
+    found = {"transformer": published, "vae": 167_666_902}
+    return Family("FluxPipeline", {**parts, "vae": vae(latent_channels=16)}, small, license, found)
+
+
+def stable_diffusion_3(published: float, **transformer: Any) -> Family:
+    """Stable Diffusion 3.5 with its three encoders."""
+    name, shallow = ("diffusers", "SD3Transformer2DModel"), {"num_layers": 1, "dual_attention_layers": []}
+    parts = {
+        "transformer": Part(name, {**SD_3_5, **transformer}, shallow),
+        "text_encoder": clip("L", "F16"),
+        "text_encoder_2": clip("G", "F16"),
+        "text_encoder_3": t5(dtype="F16"),
+        "vae": vae(**SD_3_VAE),
+    }
+    return Family("StableDiffusion3Pipeline", parts, SD_3_SMALL, "other", {"transformer": published})
+
+
+FAMILIES: dict[str, Family] = {
+    "black-forest-labs/FLUX.1-dev": flux_1(guidance=True, license="other", published=23_802_932_552),
+    "black-forest-labs/FLUX.1-schnell": flux_1(guidance=False, license="apache-2.0", published=23_782_506_688),
+    "black-forest-labs/FLUX.2-dev": Family(
+        "Flux2Pipeline",
+        {"transformer": flux2(), "text_encoder": MISTRAL_3, "vae": Part(("diffusers", "AutoencoderKLFlux2"))},
+        {"scheduler": FLOW, "tokenizer": ("transformers", "PixtralProcessor")},
+        "other",
+        {"transformer": 64.4e9, "text_encoder": 48.0e9},
+    ),
+    "black-forest-labs/FLUX.2-klein-4B": Family(
+        "Flux2KleinPipeline",
+        {
+            "transformer": flux2(
+                num_layers=5,
+                num_single_layers=20,
+                num_attention_heads=24,
+                joint_attention_dim=7680,
+                guidance_embeds=False,
+            ),
+            "text_encoder": Part(("transformers", "Qwen3ForCausalLM"), QWEN_3_4B, SHALLOW),
+            "vae": Part(("diffusers", "AutoencoderKLFlux2")),
+        },
+        {"scheduler": FLOW, "tokenizer": QWEN_TOKENIZER},
+        "apache-2.0",
+        {"": 15_980_141_329},
+    ),
+    "Qwen/Qwen-Image": Family(
+        "QwenImagePipeline",
+        {"transformer": QWEN_IMAGE, "text_encoder": QWEN_2_5_VL, "vae": QWEN_VAE},
+        {"scheduler": FLOW, "tokenizer": QWEN_TOKENIZER},
+        "apache-2.0",
+        {"transformer": 40.86e9, "text_encoder": 16.58e9},
+    ),
+    "Qwen/Qwen-Image-Edit": Family(
+        "QwenImageEditPipeline",
+        {"transformer": QWEN_IMAGE, "text_encoder": QWEN_2_5_VL, "vae": QWEN_VAE},
+        {"scheduler": FLOW, "tokenizer": QWEN_TOKENIZER, "processor": ("transformers", "Qwen2VLProcessor")},
+        "apache-2.0",
+        {"transformer": 40.86e9, "text_encoder": 16.58e9},
+    ),
+    "Tongyi-MAI/Z-Image-Turbo": Family(
+        "ZImagePipeline",
+        {
+            "transformer": Part(
+                ("diffusers", "ZImageTransformer2DModel"), {}, {"n_layers": 1, "n_refiner_layers": 1}, "F32"
+            ),
+            "text_encoder": Part(("transformers", "Qwen3Model"), QWEN_3_4B, SHALLOW, renamed=(("", "model."),)),
+            "vae": vae(latent_channels=16),
+        },
+        {"scheduler": FLOW, "tokenizer": QWEN_TOKENIZER},
+        "apache-2.0",
+        {"": 32.9e9},
+    ),
+    "stabilityai/stable-diffusion-xl-base-1.0": Family(
+        "StableDiffusionXLPipeline",
+        {
+            "unet": SDXL,
+            "text_encoder": clip(dtype="F16", variant="fp16"),
+            "text_encoder_2": clip("G", "F16", "fp16"),
+            "vae": vae("fp16", "F16", convolved=True, latent_channels=4),
+        },
+        {
+            "scheduler": ("diffusers", "EulerDiscreteScheduler"),
+            "tokenizer": CLIP_TOKENIZER,
+            "tokenizer_2": CLIP_TOKENIZER,
+        },
+        "openrail++",
+        {"unet": 5.135e9, "text_encoder_2": 1.39e9},
+    ),
+    "stabilityai/stable-diffusion-3.5-large": stable_diffusion_3(
+        16.3e9,
+        num_layers=38,
+        num_attention_heads=38,
+        caption_projection_dim=2432,
+        pos_embed_max_size=192,
+    ),
+    "stabilityai/stable-diffusion-3.5-medium": stable_diffusion_3(
+        4.94e9,
+        num_layers=24,
+        num_attention_heads=24,
+        caption_projection_dim=1536,
+        pos_embed_max_size=384,
+        dual_attention_layers=list(range(13)),
+    ),
+    "Wan-AI/Wan2.2-TI2V-5B-Diffusers": Family(
+        "WanPipeline",
+        {
+            "transformer": Part(("diffusers", "WanTransformer3DModel"), WAN, {"num_layers": 1}, "F32"),
+            "text_encoder": t5("UMT5EncoderModel", 256384),
+            "vae": Part(("diffusers", "AutoencoderKLWan"), WAN_VAE, dtype="F32"),
+        },
+        {"scheduler": ("diffusers", "UniPCMultistepScheduler"), "tokenizer": T5_TOKENIZER},
+        "apache-2.0",
+        {"transformer": 20.0e9, "text_encoder": 11.36e9},
+    ),
+}
