@@ -268,7 +268,8 @@ def _kind_of_target(written: object) -> str:
 
 def _means_budget(word: str, value: object) -> bool:
     """Tell a budget, however it is spelled, from a component that is called nearly so, such as ``unet``."""
-    return word == KEY or (bool(nearest(word, [KEY])) and not (isinstance(value, dict) and "backend" in value))
+    quantized = isinstance(value, Words) or (isinstance(value, dict) and "backend" in value)
+    return word == KEY or (bool(nearest(word, [KEY])) and not quantized)
 
 
 Components = Annotated[dict[Component, Quantization], Field(min_length=1)]

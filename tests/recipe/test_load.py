@@ -142,6 +142,7 @@ def test_a_name_is_the_word_that_was_written(written, word: str) -> None:
 def test_a_component_whose_name_is_like_a_word_of_targets_is_one(written) -> None:
     recipe = written(TEXT.replace("    transformer:", "    unet:"))
     assert {name for target in recipe.targets for name in recipe.named(target)} >= {"unet"}
+    assert recipe.model_dump(warnings="error")
 
 
 def test_free_values_follow_yaml_1_2(written) -> None:
