@@ -83,6 +83,7 @@ def test_what_is_written_of_one_layer_of_each_kind_is_what_was_planned(
     targets = {
         target: {name: in_words(quantization, folder / name) for name, quantization in loaded.named(target).items()}
         for target in loaded.targets
+        if loaded.named(target)  # others are found for a size of card, of which a shallow source says nothing
     }
     if "float8-weight-only" in json.dumps(targets):  # which has no scale for a row of zeros
         for path in folder.rglob("*.safetensors"):
