@@ -26,19 +26,23 @@ _SECONDS = 10  # an issuer that takes longer is not there
 
 
 class Publisher(BaseModel):
-    """A job that is trusted: who vouches for it, and claims that its ID token has to make, every word exactly."""
+    """A job that is trusted: who vouches for it, and claims that its ID token has to make, every word exactly.
+
+    Where a user trusts it and not a repository, ``access`` lists the gated repositories that this user was let into.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: str
     claims: dict[str, str] = Field(min_length=1)
+    access: tuple[str, ...] = ()
 
 
 _TRUSTED = TypeAdapter(dict[str, list[Publisher]])
 
 
 class Publishers:
-    """All trusted jobs of a Hub, by the repository that each writes to, and the tokens that they got."""
+    """All trusted jobs of a Hub, by what each writes to or as whom it reads, and the tokens that they got."""
 
     def __init__(self, trusted: Mapping[str, list[Publisher]]) -> None:
         self._trusted = trusted
@@ -71,7 +75,8 @@ class Publishers:
         """Return a token for the job that an ID token proves.
 
         Args:
-            resource: The repository that it is to write to, as ``ns/name`` or ``datasets/ns/name``.
+            resource: The repository that it is to write to, as ``ns/name`` or ``datasets/ns/name``, or the user as
+                whom it is to read what is gated.
             id_token: What the job's issuer signed.
             audience: For whom that has to be made.
             seconds: How long the token is valid.
@@ -98,10 +103,13 @@ class Publishers:
             )
         except (jwt.PyJWTError, OSError, ValueError, KeyError) as error:
             raise denied(f"This token is not to be believed: {error}.") from error
-        if not any(issuer == one.issuer and one.claims.items() <= claims.items() for one in trusted):
+        named = (one for one in trusted if issuer == one.issuer and one.claims.items() <= claims.items())
+        publisher = next(named, None)
+        if publisher is None:
             raise denied(f"No trusted publisher of {resource!r} matches the job {claims.get('sub')!r}.")
-        token = f"hf_jwt_{secrets.token_urlsafe(32)}"
-        self._callers[token] = _writer(resource, datetime.now(UTC) + timedelta(seconds=seconds))
+        token, expires = f"hf_jwt_{secrets.token_urlsafe(32)}", datetime.now(UTC) + timedelta(seconds=seconds)
+        reader = User(name=resource, role="read", access=publisher.access, expires=expires)
+        self._callers[token] = _writer(resource, expires) if "/" in resource else reader
         return token
 
     def caller(self, token: str) -> User | None:

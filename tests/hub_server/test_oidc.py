@@ -99,7 +99,7 @@ def actions() -> Iterator[Actions]:
 def trusting(root: Path, actions: Actions) -> Path:
     """Write down whom the Hub trusts."""
     publisher = [{"issuer": actions.address, "claims": TRUSTED}]
-    trusted = {"my-org/model": publisher}
+    trusted = {"my-org/model": publisher, "guest": [{**publisher[0], "access": ["my-org/gated"]}]}
     root.mkdir()
     (root / "publishers.json").write_text(json.dumps(trusted))
     return root
@@ -172,6 +172,18 @@ def test_the_token_of_a_repository_opens_nothing_else(hub: str, actions: Actions
     assert status("GET", "/my-org/gated/resolve/main/.gitattributes") == 403
     assert status("DELETE", "/api/repos/delete", json={"name": "model", "organization": "my-org"}) == 403
     assert status("POST", "/api/repos/create", json={"name": "new", "organization": "my-org"}) == 403
+
+
+def test_the_token_of_a_user_reads_what_is_gated_and_writes_nothing(hub: str, actions: Actions) -> None:
+    token = exchanged(hub, actions.signed(hub), "guest").json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    for path, status in {
+        "/my-org/gated/resolve/main/.gitattributes": 307,
+        "/api/models/my-org/secret": 404,
+        "/api/models/my-org/model/auth-check/write": 403,
+    }.items():
+        assert httpx2.get(f"{hub}{path}", headers=headers).status_code == status, path
+    assert exchanged(hub, actions.signed(hub, workflow_ref="another"), "guest").status_code == 400
 
 
 def test_a_token_for_somebody_else_forged_or_late_is_not_believed(hub: str, actions: Actions) -> None:
