@@ -13,7 +13,8 @@ LOCK := requirements-publish.txt
 WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
-.PHONY: venv browser lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader changed releases clean
+.PHONY: venv browser lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader \
+  changed preview comment builds build sealed clean
 
 venv: $(READY)
 
@@ -36,6 +37,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --quiet --offline --no-progress --pedantic .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 test: $(READY)
 	$(BIN)/pytest $(TOGETHER)
@@ -104,14 +108,31 @@ reader:
 	@token=$$($(BIN)/python -c "import huggingface_hub; print(huggingface_hub.get_token())") && \
 	echo "::add-mask::$$token" && echo "SOURCE_TOKEN=$$token" >> "$$GITHUB_ENV"
 
-# The workflows' two. BASE, RECIPE and TARGET may be anything, so they reach the shell as variables and never as text.
-# Runs VERB (check, plan) over each recipe that differs from the commit BASE; one failure fails the whole.
+# What the workflows run. BASE, RECIPE, TARGET, SEALED and PREVIEW may be anything, so they reach the shell as variables
+# and never as text. What a recipe depends on counts as part of it.
+# Checks each recipe that differs from the commit BASE; one failure fails the whole.
 changed: $(READY)
-	@.github/changed-recipes "$$BASE" $(BIN)/publish "$$VERB"
+	@$(BIN)/python .github/changed.py "$$BASE" $(BIN)/publish check --output-format github
 
-# Lists what is to be published, as a job matrix: of RECIPE its TARGET or all, or of all that differ from BASE.
-releases: $(READY)
-	@$(BIN)/python .github/releases.py
+# Plans each of them, and writes what its release would change.
+preview: $(READY)
+	@$(BIN)/python .github/preview.py "$$BASE" build/preview.json
+
+# Shows that beneath the pull request that a workflow's event is about; needs nothing that is installed.
+comment:
+	@$(PYTHON) .github/comment.py "$$PREVIEW"
+
+# Lists what is to be built, as a job matrix: RECIPE with its TARGET or all, or all that differ from BASE.
+builds: $(READY)
+	@$(BIN)/python .github/builds.py
+
+# Makes and judges the targets of RECIPE, or TARGET alone, and lays what passed into the folder SEALED.
+build: $(READY)
+	@$(BIN)/publish run "$$RECIPE" $${TARGET:+--target "$$TARGET"} --stop-after card --seal "$$SEALED"
+
+# Lists what lies there, as a job matrix.
+sealed: $(READY)
+	@$(BIN)/python .github/sealed.py "$$SEALED"
 
 clean:
 	rm -rf $(VENV) .publish build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -36,7 +36,8 @@ def release(
     from pipeline.plan.model import chosen
 
     with session.engine(recipe, hub, signer=signer(), replace=replace) as engine:
-        end(session, released(engine, chosen(engine.loaded.recipe, target or ()), sealed.resolve(), manifest))
+        names, folder = chosen(engine.loaded.recipe, target or ()), sealed.resolve()
+        end(session, released(engine, names, folder, manifest), engine.hub.endpoint, folder)
 
 
 def released(engine: Engine, targets: Sequence[str], sealed: Path, manifest: str) -> Iterator[Outcome | PublishError]:

@@ -13,6 +13,7 @@ from pipeline.cli.console import Console
 from pipeline.cli.context import Session
 from pipeline.cli.failures import show_error
 from pipeline.cli.options import HubName, RecipePath, Streamed, Targets
+from pipeline.cli.summary import summarize
 from pipeline.errors import PublishError, RecipeError
 from pipeline.files import human_size
 
@@ -52,11 +53,18 @@ def run(
     how = {"stream": stream, "rebuild": rebuild, "replace": replace}
     with session.engine(recipe, hub, signer=signer(), seal=seal, **how) as engine:
         names = engine.prepare(target or ())
-        end(session, engine.run(names, stop_after))
+        end(session, engine.run(names, stop_after), engine.hub.endpoint, engine.seal)
 
 
-def end(session: Session, ends: Iterable[Outcome | PublishError]) -> None:
-    """Show what became of each target as it ends, and end as the first that failed."""
+def end(session: Session, ends: Iterable[Outcome | PublishError], endpoint: str, sealed: Path | None) -> None:
+    """Show what became of each target as it ends, and end as the first that failed.
+
+    Args:
+        session: How to speak.
+        ends: What becomes of each.
+        endpoint: The Hub that they are for.
+        sealed: Where what was made of each lies, if anywhere.
+    """
     outcomes: list[Outcome] = []
     failures: list[PublishError] = []
     for ended in ends:
@@ -66,6 +74,7 @@ def end(session: Session, ends: Iterable[Outcome | PublishError]) -> None:
         else:
             outcomes.append(ended)
     show_outcomes(session.console, outcomes, failures)
+    summarize(outcomes, endpoint, sealed)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 

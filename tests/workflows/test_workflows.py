@@ -25,9 +25,12 @@ RIGHTS = {  # of each job; whoever adds a right to a workflow has to add it here
     ("check", "lint"): {"contents": "read"},
     ("check", "test"): {"contents": "read"},
     ("check", "recipes"): {"contents": "read"},
+    ("comment", "comment"): {"contents": "read", "actions": "read", "pull-requests": "write"},
     ("nightly", "test"): {"contents": "read"},
-    ("publish", "releases"): {"contents": "read"},
-    ("publish", "publish"): {"contents": "read", "id-token": "write"},
+    ("publish", "builds"): {"contents": "read", "id-token": "write"},
+    ("publish", "recipe"): {"contents": "read", "id-token": "write", "attestations": "write"},
+    ("recipe", "build"): {"contents": "read", "id-token": "write"},
+    ("recipe", "release"): {"contents": "read", "id-token": "write", "attestations": "write"},
 }
 
 
@@ -38,7 +41,9 @@ def parsed(name: str) -> Any:
 
 JOBS = {(path.stem, name): job for path in WORKFLOWS for name, job in parsed(path.stem)["jobs"].items()}
 STEPS = [
-    (f"{path}-{name}-{at}", job, step) for (path, name), job in JOBS.items() for at, step in enumerate(job["steps"])
+    (f"{path}-{name}-{at}", job, step)
+    for (path, name), job in JOBS.items()
+    for at, step in enumerate(job.get("steps", ()))
 ]
 RUNS = [pytest.param(job, step, id=f"{at}: {step['run']}") for at, job, step in STEPS if "run" in step]
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -65,17 +70,24 @@ def test_a_job_has_the_rights_that_it_needs_and_no_other() -> None:
 
 @each_workflow
 def test_no_secret_is_read(path: Path) -> None:
-    assert not re.search(r"\bsecrets\b|github\.token|GITHUB_TOKEN|HF_TOKEN", "\n".join(strings(parsed(path.stem))))
+    text = "\n".join(strings(parsed(path.stem)))
+    assert not re.search(r"\bsecrets\b|HF_TOKEN", text)
+    # The token that GitHub gives to every job, with the rights above: only where a comment is written is it handed on.
+    assert bool(re.search(r"github\.token|GITHUB_TOKEN", text)) == (path.stem == "comment")
 
 
 @each_workflow
 def test_every_action_is_pinned_to_a_commit_and_says_which_version_it_is(path: Path) -> None:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line]
-    used = [job["uses"] for job in parsed(path.stem)["jobs"].values() if "uses" in job]
-    used += [step["uses"] for job in parsed(path.stem)["jobs"].values() for step in job["steps"] if "uses" in step]
-    assert len(lines) == len(used) > 0
+    lines = [line.strip().removeprefix("- ") for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line.startswith("uses:")]
+    used = [step["uses"] for at, _, step in STEPS if at.startswith(f"{path.stem}-") and "uses" in step]
+    called = [job["uses"] for (at, _), job in JOBS.items() if at == path.stem and "uses" in job]
+    assert len(lines) == len(used) + len(called) > 0
+    # What is called of this repository is of the commit that calls.
+    assert all(re.fullmatch(r"\$/\.github/workflows/\w+\.yml", name) for name in called)
     for line in lines:
-        assert re.fullmatch(r"- uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+        action = re.fullmatch(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+        assert action or line.removeprefix("uses: ") in called, line
 
 
 def test_an_action_has_the_same_commit_everywhere() -> None:
@@ -85,50 +97,79 @@ def test_an_action_has_the_same_commit_everywhere() -> None:
 
 def test_a_checkout_leaves_no_credentials_behind() -> None:
     checkouts = [step for _, _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
-    assert len(checkouts) == len(JOBS)
+    assert len(checkouts) == len([job for job in JOBS.values() if "steps" in job])
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
 def test_every_job_ends_by_itself() -> None:
-    assert all(0 < job["timeout-minutes"] <= 360 for job in JOBS.values())
+    limits = {at: job["timeout-minutes"] for at, job in JOBS.items() if "steps" in job}
+    assert limits.pop(("recipe", "build")) == 24 * 60  # on a runner of one's own; GitHub's end after six hours
+    assert all(0 < limit <= 360 for limit in limits.values())
 
 
 @each_workflow
 def test_no_workflow_runs_with_our_rights_on_code_of_strangers(path: Path) -> None:
     workflow = parsed(path.stem)
     assert isinstance(workflow["on"], dict)
-    assert workflow["on"].keys() <= {"pull_request", "push", "schedule", "workflow_dispatch"}
+    known = {"pull_request", "push", "schedule", "workflow_dispatch", "workflow_call", "workflow_run"}
+    assert workflow["on"].keys() <= known
     assert workflow["on"].get("push", {"branches": ["main"]})["branches"] == ["main"]
     rights = [right for job in workflow["jobs"].values() for right in job["permissions"].values()]
     assert "pull_request" not in workflow["on"] or "write" not in rights
 
 
+def test_what_writes_a_comment_runs_nothing_of_the_pull_request() -> None:
+    assert parsed("comment")["on"] == {"workflow_run": {"workflows": ["check"], "types": ["completed"]}}
+    checkout, _, download, comment = parsed("comment")["jobs"]["comment"]["steps"]
+    assert checkout["with"] == {"persist-credentials": False}  # and so it is main
+    assert download["with"]["path"] == "${{ runner.temp }}/preview"  # beside the checkout
+    assert comment["run"] == "make comment"
+    (recipe,) = re.findall(r"^comment:(.*)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe == ("", '\t@$(PYTHON) .github/comment.py "$$PREVIEW"\n')  # nothing is installed
+
+
 def test_publishing_needs_the_environment_and_main() -> None:
-    workflow = parsed("publish")
+    workflow, called = parsed("publish"), parsed("recipe")
     assert workflow["on"].keys() == {"push", "workflow_dispatch"}
-    jobs = workflow["jobs"]
-    assert [name for name, job in jobs.items() if "id-token" in job["permissions"]] == ["publish"]
-    assert jobs["publish"]["environment"] == "hub"
-    assert jobs["publish"]["needs"] == "releases"  # a job whose needs were skipped is skipped
-    assert jobs["releases"]["if"] == "github.ref == 'refs/heads/main'"
-    assert "always()" not in jobs["publish"]["if"]
+    assert called["on"].keys() == {"workflow_call"}
+    assert [at for at, job in JOBS.items() if "environment" in job] == [("recipe", "release")]
+    assert called["jobs"]["release"]["environment"] == "hub"
+    assert workflow["jobs"]["recipe"]["needs"] == "builds"  # a job whose needs were skipped is skipped
+    assert workflow["jobs"]["builds"]["if"] == "github.ref == 'refs/heads/main'"
+    assert "always()" not in "".join(job.get("if", "") for job in JOBS.values())
+    assert [at for at, job in JOBS.items() if "uses" in job] == [("publish", "recipe")]
 
 
-def test_a_repository_is_published_once_at_a_time_and_never_given_up_midway() -> None:
-    workflow = parsed("publish")
-    assert "concurrency" not in workflow
-    group = {"group": "publish-${{ matrix.repository }}", "cancel-in-progress": False, "queue": "max"}
-    assert workflow["jobs"]["publish"]["concurrency"] == group
-    assert workflow["jobs"]["publish"]["strategy"]["fail-fast"] is False
+def test_merges_of_a_recipe_wait_for_each_other_and_no_release_is_given_up_midway() -> None:
+    for job, group in {
+        ("publish", "recipe"): "publish-${{ matrix.recipe }}",
+        ("recipe", "release"): "release-${{ matrix.repository }}",
+    }.items():
+        assert JOBS[job]["concurrency"] == {"group": group, "cancel-in-progress": False, "queue": "max"}
+        assert JOBS[job]["strategy"]["fail-fast"] is False
+    assert not {"concurrency"} & {*parsed("publish"), *parsed("recipe")}
+
+
+def test_what_passed_is_released_even_where_another_target_failed() -> None:
+    build, release = parsed("recipe")["jobs"].values()
+    after = build["steps"][[step.get("run") for step in build["steps"]].index("make build") + 1 :]
+    assert len(after) == 2
+    assert all("!cancelled()" in step["if"] for step in after)
+    assert "!cancelled()" in release["if"]
 
 
 def test_a_token_is_for_the_one_repository_that_is_published_and_another_reads_what_is_gated() -> None:
-    holders = [step for _, _, step in STEPS if "HF_OIDC_RESOURCE" in step.get("env", {})]
-    resources = ["${{ vars.PUBLISH_READER }}", "${{ matrix.repository }}"]
-    assert [step["env"]["HF_OIDC_RESOURCE"] for step in holders] == resources
-    assert holders[0]["run"] == "make reader"
-    assert holders[1]["run"].startswith(".venv/bin/publish run ")
-    assert "HF_OIDC_RESOURCE" not in {**parsed("publish")["env"], **parsed("publish")["jobs"]["publish"].get("env", {})}
+    holders = [(at, step) for at, _, step in STEPS if "HF_OIDC_RESOURCE" in step.get("env", {})]
+    assert [(at.rpartition("-")[0], step["env"]["HF_OIDC_RESOURCE"]) for at, step in holders] == [
+        ("publish-builds", "${{ vars.PUBLISH_READER }}"),
+        ("recipe-build", "${{ vars.PUBLISH_READER }}"),
+        ("recipe-release", "${{ vars.PUBLISH_READER }}"),
+        ("recipe-release", "${{ matrix.repository }}"),
+    ]
+    *readers, writer = (step["run"] for _, step in holders)
+    assert {*readers} == {"make reader"}
+    assert writer.startswith(".venv/bin/publish release ")
+    assert "HF_OIDC_RESOURCE" not in "".join(str(job.get("env")) for job in JOBS.values())
 
 
 def test_a_token_that_reads_is_masked_and_left_to_the_steps_after_it(tmp_path: Path) -> None:
@@ -144,21 +185,28 @@ def test_a_token_that_reads_is_masked_and_left_to_the_steps_after_it(tmp_path: P
 
 
 def test_what_publishes_restores_no_cache() -> None:
-    publishing = [step for at, _, step in STEPS if at.startswith("publish-") and "uses" in step]
+    publishing = [step for at, _, step in STEPS if at.startswith(("publish-", "recipe-")) and "uses" in step]
     assert not [step for step in publishing if "cache" in step["uses"] or "cache" in step.get("with", {})]
 
 
 def test_what_publishes_was_fetched_by_a_job_that_may_not_and_is_installed_without_an_index() -> None:
-    steps = parsed("publish")["jobs"]["publish"]["steps"]
-    before = [step["run"] for step in steps if "run" in step and not step["run"].startswith(".venv/bin/publish")]
+    release = parsed("recipe")["jobs"]["release"]["steps"]
+    before = [step["run"] for step in release if "run" in step and not step["run"].startswith(".venv/bin/publish")]
     assert before == ["make publisher", "make reader"]
-    uploads, downloads = (
-        [(at, step["with"]["name"], step["with"]["path"]) for at, _, step in STEPS if action in step.get("uses", "")]
-        for action in ("actions/upload-artifact@", "actions/download-artifact@")
-    )
-    assert [at.rpartition("-")[0] for at, *_ in uploads + downloads] == ["publish-releases", "publish-publish"]
-    assert [rest for _, *rest in uploads] == [rest for _, *rest in downloads] == [["wheels", "build/wheels"]]
-    assert "id-token" not in JOBS["publish", "releases"]["permissions"]
+    moved = [
+        (at.rpartition("-")[0], action, step["with"]["name"])
+        for at, _, step in STEPS
+        for action in ("upload", "download")
+        if f"actions/{action}-artifact@" in step.get("uses", "") and not at.startswith(("check-", "comment-"))
+    ]
+    assert moved == [
+        ("publish-builds", "upload", "wheels"),
+        ("recipe-build", "download", "wheels"),
+        ("recipe-build", "upload", "${{ inputs.artifact }}"),
+        ("recipe-release", "download", "wheels"),
+        ("recipe-release", "download", "${{ inputs.artifact }}"),
+    ]
+    assert [at for at, _, step in STEPS if step.get("run") == "make wheels"] == ["publish-builds-2"]
     fetching = pip_commands("wheels")
     packages, program = pip_commands("publisher")
     assert all({"--require-hashes", "--no-deps"} <= {*command} for command in (*fetching, packages))
@@ -210,15 +258,10 @@ def test_a_command_is_one_verb_or_one_make_target(job: Any, step: Any) -> None:
     assert program in {"make", ".venv/bin/publish"}
     if program == "make":
         assert verb in make_targets()
-        given = dict(word.split("=", 1) for word in rest)
-        assert given.keys() <= {"VERB"}
-        assert {"changed": "VERB" in given}.get(verb, not given)
-        options = {}
-        verb = given.get("VERB", "")
-    else:
-        options = {word.partition("=")[0] for word in rest if word.startswith("-")}
-    if verb:
-        assert set(options) <= options_of(verb)
+        assert not rest
+        return
+    options = {word.partition("=")[0] for word in rest if word.startswith("-")}
+    assert options <= options_of(verb)
 
 
 @cache
@@ -236,10 +279,10 @@ def make_targets() -> set[str]:
 
 
 def test_pull_requests_are_linted_tested_and_their_recipes_checked_and_planned() -> None:
-    runs = {at: [step["run"] for step in job["steps"] if "run" in step] for at, job in JOBS.items()}
+    runs = {at: [step["run"] for step in job.get("steps", ()) if "run" in step] for at, job in JOBS.items()}
     assert "make lint" in runs["check", "lint"]
     assert "make test" in runs["check", "test"]
-    assert runs["check", "recipes"][-2:] == ["make changed VERB=check", "make changed VERB=plan"]
+    assert runs["check", "recipes"][-2:] == ["make changed", "make preview"]
     assert "pull_request" in parsed("check")["on"]
 
 
@@ -249,13 +292,5 @@ def test_what_is_compared_with_an_older_commit_has_the_history() -> None:
     assert all(job["steps"][0]["with"]["fetch-depth"] == 0 for job in comparing)
 
 
-def test_the_scripts_can_be_executed() -> None:
-    assert os.access(ROOT / ".github" / "changed-recipes", os.X_OK)
-
-
-def test_a_push_of_any_recipe_starts_the_publishing_of_it() -> None:
-    # The same words as in changed-recipes, in GitHub's language of patterns.
-    paths = parsed("publish")["on"]["push"]["paths"]
-    assert paths == ["recipes/**/*.yaml", "recipes/**/*.yml", "!recipes/digits/**", "!recipes/minilm/**"]
-    script = (ROOT / ".github" / "changed-recipes").read_text(encoding="utf-8")
-    assert "'recipes/*.yaml' 'recipes/*.yml' ':!recipes/digits/' ':!recipes/minilm/'" in script
+def test_a_push_of_whatever_a_recipe_names_starts_the_publishing_of_it() -> None:
+    assert parsed("publish")["on"]["push"]["paths"] == ["recipes/**"]

@@ -1,0 +1,94 @@
+"""Plan every recipe that a change is about, and write what its release would change, for people and as JSON.
+
+Usage: ``preview.py BASE OUT``. The JSON is what `comment.py` reads; GitHub's summary of the step has the same in
+words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from changed import recipes
+from comment import UntrustedError, read, rendered
+
+from pipeline.errors import CannotHereError, PublishError, RecipeError
+from pipeline.files import write_atomically
+
+PUBLISH = (sys.executable, "-m", "pipeline.cli")
+LEAST = ("source_bytes", "result_bytes")
+UNTOLD = {0, CannotHereError.exit_code}  # that no token for a gated source is here says nothing of a recipe
+
+
+def asked(verb: str, recipe: str) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines that a verb writes of a recipe, and its exit code."""
+    done = subprocess.run([*PUBLISH, verb, recipe, "--json"], stdout=subprocess.PIPE, check=False)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
+
+
+def preview(recipe: str) -> tuple[dict[str, Any], int]:
+    """Return what `comment.py` reads of a recipe, and the exit code of planning it."""
+    planned, code = asked("plan", recipe)
+    standing, _ = asked("status", recipe) if code == 0 else ([], 0)
+    known = {one["target"]: one for line in standing for one in line.get("targets", ())}
+    targets = [target(line, known.get(line["plan"]["target"], {})) for line in planned if "plan" in line]
+    problem = "\n".join(line["error"] for line in planned if "error" in line)
+    if code and not problem:
+        problem = f"`publish plan` ended with exit code {code}; the check's log says why."
+    return {"recipe": recipe, "targets": targets, "problem": problem[:4000]}, code
+
+
+def target(line: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """Return what `comment.py` reads of a target."""
+    plan, needs, beside = line["plan"], line["needs"], line["beside"]
+    parts = plan["components"].items()
+    components = [
+        {
+            "name": name,
+            "scheme": f"{part['quantization']['backend']} {part['quantization']['scheme']}",
+            **{key: part[key] for key in LEAST},
+        }
+        for name, part in parts
+    ]
+    findings = [finding["text"] for finding in known.get("findings", ())]
+    if beside["refused"]:
+        findings.append(f"a release would be refused: {beside['refused']}")
+    return {
+        "target": plan["target"],
+        "repository": plan["repository"],
+        "components": components,
+        "estimated": any(part.get("estimated", False) for _, part in parts),
+        **{key: plan[key] for key in LEAST},
+        **{key: needs[key] for key in ("memory", "validation_memory", "disk")},
+        "state": known.get("state", "unknown"),
+        "findings": [text[:2000] for text in findings],
+    }
+
+
+def main(base: str, out: str) -> int:
+    """Write the preview, and return the exit code of the first recipe that could be planned here and cannot."""
+    try:
+        found = [preview(recipe) for recipe in recipes(base)]
+    except PublishError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    written = json.dumps([shown for shown, _ in found]).encode()
+    write_atomically(Path(out), written)
+    try:
+        text = rendered(read(written))
+    except UntrustedError as error:
+        sys.stderr.write(f"A name that cannot be shown beneath a pull request: {error}\n")
+        return RecipeError.exit_code
+    sys.stdout.write(f"{text}\n")
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+    return next((code for _, code in found if code not in UNTOLD), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
