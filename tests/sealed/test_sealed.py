@@ -140,10 +140,18 @@ def test_what_was_made_of_another_recipe_is_refused(desk: Desk) -> None:
     assert "not target one for alice/other-one" in refused(desk, RecipeError, recipe=elsewhere)
 
 
+def unused(folder: Path) -> TargetPlan:
+    """Have a card say that its snippet was not run, and return the plan."""
+    report = json.loads((folder / REPORT).read_bytes())
+    note = next(note for note, executed in USAGE_NOTES.items() if not executed)
+    (folder / REPORT).unlink()
+    (folder / REPORT).write_bytes(pretty_json({**report, "usage": note}))
+    return TargetPlan.model_validate_json((folder / PLAN).read_bytes())
+
+
 def test_a_card_that_says_its_snippet_ran_is_released_only_where_it_can_run(desk: Desk) -> None:
     folder = desk.folder / "sealed" / "one"
     plan = TargetPlan.model_validate_json((folder / PLAN).read_bytes())
-    report = json.loads((folder / REPORT).read_bytes())
     part = plan.components["transformer"]
     quantization = part.quantization.model_copy(update={"backend": "bitsandbytes", "scheme": "nf4", "options": {}})
     wants_gpu = plan.model_copy(
@@ -153,10 +161,13 @@ def test_a_card_that_says_its_snippet_ran_is_released_only_where_it_can_run(desk
     here.require_able(folder)
     with pytest.raises(CannotHereError, match="no device here can run it"):
         there.require_able(folder)
-    # Where the card says that it was not run, it is not run, whatever this machine could.
-    unused = next(note for note, executed in USAGE_NOTES.items() if not executed)
-    (folder / REPORT).unlink()
-    (folder / REPORT).write_bytes(pretty_json({**report, "usage": unused}))
-    (folder / USAGE).unlink()
+    unused(folder)
     there.require_able(folder)
-    assert here("0" * 40, folder) == "it loaded as validation loaded it; the snippet needs a GPU"
+
+
+@pytest.mark.nightly
+def test_a_snippet_that_the_card_says_was_not_run_is_not_run_whatever_this_machine_could(desk: Desk) -> None:
+    folder = desk.folder / "sealed" / "one"
+    trial = SnippetSmokeTest(unused(folder), desk.home / "aside")
+    (folder / USAGE).unlink()
+    assert trial("0" * 40, folder) == "it loaded as validation loaded it; the snippet needs a GPU"
