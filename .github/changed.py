@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.errors import PublishError, RecipeError
-from pipeline.fleet.reach import changed_since, touched
+from pipeline.fleet.reach import changed_since, recipes_in, touched
 from pipeline.recipe import Vocabulary
 from pipeline.tasks import TASKS
 
@@ -31,8 +31,7 @@ def recipes(base: str) -> list[str]:
     """
     if not base:
         raise RecipeError("There is no commit to compare with.", where="BASE", remedy="Name one, such as HEAD^1.")
-    found = sorted({*FOLDER.rglob("*.yaml"), *FOLDER.rglob("*.yml")})
-    ours = [path for path in found if path.relative_to(FOLDER).parts[0] not in DEMONSTRATED]
+    ours = [path for path in recipes_in(FOLDER) if path.relative_to(FOLDER).parts[0] not in DEMONSTRATED]
     files = changed_since(base, Path())
     return [str(path) for path in (ours if files is None else touched(ours, files, VOCABULARY))]
 

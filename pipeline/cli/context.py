@@ -49,13 +49,13 @@ class Session:
     def recipes(self, given: list[Path] | None) -> list[Path]:
         """Return the recipes as given, else every one under ``recipes/`` of this checkout.
 
-        What recipes include may lie there too, in files whose names begin with ``_``.
-
         Raises:
             RecipeError: There is none.
         """
+        from pipeline.fleet.reach import recipes_in
+
         folder = checkout_of(Path()) / "recipes"
-        found = given or sorted([*folder.rglob("[!_]*.yaml"), *folder.rglob("[!_]*.yml")])
+        found = given or recipes_in(folder)
         if not found:
             raise RecipeError("There are no recipes.", where=str(folder), remedy="Name them.")
         return found

@@ -18,6 +18,11 @@ from pipeline.tasks import TASKS
 UNBORN: Final = "0" * 40  # the commit that GitHub names before a branch's first push
 
 
+def recipes_in(folder: Path) -> list[Path]:
+    """Return every recipe under a folder; what recipes include may lie there too, in files that begin with ``_``."""
+    return sorted(path for form in ("yaml", "yml") for path in folder.rglob(f"[!_]*.{form}"))
+
+
 def reached(loaded: Loaded) -> frozenset[Path]:
     """Return every file and folder of this disk that a recipe depends on; of a folder, whatever is in it.
 

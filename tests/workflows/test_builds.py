@@ -113,6 +113,7 @@ def test_what_a_change_is_about_is_what_depends_on_it_but_for_what_is_demonstrat
     checkout.commit(
         {
             "recipes/new.yml": GOOD,
+            "recipes/_shared.yaml": "task: text-to-image",
             "recipes/deep/prompts.jsonl": PROMPTS + '{"prompt": "another"}\n',
             "recipes/digits/recipe.yaml": CHANGED,
             "README.md": "changed",
