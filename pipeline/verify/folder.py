@@ -19,6 +19,7 @@ from pipeline.tasks.answers import Dtype, Question, Request
 from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, judge
 from pipeline.validate.page import Subject
+from pipeline.validate.page.used import questions
 from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import (
     DECIDING,
@@ -32,7 +33,7 @@ from pipeline.validate.stage import (
     source_key,
 )
 from pipeline.validate.stage import REPORT as JUDGED
-from pipeline.verify.reporting import questions, write_page
+from pipeline.verify.reporting import write_page
 
 PAGE: Final = "report.html"
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from pipeline.validate.page import Subject, render
 from pipeline.validate.report import Report
@@ -14,6 +18,8 @@ from pipeline.validate.report import Report
 NASTY = "\"><script>alert('prompt')</script></style><!-- & </script> 'ünï' {{ 7 * 7 }}"
 PROMPTS = ["a red barn", NASTY, "a cat", "a boat on a lake", "three apples", "a clock", "an owl", "a bridge"]
 RED, BLUE = (220, 30, 30), (30, 60, 220)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 ROOMS = {"PASS": 0.0, "INCONCLUSIVE": 38.0, "FAIL": 60.0}  # decibels that are required of a candidate that has 38 or so
 
 
@@ -209,3 +215,17 @@ def pages(pictures: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
         (folder / f"{verdict}, short.html").write_text(render(subject(short(verdict), pictures)))
     (folder / "least.html").write_text(render(subject(least(), pictures, others={}, used={})))
     return {path.stem: path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The browser of this machine. A module's own: its driver keeps an event loop running in this thread."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None and os.environ.get("CI"):
+        pytest.fail("there is no browser here, and `make browser` installs one")
+    if path is None:
+        pytest.skip("there is no browser here; `make browser` installs one")
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=path)
+        yield running
+        running.close()

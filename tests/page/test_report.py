@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.verify.reporting import asked
+from pipeline.validate.page.used import asked
 from tests.cards.conftest import asking, recorded
 from tests.cards.test_metadata import DATASET
 from tests.desk import ONE, TWO, Desk, Shelf, opened

@@ -71,34 +71,37 @@ class Gallery:
     note: str
 
 
-def gallery(report: Report, reference: Path, candidate: Path) -> Gallery:
-    """Return the pairs, with their pictures where answers are pictures.
+def gallery(report: Report, reference: Path | None, candidate: Path | None) -> Gallery:
+    """Return the pairs, with their pictures where answers are pictures and are here.
 
     Args:
         report: The report on them.
-        reference: The folder with the source's answers.
+        reference: The folder with the source's answers; None where they are not here.
         candidate: The folder with the candidate's answers.
     """
-    pairs, orders = report.pairs, orders_of(report)
-    pictured = TASKS[report.task].medium.beside is not None
-    drawn = {reference / pair.reference for pair in pairs if pictured}
-    drawn |= {candidate / pair.candidate for pair in pairs if pictured and not pair.identical}
-    sizes, frames = {path: _size(path) for path in drawn}, [_frames(path) for path in drawn]
-    side = side_for(sum(path.stat().st_size for path in drawn), sum(frames))
-    note = _note(side, sizes.values(), max(frames, default=1), TASKS[report.task].medium.noun) if pictured else ""
-    with ThreadPoolExecutor() as pool:
-        inline = dict(zip(drawn, pool.map(lambda path: picture(path, side), drawn), strict=True))
-
-    def compared(index: int) -> Compared:
-        pair, measured = pairs[index], _measured(report, pairs[index])
-        if not pictured:
-            return Compared(index, pair, measured)
-        own = inline[reference / pair.reference]
-        other = own if pair.identical else inline[candidate / pair.candidate]
-        return Compared(index, pair, measured, own, other, *sizes[reference / pair.reference])
-
-    worst = tuple(map(compared, orders["worst"]))
+    orders, beside = orders_of(report), TASKS[report.task].medium.beside
+    drawn, note = _drawn(report, reference, candidate) if beside and reference and candidate else ({}, "")
+    worst = tuple(
+        Compared(index, report.pairs[index], _measured(report, report.pairs[index]), *drawn.get(index, ()))
+        for index in orders["worst"]
+    )
     return Gallery(worst[:FIRST], worst[FIRST:], orders, note)
+
+
+def _drawn(report: Report, reference: Path, candidate: Path) -> tuple[dict[int, tuple[str, str, int, int]], str]:
+    """Return both pictures of each pair with their width and height, and what was done to them."""
+    own = [reference / pair.reference for pair in report.pairs]
+    paths = [
+        (first, first if pair.identical else candidate / pair.candidate)
+        for first, pair in zip(own, report.pairs, strict=True)
+    ]
+    files = {path for both in paths for path in both}
+    sizes, frames = {path: _size(path) for path in files}, [_frames(path) for path in files]
+    side = side_for(sum(path.stat().st_size for path in files), sum(frames))
+    with ThreadPoolExecutor() as pool:
+        inline = dict(zip(files, pool.map(lambda path: picture(path, side), files), strict=True))
+    note = _note(side, sizes.values(), max(frames, default=1), TASKS[report.task].medium.noun)
+    return {index: (inline[first], inline[other], *sizes[first]) for index, (first, other) in enumerate(paths)}, note
 
 
 def side_for(size: int, frames: int) -> int | None:

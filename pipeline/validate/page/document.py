@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.files import counted, human_size
@@ -31,19 +31,21 @@ class Subject:
         target: The target's name in its recipe.
         repository: Where it is published, or would be.
         report: What was measured and what follows.
-        reference: The folder with the source's answers.
+        reference: The folder with the source's answers; None where the page is to do without pictures.
         candidate: The folder with the target's answers.
         others: The reports of the recipe's other targets; none where one was not judged.
         used: What the run used, as facts by their names under headings.
+        above: Where the page is found from, as a relative address; empty where it stands by itself.
     """
 
     target: str
     repository: str
     report: Report
-    reference: Path
-    candidate: Path
+    reference: Path | None
+    candidate: Path | None
     others: Mapping[str, Report | None]
     used: Mapping[str, Mapping[str, str]]
+    above: str = ""
 
 
 def render(subject: Subject) -> str:
@@ -57,7 +59,7 @@ def render(subject: Subject) -> str:
     shown = gallery(report, subject.reference, subject.candidate)
     style, script = asset("page.css"), asset("page.js")
     return (
-        _environment()
+        environment(__package__)
         .get_template("page.html.jinja")
         .render(
             subject=subject,
@@ -89,19 +91,20 @@ def policy(style: str, script: str) -> str:
     )
 
 
-def asset(name: str) -> str:
-    """Return a file that lies beside the templates."""
-    return (files(__package__) / "templates" / name).read_text()
+def asset(name: str, package: str = __package__) -> str:
+    """Return a file that lies beside the templates of a package."""
+    return (files(package) / "templates" / name).read_text()
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader(__package__, "templates"),
+def environment(package: str) -> Environment:
+    """Return where a package's templates are found, and those of this one besides."""
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(name, "templates") for name in dict.fromkeys((package, __package__))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": counted, "number": number, "human_size": human_size}
-    return environment
+    made.filters |= {"count": counted, "number": number, "human_size": human_size}
+    return made

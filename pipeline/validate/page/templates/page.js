@@ -93,7 +93,7 @@ function rove(plot) {
 for (const button of all("th button")) button.addEventListener("click", () => sortBy(button.closest("th")));
 for (const slider of all(".compare input")) slider.addEventListener("input", () => split(slider));
 for (const plot of all("[data-roving]")) rove(plot);
-one("order").addEventListener("change", (event) => order(event.target.value));
+one("order")?.addEventListener("change", (event) => order(event.target.value));
 one("difference")?.addEventListener("change", (event) => one("answers").classList.toggle("differing", event.target.checked));
 one("larger")?.addEventListener("change", (event) => one("answers").classList.toggle("larger", event.target.checked));
 one("quality")?.addEventListener("change", (event) => {
