@@ -1,0 +1,83 @@
+"""The catalog written down: one page with everything, a page on each verdict, and links that hold wherever it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from markupsafe import Markup
+
+from pipeline.files import write_atomically
+from pipeline.fleet.site.catalog import CARDS, HOW, Listed, Target
+from pipeline.hub.client import Hub
+from pipeline.plan.model import TargetPlan
+from pipeline.validate import Report
+from pipeline.validate.page import Subject, render
+from pipeline.validate.page.document import asset, environment, policy
+from pipeline.validate.page.used import used
+
+INDEX = "index.html"
+
+
+def write_site(catalog: Sequence[Listed], address: str, folder: Path) -> None:
+    """Write a catalog into a folder; the same catalog is the same bytes.
+
+    Args:
+        catalog: The recipes.
+        address: The Hub's, to which repositories are linked; empty where it has none that lasts.
+        folder: The folder; what else lies in it stays.
+    """
+    for listed in catalog:
+        for target in listed.targets:
+            found = target.published
+            if found and found.report:
+                write_atomically(folder / target.page, page(listed, target, found.plan, found.report).encode())
+    write_atomically(folder / INDEX, index(catalog, address).encode())
+
+
+def address_of(hub: Hub) -> str:
+    """Return the address of a Hub that a page may tell; empty for the embedded one, which has another each time."""
+    parts = urlsplit(hub.endpoint)
+    named = parts._replace(netloc=parts.netloc.rpartition("@")[2])  # without a user and a password
+    return named.geturl() if hub.name == hub.endpoint else ""
+
+
+def page(listed: Listed, target: Target, plan: TargetPlan, report: Report) -> str:
+    """Return the page on a published verdict, without pictures: most were never published."""
+    return render(
+        Subject(
+            target=target.name,
+            repository=target.repository,
+            report=report,
+            reference=None,
+            candidate=None,
+            others={other.name: other.report for other in listed.targets if other is not target},
+            used=used(plan, str(listed.loaded.recipe.validation.prompts)),
+            above=f"../{INDEX}",
+        )
+    )
+
+
+def index(catalog: Sequence[Listed], address: str) -> str:
+    """Return the page with every recipe as HTML that loads nothing and sends nothing; for ``address`` see above."""
+    style = asset("page.css") + asset("catalog.css", __package__)
+    script = asset("page.js") + asset("catalog.js", __package__)
+    targets = [target for listed in catalog for target in listed.targets]
+    return (
+        environment(__package__)
+        .get_template("catalog.html.jinja")
+        .render(
+            catalog=catalog,
+            address=address,
+            policy=policy(style, script),
+            style=Markup(style),  # noqa: S704 - files of this package
+            script=Markup(script),  # noqa: S704
+            targets=targets,
+            tasks=sorted({listed.loaded.recipe.task for listed in catalog}),
+            backends=sorted({backend for target in targets for backend in target.backends}),
+            cards=CARDS,
+            how=HOW,
+            quote=quote,
+        )
+    )
