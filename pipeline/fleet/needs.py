@@ -19,7 +19,7 @@ from pipeline.hub.release_files import PLAN, REPORT
 from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawal, read_withdrawals
 from pipeline.plan.footprint import Footprint, footprint
-from pipeline.plan.model import Slots, TargetPlan, flat, read_plan, scheme_of
+from pipeline.plan.model import Slots, TargetPlan, flat, read_plan
 from pipeline.source.layout import Component, read_json, read_slots, read_source
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 from pipeline.tasks import TASKS
@@ -157,9 +157,10 @@ def read_part(place: Repository, component: Component, slots: Slots, plan: Targe
     config = read_json(place, component.config) if component.config in place.files else {}
     method = method_of(config)
     planned = plan.components.get(component.name) if plan else None
-    width = WIDTHS.get(pipeline_dtype(plan), 2) if plan else 2
+    width = WIDTHS.get(pipeline_dtype(plan), 2) if plan and plan.components else 2
     sizes = loaded_sizes(flat(slots).values(), None if method else width)
-    scheme = scheme_of(planned.quantization) if planned and planned.quantization.backend in BACKENDS else None
+    backend = BACKENDS.get(planned.quantization.backend) if planned else None
+    scheme = backend.SCHEMES.get(planned.quantization.scheme) if backend and planned else None
     return Part(component.library, component.class_name, method, sum(sizes), scheme)
 
 

@@ -22,7 +22,7 @@ from pipeline.backends.torchao import SCHEMES
 from pipeline.errors import SourceError
 from pipeline.fleet.can_run import Fit, Machine, cache, is_older
 from pipeline.fleet.memory import Mode, Room, modes
-from pipeline.fleet.needs import Needs, Part, read_needs, unpacked
+from pipeline.fleet.needs import Needs, Part, read_needs, read_part, unpacked
 from pipeline.hub.client import Hub
 from pipeline.plan.footprint import RESERVE, Footprint, footprint
 from pipeline.plan.model import PIPELINE_MEMORY, TargetPlan
@@ -76,6 +76,20 @@ def test_what_was_published_runs_where_it_was_made_and_says_how(desk: Desk) -> N
     assert on_processor["memory_bytes"] == report["candidate"]["peak_memory_bytes"]
     topics = {line["topic"] for line in found["remarks"]}
     assert {"torch", "torchao", "diffusers", "transformers", "accelerate"} <= topics
+
+
+def test_a_plan_that_says_what_is_not_known_here_breaks_nothing(hub: Hub) -> None:
+    needs, name = read_needs(hub, ONE, None), "transformer"
+    place, plan = hub.source(ONE, needs.commit), needs.plan
+    assert plan
+    part = read_source(place).components[name]
+    known, slots = plan.components[name], read_slots(place, part)
+    for strange in ({"scheme": "int3"}, {"backend": "another"}):
+        asked = known.model_copy(update={"quantization": known.quantization.model_copy(update=strange)})
+        found = read_part(place, part, slots, plan.model_copy(update={"components": {name: asked}}))
+        assert found == replace(needs.parts[name], scheme=None)
+    bare = plan.model_copy(update={"components": {}})
+    assert read_part(place, part, slots, bare).size == needs.parts[name].size
 
 
 def test_weights_are_counted_as_they_are_loaded(hub: Hub) -> None:
