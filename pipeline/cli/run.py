@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,11 +17,15 @@ from pipeline.cli.failures import show_error
 from pipeline.cli.options import HubName, RecipePath, Streamed, Targets
 from pipeline.cli.summary import summarize
 from pipeline.errors import PublishError, RecipeError
-from pipeline.files import human_size
+from pipeline.events import Event
+from pipeline.files import disk_errors, human_size
 
 if TYPE_CHECKING:
     from pipeline.release.signing import Signer
     from pipeline.run import Outcome
+    from pipeline.trial import Tried
+
+Ended = TypeVar("Ended")
 
 
 def run(
@@ -39,6 +45,9 @@ def run(
     replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite what somebody changed on main since the last release.")
     ] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="Try the targets on a tiny model, offline, and release nothing.")
+    ] = False,
 ) -> None:
     """Fetch, quantize, validate, write the card and release."""
     session: Session = ctx.obj
@@ -50,6 +59,12 @@ def run(
     if seal and stop_after != "card":
         remedy = "Add `--stop-after card`; `publish release` goes on from there."
         raise RecipeError("What is sealed is released later.", where="--seal", remedy=remedy)
+    if trial:
+        if seal or stream or rebuild or replace or stop_after != STAGES[-1]:
+            remedy = "Leave --stop-after, --seal, --stream, --rebuild and --replace out."
+            raise RecipeError("A trial ends with a card that nobody is shown.", where="--trial", remedy=remedy)
+        try_out(session, recipe, hub, target or ())
+        return
     how = {"stream": stream, "rebuild": rebuild, "replace": replace}
     with session.engine(recipe, hub, signer=signer(), seal=seal, **how) as engine:
         names = engine.prepare(target or ())
@@ -65,7 +80,16 @@ def end(session: Session, ends: Iterable[Outcome | PublishError], endpoint: str,
         endpoint: The Hub that they are for.
         sealed: Where what was made of each lies, if anywhere.
     """
-    outcomes: list[Outcome] = []
+    outcomes, failures = gathered(session, ends)
+    show_outcomes(session.console, outcomes, failures)
+    summarize(outcomes, endpoint, sealed)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def gathered(session: Session, ends: Iterable[Ended | PublishError]) -> tuple[list[Ended], list[PublishError]]:
+    """Return what became of targets and what failed, once all have ended; an error is shown as it comes."""
+    outcomes: list[Ended] = []
     failures: list[PublishError] = []
     for ended in ends:
         if isinstance(ended, PublishError):
@@ -73,10 +97,34 @@ def end(session: Session, ends: Iterable[Outcome | PublishError], endpoint: str,
             failures.append(ended)
         else:
             outcomes.append(ended)
-    show_outcomes(session.console, outcomes, failures)
-    summarize(outcomes, endpoint, sealed)
+    return outcomes, failures
+
+
+def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str]) -> None:
+    """Try targets on a stand-in for their source, and end as the first that failed."""
+    from pipeline.plan.model import chosen
+    from pipeline.trial import Trial, stand_in
+
+    loaded, home = session.load(recipe), session.home(recipe)
+    names = chosen(loaded.recipe, targets)
+    with session.console, session.hub(home, hub) as source, temporary_in(home / "trial") as folder:
+        listen = session.console.listen
+        found = stand_in(loaded, source, folder)
+        listen(Event("note", "trial", recipe.name, f"the stand-in is {found.what}"))
+        tried, failures = gathered(session, Trial(loaded, names, found, folder, home / "answers", listen).run())
+    show_tried(session.console, tried, failures)
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+@contextmanager
+def temporary_in(parent: Path) -> Iterator[Path]:
+    """Return a new folder under another one, which is gone afterwards."""
+    with disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        made = TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
+    with made as folder:
+        yield Path(folder)
 
 
 def signer() -> Signer | None:
@@ -107,3 +155,15 @@ def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[Publ
     ]
     if rows and console.mode != "json":
         console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
+
+
+def show_tried(console: Console, outcomes: list[Tried], failures: list[PublishError]) -> None:
+    """Show what became of the targets of a trial; for programs it is the last line."""
+    codes = [failure.exit_code for failure in failures]
+    console.result({"result": [done.model_dump(mode="json") for done in outcomes], "failures": codes})
+    rows = [
+        [done.target, done.state, done.verdict or "", human_size(done.source_bytes), human_size(done.result_bytes)]
+        for done in outcomes
+    ]
+    if rows and console.mode != "json":
+        console.table("", ["target", "state", "limits say", "stand-in", "result"], rows)

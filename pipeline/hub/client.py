@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Gate = Literal["auto", "manual"]
 Kind = Literal["model", "dataset"]
+PIPELINE_TAG: Final = "diffusers:"  # before the class, among the tags that the Hub gives to a pipeline
 OWN_FILES: Final = frozenset({".gitattributes"})  # made by the Hub itself in every repository
 
 
@@ -321,6 +322,12 @@ class Hub:
         name, link = str(card.get("license_name") or card.get("license") or ""), str(card.get("license_link") or "")
         address = link if "://" in link else f"{self.endpoint}/{repo}/blob/main/{link}"
         return f"{name} ({address})" if link else name
+
+    def pipeline_class(self, repo: str) -> str:
+        """Return the class of diffusers that the tags of a model name, gated or not; empty where there is none."""
+        with self.asking(repo, as_source=True):
+            tags = self.api.model_info(repo).tags or []
+        return next((tag.removeprefix(PIPELINE_TAG) for tag in tags if tag.startswith(PIPELINE_TAG)), "")
 
     def is_private(self, repo: str) -> bool:
         """Return whether only those see a source whom its owner lets in."""

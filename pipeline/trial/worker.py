@@ -1,0 +1,66 @@
+"""In a process of its own: makes a tiny model and says how its users call it. See ``stand_in``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.trial import tiny
+from pipeline.worker.child import WorkerError, first_line, serve
+from pipeline.worker.startup import gc_paused
+
+CALL: Final = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 2}
+BY_CLASS: Final = {"text_encoder_out_layers": [1, 2, 3]}  # which FLUX.2 reads: the defaults are those of deep encoders
+ALIKE: Final = {"QwenImageEditPipeline": "QwenImagePipeline"}  # the same components; the processor wants torchvision
+
+
+def make(job: dict[str, Any]) -> dict[str, Any]:
+    """Make the model that a job asks for, if it asks for one, and return what is to be known of it."""
+    folder, asked = Path(job["folder"]), job["class"]
+    if job.get("single"):
+        return make_single(job["config"], folder)
+    near = ALIKE.get(asked, asked)
+    made = near if near in tiny.PIPELINES else job["otherwise"]
+    if made:
+        tiny.pipeline(made).save_pretrained(folder)
+    return {"of": made, "exact": made == asked, "fits": made == near, **called(folder, job["loader"])}
+
+
+def make_single(config: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
+    """Make a single model of a config, or the simplest one where there is none or it cannot be made small."""
+    known = {"takes": [], "call": {}, "exact": True}
+    with suppress(Exception):  # the library's own code, of any class
+        if config:
+            tiny.shrunk(config).save_pretrained(folder)
+            return {"of": config["model_type"], "fits": True, **known}
+    model, tokenizer = tiny.embedder()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"of": "bert", "fits": False, **known}
+
+
+def called(folder: Path, loader: str) -> dict[str, Any]:
+    """Return which arguments the call of a pipeline takes, and those that make its answers small."""
+    import diffusers
+
+    pipe = getattr(diffusers, loader).from_pretrained(folder)
+    takes = inspect.signature(pipe.__call__).parameters
+    return {"takes": sorted(takes), "call": {name: value for name, value in (CALL | BY_CLASS).items() if name in takes}}
+
+
+def say(job: dict[str, Any]) -> dict[str, Any]:
+    """Make a model, and return what is to be known of it, or why there is none."""
+    try:
+        with gc_paused():
+            return make(job)
+    except ImportError as error:
+        return WorkerError("environment", f"A library is missing or broken: {first_line(error)}", "Install it.").said
+    except Exception as error:  # the libraries' own code, of any class
+        return WorkerError("library", f"There is no tiny model: {type(error).__name__}: {first_line(error)}").said
+
+
+if __name__ == "__main__":
+    serve(lambda job, _: say(json.loads(job)))
