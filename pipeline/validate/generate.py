@@ -20,14 +20,14 @@ from pipeline.files import pretty_json, write_atomically
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Answers, Request
 from pipeline.validate import probes
-from pipeline.worker.session import Worker, WorkerDiedError, error_of, opened
+from pipeline.worker.session import SILENCE, Worker, WorkerDiedError, error_of, opened
 
 ANSWERS = "answers.json"
 LOG = "generation.log"
 LACKING: Final = ("ImportError", "ModuleNotFoundError", "MemoryError", "OutOfMemoryError", "PackageNotFoundError")
 
 
-def generate(
+def generate(  # noqa: PLR0913 - what is asked, how, and who hears of it
     model: Path,
     request: Request,
     out: Path,
@@ -35,6 +35,7 @@ def generate(
     *,
     repeats: Sequence[tuple[int, int]] = (),
     look: bool = False,
+    silence: float = SILENCE,
 ) -> Answers:
     """Ask the model in a folder every question with every seed.
 
@@ -45,6 +46,7 @@ def generate(
         listener: Hears one ``progress`` event an answer.
         repeats: Index of the question and seed of what is asked once more, to know the model's own noise.
         look: Whether to write down what was loaded as well: configs, and what every layer answers.
+        silence: Seconds that loading may take, or an answer.
 
     Raises:
         GenerationError: The model did not load or run; its text ends with what the library said.
@@ -54,7 +56,8 @@ def generate(
     _clear(out)
     more = {"repeats": list(repeats), "look": look}
     tell = progress(listener, "validate", model.name, request)
-    answers = Answers.model_validate(ask_consumer("pipeline.validate.consumer", model, request, out, more, tell))
+    said = ask_consumer("pipeline.validate.consumer", model, request, out, more, tell, silence=silence)
+    answers = Answers.model_validate(said)
     (out / LOG).unlink()
     write_atomically(out / ANSWERS, pretty_json(answers.model_dump(mode="json")))
     return answers
@@ -68,13 +71,15 @@ def _clear(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def ask_consumer(
+def ask_consumer(  # noqa: PLR0913 - as above, and what else the module is told
     module: str,
     model: Path,
     request: Request,
     out: Path,
     more: Mapping[str, Any],
     tell: Callable[[int, int], None],
+    *,
+    silence: float = SILENCE,
 ) -> dict[str, Any]:
     """Have a module do one job with a model, and return its answer once it has ended well.
 
@@ -82,7 +87,7 @@ def ask_consumer(
         PublishError: As `consumer`, or the model cannot be asked this.
     """
     job = {"model": str(model.resolve()), "out": str(out.resolve()), "request": request.job(), **more}
-    with consumer(module, model, out / LOG) as worker:
+    with consumer(module, model, out / LOG, silence) as worker:
         said = worker.ask(json.dumps(job), tell)
         worker.finish()
     if "error" in said:
@@ -91,7 +96,7 @@ def ask_consumer(
 
 
 @contextmanager
-def consumer(module: str, model: Path, log: Path) -> Iterator[Worker]:
+def consumer(module: str, model: Path, log: Path, silence: float = SILENCE) -> Iterator[Worker]:
     """Start a module as a worker that has the folder of a model.
 
     Raises:
@@ -99,7 +104,7 @@ def consumer(module: str, model: Path, log: Path) -> Iterator[Worker]:
         CannotHereError: A library is missing, the memory did not suffice, or it hung.
     """
     try:
-        with opened(module, log) as worker:
+        with opened(module, log, silence=silence) as worker:
             yield worker
     except WorkerDiedError as error:
         raise failure_of(error, str(model), f"The libraries' whole output is in {log}.") from error
