@@ -34,6 +34,7 @@ from pipeline.cli import (
     tune,
     validate,
     verify,
+    watch,
     yank,
 )
 from pipeline.cli.console import LOG, Console, Mode
@@ -127,6 +128,7 @@ for command in (
     clean.clean,
     tune.tune,
     bump.bump,
+    watch.watch,
     verify.verify,
     can_i_run.can_i_run,
     advise.advise,

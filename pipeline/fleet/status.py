@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.backends import BACKENDS
 from pipeline.card.stage import templates
 from pipeline.errors import PublishError, SourceError
+from pipeline.fleet.watched import Watched, read_watched
 from pipeline.hub.client import Hub, RemoteState
 from pipeline.hub.ownership import changes as others_changes
 from pipeline.hub.ownership import look_at, named, version_at
@@ -39,7 +40,17 @@ SHOWN: Final = 3  # differences that are named
 BYSTANDERS: Final = frozenset({"quantpress", "torchmetrics"})  # decide over bytes and verdict, not over loading
 
 State = Literal[
-    "yanked", "failing", "unpublished", "untagged", "edited", "changed", "unreadable", "behind", "same", "current"
+    "yanked",
+    "broken",
+    "failing",
+    "unpublished",
+    "untagged",
+    "edited",
+    "changed",
+    "unreadable",
+    "behind",
+    "same",
+    "current",
 ]
 URGENCY: Final[tuple[State, ...]] = get_args(State)
 
@@ -89,7 +100,7 @@ class FleetStatus:
 
     Attributes:
         recipes: What is looked at.
-        home: Holds the builds that failed.
+        home: Holds the builds that failed, and what `publish watch` found.
         hub: Where results are published, and the first place where a source is looked for.
         fallback: The Hub that sources come from otherwise.
     """
@@ -137,6 +148,7 @@ class FleetStatus:
             plan, tag, commit = read_plan(remote.plan), tag_of(remote, withdrawn), remote.head
             beside = [*self.of_ladder(loaded, target)] if remote.head is None else []
             findings += beside or of_remote(remote, plan, tag, withdrawn)
+            findings += of_watch(read_watched(self.home).get(repo), commit)
             findings += of_others(self.hub, repo, remote)
             findings += of_recipe(loaded, target, plan) if plan else []
             findings += failures(loaded, target, self.home, plan)
@@ -192,6 +204,12 @@ def of_remote(
         yield StatusReason(state="yanked", text=f"{tag} was withdrawn: {withdrawn.tags[tag].why}")
 
 
+def of_watch(watched: Watched | None, commit: str | None) -> Iterator[StatusReason]:
+    """Say that ``main`` did not load when `publish watch` tried it here last."""
+    if watched and watched.commit == commit and watched.loads is False:
+        yield StatusReason(state="broken", text=f"{watched.fault} (watch, {watched.seen}): {watched.reason}")
+
+
 def of_others(hub: Hub, repo: str, remote: RemoteState) -> Iterator[StatusReason]:
     """Say what somebody put into a repository or changed there since its release."""
     if remote.head is None or (remote.plan and remote.head == remote.release):
@@ -242,9 +260,14 @@ def moved_files(loaded: Loaded, plan: TargetPlan) -> list[str]:
 
 def other_versions(plan: TargetPlan) -> dict[str, tuple[str, str | None]]:
     """Return what a checkpoint was made with and what is here, by library, where they differ; nothing is loaded."""
-    backends = {part.quantization.backend for part in plan.components.values()} & BACKENDS.keys()
-    here = deciding_versions(backends, plan.task, adapted=bool(plan.loras))
+    here = versions_here(plan)
     return {name: (built, here.get(name)) for name, built in plan.versions.items() if here.get(name) != built}
+
+
+def versions_here(plan: TargetPlan) -> dict[str, str]:
+    """Return what a checkpoint would be made with here, by library."""
+    backends = {part.quantization.backend for part in plan.components.values()} & BACKENDS.keys()
+    return deciding_versions(backends, plan.task, adapted=bool(plan.loras))
 
 
 def notes(plan: TargetPlan) -> Iterator[str]:
