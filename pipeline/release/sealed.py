@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.card.stage import judged_in
-from pipeline.errors import CannotHereError, RecipeError, VerificationError
+from pipeline.errors import CannotHereError, RecipeError, VerdictError, VerificationError
 from pipeline.files import Manifest, disk_errors, files_under, sha256_file
 from pipeline.hub.release_files import MANIFEST, PLAN, RECIPE, REPORT
 from pipeline.plan.model import TargetPlan, read_plan
@@ -48,6 +48,7 @@ def sealed_in(folder: Path, target: str, loaded: Loaded, manifest: str = "") -> 
         CannotHereError: It is not there.
         VerificationError: It is not what was sealed.
         RecipeError: It was made of another recipe.
+        VerdictError: It did not pass.
     """
     again = f"Make it with `publish run {loaded.path} --target {target} --stop-after card --seal {folder.parent}`."
     listing = folder / MANIFEST
@@ -73,4 +74,8 @@ def sealed_in(folder: Path, target: str, loaded: Loaded, manifest: str = "") -> 
     if (folder / RECIPE).read_bytes() != loaded.published:
         what = "What is sealed here was made of this recipe when it said something else."
         raise RecipeError(what, where=str(loaded.path), remedy=again)
-    return Sealed(folder, plan, judged_in(json.loads((folder / REPORT).read_bytes())))
+    report = judged_in(json.loads((folder / REPORT).read_bytes()))
+    if report.verdict != "PASS":
+        what = f"What is sealed here was judged {report.verdict}; nothing was published."
+        raise VerdictError(what, where=str(folder), remedy=again)
+    return Sealed(folder, plan, report)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.card.stage import USAGE_NOTES
-from pipeline.errors import CannotHereError, PublishError, RecipeError, VerificationError
+from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError, VerificationError
 from pipeline.files import Manifest, manifest_of, pretty_json, sha256_file
 from pipeline.hub.release_files import CARD, MANIFEST, PLAN, REPORT, USAGE
 from pipeline.plan.model import TargetPlan
@@ -138,6 +138,16 @@ def test_what_was_made_of_another_recipe_is_refused(desk: Desk) -> None:
     assert "made of this recipe when it said something else" in refused(desk, RecipeError, recipe=changed)
     elsewhere = desk.recipe(TWO, destination={"name": "other-{target}"})
     assert "not target one for alice/other-one" in refused(desk, RecipeError, recipe=elsewhere)
+
+
+def test_what_did_not_pass_is_refused_however_true_its_manifest(desk: Desk) -> None:
+    folder = desk.folder / "sealed" / "one"
+    report = json.loads((folder / REPORT).read_bytes())
+    for name, content in ((REPORT, {**report, "verdict": "FAIL"}), (MANIFEST, None)):
+        (folder / name).unlink()
+        made = pretty_json(content or manifest_of(folder).model_dump(mode="json"))
+        (folder / name).write_bytes(made)
+    assert "was judged FAIL; nothing was published" in refused(desk, VerdictError)
 
 
 def unused(folder: Path) -> TargetPlan:
