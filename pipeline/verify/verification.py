@@ -42,14 +42,14 @@ from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Loaded, Recipe, Vocabulary
 from pipeline.release import signing
+from pipeline.release.card_again import require_same
+from pipeline.release.documents import Documents, printable
 from pipeline.release.shadows import shadowing
 from pipeline.release.signing import Expected
 from pipeline.release.yank import lasting
 from pipeline.source.layout import Folder, is_pickle, read_source
 from pipeline.validate import generate
 from pipeline.validate.stage import request_of
-from pipeline.verify.card import require_same
-from pipeline.verify.documents import Documents, printable
 from pipeline.verify.tensors import Comparison, Weights, compare
 
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have

@@ -14,6 +14,7 @@ from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictE
 from pipeline.files import Manifest, manifest_of, pretty_json, sha256_file
 from pipeline.hub.release_files import CARD, MANIFEST, PLAN, REPORT, USAGE
 from pipeline.plan.model import TargetPlan
+from pipeline.release.sealed import seal_into
 from pipeline.release.smoke_test import SnippetSmokeTest
 from tests.desk import TWO, WEIGHTS, Desk, Done, Shelf, once, opened
 
@@ -130,7 +131,7 @@ def test_a_manifest_of_other_bytes_is_not_the_one_that_was_sealed(desk: Desk) ->
     listing.write_bytes(pretty_json(manifest_of(listing.parents[1]).model_dump(mode="json")))
     assert "This manifest is not the one that was sealed" in refused(desk, VerificationError, told)
     listing.write_bytes(b"{}")
-    assert "This is no manifest." in refused(desk, VerificationError)
+    assert "publish/manifest.json cannot be read" in refused(desk, VerificationError)
 
 
 def test_what_was_made_of_another_recipe_is_refused(desk: Desk) -> None:
@@ -140,14 +141,65 @@ def test_what_was_made_of_another_recipe_is_refused(desk: Desk) -> None:
     assert "not target one for alice/other-one" in refused(desk, RecipeError, recipe=elsewhere)
 
 
+def forge(folder: Path, name: str, content: bytes) -> None:
+    """Put other content into a sealed folder, with a manifest that lists it."""
+    for file, made in ((name, lambda: content), (MANIFEST, lambda: listing_of(folder))):
+        (folder / file).unlink(missing_ok=True)
+        (folder / file).write_bytes(made())
+
+
+def listing_of(folder: Path) -> bytes:
+    return pretty_json(manifest_of(folder).model_dump(mode="json"))
+
+
+def altered(folder: Path, name: str, **values: object) -> bytes:
+    return pretty_json({**json.loads((folder / name).read_bytes()), **values})
+
+
 def test_what_did_not_pass_is_refused_however_true_its_manifest(desk: Desk) -> None:
     folder = desk.folder / "sealed" / "one"
-    report = json.loads((folder / REPORT).read_bytes())
-    for name, content in ((REPORT, {**report, "verdict": "FAIL"}), (MANIFEST, None)):
-        (folder / name).unlink()
-        made = pretty_json(content or manifest_of(folder).model_dump(mode="json"))
-        (folder / name).write_bytes(made)
+    forge(folder, REPORT, altered(folder, REPORT, verdict="FAIL"))
     assert "was judged FAIL; nothing was published" in refused(desk, VerdictError)
+
+
+@pytest.mark.parametrize(
+    ("name", "forged", "told"),
+    [
+        (USAGE, lambda _: b"print('anything')\n", "publish/usage.py:1 says"),
+        (CARD, lambda folder: (folder / CARD).read_bytes() + b"99 dB\n", "README.md:"),
+        (PLAN, lambda folder: altered(folder, PLAN, private=True), "publish/plan.json has private"),
+        (PLAN, lambda folder: altered(folder, PLAN, components={}), "publish/plan.json has"),
+        (REPORT, lambda _: b"{}", "publish/report.json cannot be read"),
+        ("evil.py", lambda _: b"", "neither the source's nor one that a release writes"),
+        ("transformer/pytorch_model.bin", lambda _: b"", "neither the source's nor one that a release writes"),
+    ],
+)
+def test_whoever_sealed_it_is_not_believed(desk: Desk, name: str, forged: Callable[[Path], bytes], told: str) -> None:
+    folder = desk.folder / "sealed" / "one"
+    forge(folder, name, forged(folder))
+    assert told in refused(desk, VerificationError)
+
+
+def test_prompts_that_changed_since_are_another_recipe(desk: Desk) -> None:
+    prompts = desk.recipe(TWO).with_name("prompts.jsonl")
+    prompts.write_text(prompts.read_text() + '{"prompt": "one more"}\n')
+    engine = desk.engine(prompts.with_name("recipe.yaml"))
+    with pytest.raises(VerificationError, match="The prompts of"):
+        engine.release_sealed("one", desk.folder / "sealed" / "one")
+
+
+def test_what_is_sealed_takes_the_place_of_nothing_else(desk: Desk, tmp_path: Path) -> None:
+    folder, there = desk.folder / "sealed" / "one", tmp_path / "work" / "one"
+    there.mkdir(parents=True)
+    (there / "thesis.txt").touch()
+    (tmp_path / "link").symlink_to(folder)
+    for place in (there, there / "thesis.txt", tmp_path / "link"):
+        with pytest.raises(RecipeError, match="Something that was not sealed lies"):
+            seal_into(folder, place)
+    assert (there / "thesis.txt").is_file()
+    seal_into(folder, tmp_path / "again")
+    assert (tmp_path / "again" / WEIGHTS).stat().st_nlink == (folder / WEIGHTS).stat().st_nlink == 2
+    assert (tmp_path / "again" / CARD).stat().st_nlink == 1
 
 
 def unused(folder: Path) -> TargetPlan:

@@ -17,9 +17,9 @@ from pipeline.errors import VerificationError
 from pipeline.files import FileEntry, Manifest, pretty_json
 from pipeline.hub.release_files import CARD, MANIFEST, PLAN, REPORT, USAGE, YANKED
 from pipeline.hub.withdrawn import Shown, Withdrawal, Withdrawals
+from pipeline.release.card_again import require_same
+from pipeline.release.documents import Documents
 from pipeline.release.yank import banner, with_banner
-from pipeline.verify.card import require_same
-from pipeline.verify.documents import Documents
 from tests.verify.conftest import VOCABULARY
 
 ADDRESS = "https://hub.example"

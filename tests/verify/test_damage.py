@@ -19,10 +19,10 @@ from pipeline.errors import VerificationError
 from pipeline.files import Manifest
 from pipeline.hub.client import Hub
 from pipeline.hub.release_files import PLAN, PROVENANCE, REPORT
+from pipeline.release.card_again import require_same
+from pipeline.release.documents import Documents
 from pipeline.release.signing import Expected
 from pipeline.release.yank import yank
-from pipeline.verify.card import require_same
-from pipeline.verify.documents import Documents
 from pipeline.verify.verification import Wanted
 from tests.desk import needs_xet
 from tests.verify.conftest import REPO, VOCABULARY, Consumer

@@ -9,8 +9,8 @@ from pipeline.card.stage import Card, compose_published
 from pipeline.errors import CardError
 from pipeline.hub.release_files import CARD, PLAN, REPORT, USAGE, YANKED
 from pipeline.hub.withdrawn import Withdrawals
+from pipeline.release.documents import Documents
 from pipeline.release.yank import banner, with_banner
-from pipeline.verify.documents import Documents
 
 SHOWN: Final = 80  # letters of a line
 
