@@ -45,6 +45,7 @@ from pipeline.errors import CannotHereError, PublishError
 from pipeline.worker.startup import skip_gc_at_exit
 
 INTERRUPTED = 130
+NAME = "publish"  # also of the variable by which a shell asks what may follow, however the program was started
 
 
 class Verbs(TyperGroup):
@@ -84,7 +85,6 @@ app = typer.Typer(
     help="Turn recipes into verified, pre-quantized checkpoints on a Hugging Face Hub.",
     epilog="These options may stand on either side of the verb.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -167,7 +167,7 @@ def main() -> None:
     skip_gc_at_exit()
     session = Session(Console("people"), None, tracebacks=False)  # until the command line was read
     try:
-        code = guarded(session, lambda: app(obj=session, standalone_mode=False))
+        code = guarded(session, lambda: app(prog_name=NAME, obj=session, standalone_mode=False))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     except OSError:  # a stream takes nothing more, so there is nobody to tell
