@@ -15,7 +15,7 @@ def advise(
     needs: Annotated[
         str, typer.Option("--for", metavar="NEED", help="What for; several with commas; default all.")
     ] = "",
-    markdown: Annotated[bool, typer.Option("--markdown", help="Write the table of the README.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write the table of docs/choosing.md.")] = False,
 ) -> None:
     """Say which backend and scheme to choose for a need, and what shows it."""
     session: Session = ctx.obj

@@ -49,12 +49,12 @@ class Evidence:
 
     @property
     def markdown(self) -> str:
-        """The same with a link."""
+        """The same with a link, from a page in `docs/`."""
         if self.kind == "upstream":
             return f"[upstream's claim]({self.where}): {self.told}"
         path, _, name = self.where.partition("::")
         place = "benchmarks/README.md" if self.kind == "benchmark" else path
-        return f"[{self.kind}]({place}) {f'`{name}`: ' if name else ''}{self.told}"
+        return f"[{self.kind}](../{place}) {f'`{name}`: ' if name else ''}{self.told}"
 
 
 @dataclass(frozen=True)
