@@ -177,7 +177,7 @@ def _configs(loaded: LoadedModel) -> dict[str, Any]:
 
 def _small_files(model: Path) -> dict[str, str]:
     """Return the digests of vocabularies and the like: what is read beside weights, their indices and configs."""
-    inner = "*/*" if (model / "model_index.json").exists() else "*"
+    inner = "[!.]*/[!.]*" if (model / "model_index.json").exists() else "[!.]*"  # hidden is what fetching left
     return {
         path.relative_to(model).as_posix(): sha256_file(path)
         for path in sorted(model.glob(inner))
