@@ -34,10 +34,12 @@ def release(
     """Release what `publish run --seal` laid into a folder; nothing is fetched, made or judged."""
     session: Session = ctx.obj
     from pipeline.plan.model import chosen
+    from pipeline.release.sealed import sealed_under
 
     with session.engine(recipe, hub, signer=signer(), replace=replace) as engine:
-        names, folder = chosen(engine.loaded.recipe, target or ()), sealed.resolve()
-        end(session, released(engine, names, folder, manifest), engine.hub.endpoint, folder)
+        folder = sealed.resolve()
+        names = chosen(engine.loaded.recipe, target or sealed_under(folder, engine.loaded))
+        end(session, released(engine, names, folder, manifest), engine.hub, folder)
 
 
 def released(engine: Engine, targets: Sequence[str], sealed: Path, manifest: str) -> Iterator[Outcome | PublishError]:

@@ -21,6 +21,7 @@ from pipeline.events import Event
 from pipeline.files import disk_errors, human_size
 
 if TYPE_CHECKING:
+    from pipeline.hub.client import Hub
     from pipeline.release.signing import Signer
     from pipeline.run import Outcome
     from pipeline.trial import Tried
@@ -68,21 +69,21 @@ def run(
     how = {"stream": stream, "rebuild": rebuild, "replace": replace}
     with session.engine(recipe, hub, signer=signer(), seal=seal, **how) as engine:
         names = engine.prepare(target or ())
-        end(session, engine.run(names, stop_after), engine.hub.endpoint, engine.seal)
+        end(session, engine.run(names, stop_after), engine.hub, engine.seal)
 
 
-def end(session: Session, ends: Iterable[Outcome | PublishError], endpoint: str, sealed: Path | None) -> None:
+def end(session: Session, ends: Iterable[Outcome | PublishError], hub: Hub, sealed: Path | None) -> None:
     """Show what became of each target as it ends, and end as the first that failed.
 
     Args:
         session: How to speak.
         ends: What becomes of each.
-        endpoint: The Hub that they are for.
+        hub: The Hub that they are for.
         sealed: Where what was made of each lies, if anywhere.
     """
     outcomes, failures = gathered(session, ends)
     show_outcomes(session.console, outcomes, failures)
-    summarize(outcomes, endpoint, sealed)
+    summarize(outcomes, hub, sealed)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 

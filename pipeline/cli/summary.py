@@ -11,22 +11,24 @@ from pipeline.files import human_size, sha256_file
 from pipeline.hub.release_files import MANIFEST, MEDIAN, WORST
 
 if TYPE_CHECKING:
+    from pipeline.hub.client import Hub
     from pipeline.run import Outcome
 
 HEAD = ("repository", "release", "state", "verdict", "source", "result", "SHA-256 of the manifest")
 
 
-def summarize(outcomes: Sequence[Outcome], endpoint: str, sealed: Path | None) -> None:
+def summarize(outcomes: Sequence[Outcome], hub: Hub, sealed: Path | None) -> None:
     """Add a table of outcomes to the summary of the workflow's step, with pictures of what is public now.
 
     Args:
         outcomes: What became of each target.
-        endpoint: The Hub.
+        hub: The Hub, which is not looked at where there is no summary.
         sealed: Where what was made of each lies, if anywhere.
     """
     place = os.environ.get("GITHUB_STEP_SUMMARY")
     if not place or not outcomes:
         return
+    endpoint = hub.endpoint
     rows = [HEAD, ("---",) * len(HEAD), *(row(done, endpoint, sealed) for done in outcomes)]
     lines = [f"| {' | '.join(cells)} |" for cells in rows]
     for done in outcomes:

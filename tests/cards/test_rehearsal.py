@@ -14,6 +14,7 @@ from jinja2 import FunctionLoader
 from pipeline.backends import SCHEMES
 from pipeline.card.preview import problems
 from pipeline.card.render import packaged, templates
+from pipeline.fleet.reach import recipes_in
 from pipeline.recipe import Vocabulary
 from pipeline.tasks import TASKS
 
@@ -30,7 +31,7 @@ def loader(more: str = "", usage: str = "") -> FunctionLoader:
     return FunctionLoader(lambda name: (found[name], f"cards/{name}", lambda: True))
 
 
-@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("recipes/**/*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", recipes_in(REPOSITORY / "recipes"), ids=lambda path: path.name)
 def test_every_recipe_of_this_repository_gets_its_cards(path: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(path.parent, tmp_path / path.parent.name)
     (folder / "source").mkdir(exist_ok=True)  # that of MiniLM is made by a script
