@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,9 @@ def can_i_run(
     from pipeline.recipe import names
     from pipeline.recipe.addresses import read_name
 
+    if names.is_path(repo) or Path(repo).is_dir():
+        remedy = "`publish init` and `publish quantize` read a folder; give this one the name of a repository."
+        raise RecipeError("This is a folder, and only repositories are looked at.", where=repo, remedy=remedy)
     try:
         size = names.bytes_of(names.size(memory)) if memory else 0
     except names.UnfitError as error:
@@ -44,6 +48,8 @@ def can_i_run(
 
 def show_fit(console: Console, found: Fit) -> None:
     """Show what was looked at and what each way to run it takes, a line each, and the answer."""
+    from pipeline.fleet.memory import WAYS
+
     lines = [f"{each.level:8}{each.topic}: {each.text}. {each.remedy}" for each in found.remarks]
-    ways = [f"{'not' if mode.lacks else 'fits':8}{mode.name}: {mode.words}" for mode in found.modes]
+    ways = [f"{'no' if mode.lacks else 'fits':8}{WAYS[mode.name]}: {mode.words}" for mode in found.modes]
     console.result(found.json(), "\n".join([*lines, *ways, found.verdict]))

@@ -90,7 +90,8 @@ class Fit:
         needs, on = self.needs, "here" if self.machine.ours else f"on a card of {human_size(self.card_memory)}"
         name = f"{needs.repository}@{needs.commit[:12]}"
         if self.runs and self.mode:
-            return f"{name} runs {on} {HOW[self.mode.name]}: {self.mode.line}"
+            loaded = f", loaded with dtype=torch.{needs.dtype}" if needs.dtype else ""
+            return f"{name} runs {on} {HOW[self.mode.name]}{loaded}: {self.mode.line}"
         first = next(remark for remark in self.remarks if remark.level == "problem")
         return f"{name} does not run {on}: {first.text}. {first.remedy}"
 
@@ -109,6 +110,7 @@ class Fit:
             "runs": self.runs,
             "mode": asdict(self.mode) if self.runs and self.mode else None,
             "modes": [asdict(mode) for mode in self.modes],
+            "dtype": self.needs.dtype or None,
             "weights_bytes": self.needs.weights,
             "activations_bytes": self.needs.activations,
             "download_bytes": sum(self.needs.files.values()),
@@ -175,7 +177,8 @@ class Fit:
         parts = ", ".join(f"{name} {human_size(part.size)}" for name, part in self.needs.parts.items())
         beside = self.needs.activations
         more = f", and about {human_size(beside)} beside them for one answer" if beside else ""
-        return Remark("ok", "weights", f"{human_size(self.needs.weights)} when they are loaded ({parts}){more}")
+        how = f" with dtype=torch.{self.needs.dtype}" if self.needs.dtype else ""
+        return Remark("ok", "weights", f"{human_size(self.needs.weights)} when they are loaded{how} ({parts}){more}")
 
     def of_memory(self) -> Remark:
         """Say how it is run best, or why it cannot be."""
@@ -195,7 +198,11 @@ class Fit:
             return f"Ask for the card of another machine: `publish can-i-run {self.needs.repository} --memory 12GB`."
         if step := self.sibling():
             return f"Choose {step.repository}, which is for {step.card}: `publish can-i-run {step.repository}{asked}`."
-        return "Its plan names none to choose instead; `publish advise --for memory` says how to make a smaller one."
+        why = "No smaller sibling of it is known"
+        if plan := self.needs.plan:
+            none = "No sibling of its ladder is small enough"
+            why = none if plan.ladder else "Its plan is of no ladder, so no smaller sibling is known"
+        return f"{why}; `publish advise --for memory` says how to make a smaller one."
 
     def sibling(self) -> LadderStep | None:
         """Return the largest of its ladder that runs on this card; None where none does or there is no ladder."""

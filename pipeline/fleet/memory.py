@@ -21,6 +21,12 @@ HOW: Final = {
     "sequential": "with one layer at a time on the device",
     "cpu": "on the processor",
 }
+WAYS: Final = {  # as the heading of a line
+    "none": "all on the card",
+    "model": "one component at a time",
+    "sequential": "one layer at a time",
+    "cpu": "on the processor",
+}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from pipeline.validate.stage import pipeline_dtype
 
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
 HALVES: Final = frozenset({"BF16", "F16"})  # in which no library keeps scales as long as a row
-WIDTHS: Final = {"float32": 4}  # bytes of a weight in the dtype that all is loaded in; two in any other
+WIDTHS: Final = {"float64": 8, "float32": 4}  # bytes of a weight in a dtype that all is loaded in; two in any other
+ASKED: Final = "bfloat16"  # of a pipeline whose card is none of ours: unasked, diffusers makes float32 of anything
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,12 @@ class Needs:
         return max((part.scheme.capability for part in self.parts.values() if part.scheme), default=0.0)
 
     @property
+    def dtype(self) -> str:
+        """What has to be said as ``dtype`` when it is loaded; empty where loading finds it out by itself."""
+        library = next((part.library for part in self.parts.values()), "")
+        return said_dtype(self.plan, pipeline=self.pipeline, library=library)
+
+    @property
     def onto_gpu(self) -> int:
         """Bytes of the weights that loading itself puts onto a GPU."""
         return sum(part.size for part in self.parts.values() if part.loader and part.loader.onto_gpu)
@@ -157,11 +164,29 @@ def read_part(place: Repository, component: Component, slots: Slots, plan: Targe
     config = read_json(place, component.config) if component.config in place.files else {}
     method = method_of(config)
     planned = plan.components.get(component.name) if plan else None
-    width = WIDTHS.get(pipeline_dtype(plan), 2) if plan and plan.components else 2
+    said = said_dtype(plan, pipeline="model_index.json" in place.files, library=component.library)
+    width = WIDTHS.get(said, 2) if said else own_width(config, slots)
     sizes = loaded_sizes(flat(slots).values(), None if method else width)
     backend = BACKENDS.get(planned.quantization.backend) if planned else None
     scheme = backend.SCHEMES.get(planned.quantization.scheme) if backend and planned else None
     return Part(component.library, component.class_name, method, sum(sizes), scheme)
+
+
+def said_dtype(plan: TargetPlan | None, *, pipeline: bool, library: str) -> str:
+    """Return the dtype that whoever loads a repository says: that of its card, where it is ours.
+
+    transformers loads a model of its own as its config or its files have it, and nobody has to say anything.
+    """
+    if plan and plan.components:
+        return str(pipeline_dtype(plan))
+    return ASKED if pipeline or library == "diffusers" else ""
+
+
+def own_width(config: Mapping[str, Any], slots: Slots) -> int:
+    """Return the bytes of a float as transformers loads it unasked: in the dtype of its config, else as stored."""
+    said = config.get("dtype") or config.get("torch_dtype")
+    stored = (DTYPE_SIZES[slot.dtype] for slot in flat(slots).values() if slot.dtype in FLOATS)
+    return WIDTHS.get(str(said), 2) if said else max(stored, default=2)
 
 
 def method_of(config: Mapping[str, Any]) -> str:

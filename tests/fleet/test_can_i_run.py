@@ -124,7 +124,8 @@ def test_what_does_not_run_names_the_largest_of_its_ladder_that_does() -> None:
     ladder = PlannedLadder(steps=tuple(step(card) for card in (8, 12, 16, 24)))
     needs = pipe("bitsandbytes", plan=plan.model_copy(update={"ladder": ladder}))
     assert "`publish can-i-run alice/large-12gb --memory 13000000000B`" in Fit(needs, Machine.another(13 * GB)).verdict
-    assert "names none to choose" in Fit(needs, Machine.another(6 * GB)).verdict
+    assert "No sibling of its ladder is small enough" in Fit(needs, Machine.another(6 * GB)).verdict
+    assert "its plan is of no ladder" in Fit(pipe("bitsandbytes", plan=plan), Machine.another(GB)).verdict.lower()
 
 
 def step(card: int) -> LadderStep:
@@ -141,10 +142,30 @@ def test_floats_that_are_not_quantized_are_counted_in_the_dtype_that_they_are_lo
     assert before.parts["vae"].size == sum(2 * tensor.numel() for tensor in stored.values())
 
 
+@pytest.mark.parametrize(("said", "width"), [({}, 4), ({"dtype": "bfloat16"}, 2), ({"torch_dtype": "float32"}, 4)])
+def test_a_model_of_transformers_is_counted_in_the_dtype_that_it_loads_itself_in(
+    desk: Desk, hub: Hub, embedder: Path, said: dict[str, str], width: int
+) -> None:
+    from transformers import AutoModel
+
+    config = json.loads((embedder / "config.json").read_text())
+    plain = {key: value for key, value in config.items() if key not in {"dtype", "torch_dtype"}}
+    model = shutil.copytree(embedder, desk.folder / "model")
+    (model / "config.json").write_text(json.dumps({**plain, **said}))
+    hub.api.create_repo("alice/bert")
+    hub.api.upload_folder(repo_id="alice/bert", folder_path=model)
+    needs = read_needs(hub, "alice/bert", None)
+    loaded = AutoModel.from_pretrained(model)
+    assert {parameter.element_size() for parameter in loaded.parameters()} == {width}
+    stored = load((model / "model.safetensors").read_bytes()).values()
+    assert needs.weights == sum(tensor.numel() * width for tensor in stored)
+    assert needs.dtype == ""
+
+
 def test_a_repository_of_somebody_else_is_answered_from_its_headers(hub: Hub) -> None:
     found = Fit(read_needs(hub, REPO, None), Machine(Room(None, 64 * GB), 900 * GB))
     assert "nothing was promised of it" in found.promise().text
-    assert found.verdict.endswith(' runs here on the processor: pipe.to("cpu")')
+    assert found.verdict.endswith(' here on the processor, loaded with dtype=torch.bfloat16: pipe.to("cpu")')
     assert found.mode is not None
     assert found.mode.known == "reckoned"
 
@@ -156,12 +177,15 @@ def test_a_card_that_is_too_small_ends_with_3_the_reason_and_what_to_do(desk: De
     assert last.startswith(f"{ONE}@")
     assert "does not run on a card of 200.0 MB: at least " in last
     assert "the card has 200.0 MB" in last
+    assert "\nno      all on the card: " in done.out
     assert desk.publish("can-i-run", ONE, "--memory", "8GB").code == 0
 
 
 def test_a_size_that_is_none_and_a_repository_that_is_not_there_are_told(desk: Desk, hub: Hub) -> None:
     done = desk.publish("can-i-run", ONE, "--memory", "plenty")
     assert (done.code, "is no size" in done.error) == (2, True)
+    done = desk.publish("can-i-run", "./model")
+    assert (done.code, "only repositories" in done.error) == (2, True)
     with pytest.raises(SourceError, match="alice/absent: There is no such repository"):
         read_needs(hub, "alice/absent", None)
 
