@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from pipeline.errors import PublishError
 from pipeline.files import human_size
 from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, processor
 from pipeline.hub.client import Hub
+from pipeline.hub.ownership import look_at
 from pipeline.plan.model import PIPELINE_MEMORY, scheme_of
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
+from pipeline.release.other_work import OthersWorkError, Terms, require
 from pipeline.source.layout import Folder, Place, read_source
 from pipeline.source.readers import readers
 
@@ -27,6 +29,11 @@ ISSUER: Final = "https://token.actions.githubusercontent.com"
 WORKFLOW: Final = "publish.yml"
 BRANCH: Final = "main"
 ON_GITHUB: Final = re.compile(r"(?:^|[@/])github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
+ADOPT: Final = (
+    "Publish under another name, or say `adopt: true` under `destination:` of the recipe; `publish plan` then tells "
+    "what of it would be overwritten."
+)
+IF_PUBLISHED: Final = "it is needed only if its plan publishes it, which `publish plan` says"
 ANOTHER_TOKEN: Final = "Use a token with the write role for the destinations (HF_TOKEN, or hf auth login)."  # noqa: S105
 
 
@@ -65,10 +72,13 @@ class Doctor:
         told, wait = f"{self.hub.endpoint} answers in {seconds:.2f} s", "Expect long transfers, or use another network."
         yield Remark("warning", "hub", told, wait) if seconds > SLOW else Remark("ok", "hub", told)
         yield self.token()
-        repos = sorted({repo for loaded in self.recipes for repo in loaded.recipe.repositories.values()})
+        recipes = [loaded.recipe for loaded in self.recipes]
+        repos = sorted({repo for recipe in recipes for repo in recipe.repositories.values()})
+        maybe = {recipe.repositories[name] for recipe in recipes for name in recipe.for_cards}
+        adopting = {repo for recipe in recipes if recipe.destination.adopt for repo in recipe.repositories.values()}
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            yield from pool.map(self.destination, repos)
-            yield from self.publishers(repos, list(pool.map(self.is_there, repos)))
+            yield from pool.map(lambda repo: self.destination(repo, maybe, Terms(repo in adopting)), repos)
+            yield from self.publishers(repos, list(pool.map(self.is_there, repos)), maybe)
 
     def token(self) -> Remark:
         """Say whose token it is and what it is for; never the token."""
@@ -83,13 +93,35 @@ class Doctor:
             return Remark("problem", "token", told, ANOTHER_TOKEN)
         return Remark("ok", "token", f"{told}{''.join(f'; {scope}' for scope in found.scopes)}")
 
-    def destination(self, repo: str) -> Remark:
-        """Say whether the token may publish to a repository."""
+    def destination(self, repo: str, maybe: Set[str], terms: Terms) -> Remark:
+        """Say whether the token may publish to a repository, and what of somebody else is in the way there.
+
+        Args:
+            repo: The repository.
+            maybe: Those of a ladder, whose plans alone know whether they are published.
+            terms: What a release may do to somebody's work.
+        """
         try:
-            may = "write" if self.hub.require_writer(repo) else "create"
+            there = self.hub.require_writer(repo)
+            in_the_way = self.of_others(repo, terms) if there else None
         except PublishError as error:
             return problem("destination", error)
-        return Remark("ok", "destination", f"{repo}: {'this token' if self.hub.bearer() else 'anybody'} may {may} it")
+        who, needed = "this token" if self.hub.bearer() else "anybody", f"; {IF_PUBLISHED}" if repo in maybe else ""
+        if there:
+            return in_the_way or Remark("ok", "destination", f"{repo}: {who} may write it")
+        return Remark("ok", "destination", f"{repo}: {who} may create it{needed}")
+
+    def of_others(self, repo: str, terms: Terms) -> Remark | None:
+        """Return what a run would be refused for before it is known which files it writes; None for nothing."""
+        remote = self.hub.state(repo)
+        held = look_at(self.hub, repo, remote.head, remote.tags, remote.release) if remote.head else None
+        if held is None:
+            return None
+        try:
+            require(self.hub, repo, held, frozenset(), terms)
+        except OthersWorkError as error:
+            return Remark("problem", "destination", f"{repo}: {error.what}", error.remedy if held.release else ADOPT)
+        return None
 
     def is_there(self, repo: str) -> bool:
         """Return whether a destination is there; one that cannot be read counts as missing, and says so elsewhere."""
@@ -98,7 +130,7 @@ class Doctor:
         except PublishError:
             return False
 
-    def publishers(self, repos: Sequence[str], there: Sequence[bool]) -> Iterator[Remark]:
+    def publishers(self, repos: Sequence[str], there: Sequence[bool], maybe: Set[str]) -> Iterator[Remark]:
         """Say what to enter on the Hub for a workflow that publishes without any secret."""
         if self.github is None:
             remedy = "Nothing to do for a token; for a workflow set GITHUB_REPOSITORY=owner/name to see what to enter."
@@ -108,6 +140,7 @@ class Doctor:
         for repo, known in zip(repos, there, strict=True):
             first = "The repository must exist first: create it, or run once with a token; then enter these claims."
             there_is = f"Enter these claims in {self.hub.endpoint}/{repo}/settings, unless they are there."
+            first = f"{IF_PUBLISHED[:1].upper()}{IF_PUBLISHED[1:]}. {first}" if repo in maybe else first
             topic, text = "trusted publisher", f"{repo}: {claims}"
             yield Remark("ok", topic, text, there_is) if known else Remark("warning", topic, text, first)
 

@@ -58,6 +58,29 @@ def test_a_writer_may_write_what_is_there_and_create_what_is_not(examination: Do
     assert "alice's, with the role write" in topics(remarks, "token")[0].text
 
 
+def test_files_of_others_that_a_run_is_refused_for_are_told(desk: Desk, examination: Doctor) -> None:
+    examination.hub.api.create_repo(TWO)
+    desk.shelf.commit_files({"theirs.txt": b"mine"}, TWO)
+    one, two = topics(list(examination.of_hub()), "destination")
+    assert (one.level, two.level) == ("ok", "problem")
+    assert two.text.startswith(f"{TWO}: It holds theirs.txt, which no release put there")
+    recipe = examination.recipes[0].recipe
+    adopting = recipe.model_copy(update={"destination": recipe.destination.model_copy(update={"adopt": True})})
+    taken = replace(examination, recipes=[replace(examination.recipes[0], recipe=adopting)])
+    assert {remark.level for remark in topics(list(taken.of_hub()), "destination")} == {"ok"}
+
+
+def test_what_a_ladder_may_never_publish_need_not_exist(desk: Desk, examination: Doctor) -> None:
+    path = desk.recipe({"ladder": {"cards": ["8GB"], "backends": ["quanto"]}})
+    ladder = replace(examination, recipes=[load(path, Vocabulary(SCHEMES, frozenset(templates()), TASKS))])
+    remarks = list(replace(ladder, github="acme/recipes").of_hub())
+    (destination,), (publisher,) = topics(remarks, "destination"), topics(remarks, "trusted publisher")
+    assert destination.text.endswith(
+        "this token may create it; it is needed only if its plan publishes it, which `publish plan` says"
+    )
+    assert publisher.remedy.startswith("It is needed only if its plan publishes it")
+
+
 def test_without_a_token_each_destination_says_whether_that_suffices(examination: Doctor, tmp_path: Path) -> None:
     remarks = list(with_token(examination, None).of_hub())
     assert [remark.level for remark in topics(remarks, "destination")] == ["problem", "problem"]
