@@ -52,7 +52,10 @@ def plan_json(made: TargetPlan, earlier: Earlier | None, beside: Beside) -> dict
 
 
 def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, beside: Beside) -> None:
-    """Show a plan to people."""
+    """Show a plan to people; of one that is never carried out why that is."""
+    if made.instead:
+        console.say(f"{made.target}: not published: {made.instead}\n")
+        return
     rows = [
         [
             name,
@@ -96,7 +99,7 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
         say(f"  overwrites there {', '.join(beside.overwritten)}")
     if beside.refused:
         say(f"  a release would be refused: {beside.refused}")
-    say(f"  plan {made.digest[:12]}: {seen(earlier)}{f'; not published, {made.instead}' if made.instead else ''}\n")
+    say(f"  plan {made.digest[:12]}: {seen(earlier)}\n")
 
 
 def show_ladder(console: Console, ladder: PlannedLadder) -> None:
@@ -116,6 +119,10 @@ def show_ladder(console: Console, ladder: PlannedLadder) -> None:
     for step in ladder.steps:
         if step.published:
             console.say(f"  {step.target}: {', '.join(f'{name} {words}' for name, words in step.components.items())}")
+    console.say(
+        "  Of the card's memory it takes, with all of it there at once; by models, one component there at a time; by "
+        "weights, one layer at a time."
+    )
     console.say(
         "  * is how it runs on that card. Weights are exact, from headers; what a call takes beside them, and CUDA, is "
         "reckoned.\n"

@@ -135,7 +135,10 @@ def test_people_see_the_ladder_once(desk: Desk) -> None:
     assert [row[:2] for row in rows] == [["601.65MB", "601.65mb"], ["602MB", "the"]]
     assert "602.0 MB * 601.6 MB 601.5 MB" in " ".join(rows[0])
     assert "601.65mb: transformer quanto int4" in shown.err
-    assert "not published, the same as 601.8mb" in shown.err
+    assert "601.9mb: not published: the same as 601.8mb" in shown.err
+    assert "602mb: not published: the source itself runs on a card of 602MB" in shown.err
+    assert [shown.err.count(f"{name} → alice/") for name in ("601.8mb", "601.9mb", "602mb")] == [1, 0, 0]
+    assert "by models, one component there at a time" in " ".join(shown.err.split())
 
 
 def test_a_card_on_which_nothing_runs_is_refused_with_what_is_in_the_way(desk: Desk) -> None:
