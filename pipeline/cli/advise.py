@@ -8,12 +8,14 @@ import typer
 
 from pipeline.cli.context import Session
 
+NEEDS = "real-time, cpu, web, memory, lora and compile"  # said again, for reading all that is advised takes a while
+
 
 def advise(
     ctx: typer.Context,
     *,
     needs: Annotated[
-        str, typer.Option("--for", metavar="NEED", help="What for; several with commas; default all.")
+        str, typer.Option("--for", metavar="NEED", help=f"Of {NEEDS}; several with commas; default all.")
     ] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Write the table of docs/choosing.md.")] = False,
 ) -> None:

@@ -34,7 +34,12 @@ def run(
     recipe: RecipePath,
     target: Targets = None,
     hub: HubName = "",
-    stop_after: Annotated[str, typer.Option("--stop-after", metavar="STAGE", help="End after this stage.")] = "release",
+    stop_after: Annotated[
+        str,
+        typer.Option(
+            "--stop-after", metavar="STAGE", help="End after this of fetch, quantize, validate, card and release."
+        ),
+    ] = "release",
     seal: Annotated[
         Path | None, typer.Option("--seal", help="Where `--stop-after card` lays what `publish release` releases.")
     ] = None,

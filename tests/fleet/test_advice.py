@@ -17,6 +17,8 @@ import pytest
 from pipeline.backends import SCHEMES
 from pipeline.errors import RecipeError
 from pipeline.fleet.advice import ROWS, Evidence, markdown, rows_for
+from pipeline.recipe.problems import listed
+from pipeline.run import STAGES
 
 ROOT = Path(__file__).parents[2]
 TABLE = re.compile(r"(?<=<!-- advise -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -88,3 +90,12 @@ def test_the_command_says_the_table_and_its_json() -> None:
     assert said("--markdown") == f"{markdown(list(ROWS))}\n"
     (row,) = json.loads(said("--for", "web", "--json"))["needs"]
     assert (row["need"], row["choose"]) == ("web", [])
+
+
+def test_help_names_every_need_and_every_stage() -> None:
+    def told(verb: str) -> str:
+        command = [sys.executable, "-m", "pipeline.cli", verb, "--help"]
+        return " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+    assert listed([row.need for row in ROWS], "and") in told("advise")
+    assert listed(STAGES, "and") in told("run")
