@@ -60,6 +60,9 @@ def place_of(source: str, target: Hub, fallback: Hub) -> Folder | Repository:
     from pipeline.recipe.names import is_path
     from pipeline.source.layout import Folder
 
+    if Path(source).is_file():
+        remedy = "Name the folder that it lies in, or a repository."
+        raise RecipeError("This is a file, and a model is a folder or a repository.", where=source, remedy=remedy)
     if Path(source).exists() or is_path(source):
         return Folder(Path(source))
     return locate(*read_name(source, None, target.endpoint), (target, fallback))
@@ -100,6 +103,9 @@ def show_started(console: Console, started: Started, hub: str) -> None:
     following = f"publish check {started.recipe}"
     told = [f"{name} for {' and '.join(needs)}" for name, needs in started.targets.items()]
     written = " and ".join(started.new)
-    lines = [f"{written} written: {started.task}, {', '.join(told)}", f"next: {following}"]
+    lines = [f"{written} written: {started.task}, {', '.join(told)}"]
+    if started.prompts not in started.new:
+        lines.append(f"it asks the prompts of {started.prompts}, which was there already")
+    lines.append(f"next: {following}")
     lines += [f"then: publish plan {started.recipe}{f' --hub {hub}' if hub else ''}"]
     console.result({"result": started.model_dump(mode="json"), "next": following}, "\n".join(lines))

@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 from pipeline.errors import RecipeError, SourceError
 from pipeline.files import write_atomically
 from pipeline.fleet.commits import Differences, files_between, models_between
+from pipeline.fleet.starter.recipe import relicensed
 from pipeline.hub.client import Gate
 from pipeline.recipe import InvalidRecipe, Loaded, Vocabulary, load, read_recipe
 from pipeline.recipe.names import COMMIT
@@ -92,10 +93,21 @@ def bump(loaded: Loaded, engine: Engine, kinds: Collection[Kind], *, write: bool
         if loaded.path.read_bytes() != loaded.text:
             what = "The recipe was changed meanwhile, and is left as it is."
             raise RecipeError(what, where=str(loaded.path), remedy="Run the same command again.")
-        write_atomically(loaded.path, pinned(text, moving).encode())
+        text = pinned(text, moving)
+        for each in found.values():
+            if license_moved := each.differences and licenses(each.differences):
+                text = relicensed(text, *license_moved)
+        write_atomically(loaded.path, text.encode())
     return Bumped(
         recipe=str(loaded.path), moved=bool(moving), written=bool(moving) and write, pins=tuple(found.values())
     )
+
+
+def licenses(differences: Differences) -> tuple[str, str] | None:
+    """Return the licenses of two commits as a recipe's first line says them; None where they are the same."""
+    rows = [differences.license[key] for key in ("license_name", "license") if key in differences.license]
+    before, after = (next((row[side] for row in rows if row[side]), None) for side in (0, 1))
+    return (before, after) if before and after else None
 
 
 def fill(path: Path, vocabulary: Vocabulary) -> Loaded:

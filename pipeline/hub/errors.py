@@ -108,7 +108,7 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
         remedy = "Pin one of the commits that its history on the Hub shows."
         raise missing("The repository has no such commit.", where, remedy, as_source=as_source) from error
     except errors.RepositoryNotFoundError as error:
-        remedy = "Correct its name in the recipe, or use another token (HF_TOKEN, or hf auth login)."
+        remedy = "Correct its name, or use another token (HF_TOKEN, or hf auth login)."
         what = "There is no such repository, or it is private and this token may not read it."
         raise missing(what, where, remedy, as_source=as_source) from error
     except errors.LocalTokenNotFoundError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+FULL_PRECISION: Final = "Name the repository of the full-precision weights as the source."
 
 
 def loads_plainly(library: str) -> bool:
@@ -34,3 +36,11 @@ def families_of(library: str) -> tuple[str, ...]:
     A class of a pipeline's own module uses those of the library whose model it derives from, which its name hides.
     """
     return (library,) if library in WEIGHTS_NAME else tuple(WEIGHTS_NAME)
+
+
+def quantized_already(class_name: str, config: Mapping[str, Any]) -> str:
+    """Return what to tell of a model that somebody quantized before, as its config says; empty where nobody did."""
+    configs = [config, *(part for part in config.values() if isinstance(part, dict))]
+    said = next((part["quantization_config"] for part in configs if part.get("quantization_config")), None)
+    method = said.get("quant_method", "another method") if isinstance(said, dict) else said
+    return f"This {class_name} is quantized already, with {method}." if said else ""

@@ -444,7 +444,7 @@ def read_small(place: Place, name: str) -> bytes:
         SourceError: It is missing, not small, or another one.
     """
     if name not in place.files:
-        remedy = "A source is a whole diffusers pipeline with model_index.json, or correct its name in the recipe."
+        remedy = "A source is a whole diffusers pipeline with model_index.json, or correct its name."
         raise SourceError(f"It has no {name}.", where=place.where, remedy=remedy)
     if place.files[name].size > SMALL_LIMIT:
         reason = f"{name} has {place.files[name].size} bytes, too many for what it should be."

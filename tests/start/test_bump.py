@@ -13,6 +13,7 @@ from pipeline.card.stage import templates
 from pipeline.errors import RecipeError, SourceError
 from pipeline.events import silent
 from pipeline.fleet.bump import Bumped, bump, fill
+from pipeline.fleet.starter.recipe import relicensed
 from pipeline.hub.client import Hub
 from pipeline.recipe import InvalidRecipe, Vocabulary
 from pipeline.recipe.pins import Kind
@@ -188,3 +189,20 @@ def test_a_newest_commit_that_is_no_whole_model_is_not_moved_to(desk: Desk) -> N
     with pytest.raises(SourceError, match="pickles are never read"):
         bumped(desk, path)
     assert desk.shelf.commit in path.read_text()
+
+
+def test_the_license_that_init_wrote_above_the_source_follows_it(desk: Desk) -> None:
+    first = desk.shelf.commit_files({"README.md": b"---\nlicense: apache-2.0\n---\n"})
+    path = recipe(desk, first)
+    ours = "# FluxPipeline, 1.0 million parameters, 2.0 MB in memory; license: apache-2.0.\n"
+    path.write_text(ours + "# Not ours; license: apache-2.0.\n" + path.read_text())
+    moved(desk)
+    bumped(desk, path)
+    assert path.read_text().startswith(f"{ours.replace('apache-2.0', 'mit')}# Not ours; license: apache-2.0.\n")
+
+
+@pytest.mark.parametrize(
+    "first", ["# Ours; license: apache-2.0.", "# A, 1 million parameters, 2 MB in memory; license: b."]
+)
+def test_a_comment_that_somebody_wrote_stays(first: str) -> None:
+    assert relicensed(f"{first}\nsource:\n", "apache-2.0", "mit") == f"{first}\nsource:\n"

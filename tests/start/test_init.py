@@ -214,6 +214,7 @@ def test_a_repository_is_pinned_to_its_newest_commit_and_can_be_planned(desk: De
     recipe = load(desk.folder / "tiny.yaml", VOCABULARY).recipe
     assert (recipe.source.origin, recipe.source.revision) == (REPO, desk.shelf.commit)
     assert recipe.destination.namespace == "alice"  # whose token it is
+    assert "`publish advise --for cpu` says int8-dynamic" in (desk.folder / "tiny.yaml").read_text()
     engine = desk.engine(desk.folder / "tiny.yaml")
     (name,) = engine.prepare()
     assert engine.plan(name)[0].components["transformer"].quantization.scheme == "int8-weight-only"
@@ -248,18 +249,43 @@ def test_without_a_token_a_namespace_is_asked_for_and_a_folder_needs_no_hub(
     assert load(desk.folder / "model.yaml", VOCABULARY).recipe.destination.namespace == "bob"
 
 
-def test_prompts_that_are_there_are_taken_where_they_fit_and_never_written_over(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "prompts.jsonl").write_text('{"prompt": "mine"}\n')
-    start(find(Folder(source), "", ""), tmp_path / "one.yaml", "alice", ())
-    assert load(tmp_path / "one.yaml", VOCABULARY).recipe.validation.prompts == "prompts.jsonl"
-    edits = find(Folder(source), "image-to-image", "")
-    start(edits, tmp_path / "two.yaml", "alice", ())  # whose prompts need pictures
-    assert load(tmp_path / "two.yaml", VOCABULARY).recipe.validation.prompts == "prompts-image-to-image.jsonl"
-    assert (tmp_path / "prompts.jsonl").read_text() == '{"prompt": "mine"}\n'
-    (tmp_path / "prompts-image-to-image.jsonl").write_text("{}\n")
+def test_prompts_of_somebody_are_not_taken_over_unless_they_are_named_for_the_recipe(
+    source: Path, embedder: Path, tmp_path: Path
+) -> None:
+    def prompts(place: Path, name: str, task: str = "") -> tuple[str, bool]:
+        started = start(find(Folder(place), task, ""), tmp_path / f"{name}.yaml", "alice", ())
+        assert load(tmp_path / f"{name}.yaml", VOCABULARY).recipe.validation.prompts == Path(started.prompts).name
+        return Path(started.prompts).name, started.prompts in started.new
+
+    assert prompts(source, "one") == ("prompts.jsonl", True)
+    assert prompts(source, "two") == ("prompts.jsonl", False)  # the same ones
+    assert prompts(embedder, "bert") == ("bert-prompts.jsonl", True)
+    (tmp_path / "mine-prompts.jsonl").write_text('{"prompt": "mine"}\n')
+    assert prompts(source, "mine") == ("prompts.jsonl", False)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "theirs"}\n')
+    assert prompts(source, "three") == ("three-prompts.jsonl", True)
+    assert prompts(source, "mine-too") == ("mine-too-prompts.jsonl", True)
+    (tmp_path / "edits-prompts.jsonl").write_text("{}\n")
     with pytest.raises(RecipeError, match="not fit for image-to-image"):
-        start(edits, tmp_path / "three.yaml", "alice", ())
-    assert not (tmp_path / "three.yaml").exists()
+        start(find(Folder(source), "image-to-image", ""), tmp_path / "edits.yaml", "alice", ())
+    assert not (tmp_path / "edits.yaml").exists()
+
+
+def test_what_plan_and_quantize_would_refuse_is_refused_at_once(embedder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as planned:
+        TASKS["text-to-image"].layout(Folder(embedder))
+    assert str(refusal(embedder, task="text-to-image")) == str(planned.value)
+    model = shutil.copytree(embedder, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
+    assert "is quantized already, with gptq. Name the repository of the full-precision" in str(refusal(model))
+
+
+def test_what_is_no_source_is_told(desk: Desk) -> None:
+    (desk.folder / "README.md").write_text("# Mine")
+    assert "This is a file" in desk.publish("init", "README.md").error
+    absent = desk.publish("init", "acme/nope").error
+    assert "Correct its name, or use another token" in absent
 
 
 def test_somebody_at_a_terminal_is_asked(desk: Desk, source: Path) -> None:

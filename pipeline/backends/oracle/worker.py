@@ -16,6 +16,7 @@ from pipeline.backends.oracle import transformers as library_transformers
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.backends.oracle.keep import agree, matching, spell
 from pipeline.backends.oracle.model import Place, Prepared
+from pipeline.source.classes import FULL_PRECISION, quantized_already
 from pipeline.source.safetensors import FLOATS
 from pipeline.worker.child import WorkerError, first_line, serve
 from pipeline.worker.startup import gc_paused
@@ -69,11 +70,8 @@ def refuse_quantized(question: ConversionRequest) -> None:
     Raises:
         WorkerError: Its config says so.
     """
-    configs = [question.config, *(part for part in question.config.values() if isinstance(part, dict))]
-    if said := next((part["quantization_config"] for part in configs if part.get("quantization_config")), None):
-        method = said.get("quant_method", "another method") if isinstance(said, dict) else said
-        what = f"This {question.class_name} is quantized already, with {method}."
-        raise WorkerError("source", what, "Name the repository of the full-precision weights as the source.")
+    if what := quantized_already(question.class_name, question.config):
+        raise WorkerError("source", what, FULL_PRECISION)
 
 
 def convert(question: ConversionRequest, prepared: Prepared, source: str, place: Place) -> Conversion:
@@ -86,7 +84,7 @@ def convert(question: ConversionRequest, prepared: Prepared, source: str, place:
     taken = prepared.quantizes(parameter)
     if stored not in (FLOATS if taken else CASTABLE):
         what = f"The tensor {source!r} is stored as {stored}, which {question.library} cannot take as a plain weight."
-        raise WorkerError("source", what, "Name the repository of the full-precision weights as the source.")
+        raise WorkerError("source", what, FULL_PRECISION)
     module = prepared.modules[parameter.rpartition(".")[0]]
     return Conversion(
         parameter=parameter,

@@ -18,19 +18,22 @@ PICTURES: Final = "pictures"  # the folder beside the prompts, as the starter fi
 SIDE: Final = 512  # pixels
 
 
-def questions_for(task: str, folder: Path) -> tuple[str, dict[str, bytes]]:
+def questions_for(task: str, recipe: Path) -> tuple[str, dict[str, bytes]]:
     """Return the name of a prompts file beside a recipe, and what it holds where it has to be written.
 
-    One that is there is taken if it is fit for the task.
+    Prompts that somebody wrote for something else are not taken; under the recipe's own name they are for it.
 
     Raises:
-        RecipeError: There are files of every name that it may have, and none is fit.
+        RecipeError: There is a file of the recipe's name, and it is not fit for the task.
     """
-    for name in (NAME, f"prompts-{task}.jsonl"):
+    folder, ours = recipe.parent, (files(__package__) / "prompts" / f"{task}.jsonl").read_bytes()
+    for name in (NAME, f"{recipe.stem}-{NAME}"):
         if not (folder / name).exists():
-            return name, {name: (files(__package__) / "prompts" / f"{task}.jsonl").read_bytes()}
-        if not scan(folder / name, TASKS[task].files)[1]:
+            return name, {name: ours}
+        if (folder / name).is_file() and (folder / name).read_bytes() == ours:
             return name, {}
+    if not scan(folder / name, TASKS[task].files)[1]:
+        return name, {}
     what = f"The prompts that lie here are not fit for {task}: {scan(folder / name, TASKS[task].files)[1][0]}."
     raise RecipeError(what, where=str(folder / name), remedy="Correct them, or write the recipe to another folder.")
 

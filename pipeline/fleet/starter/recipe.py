@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.files import human_size
-from pipeline.fleet.starter.needs import NF4, KnownScheme, Served, Weights, grouped
+from pipeline.fleet.starter.needs import INT8, NF4, KnownScheme, Served, Weights, grouped
 from pipeline.fleet.starter.subject import Subject
 from pipeline.recipe.names import name_of_source
 from pipeline.recipe.problems import listed
@@ -30,6 +30,7 @@ EMBEDDINGS: Final = {
 }
 NEIGHBOURS: Final = {8: "overlap_at_10: {min: 0.85, worst: 0.5}", 4: "overlap_at_10: {min: 0.7, worst: 0.3}"}
 CLIP: Final = "clip_score: {model: openai/clip-vit-large-patch14, drop: {max: 0.5}}"
+LATENCY: Final = "It saves memory; for low latency `publish advise --for cpu` says int8-dynamic, compiled."
 SLACK: Final = 1.15  # over the size that is reckoned
 
 
@@ -100,10 +101,22 @@ def plain(text: str) -> str:
 def head(draft: Draft) -> Iterator[str]:
     """Yield what the model is."""
     size = human_size(draft.weights.size(None))
-    license_of_it = f"; license: {' '.join(draft.subject.license.split())}" if draft.subject.license else ""
+    license_of_it = license_words(draft.subject.license) if draft.subject.license else ""
     count = f"{draft.weights.parameters / 1e6:,.1f} million parameters"
     yield f"# {draft.class_name}, {count}, {size} in memory{license_of_it}."
     yield "# After a change: publish check, publish plan."
+
+
+def license_words(license_of_it: str) -> str:
+    """Return how the first line of a recipe ends where the license of its source is known."""
+    return f"; license: {' '.join(license_of_it.split())}"
+
+
+def relicensed(text: str, before: str, after: str) -> str:
+    """Return a recipe's text with another license in its first line, if that is as it was written here."""
+    first, separator, rest = text.partition("\n")
+    ours = re.fullmatch(rf"(# .+ million parameters, .+ in memory){re.escape(license_words(before))}\.(\r?)", first)
+    return printable(f"{ours[1]}{license_words(after)}.") + ours[2] + separator + rest if ours else text
 
 
 def source(draft: Draft) -> Iterator[str]:
@@ -128,6 +141,8 @@ def targets(draft: Draft) -> Iterator[str]:
     for scheme, served in draft.targets.items():
         size = human_size(draft.weights.size(scheme))
         yield f"  # For {listed(map(way, served), 'and')}: about {size} of weights; {scheme.text}."
+        if scheme is INT8 and "cpu" in {each.need for each in served}:
+            yield f"  # {LATENCY}"
         yield f"  {scheme.target}:"
         dtype = f", dtype: {draft.weights.dtype}" if draft.weights.dtype and scheme is not NF4 else ""
         for name in draft.weights.quantized:

@@ -20,7 +20,9 @@ from pipeline.hub.client import Hub
 from pipeline.hub.errors import GatedError
 from pipeline.hub.source import Repository
 from pipeline.recipe.names import UnfitError, repository
-from pipeline.source.layout import Folder, Layout, read_source
+from pipeline.source.classes import FULL_PRECISION, quantized_already
+from pipeline.source.layout import Folder, Layout, read_json, read_source
+from pipeline.tasks import TASKS
 
 UNFIT_NAME = "A recipe names a repository with its namespace, such as google-bert/bert-base-uncased."
 
@@ -83,9 +85,23 @@ def find(place: Repository | Folder, task: str, variant: str) -> Found:
         HubUnavailableError: The Hub does not answer.
     """
     with conditions_told(place.hub, place.repo) if isinstance(place, Repository) else nullcontext():
-        layout = read_source(place, variant or None)
+        known = TASKS.get(task)
+        layout = known.layout(place, variant or None) if known else read_source(place, variant or None)
+        require_full_precision(place, layout)
         subject = look_at(place, layout, task)
         return Found(place, layout, variant, subject, weigh(place, layout, subject.call))
+
+
+def require_full_precision(place: Repository | Folder, layout: Layout) -> None:
+    """Refuse a source that somebody quantized before.
+
+    Raises:
+        SourceError: The config of a component says so.
+    """
+    for part in layout.components.values():
+        config = read_json(place, part.config) if part.weights and part.config in place.files else {}
+        if what := quantized_already(part.class_name, config):
+            raise SourceError(what, where=place.where, remedy=FULL_PRECISION)
 
 
 @contextmanager
@@ -120,7 +136,7 @@ def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Star
     require_new(out)
     place, folder = found.place, out.parent
     served = serve(found.weights, needs, place.where)
-    prompts, contents = questions_for(found.subject.task, folder)
+    prompts, contents = questions_for(found.subject.task, out)
     draft = Draft(
         title=title(place),
         origin=origin(place, folder),
