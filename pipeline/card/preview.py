@@ -49,10 +49,12 @@ def problems(path: Path, vocabulary: Vocabulary, loader: BaseLoader = PACKAGED) 
     """List every problem of a recipe; one without any is told where its cards cannot be written.
 
     Args:
-        path: The recipe.
+        path: The recipe, or what recipes include.
         vocabulary: The words that it may use.
         loader: Where the templates come from.
     """
+    if recipes.is_included(path):
+        return recipes.problems_of_included(path, vocabulary)
     try:
         loaded = recipes.load(path, vocabulary, models=True)
     except InvalidRecipe as error:

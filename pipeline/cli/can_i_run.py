@@ -37,7 +37,7 @@ def can_i_run(
     try:
         size = names.bytes_of(names.size(memory)) if memory else 0
     except names.UnfitError as error:
-        raise RecipeError(f"{str(error).capitalize()}.", where="--memory") from error
+        raise RecipeError(f"{error}.", where="--memory") from error
     with session.hubs_soon(session.home(), hub) as (target, _):
         needs = read_needs(target, *read_name(repo, revision, target.endpoint))
     found = Fit(needs, Machine.another(size) if size else Machine.here())

@@ -30,7 +30,14 @@ def check(
     told = list(dict.fromkeys(found))  # several recipes may include one file
     text = "\n\n".join(str(problem) for problem in told) or f"{len(recipes)} checked, no problems"
     listed = [
-        {"file": str(problem.file), "line": problem.line, "column": problem.column, "text": problem.text}
+        {
+            "file": str(problem.file),
+            "line": problem.line,
+            "column": problem.column,
+            "end_column": problem.column + problem.width,
+            "text": problem.text,
+            "suggestion": problem.suggestion or None,
+        }
         for problem in told
     ]
     if output_format == "json":

@@ -49,15 +49,19 @@ class Session:
     def recipes(self, given: list[Path] | None) -> list[Path]:
         """Return the recipes as given, else every one under ``recipes/`` of this checkout.
 
+        What recipes include, and a shell's ``recipes/*.yaml`` names as well, is passed over.
+
         Raises:
             RecipeError: There is none.
         """
         from pipeline.fleet.reach import recipes_in
+        from pipeline.recipe import is_included
 
         folder = checkout_of(Path()) / "recipes"
-        found = given or recipes_in(folder)
+        found = [path for path in given if not is_included(path)] if given else recipes_in(folder)
         if not found:
-            raise RecipeError("There are no recipes.", where=str(folder), remedy="Name them.")
+            where = ", ".join(map(str, given)) if given else str(folder)
+            raise RecipeError("There are no recipes.", where=where, remedy="Name them.")
         return found
 
     @cached_property

@@ -32,6 +32,7 @@ from pipeline.plan.parts import (
 )
 from pipeline.plan.shards import Weights, lay_out
 from pipeline.recipe import Quantization, Recipe
+from pipeline.recipe.budget import step
 from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.layout import INDEX, MODEL, Component, Place, read_json
 from pipeline.source.safetensors import TensorInfo
@@ -428,8 +429,10 @@ def chosen(recipe: Recipe, names: Sequence[str]) -> list[str]:
     """
     for name in names:
         if name not in recipe.targets:
-            known = ", ".join(recipe.targets)
-            raise RecipeError(f"The recipe has no target {name!r}.", remedy=f"It has {known}.")
+            steps = [each for each, budget in recipe.for_cards.items() if each == step(budget.card or "")]
+            rest = f"; a ladder is one target a card: {', '.join(steps)}" if steps else ""
+            remedy = f"It has {', '.join(recipe.targets)}{rest}."
+            raise RecipeError(f"The recipe has no target {name!r}.", remedy=remedy)
     return [name for name in recipe.targets if not names or name in names]
 
 

@@ -2,7 +2,16 @@
 
 from pipeline.recipe.budget import Budget, BudgetTarget
 from pipeline.recipe.editor import json_schema
-from pipeline.recipe.load import Loaded, load, problem_at, problems, read_quantization, read_recipe
+from pipeline.recipe.include import is_included
+from pipeline.recipe.load import (
+    Loaded,
+    load,
+    problem_at,
+    problems,
+    problems_of_included,
+    read_quantization,
+    read_recipe,
+)
 from pipeline.recipe.problems import InvalidRecipe, Problem
 from pipeline.recipe.prompts import Prompt, read_prompts
 from pipeline.recipe.schema import (
@@ -37,10 +46,12 @@ __all__ = [
     "TaskRules",
     "Validation",
     "Vocabulary",
+    "is_included",
     "json_schema",
     "load",
     "problem_at",
     "problems",
+    "problems_of_included",
     "read_prompts",
     "read_quantization",
     "read_recipe",

@@ -44,9 +44,9 @@ def by_size(cards: tuple[str, ...]) -> tuple[str, ...]:
     if not cards:
         raise names.UnfitError("a ladder needs at least one card")
     seen: set[str] = set()
-    for card in cards:
+    for number, card in enumerate(cards):
         if step(card) in seen:
-            raise names.UnfitError(f"the card {card} is given twice")
+            raise names.UnfitError(f"the card {card} is given twice", entry=number)
         seen.add(step(card))
     return tuple(sorted(cards, key=names.bytes_of))
 

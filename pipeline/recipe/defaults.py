@@ -34,17 +34,27 @@ def defaults_in(page: Page, root: Node) -> dict[str, Node]:
     return {name: default for name, default in written.value.items() if isinstance(default.value, dict)}
 
 
+def leave_to_others(page: Page, root: Node) -> None:
+    """Take out of a recipe's tree what included files begin components with that none of its targets has.
+
+    Such a file serves other recipes as well; where the recipe itself says it, it is a mistake.
+    """
+    for written in every(root, DEFAULTS):
+        if isinstance(written.value, dict):
+            for name, default in [*written.value.items()]:
+                if default.at.file in page.included and not any(_takers(root, name)):
+                    del written.value[name]
+
+
 def begin_with(page: Page, root: Node, defaults: dict[str, Node]) -> None:
     """Have the components of a recipe's targets begin with what the defaults say of them."""
-    targets = [target for target in every(root, "targets", "*") if not any(every(target, key) for key in OPEN)]
-    budgets = [*every(root, "targets", "*", KEY), *(one for one in every(root, "targets", "*") if every(one, CARDS))]
+    targets, budgets = _kinds_of_targets(root)
     named = sorted(
         {part.name for target in targets for part in every(target, "*")}
         | {node.text for budget in budgets for node in every(budget, "components", "#")}
     )
     for name, default in defaults.items():
-        parts = [part for target in targets for part in every(target, name)]
-        choosing = [budget for budget in budgets if _chooses(budget, name)]
+        parts, choosing = _takers(root, name)
         for part in parts:
             _begin(part, default)
         for budget in choosing:
@@ -53,6 +63,20 @@ def begin_with(page: Page, root: Node, defaults: dict[str, Node]) -> None:
             meant = nearest(name, named)
             rest = "" if meant else f"; they quantize {listed(named, 'and')}"
             page.report(default.at, f"no target quantizes {name!r}{rest}", meant)
+
+
+def _kinds_of_targets(root: Node) -> tuple[list[Node], list[Node]]:
+    """Return the targets that name their components, and the budgets and ladders of the others."""
+    targets = every(root, "targets", "*")
+    open_ones = [*every(root, "targets", "*", KEY), *(target for target in targets if every(target, CARDS))]
+    return [target for target in targets if not any(every(target, key) for key in OPEN)], open_ones
+
+
+def _takers(root: Node, name: str) -> tuple[list[Node], list[Node]]:
+    """Return what begins with the defaults of a component: those of targets, and the budgets that may quantize it."""
+    targets, budgets = _kinds_of_targets(root)
+    parts = [part for target in targets for part in every(target, name)]
+    return parts, [budget for budget in budgets if _chooses(budget, name)]
 
 
 def _begin(part: Node, default: Node) -> None:

@@ -27,6 +27,11 @@ PATHS: Final = (  # where a recipe names files of this disk
 )
 
 
+def is_included(path: Path) -> bool:
+    """Tell by its name whether a file is one that recipes include."""
+    return path.name.startswith("_")
+
+
 def include(page: Page, root: Node, folder: Path | None) -> set[str]:
     """Read what a recipe includes into its tree.
 
@@ -108,6 +113,7 @@ def _words_of(page: Page, folder: str) -> Node | None:
     root.value.pop(SHARED, None)
     if nested := root.value.pop(INCLUDE, None):
         page.report(nested.at, "an included file includes no other; name that one in the recipe")
+        return None
     for path in PATHS:
         for node in every(root, *path):
             if node.is_word and folder != "." and (path[-1] != "model" or names.is_path(node.text)):

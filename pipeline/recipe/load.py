@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
+from pipeline.recipe.budget import CARDS
 from pipeline.recipe.check import Check
-from pipeline.recipe.defaults import DEFAULTS, begin_with, defaults_in
+from pipeline.recipe.defaults import DEFAULTS, begin_with, defaults_in, leave_to_others
 from pipeline.recipe.include import INCLUDE, SHARED, include
 from pipeline.recipe.nodes import Node, Page, Place, StopReadingError, Table, describe, place_of, text_at
 from pipeline.recipe.parse import parse
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.recipe.reader import Hook
     from pipeline.recipe.vocabulary import Vocabulary
 
+BELONGS = "'cards' belongs under a target, such as targets: {ladder: {cards: [8GB, 12GB]}}"
 APART = (INCLUDE, DEFAULTS)  # what the types of a recipe do not have
 
 
@@ -99,6 +101,7 @@ def _read(text: bytes, name: str, vocabulary: Vocabulary, folder: Path | None, *
     with suppress(StopReadingError):  # the page has the problems that were found until then
         if root := _root(page):
             lent = include(page, root, folder)
+            leave_to_others(page, root)
             resolved = whole(root) if page.included else b""
             reader, defaults = Reader(page, hooks(root, vocabulary)), defaults_in(page, root)
             for default in defaults.values():
@@ -118,6 +121,24 @@ def _read(text: bytes, name: str, vocabulary: Vocabulary, folder: Path | None, *
     if page.problems or found is None:
         raise InvalidRecipe(page.problems, page.file)
     return found
+
+
+def problems_of_included(path: Path, vocabulary: Vocabulary) -> list[Problem]:
+    """List every problem of a file that recipes include, which lacks what these say themselves."""
+    try:
+        content_of(path)
+    except InvalidRecipe as error:
+        return list(error.problems)
+    page = Page(str(path), "")  # a recipe that says nothing but to include it
+    root = Node(Place(), {INCLUDE: Node(Place(), str(path), str(path))})
+    with suppress(StopReadingError):
+        include(page, root, Path())
+        reader, defaults = Reader(page, hooks(root, vocabulary), partial=True), defaults_in(page, root)
+        for default in defaults.values():
+            reader.read(default, Default)
+        reader.read(root, Recipe)
+        Check(page, root, vocabulary, tuple(defaults.values())).run(Path(), models=True)
+    return sorted(page.problems, key=lambda one: (one.line, one.column))
 
 
 def read_quantization(text: str, vocabulary: Vocabulary) -> Quantization:
@@ -173,7 +194,9 @@ def _root(page: Page) -> Node | None:
         known = [*Recipe.model_fields, *APART]
         for word in [word for word in root.value if word not in known]:
             meant = nearest(word, known)
-            if meant in APART and meant not in root.value:  # what the types, which do not have it, would not say
+            if word == CARDS and not isinstance(root.value[word].value, dict):  # else it is a misspelled 'card'
+                page.report(root.value.pop(word).at, BELONGS)
+            elif meant in APART and meant not in root.value:  # what the types, which do not have it, would not say
                 page.report(root.value[word].at, f"unknown key {word!r}", meant)
                 root.value[meant] = root.value.pop(word)
         return root

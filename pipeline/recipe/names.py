@@ -17,7 +17,7 @@ TARGET = r"[a-z0-9][a-z0-9._-]*"
 COMPONENT = r"[A-Za-z_][A-Za-z0-9_]*"
 VARIANT = r"[A-Za-z0-9_-]+"
 SPLIT = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
-SIZE = r"[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B"
+SIZE = r"[0-9]+(\.[0-9]+)? ?([KMGTkmgt][Ii]?)?[Bb]"  # as editors read it, which know no flags
 VARIABLE = r"([A-Z][A-Z0-9_]*_)?TOKEN"
 REPOSITORY_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 PLACEHOLDERS = ("source", "target")
@@ -29,12 +29,14 @@ class UnfitError(ValueError):
     Args:
         text: What is wrong with it, as a `Problem` says it.
         suggestion: The nearest value that fits, empty where there is none.
+        entry: Which entry of a list it is, where the value is one.
 
     """
 
-    def __init__(self, text: str, suggestion: str = "") -> None:
+    def __init__(self, text: str, suggestion: str = "", entry: int | None = None) -> None:
         super().__init__(text)
         self.suggestion = suggestion
+        self.entry = entry
 
 
 class ClashError(UnfitError):
@@ -120,9 +122,9 @@ def size(text: str) -> str:
 
 
 def bytes_of(text: str) -> int:
-    """Return what a size amounts to; a GB has 10^9 bytes, a GiB 2^30."""
-    number, unit = re.fullmatch(r"([0-9.]+) ?(.*)B", text, re.ASCII).groups()  # type: ignore[union-attr]
-    step = 1024 if unit.endswith("i") else 1000
+    """Return what a size amounts to; a GB has 10^9 bytes, a GiB 2^30, however they are spelled."""
+    number, unit = re.fullmatch(r"([0-9.]+) ?(.*)B", text.upper(), re.ASCII).groups()  # type: ignore[union-attr]
+    step = 1024 if unit.endswith("I") else 1000
     return int(float(number) * step ** " KMGT".index(unit[:1] or " "))
 
 

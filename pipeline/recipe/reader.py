@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Mapping as Kinds
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -45,11 +45,18 @@ _BOUNDS = {
 
 
 class Reader:
-    """Reads the nodes of one page, by hooks what is not written as declared or declared by another key."""
+    """Reads the nodes of one page, by hooks what is not written as declared or declared by another key.
 
-    def __init__(self, page: Page, hooks: Kinds[type[BaseModel], Hook]) -> None:
+    Args:
+        page: The page.
+        hooks: How some types are read.
+        partial: Whether what is missing is elsewhere, so that nobody is told of it.
+    """
+
+    def __init__(self, page: Page, hooks: Kinds[type[BaseModel], Hook], *, partial: bool = False) -> None:
         self.page = page
         self.hooks = hooks
+        self.partial = partial
         self.kinds: dict[str, type[BaseModel]] = {}
 
     def read(self, node: Node, model: type[BaseModel]) -> Any:
@@ -113,9 +120,13 @@ class Reader:
                 missing[loc[:-1]].append(repr(loc[-1]))
             elif isinstance(node.value, list) and _any_will_do(details):
                 continue  # a list will do as well, and its items are told of
+            elif self.partial and details["type"] == "either" and not _both(node, details):
+                continue
             elif node.value is not NOTHING and not isinstance(details.get("ctx", {}).get("error"), ClashError):
-                self.page.report(place_of(root, loc), *self._said(node, details))
-        for loc, names in missing.items():
+                entry = getattr(details.get("ctx", {}).get("error"), "entry", None)
+                place = place_of(root, loc if entry is None else (*loc, entry))
+                self.page.report(place, *self._said(node, details))
+        for loc, names in missing.items() if not self.partial else ():
             keys = "key" if len(names) == 1 else "keys"
             self.page.report(place_of(root, loc), f"missing {keys} {listed(names, 'and')}")
 
@@ -133,10 +144,13 @@ class Reader:
         if kind == "literal_error" and node.is_word and (words := re.findall("'(.*?)'", context["expected"])):
             return unknown(name, node.text, words)
         if kind == "either" and isinstance(node.value, dict):
-            both = any(f"'{word}'" in details["msg"] for word in node.value)
-            return f"give either {details['msg']}, not both" if both else f"missing keys: either {details['msg']}", ""
+            return f"give either {details['msg']}, not both" if _both(
+                node, details
+            ) else f"missing keys: either {details['msg']}", ""
         what, likely = self._expected(node, details)
-        return f"expected {what}, found {describe(node)}", likely if node.is_word else ""
+        return f"expected {what}, found {describe(node)}", likely if node.is_word or isinstance(
+            node.value, list
+        ) else ""
 
     def _expected(self, node: Node, details: ErrorDetails) -> Likely:
         """Return what is expected instead of a node of another type."""
@@ -146,7 +160,10 @@ class Reader:
         if kind == "model_type":
             fields = self.kinds[context["class_name"]].model_fields
             needed = [name for name, info in fields.items() if info.is_required()] or [*fields]
-            only = f"{{{needed[0]}: {node.text}}}" if len(needed) == 1 else ""
+            listing = get_origin(fields[needed[0]].annotation) is tuple
+            words = ", ".join(item.text for item in every(node, "#") or [node])
+            fits = len(needed) == 1 and words and (listing or node.is_word)
+            only = f"{{{needed[0]}: {f'[{words}]' if listing else words}}}" if fits else ""
             return f"a mapping with {listed(map(repr, needed), 'and')}", only
         if kind in _SCALARS:
             what, types = _SCALARS[kind]
@@ -164,6 +181,11 @@ class Reader:
 def _repository(node: Node) -> Node | None:
     """Return the repository that a part of a recipe names; None where it names none."""
     return next((named for word in ("repo", "dataset") for named in every(node, word) if named.is_word), None)
+
+
+def _both(node: Node, details: ErrorDetails) -> bool:
+    """Tell whether a node has keys of both of two kinds, and not none of either."""
+    return isinstance(node.value, dict) and any(f"'{word}'" in details["msg"] for word in node.value)
 
 
 def _any_will_do(details: ErrorDetails) -> bool:

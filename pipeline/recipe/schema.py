@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -261,6 +262,8 @@ def _kind_of_target(written: object) -> str:
         if any(nearest(word, [CARDS]) for word, value in written.items() if not isinstance(value, dict)):
             return "[ladder]"
         return "[budget]" if any(_means_budget(*entry) for entry in written.items()) else "[components]"
+    if isinstance(written, tuple) and written and all(re.fullmatch(names.SIZE, str(entry)) for entry in written):
+        return "[ladder]"  # whose key is missing
     if isinstance(written, Ladder):
         return "[ladder]"
     return "[budget]" if isinstance(written, BudgetTarget) else "[components]"

@@ -178,7 +178,7 @@ def test_a_card_that_is_too_small_ends_with_3_the_reason_and_what_to_do(desk: De
     assert "does not run on a card of 200.0 MB: at least " in last
     assert "the card has 200.0 MB" in last
     assert "\nno      all on the card: " in done.out
-    assert desk.publish("can-i-run", ONE, "--memory", "8GB").code == 0
+    assert desk.publish("can-i-run", ONE, "--memory", "8gb").code == 0
 
 
 def test_a_size_that_is_none_and_a_repository_that_is_not_there_are_told(desk: Desk, hub: Hub) -> None:

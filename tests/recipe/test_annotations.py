@@ -111,6 +111,18 @@ def test_the_command_ends_alike_however_it_tells(form: str, first: str) -> None:
     assert "seed" in done.stdout
 
 
+def test_programs_get_the_likely_word_and_where_a_mistake_ends() -> None:
+    found = json.loads(check("bad/source_typo.yaml", "--output-format", "json").stdout)["problems"]
+    shown = (HERE / "bad" / "source_typo.yaml").read_text().split("\n")[found[0]["line"] - 1]
+    assert found[0]["suggestion"] == "path"
+    assert shown[found[0]["column"] - 1 : found[0]["end_column"] - 1] == "pth"
+
+
+def test_a_file_that_recipes_include_may_be_named_beside_them() -> None:
+    done = check(*(str(HERE.parents[1] / "recipes" / f"{name}.yaml") for name in ("_pictures", "qwen-image")))
+    assert (done.returncode, done.stdout) == (0, "2 checked, no problems\n"), done.stderr
+
+
 def test_a_recipe_without_problems_is_told_in_each_form() -> None:
     assert json.loads(check("good.yaml", "--output-format", "sarif").stdout)["runs"][0]["results"] == []
     done = check("good.yaml", "--output-format", "github")

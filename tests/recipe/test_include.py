@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.files import digest_of
-from pipeline.recipe import InvalidRecipe, Loaded, Quantization, Vocabulary, load, problem_at, read_recipe
+from pipeline.recipe import (
+    InvalidRecipe,
+    Loaded,
+    Quantization,
+    Vocabulary,
+    load,
+    problem_at,
+    problems_of_included,
+    read_recipe,
+)
 
 HERE = Path(__file__).parent
 SOURCE = "source: {repo: black-forest-labs/FLUX.1-dev, revision: 3de623fc3c33e44ffbe2bad470d0f45bccf2eb21}\n"
@@ -153,6 +162,32 @@ targets:
         "sibling": nf4.model_copy(update={"options": off, "scheme": "fp4"}),  # options go with their scheme
         "stranger": Quantization(backend="torchao", scheme="int8-weight-only", keep=("*norm*",)),
     }
+
+
+def test_what_an_included_file_says_of_components_of_other_recipes_is_left_to_those(written, vocabulary) -> None:
+    common = f"{COMMON}defaults: {{transformer: {{keep: [a]}}, unet: {{keep: [b]}}}}\n"
+    found = written(f"include: ../shared/common.yaml\n{SOURCE}{TARGETS}", common=common)
+    assert quantizations(found)["bnb-nf4"].keep == ("a",)
+    assert found.begun == {"transformer"}
+    assert read_recipe(found.published, "publish/recipe.yaml", vocabulary) == found.recipe
+    with pytest.raises(InvalidRecipe, match="no target quantizes 'unet'"):
+        written(f"include: ../shared/common.yaml\n{SOURCE}{TARGETS}defaults: {{unet: {{keep: [c]}}}}\n", common=common)
+
+
+def test_a_file_that_recipes_include_lacks_nothing_and_its_mistakes_are_told(written, vocabulary, tmp_path) -> None:
+    written(f"include: ../shared/common.yaml\n{SOURCE}{TARGETS}", common=COMMON)
+    place = tmp_path / "shared" / "_part.yaml"
+    place.write_text(f"{COMMON}source: {{token: A_TOKEN}}\n")
+    assert problems_of_included(place, vocabulary) == []
+    place.write_text(COMMON.replace("seeds", "sedes").replace("18", "high"))
+    found = problems_of_included(place, vocabulary)
+    assert [(problem.file, problem.line, problem.suggestion) for problem in found] == [
+        (str(place), 6, "seeds"),
+        (str(place), 9, ""),
+    ]
+    place.unlink()
+    (gone,) = problems_of_included(place, vocabulary)
+    assert (gone.file, gone.line, gone.text) == (str(place), 0, "there is no such file")
 
 
 def test_defaults_may_come_from_an_included_file_and_be_changed(written) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.files import digest_of
+from pipeline.plan.model import chosen
 from pipeline.recipe import (
     DatasetPrompts,
     FolderSource,
@@ -23,6 +24,7 @@ from pipeline.recipe import (
     Recipe,
     Vocabulary,
     load,
+    names,
     problems,
     read_prompts,
     read_recipe,
@@ -115,6 +117,17 @@ def test_prompts_of_a_dataset_are_read_as_written_and_not_looked_at(written, voc
     assert Recipe.model_validate_json(recipe.model_dump_json(), context=vocabulary) == recipe
     spelled = written(TEXT.replace("prompts: prompts.jsonl", f"prompts: {DATASET[:-1]}, seed: 0}}"))
     assert digest_of(spelled.model_dump(mode="json")) == digest_of(recipe.model_dump(mode="json"))
+
+
+def test_whoever_names_a_ladder_is_told_what_its_targets_are_called(written) -> None:
+    with pytest.raises(RecipeError) as raised:
+        chosen(written(TEXT.replace("targets:\n", f"targets:\n{LADDER}")), ["ladder"])
+    assert raised.value.remedy.endswith("; a ladder is one target a card: 8gb, 12.5gib, 16gb.")
+
+
+def test_a_size_may_be_spelled_in_any_case() -> None:
+    assert names.bytes_of(names.size("8gb")) == names.bytes_of("8GB") == 8 * 10**9
+    assert names.bytes_of(names.size("1.5 gIb")) == names.bytes_of("1.5 GiB") == 3 * 2**29
 
 
 def test_a_file_of_more_prompts_than_can_be_asked_is_refused(tmp_path: Path) -> None:
