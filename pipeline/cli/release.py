@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from pipeline.cli.context import Session
 from pipeline.cli.options import HubName, RecipePath, Targets
 from pipeline.cli.run import end, signer
-from pipeline.errors import PublishError
+from pipeline.errors import PublishError, RecipeError
 
 if TYPE_CHECKING:
     from pipeline.run import Engine, Outcome
@@ -36,6 +37,9 @@ def release(
     from pipeline.plan.model import chosen
     from pipeline.release.sealed import sealed_under
 
+    if manifest and not re.fullmatch(r"[0-9a-f]{64}", manifest):
+        remedy = "Give the 64 hex digits, in lower case, that the run which sealed it told."
+        raise RecipeError(f"{manifest!r} is no SHA-256.", where="--manifest", remedy=remedy)
     with session.engine(recipe, hub, signer=signer(), replace=replace) as engine:
         folder = sealed.resolve()
         names = chosen(engine.loaded.recipe, target or sealed_under(folder, engine.loaded))

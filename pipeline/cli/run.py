@@ -75,6 +75,9 @@ def run(
     with session.engine(recipe, hub, signer=signer(), seal=seal, **how) as engine:
         names = engine.prepare(target or ())
         end(session, engine.run(names, stop_after), engine.hub, engine.seal)
+    if seal and session.console.mode != "json":
+        options = [*(f" --target {name}" for name in target or ()), f" --hub {hub}" if hub else ""]
+        session.console.say(f"next: publish release {recipe} --sealed {seal}{''.join(options)}")
 
 
 def end(session: Session, ends: Iterable[Outcome | PublishError], hub: Hub, sealed: Path | None) -> None:

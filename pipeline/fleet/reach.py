@@ -85,15 +85,19 @@ def changed_since(commit: str, folder: Path) -> list[Path] | None:
     """
     if commit == UNBORN:
         return None
-    root = Path(_git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
-    base = _git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").strip()
+    elsewhere = "Run it in the git checkout that has the recipes."
+    root = Path(_git(folder, "rev-parse", "--show-toplevel", remedy=elsewhere).rstrip("\n"))
+    cut = _git(root, "rev-parse", "--is-shallow-repository").strip() == "true"
+    more = "`git fetch --unshallow` gets those that it lacks" if cut else "`git fetch` gets new ones"
+    remedy = f"Name a commit, branch or tag that this checkout has (`git log --oneline --all` shows them); {more}."
+    base = _git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}", remedy=remedy).strip()
     found = _git(root, "diff", "--name-only", "--no-renames", "-z", base, "--")
     found += _git(root, "ls-files", "--others", "--exclude-standard", "-z")
     return [root / name for name in found.split("\0") if name]
 
 
-def _git(folder: Path, *words: str) -> str:
-    """Return what git says of a checkout."""
+def _git(folder: Path, *words: str, remedy: str = "") -> str:
+    """Return what git says of a checkout; where it refuses, the remedy is told."""
     command: Sequence[str] = ("git", "-C", str(folder), *words)
     try:
         return subprocess.run(command, capture_output=True, check=True, text=True, errors="surrogateescape").stdout
@@ -101,5 +105,4 @@ def _git(folder: Path, *words: str) -> str:
         raise CannotHereError("There is no git here.", remedy="Install git.") from error
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().removeprefix("fatal: ").rstrip(".")
-        remedy = "Name a commit that this checkout has; `git fetch --unshallow` gets all of them."
         raise RecipeError(f"`git {' '.join(words)}` says: {said}.", where=str(folder), remedy=remedy) from error

@@ -155,10 +155,30 @@ class Planner:
         Raises:
             RecipeError: Nothing fits it.
         """
+        if budget.card:
+            self.require_cards()
         sizes, best = self.choose(budget, target)
         told = [sizes.planned(choice) for choice in best[:2]]
         next_best = told[1] if len(told) > 1 else None
         return PlannedBudget(asked=budget, found=told[0], runner_up=next_best), best[0].quantized
+
+    def require_cards(self) -> None:
+        """Refuse the cards on which nothing runs, all of them at once.
+
+        Raises:
+            RecipeError: There are some.
+        """
+        budgets, refused = self.loaded.recipe.for_cards, dict[str, str]()
+        self.ask_ahead(budgets)
+        for target, budget in budgets.items():
+            candidates, card = self.candidates(budget), budget.card_bytes or 0
+            sizes = Sizes(self.source_bytes, self.read_all(), candidates)
+            if why := sizes.in_the_way(self.footprint.running(candidates, card), self.footprint, card):
+                refused[target] = why
+        if refused:
+            which = "this card" if len(refused) == 1 else "these cards"
+            remedy = f"Leave {which} out, draw less in `call:`, or name more components or backends."
+            raise RecipeError(" ".join(refused.values()), where=", ".join(refused), remedy=remedy)
 
     def choose(self, budget: Budget, target: str) -> tuple[Sizes, list[Choice]]:
         """Return everything that is within a budget, the best first, and what it comes to.
@@ -169,9 +189,7 @@ class Planner:
         candidates, card = self.candidates(budget), budget.card_bytes
         sizes = Sizes(self.source_bytes, self.read_all(), candidates)
         if card is not None:
-            running = self.footprint.running(candidates, card)
-            sizes.require_running(running, self.footprint, card, target)
-            candidates = running
+            candidates = self.footprint.running(candidates, card)
         every = choices(candidates)
         best = within(every, *sizes.limits(budget))
         if not best:

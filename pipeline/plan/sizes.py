@@ -65,25 +65,18 @@ class Sizes:
             sqnr=told.sqnr,
         )
 
-    def require_running(
-        self, running: Mapping[str, Sequence[Candidate]], footprint: Footprint, card: int, target: str
-    ) -> None:
-        """Refuse a card on which a component does not run, whatever is done to it.
-
-        Raises:
-            RecipeError: There is one.
-        """
+    def in_the_way(self, running: Mapping[str, Sequence[Candidate]], footprint: Footprint, card: int) -> str:
+        """Return why a component does not run on a card, whatever is done to it; empty where each does."""
         for name, slots in self.slots.items():
             parts = self.candidates.get(name)
             least = min(part.memory for part in parts) if parts else loaded_bytes(slots)
             if not running.get(name, footprint.needs(name, least) <= card):
                 beside = footprint.needs(name, 0)
-                raise RecipeError(
+                return (
                     f"Nothing runs on a card of {human_size(card)}: {name} alone takes {human_size(least + beside)} of "
-                    f"it at least, {human_size(beside)} of that reckoned for what this call and CUDA take.",
-                    where=target,
-                    remedy="Leave this card out, draw less in `call:`, or name more components or backends.",
+                    f"it at least, {human_size(beside)} of that reckoned for what this call and CUDA take."
                 )
+        return ""
 
     def planned(self, choice: Choice) -> PlannedChoice:
         """Return a choice as the plan tells it."""

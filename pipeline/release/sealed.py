@@ -79,6 +79,8 @@ def sealed_in(folder: Path, target: str, loaded: Loaded, manifest: str = "") -> 
     again = f"Make it with `publish run {loaded.path} --target {target} --stop-after card --seal {folder.parent}`."
     listing = folder / MANIFEST
     if not listing.is_file():
+        if (folder.parent / MANIFEST).is_file():
+            again = f"{folder.parent} is what was sealed of one target; name its parent, {folder.parent.parent}."
         raise CannotHereError(f"Nothing sealed of {target} is here to release.", where=str(folder), remedy=again)
     if manifest not in {"", sha256_file(listing)}:
         what = f"This manifest is not the one that was sealed, whose SHA-256 is {manifest}."

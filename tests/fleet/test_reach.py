@@ -113,6 +113,8 @@ def test_an_included_file_below_the_recipes_is_none_of_them(folder: Path, monkey
     monkeypatch.chdir(folder / "asked")
     found = Session(Console("people"), None, tracebacks=False).recipes(None)
     assert [path.name for path in found] == ["my_two.yml", "one.yaml"]
+    given = [folder / "recipes" / name for name in ("_common.yaml", "one.yaml")]
+    assert Session(Console("people"), None, tracebacks=False).recipes(given) == given[1:]
 
 
 def test_a_link_and_what_it_leads_to_are_both_reached(folder: Path) -> None:
@@ -139,9 +141,26 @@ def test_what_differs_from_a_commit_are_changes_removals_and_new_files(checkout:
 
 def test_a_commit_that_is_not_there_is_told_with_what_to_do(checkout: Path) -> None:
     for strange in ("nowhere", "--output=x"):
-        with pytest.raises(RecipeError, match="git fetch --unshallow"):
+        with pytest.raises(RecipeError, match=r"Name a commit, branch or tag that this checkout has.*`git fetch` gets"):
             changed_since(strange, checkout)
     assert not (checkout / "x").exists()
+
+
+def test_a_checkout_that_lacks_history_is_told_how_to_get_it(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "again").touch()
+    for words in (
+        ["add", "--all"],
+        ["commit", "-qm", "again"],
+        ["clone", "-q", "--depth=1", f"file://{checkout}", "cut"],
+    ):
+        subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b.org", *words], cwd=checkout, check=True)
+    with pytest.raises(RecipeError, match="git fetch --unshallow"):
+        changed_since("HEAD~1", checkout / "cut")
+
+
+def test_outside_a_checkout_it_is_told_where_to_be(folder: Path) -> None:
+    with pytest.raises(RecipeError, match="Run it in the git checkout that has the recipes"):
+        changed_since("HEAD", folder)
 
 
 @pytest.mark.parametrize(("since", "lines"), [("HEAD", "two.yaml\n"), (UNBORN, "one.yaml\ntwo.yaml\n")])

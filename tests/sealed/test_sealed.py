@@ -39,6 +39,8 @@ def sealed(stocked: Shelf, ready: Path, tmp_path_factory: pytest.TempPathFactory
             )
             done = desk.publish(*command, "card")
             assert done.code == 0, done.err
+            following = f"next: publish release {desk.recipe(TWO)} --sealed {folder / 'sealed'} --target one"
+            assert following in done.err
 
     return once(tmp_path_factory, "sealed", make) / "sealed"
 
@@ -91,6 +93,17 @@ def test_a_target_that_nobody_sealed_is_named(desk: Desk) -> None:
         "FOLDER/sealed/one: Nothing sealed of one is here to release. Make it with `publish run FOLDER/recipe.yaml "
         "--target one --stop-after card --seal FOLDER/sealed`."
     )
+
+
+def test_the_folder_of_one_target_and_what_is_no_digest_are_told_with_what_to_give(desk: Desk) -> None:
+    place = desk.folder / "sealed"
+    deep = desk.publish("release", desk.recipe(TWO), "--sealed", place / "one", "--target", "one")
+    assert deep.code == 3
+    assert desk.plain(deep.error).endswith(
+        "FOLDER/sealed/one is what was sealed of one target; name its parent, FOLDER/sealed."
+    )
+    strange = released(desk, "--manifest", "abc")
+    assert (strange.code, strange.error.startswith("error: --manifest: 'abc' is no SHA-256.")) == (2, True)
 
 
 def appended(folder: Path) -> str:

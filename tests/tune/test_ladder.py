@@ -141,13 +141,14 @@ def test_people_see_the_ladder_once(desk: Desk) -> None:
     assert "by models, one component there at a time" in " ".join(shown.err.split())
 
 
-def test_a_card_on_which_nothing_runs_is_refused_with_what_is_in_the_way(desk: Desk) -> None:
+def test_all_cards_on_which_nothing_runs_are_refused_with_what_is_in_the_way(desk: Desk) -> None:
     refused = desk.publish(
-        "plan", desk.recipe({"ladder": {"cards": ["601.5MB", "602MB"], "backends": ["quanto"]}}, call=LONG)
+        "plan", desk.recipe({"ladder": {"cards": ["601.4MB", "601.5MB", "602MB"], "backends": ["quanto"]}}, call=LONG)
     )
     assert refused.code == 2
     assert "Nothing runs on a card of 601.5 MB: transformer alone takes 601.6 MB of it at least" in refused.err
-    assert "Leave this card out" in refused.err
+    assert "601.4mb, 601.5mb: Nothing runs on a card of 601.4 MB" in refused.err
+    assert "Leave these cards out" in refused.err
 
 
 def test_what_others_get_is_no_part_of_what_was_asked(planned: Done) -> None:
