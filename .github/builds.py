@@ -6,7 +6,8 @@ is a JSON list of runners, the one to prefer first, with what each has in GB; th
     [{"runner": "ubuntu-latest", "memory": 16, "disk": 14}, {"runner": "gpu", "memory": 64, "disk": 500, "cuda": true}]
 
 Where it is empty, ``ubuntu-latest`` builds everything, and nothing is planned here. The list is written to stdout and
-to where GitHub collects a step's outputs.
+to where GitHub collects a step's outputs. A recipe of a push that cannot be placed keeps no other from its build: it
+is told here and listed for ``ubuntu-latest``, where its own build fails for the same reason.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pipeline.run import Engine
 from pipeline.tasks import TASKS
 
 GB = 1e9
+ANYWHERE = "ubuntu-latest"
 VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
 HOME = Path(os.environ.get("PUBLISH_HOME", ".publish"))
 
@@ -42,8 +44,21 @@ def builds(recipe: str, target: str, runners: list[dict[str, Any]]) -> dict[str,
     """
     loaded = load(Path(recipe), VOCABULARY)
     names = chosen(loaded.recipe, (target,) if target else ())
-    runner = runner_for(plans(loaded, names), runners, recipe) if runners else "ubuntu-latest"
+    runner = runner_for(plans(loaded, names), runners, recipe) if runners else ANYWHERE
     return {"recipe": recipe, "target": target, "runner": runner}
+
+
+def builds_of(changed: list[str], runners: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the entries of what a push changed, and tell of each recipe that has no runner why."""
+    found = []
+    for recipe in changed:
+        try:
+            found.append(builds(recipe, "", runners))
+        except PublishError as error:
+            told = str(error).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+            sys.stderr.write(f"::error::{told}\n")
+            found.append({"recipe": recipe, "target": "", "runner": ANYWHERE})
+    return found
 
 
 def plans(loaded: Loaded, names: list[str]) -> list[TargetPlan]:
@@ -55,13 +70,14 @@ def plans(loaded: Loaded, names: list[str]) -> list[TargetPlan]:
 
 
 def runner_for(made: list[TargetPlan], runners: list[dict[str, Any]], recipe: str) -> str:
-    """Return the first runner that has what all targets of a recipe need together.
+    """Return the first runner that has what all targets of a recipe need together, but those that are not made.
 
     Raises:
         CannotHereError: None has.
     """
-    memory = max(max(plan.memory_bytes, plan.validation_memory_bytes) for plan in made) / GB
-    source = max(plan.source_bytes for plan in made)
+    made = [plan for plan in made if not plan.instead]
+    memory = max((max(plan.memory_bytes, plan.validation_memory_bytes) for plan in made), default=0) / GB
+    source = max((plan.source_bytes for plan in made), default=0)
     disk = (source + sum(plan.disk_bytes - plan.source_bytes for plan in made)) / GB
     parts = [part.quantization for plan in made for part in plan.components.values()]
     cuda = any(scheme_of(part).makes_on == "cuda" for part in parts)
@@ -78,7 +94,7 @@ def main() -> int:
     asked, target, base, known = (os.environ.get(name, "") for name in ("RECIPE", "TARGET", "BASE", "RUNNERS"))
     try:
         runners = json.loads(known or "[]")
-        found = [builds(recipe, target, runners) for recipe in ([asked] if asked else recipes(base))]
+        found = [builds(asked, target, runners)] if asked else builds_of(recipes(base), runners)
     except PublishError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,6 +207,20 @@ def test_what_cannot_be_built_says_why(checkout: Checkout, asked: dict[str, str]
     assert not (checkout.folder / "stolen").exists()
 
 
+def test_a_recipe_that_cannot_be_planned_keeps_no_other_from_its_build(checkout: Checkout) -> None:
+    base = checkout.git("rev-parse", "HEAD")
+    checkout.commit({"recipes/bad.yaml": "source: 1\n", "recipes/new.yaml": GOOD})
+    done = checkout.make("builds", BASE=base)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout.splitlines()[-1].partition("=")[2])
+    assert [(each["recipe"], each["runner"]) for each in listed] == [
+        ("recipes/bad.yaml", "ubuntu-latest"),  # which fails there by itself
+        ("recipes/new.yaml", "ubuntu-latest"),
+    ]
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("::error::")]
+    assert "recipes/bad.yaml:1:9: " in told
+
+
 def test_a_recipe_is_built_on_the_first_runner_that_has_what_its_plan_needs(desk: Desk) -> None:
     recipe = desk.recipe({"one": {"transformer": {"backend": "torchao", "scheme": "int4-weight-only"}}})
     enough = {"memory": 64, "disk": 100, "cuda": True}
@@ -222,6 +238,16 @@ def test_a_recipe_is_built_on_the_first_runner_that_has_what_its_plan_needs(desk
     refused = chosen(*lacking)
     assert refused.returncode == 3
     assert re.search(r"No runner has [\d.]+ GB of memory and [\d.]+ GB of disk and CUDA,", refused.stderr)
+
+
+def test_a_target_that_is_not_made_needs_no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / ".github"))
+    runner_for = importlib.import_module("builds").runner_for
+    small = {"runner": "small", "memory": 1, "disk": 1}
+    nothing = SimpleNamespace(
+        instead="8gb", memory_bytes=10**12, validation_memory_bytes=0, source_bytes=0, disk_bytes=10**12, components={}
+    )
+    assert runner_for([nothing], [small], "recipe.yaml") == "small"
 
 
 def test_what_was_sealed_is_listed_by_the_digest_of_its_manifest(tmp_path: Path) -> None:
