@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection
+import stat
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +78,8 @@ def bump(loaded: Loaded, engine: Engine, kinds: Collection[Kind], *, write: bool
         write: Whether its file is changed.
 
     Raises:
-        RecipeError: It names no repository whose commit is to be moved, or its file changed meanwhile.
+        RecipeError: It names no repository whose commit is to be moved, or its file changed meanwhile, cannot be
+            written, or has a commit in a form that no other takes the place of.
         SourceError: A repository is not there, is refused, or its newest commit cannot be read.
         HubUnavailableError: The Hub does not answer.
     """
@@ -93,11 +96,11 @@ def bump(loaded: Loaded, engine: Engine, kinds: Collection[Kind], *, write: bool
         if loaded.path.read_bytes() != loaded.text:
             what = "The recipe was changed meanwhile, and is left as it is."
             raise RecipeError(what, where=str(loaded.path), remedy="Run the same command again.")
-        text = pinned(text, moving)
+        text = rewritten(text, moving, loaded.path)
         for each in found.values():
             if license_moved := each.differences and licenses(each.differences):
                 text = relicensed(text, *license_moved)
-        write_atomically(loaded.path, text.encode())
+        _write(loaded.path, text)
     return Bumped(
         recipe=str(loaded.path), moved=bool(moving), written=bool(moving) and write, pins=tuple(found.values())
     )
@@ -108,6 +111,35 @@ def licenses(differences: Differences) -> tuple[str, str] | None:
     rows = [differences.license[key] for key in ("license_name", "license") if key in differences.license]
     before, after = (next((row[side] for row in rows if row[side]), None) for side in (0, 1))
     return (before, after) if before and after else None
+
+
+def rewritten(text: str, commits: Mapping[Pin, str], path: Path) -> str:
+    """Return a recipe's text with other commits, read again.
+
+    Raises:
+        RecipeError: It would not say these commits and, of all else that it names, the same as before.
+    """
+    after, before = pinned(text, commits), find_pins(text)
+    try:
+        found = [(pin.kind, pin.repo, pin.commit) for pin in find_pins(after)]
+    except YAMLError:
+        found = []
+    wanted = [(pin.kind, pin.repo, commits.get(pin, pin.commit)) for pin in before]
+    if found != wanted or not all(pin.alone for pin in commits):
+        what = f"The commit of {' or '.join(sorted({pin.repo for pin in commits}))} cannot be replaced where it stands."
+        remedy = "Write the commit out in a `revision:` of its own, without an anchor, an alias or `>`, then bump."
+        raise RecipeError(what, where=str(path), remedy=remedy)
+    return after
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a recipe's text, behind its link where it is one, and leave it to whom it belongs."""
+    file = path.resolve()
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if not (mode & 0o222 and os.access(file, os.W_OK)):  # who is root may write everything
+        remedy = f"Allow it with `chmod u+w {path}`, then run the same command again."
+        raise RecipeError("The recipe is read-only, and is left as it is.", where=str(path), remedy=remedy)
+    write_atomically(file, text.encode(), mode)
 
 
 def fill(path: Path, vocabulary: Vocabulary) -> Loaded:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
@@ -13,6 +14,7 @@ from pipeline.recipe.names import is_path
 
 Kind = Literal["source", "loras", "judges", "datasets"]
 KEY = "revision"
+LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Pin:
         begin: Where a commit begins in the text, or would.
         end: Where it ends.
         lead: What has to stand before one that is new.
+        alone: Whether another commit may take its place: not where it is an alias or has one, or is a block of text.
     """
 
     kind: Kind
@@ -34,16 +37,17 @@ class Pin:
     begin: int
     end: int
     lead: str = ""
+    alone: bool = True
 
 
 def find_pins(text: str) -> list[Pin]:
-    """Return what a recipe names on the Hub, in the order of its text; one that stands for several by an alias once.
+    """Return what a recipe names on the Hub, in the order of its text; a mapping with aliases once.
 
     Args:
         text: The recipe; YAML, whatever else is wrong with it.
     """
-    found = {pin.begin: pin for pin in _pins(text, YAML().compose(text))}
-    return [found[begin] for begin in sorted(found)]
+    found = {(pin.begin, pin.kind, pin.repo): pin for pin in _pins(text, YAML().compose(text))}
+    return [found[place] for place in sorted(found)]
 
 
 def pinned(text: str, commits: Mapping[Pin, str]) -> str:
@@ -83,17 +87,18 @@ def _pin(text: str, kind: Kind, node: MappingNode, repo: Node) -> Pin:
     commit = _value(node, KEY)
     if commit is not None and commit.end_mark.index > commit.start_mark.index:
         quote = text[commit.start_mark.index] in "'\""  # which stays
-        return Pin(kind, repo.value, str(commit.value), commit.start_mark.index + quote, commit.end_mark.index - quote)
+        begin, end, value = commit.start_mark.index + quote, commit.end_mark.index - quote, str(commit.value)
+        return Pin(kind, repo.value, value, begin, end, alone=text[begin:end] == value)
     if commit is not None:  # the key stands there, and nothing behind it
         key = next(key for key, _ in node.value if key.value == KEY)
-        at = text.index(":", key.end_mark.index) + 1
-        return Pin(kind, repo.value, "", at, at, " ")
+        colon = re.compile(r"\s*:").match(text, key.end_mark.index)  # `{revision}` has none
+        at = colon.end() if colon else key.end_mark.index
+        return Pin(kind, repo.value, "", at, at, " " if colon else ": ")
     at = repo.end_mark.index
     if node.flow_style:
         return Pin(kind, repo.value, "", at, at, f", {KEY}: ")
-    end = text.find("\n", at)
-    at = len(text) if end < 0 else end - (text[end - 1] == "\r")
-    line = "\r\n" if text[at : at + 1] == "\r" else "\n"
+    end = LINE_END.search(text, at)
+    at, line = (end.start(), end[0]) if end else (len(text), "\n")
     return Pin(kind, repo.value, "", at, at, f"{line}{' ' * node.value[0][0].start_mark.column}{KEY}: ")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
 from pipeline.errors import RecipeError, SourceError
 from pipeline.events import silent
-from pipeline.fleet.bump import Bumped, bump, fill
+from pipeline.fleet.bump import Bumped, bump, fill, rewritten
 from pipeline.fleet.starter.recipe import relicensed
 from pipeline.hub.client import Hub
 from pipeline.recipe import InvalidRecipe, Vocabulary
-from pipeline.recipe.pins import Kind
+from pipeline.recipe.pins import Kind, find_pins
 from pipeline.run import Engine
 from pipeline.tasks import TASKS
 from tests.desk import REPO, WEIGHTS, Desk
@@ -206,3 +207,51 @@ def test_the_license_that_init_wrote_above_the_source_follows_it(desk: Desk) -> 
 )
 def test_a_comment_that_somebody_wrote_stays(first: str) -> None:
     assert relicensed(f"{first}\nsource:\n", "apache-2.0", "mit") == f"{first}\nsource:\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "after"),
+    [
+        (">-\n    COMMIT", ""),
+        ("|-\n    COMMIT", ""),
+        ("&at COMMIT", ""),
+        ("&at COMMIT", "loras: [{repo: acme/tiny, revision: *at, how: fused}]\n"),
+    ],
+)
+def test_a_commit_that_is_no_word_of_its_own_is_left_for_hands(desk: Desk, written: str, after: str) -> None:
+    path = recipe(desk, desk.shelf.commit)
+    text = path.read_text().replace(f"{desk.shelf.commit}   # pinned", written.replace("COMMIT", desk.shelf.commit))
+    path.write_text(text + after)
+    moved(desk)
+    with pytest.raises(RecipeError, match="of acme/tiny cannot be replaced where it stands") as refused:
+        bumped(desk, path)
+    assert "without an anchor, an alias or `>`, then bump" in refused.value.remedy
+    assert path.read_text() == text + after
+    assert bumped(desk, path, write=False).moved
+
+
+def test_what_would_not_be_read_back_is_not_written(desk: Desk) -> None:
+    path = recipe(desk)
+    text = path.read_text().replace("  repo: acme/tiny\n", "  repo: >-\n    acme/tiny\n")
+    with pytest.raises(RecipeError, match="cannot be replaced where it stands"):
+        rewritten(text, dict.fromkeys(find_pins(text), "0" * 40), path)
+
+
+def test_a_link_stays_one_and_its_file_keeps_its_mode(desk: Desk) -> None:
+    path, real = recipe(desk), desk.folder / "real.yaml"
+    path.rename(real)
+    real.chmod(0o664)
+    path.symlink_to("real.yaml")
+    assert bumped(desk, path).written
+    assert path.is_symlink()
+    assert desk.shelf.commit in real.read_text()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o664
+
+
+def test_a_file_that_may_not_be_written_is_not(desk: Desk) -> None:
+    path = recipe(desk)
+    text = path.read_text()
+    path.chmod(0o444)
+    with pytest.raises(RecipeError, match="read-only, and is left as it is"):
+        bumped(desk, path)
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (text, 0o444)

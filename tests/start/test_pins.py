@@ -43,7 +43,7 @@ validation:
 """
 
 
-@pytest.mark.parametrize("line", ["\n", "\r\n"])
+@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
 def test_each_commit_stands_where_it_belongs_and_nothing_else_changes(line: str) -> None:
     text = RECIPE.replace("\n", line)
     found = find_pins(text)
@@ -60,3 +60,16 @@ def test_each_commit_stands_where_it_belongs_and_nothing_else_changes(line: str)
 def test_a_file_that_ends_in_the_repository_gets_its_commit_in_a_line_of_its_own() -> None:
     (pin,) = find_pins("source:\n    repo: acme/tiny")
     assert pinned("source:\n    repo: acme/tiny", {pin: "c0"}) == "source:\n    repo: acme/tiny\n    revision: c0"
+
+
+def test_a_key_without_a_colon_gets_one() -> None:
+    (pin,) = find_pins("source: {repo: acme/tiny, revision}\n")
+    assert pinned("source: {repo: acme/tiny, revision}\n", {pin: "c0"}) == "source: {repo: acme/tiny, revision: c0}\n"
+
+
+def test_repositories_that_share_a_commit_by_an_alias_are_both_there_and_neither_has_it_alone() -> None:
+    found = find_pins("source: {repo: acme/tiny, revision: &at c0}\nloras: [{repo: acme/style, revision: *at}]\n")
+    assert [(pin.repo, pin.commit, pin.alone) for pin in found] == [
+        ("acme/style", "c0", False),
+        ("acme/tiny", "c0", False),
+    ]
