@@ -35,7 +35,7 @@ APART = {  # what stands in a recipe's text and no more in the recipe that was r
     INCLUDE: {
         "description": "A YAML file, or a list of them, with any of the recipe's own keys, relative to the recipe. "
         "What the recipe says itself counts; mappings are merged key by key, all else is taken as a whole.",
-        "anyOf": [_FILE, {"type": "array", "items": _FILE, "maxItems": MOST}],
+        "anyOf": [_FILE, {"type": "array", "items": _FILE, "minItems": 1, "maxItems": MOST}],
     },
 }
 

@@ -54,6 +54,8 @@ def include(page: Page, root: Node, folder: Path | None) -> set[str]:
         most = f"{len(files)} files are included; a recipe includes at most {MOST}"
         page.report(asked.at, most if folder else "only a recipe in a file of its own includes others")
         raise StopReadingError
+    if not files:
+        page.report(asked.at, "the list of included files is empty; name one, or leave the key out")
     trees = [_tree(page, file, folder) for file in files]
     for under in reversed(trees):  # so that the later one has its words first
         if under:
