@@ -185,7 +185,10 @@ def measured(quantization: Quantization, contents: Mapping[Kind, bytes]) -> Meas
 
 
 def loss(quantization: Quantization, kind: Kind, content: bytes) -> float | None:
-    """Return noise over signal of rows; None where they say nothing: all zero, no numbers, or no kernel takes them."""
+    """Return noise over signal of rows; None where they say nothing: all zero, no numbers, or no kernel takes them.
+
+    NaN is of rows that a scheme cannot take.
+    """
     import numpy as np
 
     from pipeline.kernels.cast import VALUES, non_finite
@@ -202,6 +205,8 @@ def loss(quantization: Quantization, kind: Kind, content: bytes) -> float | None
         return None
     packing.pack(0, held)
     done = packing.finish()
+    if isnan(done.noise):  # as float8 has it of rows of zeros, which have no signal either
+        return done.noise
     return done.noise / done.signal if done.signal else None
 
 
