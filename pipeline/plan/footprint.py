@@ -35,6 +35,7 @@ SIDE: Final = 1024  # pixels where neither the call nor the denoiser's config sa
 TEXT: Final = 512  # tokens where the call does not say
 CHUNK: Final = 4  # frames that a VAE decodes at once
 LATENT: Final = 8  # pixels along the side of a latent position where a VAE does not say
+DEEPEST: Final = 10  # layers of a VAE, each of which but one halves the sides; DC-AE has 6
 CHANNELS: Final = 128  # values of a pixel in the last layers of a VAE that does not say
 PATCH: Final = 2  # latent positions along the side of a token; models that take more of them take less memory
 
@@ -134,9 +135,13 @@ def drawn_by(call: Mapping[str, Any], coder: Mapping[str, Any], denoisers: Seque
 
 def shrinking(coder: Mapping[str, Any]) -> int:
     """Return how many pixels along a side become one latent position."""
-    channels = coder.get("block_out_channels")
-    halved = 2 ** (len(channels) - 1) if isinstance(channels, list) and channels else LATENT
-    return number(coder, "scale_factor_spatial") or halved
+    return number(coder, "scale_factor_spatial") or halved(coder) or LATENT
+
+
+def halved(coder: Mapping[str, Any]) -> int:
+    """Return the same as the layers of a VAE tell it; 0 where they do not, or are more than any has."""
+    layers = coder.get("block_out_channels")
+    return 2 ** (len(layers) - 1) if isinstance(layers, list) and 0 < len(layers) <= DEEPEST else 0
 
 
 def decoding(coder: Mapping[str, Any], drawn: Frames) -> int:

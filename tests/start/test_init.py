@@ -17,7 +17,7 @@ import pytest
 from pipeline.backends import SCHEMES
 from pipeline.card.preview import problems
 from pipeline.card.stage import templates
-from pipeline.errors import PublishError, RecipeError, SourceError
+from pipeline.errors import CannotHereError, PublishError, RecipeError, SourceError
 from pipeline.fleet.starter import find, needs_of, start
 from pipeline.fleet.starter.calls import MAPPINGS, caller, families, tasks_of
 from pipeline.fleet.starter.needs import Weighed, Weights, serve
@@ -302,3 +302,32 @@ def test_somebody_at_a_terminal_is_asked(desk: Desk, source: Path) -> None:
     assert "# For 24gb-gpu: about" in (desk.folder / "model.yaml").read_text()
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.parametrize("name", ["null", "true"])
+def test_a_name_that_yaml_takes_for_something_else_is_quoted(source: Path, tmp_path: Path, name: str) -> None:
+    start(find(Folder(source), "", ""), tmp_path / "tiny.yaml", name, ())
+    assert load(tmp_path / "tiny.yaml", VOCABULARY).recipe.destination.namespace == name
+
+
+@pytest.mark.parametrize("layers", [5000, 0])
+def test_a_config_that_no_model_has_gives_no_size(source: Path, tmp_path: Path, layers: int) -> None:
+    model = renamed(source, tmp_path / "tiny", "FluxPipeline")
+    config = json.loads((model / "vae" / "config.json").read_text())
+    (model / "vae" / "config.json").write_text(json.dumps({**config, "block_out_channels": [64] * layers}))
+    start(find(Folder(model), "", ""), tmp_path / "tiny.yaml", "alice", ())
+    assert load(tmp_path / "tiny.yaml", VOCABULARY).recipe.validation.call.keys().isdisjoint(SQUARE)
+
+
+@pytest.mark.parametrize("out", ["file/tiny.yaml", "file/deep/tiny.yaml", f"{'n' * 250}.yaml", "/proc/none/tiny.yaml"])
+def test_a_place_where_nothing_can_be_written_is_told(source: Path, tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotHereError, match="--out"):
+        start(find(Folder(source), "", ""), tmp_path / out, "alice", ())
+
+
+def test_a_link_to_nothing_is_there_already(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").symlink_to("nowhere")
+    with pytest.raises(RecipeError, match="there already"):
+        start(find(Folder(source), "", ""), tmp_path / "tiny.yaml", "alice", ())
+    assert (tmp_path / "tiny.yaml").is_symlink()

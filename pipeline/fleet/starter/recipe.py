@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pipeline.fleet.starter.needs import INT8, NF4, KnownScheme, Served, Weights
 from pipeline.fleet.starter.subject import Subject
 from pipeline.recipe.names import name_of_source
 from pipeline.recipe.problems import listed
+from pipeline.recipe.whole import plain_or_json
 from pipeline.tasks import TASKS
 
 COLUMN: Final = 44  # where comments begin at the earliest
@@ -93,11 +93,6 @@ def noted(text: str, comment: str) -> str:
     return f"{text:<{COLUMN}} # {comment}"
 
 
-def plain(text: str) -> str:
-    """Return a text as YAML has it, quoted unless it is a plain word."""
-    return text if re.fullmatch(r"[A-Za-z_.][\w./-]*", text) else json.dumps(text, ensure_ascii=False)
-
-
 def head(draft: Draft) -> Iterator[str]:
     """Yield what the model is."""
     size = human_size(draft.weights.size(None))
@@ -123,15 +118,15 @@ def source(draft: Draft) -> Iterator[str]:
     """Yield where the model lies, what it is for, and where its targets go."""
     yield noted("source:", "the model that is quantized")
     if draft.revision:
-        yield f"  repo: {draft.origin}"
+        yield f"  repo: {plain_or_json(draft.origin)}"
         yield noted(f"  revision: {draft.revision}", "the newest commit; `publish bump` moves it")
     else:
-        yield noted(f"  path: {plain(draft.origin)}", "relative to this file")
+        yield noted(f"  path: {plain_or_json(draft.origin)}", "relative to this file")
     if draft.variant:
-        yield noted(f"  variant: {draft.variant}", "the weight files that are read")
+        yield noted(f"  variant: {plain_or_json(draft.variant)}", "the weight files that are read")
     yield noted(f"task: {draft.subject.task}", "what it is for, and with that what is asked and measured")
     yield "destination:"
-    yield noted(f"  namespace: {plain(draft.namespace)}", "the user or organization to publish under")
+    yield noted(f"  namespace: {plain_or_json(draft.namespace)}", "the user or organization to publish under")
     yield noted(f'  name: "{draft.name}"', "how each target's repository is called")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import RecipeError, SourceError
-from pipeline.files import disk_errors, write_atomically
+from pipeline.errors import CannotHereError, RecipeError, SourceError
+from pipeline.files import write_atomically
 from pipeline.fleet.starter.needs import KnownScheme, Weights, serve, weigh
 from pipeline.fleet.starter.questions import questions_for, write_pictures
 from pipeline.fleet.starter.recipe import Draft, written
@@ -131,7 +131,7 @@ def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Star
 
     Raises:
         RecipeError: The file is there, a card is too small, or the source's name is none that recipes take.
-        CannotHereError: The disk is full.
+        CannotHereError: The disk is full, or nothing can be written there.
     """
     require_new(out)
     place, folder = found.place, out.parent
@@ -151,11 +151,15 @@ def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Star
         class_name=found.layout.class_name,
     )
     contents[out.name] = written(draft).encode()
-    with disk_errors(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         if prompts in contents:
             write_pictures(found.subject.task, folder)
         for name, content in contents.items():
             write_atomically(folder / name, content)
+    except OSError as error:
+        what = f"This file cannot be written ({error.strerror})."
+        raise CannotHereError(what, where=str(out), remedy="Name another with --out.") from error
     return Started(
         recipe=str(out),
         prompts=str(folder / prompts),
@@ -183,9 +187,9 @@ def require_new(out: Path) -> None:
     """Refuse to write over a file.
 
     Raises:
-        RecipeError: There is one.
+        RecipeError: There is one, or a link to nothing.
     """
-    if out.exists():
+    if os.path.lexists(out):
         remedy = f"Name another with --out, or check the one that is there: publish check {out}."
         raise RecipeError("This file is there already, and is left as it is.", where=str(out), remedy=remedy)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Final
 
 from pipeline.errors import RecipeError, SourceError
 from pipeline.fleet.starter.calls import Setting, caller, defaults, sample_size, tasks_of
+from pipeline.plan.footprint import halved
 from pipeline.recipe.problems import listed, unknown
 from pipeline.source.layout import MODEL, Component, Layout, Place, read_json
 from pipeline.source.model_card import repeated_fields
@@ -15,6 +16,7 @@ from pipeline.tasks import TASKS
 
 EMBEDS: tuple[str, ...] = ("feature-extraction", "sentence-similarity")  # the Hub's words for what makes embeddings
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
+LARGEST: Final = 8192  # pixels along a side; a config that says more of them is none to follow
 POOLING = "1_Pooling/config.json"  # where sentence-transformers keeps it
 
 
@@ -99,16 +101,11 @@ def size(place: Place, layout: Layout, kind: str) -> dict[str, Setting | str]:
     parts = layout.components.items()
     configs = {name: read_json(place, part.config) for name, part in parts if has_config(place, part)}
     sizes = [config.get("sample_size") for name, config in configs.items() if name in {"unet", "transformer"}]
-    side, factor = sample_size(kind) or next(iter(sizes), None), scale(configs.get("vae", {}))
-    return {"height": side * factor, "width": side * factor} if isinstance(side, int) and factor else {}
+    side, factor = sample_size(kind) or next(iter(sizes), None), halved(configs.get("vae", {}))
+    drawn = side * factor if isinstance(side, int) else 0
+    return {"height": drawn, "width": drawn} if 0 < drawn <= LARGEST else {}
 
 
 def has_config(place: Place, part: Component) -> bool:
     """Return whether a component has weights and a config."""
     return bool(part.weights) and part.config in place.files
-
-
-def scale(vae: dict[str, Any]) -> int:
-    """Return how many pixels a side of a latent is, as pipelines of pictures reckon it; 0 where that is not known."""
-    blocks = vae.get("block_out_channels")
-    return 2 ** (len(blocks) - 1) if isinstance(blocks, list) else 0
