@@ -43,11 +43,11 @@ def by_size(cards: tuple[str, ...]) -> tuple[str, ...]:
     """Return sizes of cards, the smallest first, or raise `UnfitError` where one is given twice or none at all."""
     if not cards:
         raise names.UnfitError("a ladder needs at least one card")
-    seen: set[str] = set()
+    seen: set[int] = set()
     for number, card in enumerate(cards):
-        if step(card) in seen:
+        if names.bytes_of(card) in seen:
             raise names.UnfitError(f"the card {card} is given twice", entry=number)
-        seen.add(step(card))
+        seen.add(names.bytes_of(card))
     return tuple(sorted(cards, key=names.bytes_of))
 
 
