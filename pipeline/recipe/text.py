@@ -23,8 +23,10 @@ def content_of(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise refused(path, "this is a folder; name the recipe in it")
+        if path.exists() and not path.is_file():
+            raise refused(path, "this is no file to read, but a pipe or a device")
         if not path.is_file():
-            siblings = [found.name for found in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+            siblings = [found.name for found in path.parent.glob("*.y*ml") if found.is_file()]
             raise refused(path, "there is no such file", nearest(path.name, siblings))
         if path.stat().st_size > LARGEST:
             raise refused(path, f"larger than {LARGEST >> 10} KiB; a recipe is a page that people review")

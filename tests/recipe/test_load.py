@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -201,10 +202,14 @@ def test_either_kind_of_source_may_name_a_variant_and_says_nothing_of_it_otherwi
     [
         ("flux.yml", "there is no such file; did you mean 'flux.yaml'?"),
         (".", "this is a folder; name the recipe in it"),
+        ("pipe.yaml", "this is no file to read, but a pipe or a device"),
+        ("gone.yaml", "there is no such file"),  # and a link to it is none that is meant
     ],
 )
 def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path, vocabulary: Vocabulary, name: str, said: str) -> None:
     (tmp_path / "flux.yaml").touch()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "gone.yaml").symlink_to("nowhere.yaml")
     (found,) = problems(tmp_path / name, vocabulary)
     assert str(found) == f"{tmp_path / name}: {said}"
 
