@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Whole files beside each other: what a file's tests share is made once. More processes than that only take memory.
-TOGETHER := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Whole files beside each other: what a file's tests share is made once. One process more than processors, since tests
+# wait for others; more than four only take memory.
+TOGETHER := --numprocesses $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 # What the publishing job installs, and where its files wait for it.

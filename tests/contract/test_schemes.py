@@ -152,7 +152,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
-@pytest.mark.parametrize(("backend", "scheme"), [("bitsandbytes", "nf4"), ("torchao", "int8-weight-only")])
+@pytest.mark.parametrize(
+    ("backend", "scheme"),
+    [("bitsandbytes", "nf4"), pytest.param("torchao", "int8-weight-only", marks=pytest.mark.nightly)],
+)
 def test_memory_does_not_grow_with_the_model(backend: str, scheme: str, tmp_path: Path) -> None:
     peaks = {}
     # Large blocks go back to the system at once, so that the peak shows what is held and not how glibc keeps pages.

@@ -70,6 +70,7 @@ def test_what_is_to_be_kept_is_kept_whatever_is_found(desk: Desk) -> None:
     assert (quantization.keep, quantization.dtype) == (("proj_out",), "float32")
 
 
+@pytest.mark.nightly
 def test_a_name_to_keep_that_nothing_has_is_told(desk: Desk) -> None:
     refused = planned(desk, size_ratio=0.9, backends=["torchao"], keep={"transformer": ["nothing_of_it"]})
     assert refused.code == 2
