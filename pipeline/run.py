@@ -16,7 +16,13 @@ from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.card.stage import release_key, require_taken, templates, write_card
-from pipeline.errors import CannotHereError, HubUnavailableError, PublishError, QuantizationError
+from pipeline.errors import (
+    CannotHereError,
+    HubUnavailableError,
+    PublishError,
+    QuantizationError,
+    RemoteChangedError,
+)
 from pipeline.events import Event, Listener
 from pipeline.files import counted, digest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
@@ -291,6 +297,8 @@ class Engine:
         if earlier and not self.rebuild:
             return self.skip(plan, earlier[0])
         if plan.instead and not earlier:
+            if stop_after == STAGES[-1]:
+                self.require_as_found(plan)
             self.listen(Event("skipped", "run", target, f"is not published: {plan.instead}"))
             return outcome(plan, "same")
         if failed := earlier_failure(plan, self.store):
@@ -301,6 +309,27 @@ class Engine:
         if earlier:
             self.drop("checkpoint", plan.build_key)
         return Run(self, plan, {}, stop_after, earlier)
+
+    def require_as_found(self, plan: TargetPlan) -> None:
+        """Refuse to send a card to a sibling's repository that holds something else than was found for both.
+
+        An earlier version, or a machine with other libraries, may have found it otherwise when that was published.
+
+        Raises:
+            RemoteChangedError: It does.
+        """
+        step = plan.step
+        if step is None or not step.taken or (published := read_plan(self.hub.state(step.repository).plan)) is None:
+            return
+        parts = {name: part.quantization for name, part in published.components.items()}
+        there = {name: f"{done.backend} {done.scheme}" for name, done in parts.items()}
+        if there != step.components:
+            had, found = (", ".join(map(" ".join, words.items())) for words in (there, step.components))
+            raise RemoteChangedError(
+                f"{plan.target} is to be the same as {step.taken}, of which {had} is published, and {found} was found.",
+                where=step.repository,
+                remedy=f"Make that one again with `publish run {self.loaded.path} --target {step.taken} --rebuild`.",
+            )
 
     def drop(self, stage: str, key: str) -> None:
         """Remove a sealed result that is made again.

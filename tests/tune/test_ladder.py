@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import RemoteChangedError
 from pipeline.plan.budget import Candidate, Choice
 from pipeline.plan.footprint import RESERVE, Footprint, footprint
 from pipeline.plan.ladder import Whole, at_once_first, ladder_of
@@ -102,6 +103,21 @@ def test_what_is_the_same_as_another_is_not_published(desk: Desk) -> None:
     refused = desk.publish("tune", recipe, "--target", "601.9mb")
     assert refused.code == 2
     assert "There is nothing to tune: it is the same as 601.8mb" in refused.err
+
+
+def test_a_card_is_not_sent_to_what_was_found_otherwise_when_it_was_published(desk: Desk, planned: Done) -> None:
+    small, made, larger, _ = plans(planned)
+    earlier = made.model_copy(update={"components": small.components})
+    desk.shelf.api.create_repo(made.repository)
+    content = {"publish/plan.json": earlier.model_dump_json().encode(), "publish/manifest.json": b'{"files": {}}'}
+    commit = desk.shelf.commit_files(content, made.repository, f"Publish 601.8mb ({made.digest[:12]}) (#2)")
+    desk.shelf.api.create_tag(made.repository, tag="v1", revision=commit)
+    with pytest.raises(
+        RemoteChangedError, match="quanto int4 is published, and transformer quanto int8 was found"
+    ) as told:
+        desk.engine(desk.recipe(LADDER, call=LONG)).begin(larger.target, "release")
+    assert told.value.remedy.endswith("--target 601.8mb --rebuild`.")
+    desk.shelf.api.delete_repo(made.repository)
 
 
 def test_status_knows_from_the_plan_of_one_step_that_another_is_not_to_be_published(desk: Desk, planned: Done) -> None:
