@@ -34,7 +34,7 @@ def check(
             "file": str(problem.file),
             "line": problem.line,
             "column": problem.column,
-            "end_column": problem.column + problem.width,
+            "end_column": problem.column + problem.width * bool(problem.line),
             "text": problem.text,
             "suggestion": problem.suggestion or None,
         }

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline.card.context import facts
 from pipeline.card.render import render
 from pipeline.card.stage import SourceCard
@@ -16,6 +18,7 @@ from tests.cards.conftest import asking
 CALL = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}
 
 
+@pytest.mark.nightly
 def test_the_snippet_runs_with_deprecations_as_errors(
     source: Path, plan: TargetPlan, report: Report, tmp_path: Path
 ) -> None:

@@ -160,9 +160,8 @@ def test_what_is_no_text_is_told_in_any_locale(desk: Desk, source: Path) -> None
     for name, shown in (("\u2603.yaml", "\\u2603.yaml"), ("\udcff.yaml", "\\udcff.yaml")):
         done = desk.publish("--json", "check", name)
         assert done.code == 2
-        assert done.lines == [
-            {"problems": [{"file": name, "line": 0, "column": 0, "text": "there is no such file"}]}
-        ], shown
+        place = {"file": name, "line": 0, "column": 0, "end_column": 0}
+        assert done.lines == [{"problems": [{**place, "text": "there is no such file", "suggestion": None}]}], shown
         assert shown in desk.publish("check", name).out
     folder = desk.folder / "model"
     folder.mkdir()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
@@ -27,6 +29,7 @@ def test_the_hf_command_uploads_and_downloads_a_folder(run: Run, tmp_path: Path)
         assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
 
 
+@pytest.mark.nightly
 def test_diffusers_and_transformers_push_models_and_load_them_back(run: Run, api: HfApi) -> None:
     run(
         code="""

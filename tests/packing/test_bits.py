@@ -24,7 +24,10 @@ EXAMPLES = settings(
     max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
-each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+# What no test says of float16 that one of the others does not comes at night.
+each_dtype = pytest.mark.parametrize(
+    "dtype", [pytest.param(dtype, marks=[pytest.mark.nightly] * (dtype == "float16")) for dtype in DTYPES]
+)
 
 
 @pytest.fixture(autouse=True)

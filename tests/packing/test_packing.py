@@ -63,6 +63,7 @@ print(hits)
 """
 
 
+@pytest.mark.nightly
 def test_kernels_are_compiled_once_where_the_package_is_read_only(tmp_path: Path) -> None:
     package, home = tmp_path / "site", tmp_path / "home"
     source = Path(pipeline.__file__).parent

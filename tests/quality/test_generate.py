@@ -49,6 +49,7 @@ def test_memory_is_the_childs_own_even_below_a_big_parent() -> None:
     assert 5e6 < int(said) < len(hoard) / 2
 
 
+@pytest.mark.nightly
 def test_the_same_seeds_give_the_same_pictures(
     source: Path, request_of_two: Request, drawn: tuple[Answers, Path], tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def recipe(desk: Desk, source: Path, **validation: Any) -> Path:
     return desk.recipe_of_model(source, "feature-extraction", **{"require": require, **validation})
 
 
+@pytest.mark.nightly
 def test_a_single_model_is_published_as_a_pipeline_of_one(desk: Desk, embedder: Path) -> None:
     written = recipe(desk, embedder)
     done = desk.publish("run", written)
