@@ -29,10 +29,9 @@ def faults() -> Faults:
 @pytest.fixture
 def place(tmp_path: Path, faults: Faults) -> Iterator[Destination]:
     with running(tmp_path / "hub", faults=faults) as endpoint:
-        made = Destination(Hub(endpoint, token="local", patience=IMPATIENT), REPO)
-        made.create(private=False)
+        Destination(Hub(endpoint, token="local"), REPO).create(private=False)  # as long as a busy machine takes
         faults.seen.clear()
-        yield made
+        yield Destination(Hub(endpoint, token="local", patience=IMPATIENT), REPO)
 
 
 @pytest.fixture
