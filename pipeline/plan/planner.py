@@ -155,18 +155,17 @@ class Planner:
         Raises:
             RecipeError: Nothing fits it.
         """
-        if budget.card:
-            self.require_cards()
-        sizes, best = self.choose(budget, target)
+        sizes, best = self.for_cards[target] if budget.card else self.choose(budget, target)
         told = [sizes.planned(choice) for choice in best[:2]]
         next_best = told[1] if len(told) > 1 else None
         return PlannedBudget(asked=budget, found=told[0], runner_up=next_best), best[0].quantized
 
-    def require_cards(self) -> None:
-        """Refuse the cards on which nothing runs, all of them at once.
+    @cached_property
+    def for_cards(self) -> dict[str, tuple[Sizes, list[Choice]]]:
+        """What is chosen for each card, searched for once.
 
         Raises:
-            RecipeError: There are some.
+            RecipeError: Nothing that can be made runs on some of them.
         """
         budgets, refused = self.loaded.recipe.for_cards, dict[str, str]()
         self.ask_ahead(budgets)
@@ -179,6 +178,7 @@ class Planner:
             which = "this card" if len(refused) == 1 else "these cards"
             remedy = f"Leave {which} out, draw less in `call:`, or name more components or backends."
             raise RecipeError(" ".join(refused.values()), where=", ".join(refused), remedy=remedy)
+        return {target: self.choose(budget, target) for target, budget in budgets.items()}
 
     def choose(self, budget: Budget, target: str) -> tuple[Sizes, list[Choice]]:
         """Return everything that is within a budget, the best first, and what it comes to.
@@ -206,11 +206,7 @@ class Planner:
             RecipeError: Nothing that can be made runs on one of them.
         """
         recipe = self.loaded.recipe
-        self.ask_ahead(recipe.for_cards)
-        found = {}
-        for target, budget in recipe.for_cards.items():
-            sizes, best = self.choose(budget, target)
-            found[target] = sizes.whole(best[0])
+        found = {target: sizes.whole(best[0]) for target, (sizes, best) in self.for_cards.items()}
         weights = {name: loaded_bytes(slots) for name, slots in self.read_all().items()}
         source = Whole({}, {}, self.source_bytes, weights)
         return ladder_of(recipe.for_cards, found, source, self.footprint, recipe.repositories, recipe.source.origin)
