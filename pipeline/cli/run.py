@@ -54,6 +54,9 @@ def run(
     trial: Annotated[
         bool, typer.Option("--trial", help="Try the targets on a tiny model, offline, and release nothing.")
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where `--trial` leaves a page on each target.")
+    ] = None,
 ) -> None:
     """Fetch, quantize, validate, write the card and release."""
     session: Session = ctx.obj
@@ -69,8 +72,11 @@ def run(
         if seal or stream or rebuild or replace or stop_after != STAGES[-1]:
             remedy = "Leave --stop-after, --seal, --stream, --rebuild and --replace out."
             raise RecipeError("A trial ends with a card that nobody is shown.", where="--trial", remedy=remedy)
-        try_out(session, recipe, hub, target or ())
+        try_out(session, recipe, hub, target or (), out)
         return
+    if out:
+        remedy = "Add `--trial`, or write the pages of what was judged with `publish report RECIPE --out DIR`."
+        raise RecipeError("A run writes no pages.", where="--out", remedy=remedy)
     how = {"stream": stream, "rebuild": rebuild, "replace": replace}
     with session.engine(recipe, hub, signer=signer(), seal=seal, **how) as engine:
         names = engine.prepare(target or ())
@@ -109,8 +115,8 @@ def gathered(session: Session, ends: Iterable[Ended | PublishError]) -> tuple[li
     return outcomes, failures
 
 
-def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str]) -> None:
-    """Try targets on a stand-in for their source, and end as the first that failed."""
+def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str], pages: Path | None) -> None:
+    """Try targets on a stand-in for their source, leave pages on them if asked, and end as the first that failed."""
     from pipeline.plan.model import chosen
     from pipeline.trial import Trial, stand_in
 
@@ -120,7 +126,8 @@ def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str]) ->
         listen = session.console.listen
         found = stand_in(loaded, source, folder)
         listen(Event("note", "trial", recipe.name, f"the stand-in is {found.what}"))
-        tried, failures = gathered(session, Trial(loaded, names, found, folder, home / "answers", listen).run())
+        trial = Trial(loaded, names, found, folder, home / "answers", listen, pages)
+        tried, failures = gathered(session, trial.run())
     show_tried(session.console, tried, failures)
     if failures:
         raise typer.Exit(failures[0].exit_code)

@@ -22,6 +22,8 @@ from pipeline.backends.available import require
 from pipeline.card.stage import require_taken, templates, write_card
 from pipeline.errors import CannotHereError, PublishError, VerdictError
 from pipeline.events import Event, Listener
+from pipeline.files import write_atomically
+from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.plan.planner import Planner
 from pipeline.quantize.build import quantize
@@ -35,8 +37,10 @@ from pipeline.trial.reduced import BUDGET, reduced, tried_parts
 from pipeline.trial.stand_in import StandIn, stand_in
 from pipeline.validate import Report
 from pipeline.validate.judges import Judges
+from pipeline.validate.page import Subject, render
+from pipeline.validate.page.used import used
 from pipeline.validate.prompts import keep_files
-from pipeline.validate.stage import validate
+from pipeline.validate.stage import Judged, validate
 
 __all__ = ["StandIn", "Trial", "Tried", "stand_in"]
 
@@ -86,6 +90,7 @@ class Trial:
         home: A folder of its own, which ends with it.
         answers: The folder that keeps what libraries say of a component, which is true for whoever asks.
         listen: Hears of everything.
+        pages: A folder for a page on each target that was tried; None where nobody wants any.
     """
 
     written: Loaded
@@ -94,6 +99,7 @@ class Trial:
     home: Path
     answers: Path
     listen: Listener
+    pages: Path | None = None
 
     def run(self) -> Iterator[Tried | PublishError]:
         """Try the targets one after another, and yield what became of each."""
@@ -132,6 +138,8 @@ class Trial:
         (checkpoint,) = quantize([plan], [asked], origin, self.store, self.listen)
         judges = self.judges.folders(self.store, self.listen)
         judged = validate(plan, origin.folder, checkpoint, judges, self.store, self.listen)
+        if self.pages:
+            write_atomically(self.pages / f"report-{target}.html", self.page(plan, judged).encode())
         found = self.said(target, judged.report)
         card = write_card(plan, checkpoint, judged, "", self.written.published, self.store)
         require_taken(card, repository, errors_of)
@@ -148,6 +156,12 @@ class Trial:
                 "told": (*made, *told, *self.left_out, *found, "the card is written"),
             }
         )
+
+    def page(self, plan: TargetPlan, judged: Judged) -> str:
+        """Return the page on what was tried, which says of itself that the source was not."""
+        about = f"{plan.repository}, tried on {self.stand_in.what}"
+        facts = used(plan, str(self.recipe.recipe.validation.prompts))
+        return render(Subject(plan.target, about, judged.report, judged.reference, judged.candidate, {}, facts))
 
     def said(self, target: str, report: Report) -> list[str]:
         """Return what the limits say of the stand-in.

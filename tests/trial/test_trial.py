@@ -15,7 +15,7 @@ NOWHERE = "http://127.0.0.1:9"  # discard; nothing listens there
 INT8 = {"backend": "torchao", "scheme": "int8-weight-only"}
 
 
-def tried(desk: Desk, path: Path, *options: str) -> dict[str, dict[str, Any]]:
+def tried(desk: Desk, path: Path, *options: str | Path) -> dict[str, dict[str, Any]]:
     """Try a recipe and return what became of each target."""
     done = desk.publish("--json", "run", path, "--trial", *options)
     assert done.code == 0, done.err
@@ -48,7 +48,7 @@ def test_a_trial_asks_no_hub_keeps_nothing_and_says_what_it_could_not_try(desk: 
     require = {"psnr": {"min": 60}, "clip_score": judge, "clip_similarity": {"min": 1}}
     path = desk.recipe(targets, {"path": str(source)}, require, {"num_inference_steps": 30})
     desk.extra, desk.token = {"HF_ENDPOINT": NOWHERE}, ""
-    found = tried(desk, path)
+    found = tried(desk, path, "--out", desk.folder / "pages")
     assert {name: (one["state"], one["trial"]) for name, one in found.items()} == {
         "one": ("tried", True),
         "on-a-gpu": ("untried", True),
@@ -63,6 +63,11 @@ def test_a_trial_asks_no_hub_keeps_nothing_and_says_what_it_could_not_try(desk: 
     assert "clip_similarity is not measured" in told
     assert "CUDA" in found["on-a-gpu"]["told"][0]
     assert "publish plan" in found["small"]["told"][0]
+    (page,) = (desk.folder / "pages").iterdir()
+    assert page.name == "report-one.html"
+    shown = page.read_text()
+    assert "Report on alice/source-one, tried on the source itself" in shown
+    assert shown.count("data:image/") == 2  # the stand-in's picture and the target's
     assert list((desk.home / "trial").iterdir()) == []
     assert not (desk.home / "store").exists()
 
@@ -71,6 +76,9 @@ def test_a_trial_has_no_stage_to_end_after(desk: Desk) -> None:
     done = desk.publish("run", desk.recipe(), "--trial", "--stop-after", "card")
     assert done.code == 2
     assert "--trial" in done.error
+    done = desk.publish("run", desk.recipe(), "--out", desk.folder / "pages")
+    assert done.code == 2
+    assert "publish report RECIPE --out DIR" in done.error
 
 
 @pytest.mark.nightly
