@@ -12,24 +12,18 @@ import json
 import os
 import re
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
-from urllib.parse import urlencode
+from typing import Any, Final
+
+from github import OURS, GitHub, UntrustedError, matching, only, quoted, several, words
 
 LARGEST: Final = 1 << 20  # bytes of a preview
 MOST: Final = 60_000  # characters of a comment; GitHub takes 65,536
-Some = TypeVar("Some")
 MARK: Final = "<!-- what it would publish -->"
-OURS: Final = "github-actions[bot]"
 NAME: Final = re.compile(r"[\w.+-][\w.+ /-]{0,199}", re.ASCII)  # of a recipe, target, repository, component or scheme
 STATE: Final = re.compile(r"[a-z]{1,20}")
-
-
-class UntrustedError(Exception):
-    """A preview that the check of a pull request would not have written."""
 
 
 @dataclass(frozen=True)
@@ -112,37 +106,9 @@ def component_in(value: Any) -> Component:
     return Component(name(found["name"]), name(found["scheme"]), *sizes)
 
 
-def only(value: Any, keys: set[str]) -> dict[str, Any]:
-    """Return a mapping with exactly these keys."""
-    if not isinstance(value, dict) or value.keys() != keys:
-        raise UntrustedError(f"not {', '.join(sorted(keys))}")
-    return value
-
-
-def several(value: Any, read_one: Callable[[Any], Some], most: int) -> tuple[Some, ...]:
-    """Return a list of no more than so many."""
-    if not isinstance(value, list) or len(value) > most:
-        raise UntrustedError(f"no list of at most {most}")
-    return tuple(read_one(one) for one in value)
-
-
-def matching(value: Any, pattern: re.Pattern[str]) -> str:
-    """Return a text that is wholly of a pattern."""
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise UntrustedError(f"not {pattern.pattern}")
-    return value
-
-
 def name(value: Any) -> str:
     """Return a name, whose letters mean nothing in Markdown but ``_``, which is put between backticks."""
     return matching(value, NAME)
-
-
-def words(value: Any, most: int) -> str:
-    """Return somebody's text, which is to be shown by `quoted` only."""
-    if not isinstance(value, str) or len(value) > most:
-        raise UntrustedError(f"no text of at most {most} characters")
-    return value
 
 
 def number(value: Any) -> int:
@@ -198,52 +164,24 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def quoted(text: str) -> str:
-    """Return somebody's text as a block of code, which no text of it ends."""
-    fence = "`" * (max([2, *(len(run) for run in re.findall("`+", text))]) + 1)
-    plain = "".join(sign if sign == "\n" or sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-    return f"{fence}text\n{plain}\n{fence}"
+def pull_request(here: GitHub, run: dict[str, Any]) -> int | None:
+    """Return the open pull request that a run checked, if it still shows the commit that was checked.
+
+    The event names none where it came from a fork; where its branch and commit are is the event's word, too.
+    """
+    head = f"{run['head_repository']['owner']['login']}:{run['head_branch']}"
+    pulls = here.ask("GET", "/pulls", state="open", head=head)
+    return next((int(pull["number"]) for pull in pulls if pull["head"]["sha"] == run["head_sha"]), None)
 
 
-@dataclass(frozen=True)
-class GitHub:
-    """The repository of the workflow, as its token may use it."""
-
-    api: str
-    repository: str
-    token: str
-
-    def ask(self, method: str, path: str, content: Any = None, **query: str) -> Any:
-        """Return the answer to one request."""
-        address = f"{self.api}/repos/{self.repository}{path}{'?' + urlencode(query) if query else ''}"
-        request = urllib.request.Request(  # noqa: S310  GitHub says where its API is
-            address,
-            None if content is None else json.dumps(content).encode(),
-            {"Authorization": f"Bearer {self.token}", "Accept": "application/vnd.github+json"},
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.loads(answer.read())
-
-    def pull_request(self, run: dict[str, Any]) -> int | None:
-        """Return the open pull request that a run checked, if it still shows the commit that was checked.
-
-        The event names none where it came from a fork; where its branch and commit are is the event's word, too.
-        """
-        head = f"{run['head_repository']['owner']['login']}:{run['head_branch']}"
-        pulls = self.ask("GET", "/pulls", state="open", head=head)
-        return next((int(pull["number"]) for pull in pulls if pull["head"]["sha"] == run["head_sha"]), None)
-
-    def show(self, pull: int, text: str) -> None:
-        """Write the comment, in place of the one that was there."""
-        body, page = {"body": f"{MARK}\n{text}"}, 1
-        while found := self.ask("GET", f"/issues/{pull}/comments", per_page="100", page=str(page)):
-            for comment in found:
-                if comment["user"]["login"] == OURS and comment["body"].startswith(MARK):
-                    self.ask("PATCH", f"/issues/comments/{comment['id']}", body)
-                    return
-            page += 1
-        self.ask("POST", f"/issues/{pull}/comments", body)
+def show(here: GitHub, pull: int, text: str) -> None:
+    """Write the comment, in place of the one that was there."""
+    body = {"body": f"{MARK}\n{text}"}
+    for comment in here.all(f"/issues/{pull}/comments"):
+        if comment["user"]["login"] == OURS and comment["body"].startswith(MARK):
+            here.ask("PATCH", f"/issues/comments/{comment['id']}", body)
+            return
+    here.ask("POST", f"/issues/{pull}/comments", body)
 
 
 def main(preview: str) -> int:
@@ -255,12 +193,12 @@ def main(preview: str) -> int:
     except UntrustedError as error:
         sys.stderr.write(f"This is no preview that the check wrote: {str(error)[:200]!r}\n")
         return 2
-    here = GitHub(*(os.environ[name] for name in ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN")))
-    pull = here.pull_request(run)
+    here = GitHub.of_workflow()
+    pull = pull_request(here, run)
     if pull is None:
         sys.stdout.write("No open pull request shows the commit that was checked.\n")
         return 0
-    here.show(pull, rendered(recipes))
+    show(here, pull, rendered(recipes))
     return 0
 
 

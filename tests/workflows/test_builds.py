@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -240,9 +239,8 @@ def test_a_recipe_is_built_on_the_first_runner_that_has_what_its_plan_needs(desk
     assert re.search(r"No runner has [\d.]+ GB of memory and [\d.]+ GB of disk and CUDA,", refused.stderr)
 
 
-def test_a_target_that_is_not_made_needs_no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / ".github"))
-    runner_for = importlib.import_module("builds").runner_for
+def test_a_target_that_is_not_made_needs_no_runner(scripts: Any) -> None:
+    runner_for = scripts("builds").runner_for
     small = {"runner": "small", "memory": 1, "disk": 1}
     nothing = SimpleNamespace(
         instead="8gb", memory_bytes=10**12, validation_memory_bytes=0, source_bytes=0, disk_bytes=10**12, components={}

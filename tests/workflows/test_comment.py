@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import os
 import subprocess
@@ -62,16 +61,9 @@ bnb-nf4: targets.bnb-nf4 is nf4, was fp4
 ```"""
 
 
-@pytest.fixture(scope="module")
-def comment() -> Any:
-    specification = importlib.util.spec_from_file_location("comment", SCRIPT)
-    assert specification
-    assert specification.loader
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["comment"] = module  # where dataclasses look for it
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules["comment"]
+@pytest.fixture
+def comment(scripts: Any) -> Any:
+    return scripts("comment")
 
 
 def shown(comment: Any, value: Any) -> str:
