@@ -23,7 +23,10 @@ LARGEST: Final = 1 << 20  # bytes of a preview
 MOST: Final = 60_000  # characters of a comment; GitHub takes 65,536
 MARK: Final = "<!-- what it would publish -->"
 NAME: Final = re.compile(r"[\w.+-][\w.+ /-]{0,199}", re.ASCII)  # of a recipe, target, repository, component or scheme
+TAKEN: Final = re.compile(f"({NAME.pattern})?", re.ASCII)
 STATE: Final = re.compile(r"[a-z]{1,20}")
+WAYS: Final = {"none": "all there", "model": "by models", "sequential": "by weights"}  # to run a pipeline on a card
+WAY: Final = re.compile("|".join(WAYS))
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,25 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What a ladder has for one card: a target, or the source where none is named; memory by how it is run."""
+
+    card: str
+    taken: str
+    result_bytes: int
+    estimated: bool
+    sqnr: float | None
+    offload: str
+    memory: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe that the pull request is about; with a problem where it could not be planned."""
 
     recipe: str
     targets: tuple[Target, ...]
+    ladder: tuple[Step, ...]
     problem: str
 
 
@@ -78,21 +95,20 @@ def read(text: bytes) -> tuple[Recipe, ...]:
 
 def recipe_in(value: Any) -> Recipe:
     """Read one recipe."""
-    found = only(value, {"recipe", "targets", "problem"})
-    return Recipe(name(found["recipe"]), several(found["targets"], target_in, 50), words(found["problem"], 4000))
+    found = only(value, {"recipe", "targets", "ladder", "problem"})
+    parts = several(found["targets"], target_in, 50), several(found["ladder"], step_in, 20)
+    return Recipe(name(found["recipe"]), *parts, words(found["problem"], 4000))
 
 
 def target_in(value: Any) -> Target:
     """Read one target."""
     numbers = ("source_bytes", "result_bytes", "memory", "validation_memory", "disk")
     found = only(value, {"target", "repository", "components", "estimated", "state", "findings", *numbers})
-    if not isinstance(found["estimated"], bool):
-        raise UntrustedError(f"estimated: {found['estimated']!r}")
     return Target(
         name(found["target"]),
         name(found["repository"]),
         several(found["components"], component_in, 50),
-        found["estimated"],
+        either(found["estimated"]),
         *(number(found[key]) for key in numbers),
         matching(found["state"], STATE),
         several(found["findings"], lambda text: words(text, 2000), 50),
@@ -106,6 +122,21 @@ def component_in(value: Any) -> Component:
     return Component(name(found["name"]), name(found["scheme"]), *sizes)
 
 
+def step_in(value: Any) -> Step:
+    """Read what a ladder has for one card."""
+    found = only(value, {"card", "taken", "result_bytes", "estimated", "sqnr", "offload", "memory"})
+    memory = {way: number(taken) for way, taken in only(found["memory"], {*WAYS}).items()}
+    return Step(
+        name(found["card"]),
+        matching(found["taken"], TAKEN),
+        number(found["result_bytes"]),
+        either(found["estimated"]),
+        None if found["sqnr"] is None else quantity(found["sqnr"]),
+        matching(found["offload"], WAY),
+        memory,
+    )
+
+
 def name(value: Any) -> str:
     """Return a name, whose letters mean nothing in Markdown but ``_``, which is put between backticks."""
     return matching(value, NAME)
@@ -115,6 +146,20 @@ def number(value: Any) -> int:
     """Return a number of bytes."""
     if type(value) is not int or not 0 <= value < 1 << 60:
         raise UntrustedError(f"no number of bytes: {value!r}")
+    return value
+
+
+def quantity(value: Any) -> float:
+    """Return a number of decibels or seconds."""
+    if type(value) not in {int, float} or not abs(value) < 1e6:
+        raise UntrustedError(f"no number: {value!r}")
+    return float(value)
+
+
+def either(value: Any) -> bool:
+    """Return yes or no."""
+    if not isinstance(value, bool):
+        raise UntrustedError(f"neither true nor false: {value!r}")
     return value
 
 
@@ -133,7 +178,8 @@ def paragraphs(recipe: Recipe) -> Iterator[str]:
         yield quoted(recipe.problem)
     if recipe.targets:
         rows = [
-            f"| `{one.target}` | `{one.repository}` | {size(one.source_bytes)} | {about(one)} | "
+            f"| `{one.target}` | `{one.repository}` | {size(one.source_bytes)} | "
+            f"{about(one.result_bytes, estimated=one.estimated)} | "
             f"{size(max(one.memory, one.validation_memory))} | {size(one.disk)} | {one.state} |"
             for one in recipe.targets
         ]
@@ -146,13 +192,36 @@ def paragraphs(recipe: Recipe) -> Iterator[str]:
         ]
         head = ["| target | component | scheme | source | result |", "| --- " * 5 + "|"]
         yield "\n".join(["<details><summary>Components</summary>", "", *head, *parts, "", "</details>"])
+    if recipe.ladder:
+        yield ladder(recipe.ladder)
     if found := [f"{one.target}: {text}" for one in recipe.targets for text in one.findings]:
         yield quoted("\n".join(found))
 
 
-def about(target: Target) -> str:
+def ladder(steps: tuple[Step, ...]) -> str:
+    """Return which target is for which card."""
+    rows = [
+        f"| `{one.card}` | {f'`{one.taken}`' if one.taken else 'the source'} | "
+        f"{about(one.result_bytes, estimated=one.estimated)} | "
+        f"{'all' if one.sqnr is None else f'{one.sqnr:.1f} dB'} | "
+        + " | ".join(f"**{size(one.memory[way])}**" if way == one.offload else size(one.memory[way]) for way in WAYS)
+        + " |"
+        for one in steps
+    ]
+    head = [
+        f"| which of these for a card of | take | files | signal | {' | '.join(WAYS.values())} |",
+        "| --- " * 7 + "|",
+    ]
+    note = (
+        "Signal is over the noise of quantizing. Memory is of the card, by how it is run, bold as that card runs it; "
+        "what a call takes beside weights is reckoned."
+    )
+    return "\n".join([*head, *rows, "", note])
+
+
+def about(count: int, *, estimated: bool) -> str:
     """Return the size of a result."""
-    return f"{'about ' if target.estimated else ''}{size(target.result_bytes)}"
+    return f"{'about ' if estimated else ''}{size(count)}"
 
 
 def size(count: float) -> str:

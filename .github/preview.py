@@ -39,7 +39,9 @@ def preview(recipe: str) -> tuple[dict[str, Any], int]:
     problem = "\n".join(line["error"] for line in planned if "error" in line)
     if code and not problem:
         problem = f"`publish plan` ended with exit code {code}; the check's log says why."
-    return {"recipe": recipe, "targets": targets, "problem": problem[:4000]}, code
+    ladder = next((line["plan"]["ladder"] for line in planned if line.get("plan", {}).get("ladder")), {"steps": []})
+    steps = [step(one) for one in ladder["steps"]]
+    return {"recipe": recipe, "targets": targets, "ladder": steps, "problem": problem[:4000]}, code
 
 
 def target(line: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +57,9 @@ def target(line: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         for name, part in parts
     ]
     findings = [finding["text"] for finding in known.get("findings", ())]
-    if beside["refused"]:
+    if line["instead"]:
+        known, findings = {"state": "same"}, [f"not published: {line['instead']}"]
+    elif beside["refused"]:
         findings.append(f"a release would be refused: {beside['refused']}")
     return {
         "target": plan["target"],
@@ -67,6 +71,13 @@ def target(line: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         "state": known.get("state", "unknown"),
         "findings": [text[:2000] for text in findings],
     }
+
+
+def step(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what `comment.py` reads of what a ladder has for one card."""
+    memory = {way: taken["weights"] + taken["reckoned"] for way, taken in found["memory"].items()}
+    kept = {key: found[key] for key in ("card", "taken", "estimated", "sqnr", "offload")}
+    return {**kept, "result_bytes": found["bytes"], "memory": memory}
 
 
 def main(base: str, out: str) -> int:

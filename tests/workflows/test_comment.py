@@ -17,6 +17,26 @@ PREVIEW = [
     {
         "recipe": "recipes/flux.1-dev.yaml",
         "problem": "",
+        "ladder": [
+            {
+                "card": "12GB",
+                "taken": "bnb-nf4",
+                "result_bytes": 10_000_000_000,
+                "estimated": True,
+                "sqnr": 22.06,
+                "offload": "model",
+                "memory": {"none": 14_900_000_000, "model": 11_500_000_000, "sequential": 1_900_000_000},
+            },
+            {
+                "card": "80GB",
+                "taken": "",
+                "result_bytes": 33_900_000_000,
+                "estimated": False,
+                "sqnr": None,
+                "offload": "none",
+                "memory": {"none": 38_700_000_000, "model": 28_600_000_000, "sequential": 2_100_000_000},
+            },
+        ],
         "targets": [
             {
                 "target": "bnb-nf4",
@@ -55,6 +75,14 @@ SHOWN = """\
 | `bnb-nf4` | `text_encoder_2` | `bitsandbytes nf4` | 9.5 GB | 2.9 GB |
 
 </details>
+
+| which of these for a card of | take | files | signal | all there | by models | by weights |
+| --- | --- | --- | --- | --- | --- | --- |
+| `12GB` | `bnb-nf4` | about 10.0 GB | 22.1 dB | 14.9 GB | **11.5 GB** | 1.9 GB |
+| `80GB` | the source | 33.9 GB | all | **38.7 GB** | 28.6 GB | 2.1 GB |
+
+Signal is over the noise of quantizing. Memory is of the card, by how it is run, bold as that card runs it; \
+what a call takes beside weights is reckoned.
 
 ```text
 bnb-nf4: targets.bnb-nf4 is nf4, was fp4
@@ -111,6 +139,23 @@ def test_what_would_be_published_is_shown(comment: Any) -> None:
         ("0.targets.0.disk", 1.5),
         ("0.targets.0.disk", "1"),
         ("0.targets.0.findings", ["a"] * 51),
+        ("0.ladder", {}),
+        ("0.ladder", PREVIEW[0]["ladder"] * 11),
+        ("0.ladder.0.card", "<b>12</b>"),
+        ("0.ladder.0.card", "`|@me"),
+        ("0.ladder.0.taken", "@me"),
+        ("0.ladder.0.taken", []),
+        ("0.ladder.0.taken", None),
+        ("0.ladder.0.result_bytes", -1),
+        ("0.ladder.0.estimated", "about"),
+        ("0.ladder.0.sqnr", "22 dB"),
+        ("0.ladder.0.sqnr", float("nan")),
+        ("0.ladder.0.sqnr", True),
+        ("0.ladder.0.sqnr", 1e300),
+        ("0.ladder.0.offload", "@me"),
+        ("0.ladder.0.offload", ["none"]),
+        ("0.ladder.0.memory.none", "1"),
+        ("0.ladder.0.memory", {}),
         ("0.targets.0.components.0.scheme", "nf4 @me"),
         ("0.targets.0.components.0.name", "a&#64;me"),
     ],
@@ -140,7 +185,7 @@ def test_words_of_somebody_are_neither_html_nor_a_mention_and_end_no_block(comme
 
 def test_no_comment_is_larger_than_github_takes(comment: Any) -> None:
     many = PREVIEW[0]["targets"] * 50
-    text = shown(comment, [{"recipe": f"recipes/{at}.yaml", "targets": many, "problem": ""} for at in range(20)])
+    text = shown(comment, [{**PREVIEW[0], "recipe": f"recipes/{at}.yaml", "targets": many} for at in range(20)])
     assert len(text) < 65_000
     assert text.endswith("The rest is in the check's log.")
 
@@ -153,5 +198,5 @@ def test_a_preview_that_is_none_is_told_without_asking_anybody(tmp_path: Path) -
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         2,
-        "This is no preview that the check wrote: 'not problem, recipe, targets'\n",
+        "This is no preview that the check wrote: 'not ladder, problem, recipe, targets'\n",
     )

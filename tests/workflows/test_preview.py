@@ -1,0 +1,56 @@
+"""What a pull request's check finds of recipes, by the scripts that it runs, is what can be shown beneath it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.desk import Desk, Shelf, home_in, opened
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def desk(stocked: Shelf, source: Path, answers: Path, tmp_path: Path) -> Iterator[Desk]:
+    """A checkout with a recipe that nobody has committed yet; its source lies beside it."""
+    shutil.copytree(stocked.root, tmp_path / "hub", symlinks=True)
+    shutil.copytree(source, tmp_path / "checkout" / "recipes" / "source")
+    with opened(tmp_path / "hub", stocked) as shelf:
+        made = Desk(tmp_path / "checkout", shelf, home_in(tmp_path / "desk", answers))
+        made.extra = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "HOME": str(tmp_path)}
+        for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "Begin"]):
+            name = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+            subprocess.run(["git", *name, *words], cwd=made.folder, env=made.environment, check=True)
+        yield made
+
+
+def ran(desk: Desk, script: str, *words: str) -> int:
+    command = [sys.executable, str(ROOT / ".github" / f"{script}.py"), "HEAD", *words]
+    return subprocess.run(command, cwd=desk.folder, env=desk.environment, capture_output=True, check=False).returncode
+
+
+def propose(desk: Desk, targets: dict[str, Any], **more: Any) -> None:
+    desk.recipe(targets, name="recipes/tiny.yaml", **more)
+    shutil.move(desk.folder / "prompts.jsonl", desk.folder / "recipes" / "prompts.jsonl")
+
+
+def test_a_ladder_is_shown_as_it_was_planned(desk: Desk, scripts: Any) -> None:
+    cards = {"cards": ["601.65MB", "601.8MB", "602MB"], "backends": ["quanto"]}
+    propose(desk, {"ladder": cards}, call={"max_sequence_length": 512})
+    assert ran(desk, "preview", "found/preview.json") == 0
+    comment = scripts("comment")
+    (recipe,) = comment.read((desk.folder / "found" / "preview.json").read_bytes())
+    assert [(step.card, step.taken, step.offload) for step in recipe.ladder] == [
+        ("601.65MB", "601.65mb", "model"),
+        ("601.8MB", "601.8mb", "model"),
+        ("602MB", "", "model"),
+    ]
+    assert all(step.memory["sequential"] < step.memory["model"] <= step.memory["none"] for step in recipe.ladder)
+    assert [target.state for target in recipe.targets] == ["unpublished", "unpublished", "same"]
+    assert "the source itself runs on a card of 602MB" in recipe.targets[2].findings[0]
