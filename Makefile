@@ -15,7 +15,7 @@ WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
 .PHONY: venv browser lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader \
-  changed preview comment builds build sealed clean
+  changed preview trial comment builds build sealed clean
 
 venv: $(READY)
 
@@ -117,9 +117,13 @@ changed: $(READY)
 
 # Plans each of them, and writes what its release would change.
 preview: $(READY)
-	@$(BIN)/python .github/preview.py "$$BASE" build/preview.json
+	@$(BIN)/python .github/preview.py "$$BASE" build/preview/preview.json
 
-# Shows that beneath the pull request that a workflow's event is about; needs nothing that is installed.
+# Tries each of them on a small model, and writes what became of it; with pages that show how it answered.
+trial: $(READY)
+	@$(BIN)/python .github/trial.py "$$BASE" build/preview/trial.json build/trial
+
+# Shows both beneath the pull request that a workflow's event is about; needs nothing that is installed.
 comment:
 	@$(PYTHON) .github/comment.py "$$PREVIEW"
 

@@ -1,9 +1,9 @@
 """Show beneath a pull request what it would publish, in one comment that is kept up to date.
 
-Usage: ``comment.py PREVIEW``, a file that `preview.py` wrote while code of the pull request ran, so it may hold
-anything: it is read as data, by size, type and pattern, and whatever is words of somebody is shown where it is neither
-HTML nor a mention. Which pull request it is, the event of the workflow says, and GitHub is asked for its number. Needs
-Python alone.
+Usage: ``comment.py PREVIEW``, a folder that `preview.py` and `trial.py` wrote into while code of the pull request ran,
+so it may hold anything: it is read as data, by size, type and pattern, and whatever is words of somebody is shown where
+it is neither HTML nor a mention. Which pull request it is, the event of the workflow says, and GitHub is asked for its
+number and for that of the pages on the trial, of which nothing is read: they are linked. Needs Python alone.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
 from github import OURS, GitHub, UntrustedError, matching, only, quoted, several, words
 
-LARGEST: Final = 1 << 20  # bytes of a preview
+LARGEST: Final = 1 << 20  # bytes of a preview, and of what was tried
 MOST: Final = 60_000  # characters of a comment; GitHub takes 65,536
 MARK: Final = "<!-- what it would publish -->"
 NAME: Final = re.compile(r"[\w.+-][\w.+ /-]{0,199}", re.ASCII)  # of a recipe, target, repository, component or scheme
 TAKEN: Final = re.compile(f"({NAME.pattern})?", re.ASCII)
 STATE: Final = re.compile(r"[a-z]{1,20}")
+VERDICT: Final = re.compile(r"PASS|FAIL|INCONCLUSIVE")
+UNTRIED: Final = "It was not tried: the check's log says why."
 WAYS: Final = {"none": "all there", "model": "by models", "sequential": "by weights"}  # to run a pipeline on a card
 WAY: Final = re.compile("|".join(WAYS))
 
@@ -70,6 +73,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What became of a target when it was tried; the verdict is what limits say of a model that is not the source."""
+
+    target: str
+    state: str
+    verdict: str | None
+    seconds: float
+    told: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a recipe when it was tried; with a problem where none of its targets could be."""
+
+    recipe: str
+    stand_in: str
+    targets: tuple[Tried, ...]
+    problem: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe that the pull request is about; with a problem where it could not be planned."""
 
@@ -85,10 +109,24 @@ def read(text: bytes) -> tuple[Recipe, ...]:
     Raises:
         UntrustedError: It is not one.
     """
+    return several(parsed(text), recipe_in, 100)
+
+
+def read_trials(text: bytes) -> tuple[Trial, ...]:
+    """Read what was tried.
+
+    Raises:
+        UntrustedError: It is not that.
+    """
+    return several(parsed(text), trial_in, 100)
+
+
+def parsed(text: bytes) -> Any:
+    """Return JSON of no more than so many bytes."""
     if len(text) > LARGEST:
         raise UntrustedError(f"{len(text)} bytes")
     try:
-        return several(json.loads(text), recipe_in, 100)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UntrustedError(f"no JSON: {error}") from error
 
@@ -137,6 +175,25 @@ def step_in(value: Any) -> Step:
     )
 
 
+def trial_in(value: Any) -> Trial:
+    """Read what became of one recipe."""
+    found = only(value, {"recipe", "stand_in", "targets", "problem"})
+    told = words(found["stand_in"], 500), several(found["targets"], tried_in, 50), words(found["problem"], 4000)
+    return Trial(name(found["recipe"]), *told)
+
+
+def tried_in(value: Any) -> Tried:
+    """Read what became of one target."""
+    found = only(value, {"target", "state", "verdict", "seconds", "told"})
+    return Tried(
+        name(found["target"]),
+        matching(found["state"], STATE),
+        None if found["verdict"] is None else matching(found["verdict"], VERDICT),
+        quantity(found["seconds"]),
+        several(found["told"], lambda text: words(text, 2000), 50),
+    )
+
+
 def name(value: Any) -> str:
     """Return a name, whose letters mean nothing in Markdown but ``_``, which is put between backticks."""
     return matching(value, NAME)
@@ -163,12 +220,39 @@ def either(value: Any) -> bool:
     return value
 
 
-def rendered(recipes: tuple[Recipe, ...]) -> str:
-    """Return what a pull request would publish, as Markdown."""
+def rendered(recipes: tuple[Recipe, ...], trials: tuple[Trial, ...] | None = None, pages: str = "") -> str:
+    """Return what a pull request would publish, as Markdown.
+
+    Args:
+        recipes: What it is about.
+        trials: What became of these; None where that is told elsewhere.
+        pages: The address of the pages on that; empty where there are none.
+    """
     if not recipes:
         return "This changes nothing that a recipe depends on: nothing would be published."
-    text = "\n\n".join(part for recipe in recipes for part in paragraphs(recipe))
-    return text if len(text) < MOST else f"{text[:MOST].rpartition(chr(10) * 2)[0]}\n\nThe rest is in the check's log."
+    known = {trial.recipe: trial for trial in trials or ()}
+    parts = []
+    for recipe in recipes:
+        parts += paragraphs(recipe)
+        if trials is not None:
+            tried = known.get(recipe.recipe)
+            parts += paragraphs_of(tried, recipe.problem) if tried else [UNTRIED]
+    warning = "Code of this pull request made them: open them as you would open a stranger's."
+    return fitted(parts, f"[Pages on the trials, with the answers]({pages}), for a week. {warning}" if pages else "")
+
+
+def rendered_trials(trials: tuple[Trial, ...]) -> str:
+    """Return what became of recipes when they were tried, as Markdown."""
+    parts = [part for one in trials for part in (f"### `{one.recipe}`, tried", *paragraphs_of(one))]
+    return fitted(parts or ["This changes nothing that a recipe depends on: nothing was tried."])
+
+
+def fitted(parts: list[str], end: str = "") -> str:
+    """Return paragraphs as one text that GitHub takes, with an end; where some are left out, it says so."""
+    lengths = accumulate(len(part) + 2 for part in parts)
+    kept = [part for part, length in zip(parts, lengths, strict=True) if length < MOST]
+    cut = ["The rest is in the check's log."] if len(kept) < len(parts) else []
+    return "\n\n".join([*kept, *cut, *([end] if end else [])])
 
 
 def paragraphs(recipe: Recipe) -> Iterator[str]:
@@ -196,6 +280,21 @@ def paragraphs(recipe: Recipe) -> Iterator[str]:
         yield ladder(recipe.ladder)
     if found := [f"{one.target}: {text}" for one in recipe.targets for text in one.findings]:
         yield quoted("\n".join(found))
+
+
+def paragraphs_of(trial: Trial, known: str = "") -> Iterator[str]:
+    """Yield what became of one recipe when it was tried; a problem that is known is not told again."""
+    if trial.problem and trial.problem != known:
+        yield quoted(f"It was not tried: {trial.problem}")
+    if trial.targets:
+        rows = [
+            f"| `{one.target}` | {one.state} | {one.verdict or ''} | {one.seconds:.0f} s |" for one in trial.targets
+        ]
+        yield "\n".join(["| trial | state | limits say | took |", "| --- " * 4 + "|", *rows])
+        told = [f"{one.target}: {text}" for one in trial.targets for text in one.told]
+        block = quoted("\n".join([f"tried on {trial.stand_in}", *told] if trial.stand_in else told))
+        shown = " open" if any(one.state == "failed" for one in trial.targets) else ""
+        yield f"<details{shown}><summary>What the trial found</summary>\n\n{block}\n\n</details>"
 
 
 def ladder(steps: tuple[Step, ...]) -> str:
@@ -253,12 +352,26 @@ def show(here: GitHub, pull: int, text: str) -> None:
     here.ask("POST", f"/issues/{pull}/comments", body)
 
 
+def pages_of(here: GitHub, run: dict[str, Any]) -> str:
+    """Return the address of the pages on a run's trials, made of GitHub's numbers; empty where there are none."""
+    at = f"/actions/runs/{int(run['id'])}/artifacts"
+    found = [int(one["id"]) for one in here.ask("GET", at, name="trial")["artifacts"] if not one["expired"]]
+    return f"{os.environ['GITHUB_SERVER_URL']}/{here.repository}{at}/{max(found)}" if found else ""
+
+
+def left(folder: Path, file: str) -> bytes:
+    """Return what the check left in a file, or the beginning of it where it is too much."""
+    with (folder / file).open("rb") as opened:
+        return opened.read(LARGEST + 1)
+
+
 def main(preview: str) -> int:
     """Show a preview, and return the exit code."""
     run = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())["workflow_run"]
+    folder = Path(preview)
     try:
-        with Path(preview).open("rb") as file:
-            recipes = read(file.read(LARGEST + 1))
+        recipes = read(left(folder, "preview.json"))
+        trials = read_trials(left(folder, "trial.json")) if (folder / "trial.json").exists() else ()
     except UntrustedError as error:
         sys.stderr.write(f"This is no preview that the check wrote: {str(error)[:200]!r}\n")
         return 2
@@ -267,7 +380,7 @@ def main(preview: str) -> int:
     if pull is None:
         sys.stdout.write("No open pull request shows the commit that was checked.\n")
         return 0
-    show(here, pull, rendered(recipes))
+    show(here, pull, rendered(recipes, trials, pages_of(here, run)))
     return 0
 
 

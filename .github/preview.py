@@ -10,8 +10,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from changed import recipes
 from comment import UntrustedError, read, rendered
@@ -19,14 +20,15 @@ from comment import UntrustedError, read, rendered
 from pipeline.errors import CannotHereError, PublishError, RecipeError
 from pipeline.files import write_atomically
 
+Some = TypeVar("Some")
 PUBLISH = (sys.executable, "-m", "pipeline.cli")
 LEAST = ("source_bytes", "result_bytes")
 UNTOLD = {0, CannotHereError.exit_code}  # that no token for a gated source is here says nothing of a recipe
 
 
-def asked(verb: str, recipe: str) -> tuple[list[dict[str, Any]], int]:
-    """Return the lines that a verb writes of a recipe, and its exit code."""
-    done = subprocess.run([*PUBLISH, verb, recipe, "--json"], stdout=subprocess.PIPE, check=False)
+def asked(*words: str, within: tuple[str, ...] = ()) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines that a verb writes of a recipe, and its exit code; ``within`` is a command that runs another."""
+    done = subprocess.run([*within, *PUBLISH, *words, "--json"], stdout=subprocess.PIPE, check=False)
     return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
 
 
@@ -89,8 +91,13 @@ def main(base: str, out: str) -> int:
         return error.exit_code
     written = json.dumps([shown for shown, _ in found]).encode()
     write_atomically(Path(out), written)
+    return show(written, read, rendered) or next((code for _, code in found if code not in UNTOLD), 0)
+
+
+def show(written: bytes, read_it: Callable[[bytes], Some], render: Callable[[Some], str]) -> int:
+    """Show what is to be shown beneath the pull request, here and in the summary, and return the exit code."""
     try:
-        text = rendered(read(written))
+        text = render(read_it(written))
     except UntrustedError as error:
         sys.stderr.write(f"A name that cannot be shown beneath a pull request: {error}\n")
         return RecipeError.exit_code
@@ -98,7 +105,7 @@ def main(base: str, out: str) -> int:
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(f"{text}\n")
-    return next((code for _, code in found if code not in UNTOLD), 0)
+    return 0
 
 
 if __name__ == "__main__":

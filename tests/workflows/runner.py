@@ -270,6 +270,7 @@ class Job:
             "GITHUB_API_URL": self.run.github.api,
             "GITHUB_EVENT_PATH": str(self.temp / "_event.json"),
             "GITHUB_REPOSITORY": "acme/recipes",
+            "GITHUB_SERVER_URL": "https://github.example",
             "GITHUB_WORKFLOW_REF": f"acme/recipes/.github/workflows/{self.run.workflow}.yml@{self.run.ref}",
             "HF_ENDPOINT": self.run.github.hub,
             "OMP_NUM_THREADS": "1",
@@ -302,7 +303,9 @@ class Job:
 
     def upload_artifact(self, options: dict[str, Any]) -> None:
         origin, to = self.workspace / options["path"], self.run.folder / "artifacts" / options["name"]
-        assert origin.exists(), options
+        if not origin.exists():
+            assert options.get("if-no-files-found") == "ignore", options
+            return
         assert not to.exists(), "two artifacts of one name"
         if origin.is_dir():
             hidden = shutil.ignore_patterns() if options.get("include-hidden-files") else shutil.ignore_patterns(".*")

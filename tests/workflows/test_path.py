@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class Forge:
     pulls: list[dict[str, Any]] = field(default_factory=list)
     comments: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    artifacts: dict[str, list[str]] = field(default_factory=dict)
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         self.asked.append(f"{method} {path}")
@@ -46,6 +48,9 @@ class Forge:
         assert path.startswith("/repos/acme/recipes/")
         if path.endswith("/pulls"):
             return [pull for pull in self.pulls if f"head={pull['head']['label'].replace(':', '%3A')}" in query]
+        if found := re.fullmatch(r"/repos/acme/recipes/actions/runs/(\d+)/artifacts", path):
+            named = [name for name in self.artifacts[found[1]] if query == f"name={name}"]
+            return {"artifacts": [{"id": 77, "name": name, "expired": False} for name in named]}
         if method == "GET":
             return self.comments if "page=1" in query.split("&") else []
         if method == "POST":
@@ -118,6 +123,7 @@ class World:
         told = {"number": 1, "head": {"sha": head, "label": "stranger:tiny"}}
         self.forge.pulls[:] = [told]
         run = self.github.start("check", "pull_request", {"pull_request": told}, merged, "refs/pull/1/merge")
+        self.forge.artifacts[run.run_id] = [path.name for path in (run.folder / "artifacts").iterdir()]
         done = {
             "id": run.run_id,
             "event": "pull_request",
@@ -162,6 +168,16 @@ def recipe(world: World, **source: str) -> dict[str, Any]:
     }
 
 
+def see_the_trial(world: World, comment: str) -> None:
+    """Look for what was tried in a comment, and at the page that it links to by GitHub's numbers."""
+    assert any(line.startswith("| `int8` | tried | PASS | ") for line in comment.splitlines())
+    assert "tried on a tiny bert" in comment
+    assert "https://github.example/acme/recipes/actions/runs/1/artifacts/77" in comment
+    (page,) = (world.github.folder / "run-1" / "artifacts" / "trial").rglob("*.html")
+    assert page.name == "report-int8.html"
+    assert "tried on a tiny bert" in page.read_text()
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_a_pull_request_of_a_stranger_is_published_and_every_command_of_every_workflow_was_executed(
@@ -176,6 +192,7 @@ def test_a_pull_request_of_a_stranger_is_published_and_every_command_of_every_wo
     rows = [line for line in comment["body"].splitlines() if line.startswith("| `int8`")]
     assert rows[0].startswith("| `int8` | `acme/tiny-bert-int8` | ")
     assert rows[1].startswith("| `int8` | `model` | `torchao int8-weight-only` | ")
+    see_the_trial(world, comment["body"])
 
     # The source is gated meanwhile, so the recipe names a token, which a fork does not get: that is shown, in place.
     world.api.update_repo_settings(SOURCE, gated="manual")

@@ -14,6 +14,8 @@ import pytest
 from tests.desk import Desk, Shelf, home_in, opened
 
 ROOT = Path(__file__).parents[2]
+INT8 = {"backend": "torchao", "scheme": "int8-weight-only"}
+INT4 = {"backend": "torchao", "scheme": "int4-weight-only"}  # which a GPU makes
 
 
 @pytest.fixture
@@ -54,3 +56,41 @@ def test_a_ladder_is_shown_as_it_was_planned(desk: Desk, scripts: Any) -> None:
     assert all(step.memory["sequential"] < step.memory["model"] <= step.memory["none"] for step in recipe.ladder)
     assert [target.state for target in recipe.targets] == ["unpublished", "unpublished", "same"]
     assert "the source itself runs on a card of 602MB" in recipe.targets[2].findings[0]
+
+
+def test_a_trial_that_takes_too_long_is_ended_and_says_so(tmp_path: Path, scripts: Any) -> None:
+    found, code = scripts("trial").trial("recipe.yaml", tmp_path, minutes=0.001)
+    assert code != 0
+    assert (found["problem"], found["targets"]) == ("its trial took more than 0.001 minutes.", [])
+
+
+@pytest.mark.nightly
+def test_what_a_trial_found_is_shown_with_its_pages(desk: Desk, scripts: Any) -> None:
+    propose(desk, {"one": {"transformer": INT8}, "on-a-gpu": {"transformer": INT4}})
+    assert ran(desk, "trial", "found/trial.json", "pages") == 0
+    comment = scripts("comment")
+    (trial,) = comment.read_trials((desk.folder / "found" / "trial.json").read_bytes())
+    assert [(one.target, one.state, one.verdict) for one in trial.targets] == [
+        ("one", "tried", "PASS"),
+        ("on-a-gpu", "untried", None),
+    ]
+    assert trial.targets[0].seconds > 0
+    assert trial.stand_in.startswith("the source itself")
+    assert [path.name for path in (desk.folder / "pages").rglob("*.html")] == ["report-one.html"]
+    assert "| `one` | tried | PASS | " in (desk.folder.parent / "summary").read_text()
+
+
+def test_what_is_wrong_with_a_recipe_fails_its_trial_and_is_told(desk: Desk, scripts: Any) -> None:
+    broken = {"transformer": {**INT8, "keep": ["*.atnn"]}}
+    propose(desk, {"one": broken, "on-a-gpu": {"transformer": INT4}})
+    assert ran(desk, "trial", "found/trial.json", "pages") == 2
+    (trial,) = scripts("comment").read_trials((desk.folder / "found" / "trial.json").read_bytes())
+    assert [(one.target, one.state, one.verdict) for one in trial.targets] == [
+        ("on-a-gpu", "untried", None),
+        ("one", "failed", None),
+    ]
+    assert "'*.atnn' names no Linear module" in trial.targets[1].told[0]
+    (desk.folder / "recipes" / "tiny.yaml").write_text("task: nothing\n")
+    assert ran(desk, "trial", "found/trial.json", "pages") == 2
+    (trial,) = scripts("comment").read_trials((desk.folder / "found" / "trial.json").read_bytes())
+    assert (trial.targets, "tiny.yaml:1:" in trial.problem) == ((), True)

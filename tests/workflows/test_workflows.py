@@ -278,11 +278,11 @@ def make_targets() -> set[str]:
     return {target for rule in rules for target in rule.split()}
 
 
-def test_pull_requests_are_linted_tested_and_their_recipes_checked_and_planned() -> None:
+def test_pull_requests_are_linted_tested_and_their_recipes_checked_planned_and_tried() -> None:
     runs = {at: [step["run"] for step in job.get("steps", ()) if "run" in step] for at, job in JOBS.items()}
     assert "make lint" in runs["check", "lint"]
     assert "make test" in runs["check", "test"]
-    assert runs["check", "recipes"][-2:] == ["make changed", "make preview"]
+    assert runs["check", "recipes"][-3:] == ["make changed", "make preview", "make trial"]
     assert "pull_request" in parsed("check")["on"]
 
 
