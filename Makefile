@@ -15,7 +15,7 @@ WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
 .PHONY: venv browser lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader \
-  changed preview trial comment builds build sealed clean
+  changed preview trial comment catalog builds build sealed clean
 
 venv: $(READY)
 
@@ -126,6 +126,11 @@ trial: $(READY)
 # Shows both beneath the pull request that a workflow's event is about; needs nothing that is installed.
 comment:
 	@$(PYTHON) .github/comment.py "$$PREVIEW"
+
+# Writes a site of all recipes, which is what differs from before the first commit, and of what the Hub has of them.
+catalog: $(READY)
+	@$(BIN)/python .github/changed.py 0000000000000000000000000000000000000000 \
+	  | xargs --delimiter '\n' --exit $(BIN)/publish report --site build/catalog
 
 # Lists what is to be built, as a job matrix: RECIPE with its TARGET or all, or all that differ from BASE.
 builds: $(READY)

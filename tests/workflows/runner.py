@@ -92,6 +92,11 @@ class GitHub:
     def repository(self) -> Path:
         return self.folder / "origin"
 
+    @property
+    def site(self) -> Path:
+        """What is on Pages."""
+        return self.folder / "pages"
+
     def git(self, *words: str, at: Path | None = None) -> str:
         ours = ("GIT_", "MAKE", "MFLAGS", "GITHUB_")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -235,7 +240,7 @@ class Job:
             if not condition(step.get("if", ""), self.context, well):
                 continue
             outputs, code = self.step(step)
-            well = well and code == 0
+            well = well and (code == 0 or step.get("continue-on-error", False))
             if "id" in step:
                 self.context["steps"][step["id"]] = {"outputs": outputs}
         outputs = {name: filled(value, self.context) for name, value in self.job.get("outputs", {}).items()}
@@ -318,6 +323,15 @@ class Job:
         assert "run-id" not in options or "actions" in self.job["permissions"]
         run = self.run.github.folder / f"run-{options.get('run-id', self.run.run_id)}"
         shutil.copytree(run / "artifacts" / options["name"], self.workspace / options["path"])
+
+    def upload_pages_artifact(self, options: dict[str, Any]) -> None:
+        self.upload_artifact({"name": "github-pages", "path": options["path"]})
+
+    def deploy_pages(self, options: dict[str, Any]) -> None:
+        assert {"pages", "id-token"} <= self.job["permissions"].keys()
+        assert self.job["environment"]["name"] == "github-pages"
+        shutil.rmtree(self.run.github.site, ignore_errors=True)
+        shutil.copytree(self.run.folder / "artifacts" / "github-pages", self.run.github.site)
 
     def attest_build_provenance(self, options: dict[str, Any]) -> None:
         assert {"id-token", "attestations"} <= self.job["permissions"].keys()

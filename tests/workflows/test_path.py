@@ -178,6 +178,23 @@ def see_the_trial(world: World, comment: str) -> None:
     assert "tried on a tiny bert" in page.read_text()
 
 
+def see_the_catalog(world: World, commit: str) -> None:
+    """Have the catalog put on Pages, and look at it: the target is gated like its source at first, and then open."""
+    github, page = world.github, world.github.site / "acme" / "tiny-bert-int8.html"
+    world.api.update_repo_settings("acme/tiny-bert-int8", private=False)
+    github.start("pages", "workflow_run", {"workflow_run": {"name": "publish"}}, commit)
+    assert "could not be read" in (github.site / "index.html").read_text()
+    assert not page.exists()
+    world.api.update_repo_settings("acme/tiny-bert-int8", gated=False)
+    github.start("pages", "workflow_dispatch", {}, commit)
+    assert github.failed == []
+    index = (github.site / "index.html").read_text()
+    assert "acme/tiny-bert-int8.html" in index
+    assert "could not be read" not in index
+    assert "digits/" not in index
+    assert "PASS" in page.read_text()
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_a_pull_request_of_a_stranger_is_published_and_every_command_of_every_workflow_was_executed(
@@ -223,6 +240,8 @@ def test_a_pull_request_of_a_stranger_is_published_and_every_command_of_every_wo
     stores = {path.name for path in run.folder.glob("job-*/temp/publish/store/*")}
     assert {"fetch", "checkpoint", "report"} <= stores
     assert len(list(run.folder.glob("job-*/temp/publish/store/fetch"))) == 1
+
+    see_the_catalog(world, merged)
 
     # Nothing is left that no test executes.
     github.start("nightly", "schedule", {}, merged)

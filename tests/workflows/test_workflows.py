@@ -27,6 +27,8 @@ RIGHTS = {  # of each job; whoever adds a right to a workflow has to add it here
     ("check", "recipes"): {"contents": "read"},
     ("comment", "comment"): {"contents": "read", "actions": "read", "pull-requests": "write"},
     ("nightly", "test"): {"contents": "read"},
+    ("pages", "catalog"): {"contents": "read"},
+    ("pages", "deploy"): {"pages": "write", "id-token": "write"},
     ("publish", "builds"): {"contents": "read", "id-token": "write"},
     ("publish", "recipe"): {"contents": "read", "id-token": "write", "attestations": "write"},
     ("recipe", "build"): {"contents": "read", "id-token": "write"},
@@ -97,7 +99,8 @@ def test_an_action_has_the_same_commit_everywhere() -> None:
 
 def test_a_checkout_leaves_no_credentials_behind() -> None:
     checkouts = [step for _, _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
-    assert len(checkouts) == len([job for job in JOBS.values() if "steps" in job])
+    deploying = [("pages", "deploy")]  # which takes what another job has made
+    assert len(checkouts) == len([at for at, job in JOBS.items() if "steps" in job and at not in deploying])
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
@@ -132,12 +135,21 @@ def test_publishing_needs_the_environment_and_main() -> None:
     workflow, called = parsed("publish"), parsed("recipe")
     assert workflow["on"].keys() == {"push", "workflow_dispatch"}
     assert called["on"].keys() == {"workflow_call"}
-    assert [at for at, job in JOBS.items() if "environment" in job] == [("recipe", "release")]
+    assert [at for at, job in JOBS.items() if "environment" in job] == [("pages", "deploy"), ("recipe", "release")]
     assert called["jobs"]["release"]["environment"] == "hub"
     assert workflow["jobs"]["recipe"]["needs"] == "builds"  # a job whose needs were skipped is skipped
     assert workflow["jobs"]["builds"]["if"] == "github.ref == 'refs/heads/main'"
     assert "always()" not in "".join(job.get("if", "") for job in JOBS.values())
     assert [at for at, job in JOBS.items() if "uses" in job] == [("publish", "recipe")]
+
+
+def test_only_what_main_has_made_is_put_on_pages_and_by_a_job_that_runs_no_command() -> None:
+    catalog, deploy = parsed("pages")["jobs"].values()
+    assert catalog["if"] == "github.ref == 'refs/heads/main'"
+    assert (deploy["needs"], deploy["environment"]["name"]) == ("catalog", "github-pages")
+    assert [step["uses"].partition("@")[0] for step in deploy["steps"]] == ["actions/deploy-pages"]
+    assert parsed("pages")["on"]["workflow_run"]["workflows"] == ["publish"]
+    assert parsed("pages")["concurrency"]["cancel-in-progress"] is False
 
 
 def test_merges_of_a_recipe_wait_for_each_other_and_no_release_is_given_up_midway() -> None:
