@@ -111,17 +111,24 @@ reader:
 
 # What the workflows run. BASE, RECIPE, TARGET, SEALED and PREVIEW may be anything, so they reach the shell as variables
 # and never as text. What a recipe depends on counts as part of it.
-# Checks each recipe that differs from the commit BASE; one failure fails the whole.
+# Gives a command all recipes that differ from the commit BASE. Two are left out: their sources are on no public Hub, and
+# `make demo` publishes them.
+define differing
+found=$$($(BIN)/publish changed --since="$$BASE" --except recipes/digits --except recipes/minilm) && \
+printf %s "$$found" | xargs --delimiter '\n'
+endef
+
+# Checks each of them; one failure fails the whole.
 changed: $(READY)
-	@$(BIN)/python .github/changed.py "$$BASE" $(BIN)/publish check --output-format github
+	@$(differing) --no-run-if-empty $(BIN)/publish check --output-format github
 
 # Plans each of them, and writes what its release would change.
 preview: $(READY)
-	@$(BIN)/python .github/preview.py "$$BASE" build/preview/preview.json
+	@$(differing) $(BIN)/python .github/preview.py build/preview/preview.json
 
 # Tries each of them on a small model, and writes what became of it; with pages that show how it answered.
 trial: $(READY)
-	@$(BIN)/python .github/trial.py "$$BASE" build/preview/trial.json build/trial
+	@$(differing) $(BIN)/python .github/trial.py build/preview/trial.json build/trial
 
 # Shows both beneath the pull request that a workflow's event is about; needs nothing that is installed.
 comment:
@@ -129,12 +136,11 @@ comment:
 
 # Writes a site of all recipes, which is what differs from before the first commit, and of what the Hub has of them.
 catalog: $(READY)
-	@$(BIN)/python .github/changed.py 0000000000000000000000000000000000000000 \
-	  | xargs --delimiter '\n' --exit $(BIN)/publish report --site build/catalog
+	@BASE=0000000000000000000000000000000000000000; $(differing) $(BIN)/publish report --site build/catalog
 
 # Lists what is to be built, as a job matrix: RECIPE with its TARGET or all, or all that differ from BASE.
 builds: $(READY)
-	@$(BIN)/python .github/builds.py
+	@if test -n "$$RECIPE"; then $(BIN)/python .github/builds.py; else $(differing) $(BIN)/python .github/builds.py; fi
 
 # Makes and judges the targets of RECIPE, or TARGET alone, and lays what passed into the folder SEALED.
 build: $(READY)

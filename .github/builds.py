@@ -1,7 +1,8 @@
 """List what a workflow has to build: one entry a recipe, with a runner that has what its plan needs.
 
-From the environment: ``RECIPE`` and, if wanted, ``TARGET`` where a person asked, ``BASE`` where a push did. ``RUNNERS``
-is a JSON list of runners, the one to prefer first, with what each has in GB; the first that has enough is taken::
+Usage: ``builds.py RECIPE...`` with what a push changed. From the environment: ``RECIPE`` and, if wanted, ``TARGET``
+where a person asked. ``RUNNERS`` is a JSON list of runners, the one to prefer first, with what each has in GB; the
+first that has enough is taken::
 
     [{"runner": "ubuntu-latest", "memory": 16, "disk": 14}, {"runner": "gpu", "memory": 64, "disk": 500, "cuda": true}]
 
@@ -15,10 +16,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from changed import recipes
 
 from pipeline.backends import SCHEMES
 from pipeline.card.stage import templates
@@ -48,7 +48,7 @@ def builds(recipe: str, target: str, runners: list[dict[str, Any]]) -> dict[str,
     return {"recipe": recipe, "target": target, "runner": runner}
 
 
-def builds_of(changed: list[str], runners: list[dict[str, Any]]) -> list[dict[str, str]]:
+def builds_of(changed: Sequence[str], runners: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Return the entries of what a push changed, and tell of each recipe that has no runner why."""
     found = []
     for recipe in changed:
@@ -89,12 +89,12 @@ def runner_for(made: list[TargetPlan], runners: list[dict[str, Any]], recipe: st
     raise CannotHereError(f"No runner has {needed}, which its targets need together.", where=recipe, remedy=remedy)
 
 
-def main() -> int:
+def main(*changed: str) -> int:
     """Write the list and return the exit code."""
-    asked, target, base, known = (os.environ.get(name, "") for name in ("RECIPE", "TARGET", "BASE", "RUNNERS"))
+    asked, target, known = (os.environ.get(name, "") for name in ("RECIPE", "TARGET", "RUNNERS"))
     try:
         runners = json.loads(known or "[]")
-        found = [builds(asked, target, runners)] if asked else builds_of(recipes(base), runners)
+        found = [builds(asked, target, runners)] if asked else builds_of(changed, runners)
     except PublishError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -110,4 +110,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Plan every recipe that a change is about, and write what its release would change, for people and as JSON.
 
-Usage: ``preview.py BASE OUT``. The JSON is what `comment.py` reads; GitHub's summary of the step has the same in
+Usage: ``preview.py OUT RECIPE...``. The JSON is what `comment.py` reads; GitHub's summary of the step has the same in
 words.
 """
 
@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from changed import recipes
 from comment import UntrustedError, read, rendered
 
-from pipeline.errors import CannotHereError, PublishError, RecipeError
+from pipeline.errors import CannotHereError, RecipeError
 from pipeline.files import write_atomically
 
 Some = TypeVar("Some")
@@ -82,13 +81,9 @@ def step(found: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "result_bytes": found["bytes"], "memory": memory}
 
 
-def main(base: str, out: str) -> int:
+def main(out: str, *recipes: str) -> int:
     """Write the preview, and return the exit code of the first recipe that could be planned here and cannot."""
-    try:
-        found = [preview(recipe) for recipe in recipes(base)]
-    except PublishError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    found = [preview(recipe) for recipe in recipes]
     written = json.dumps([shown for shown, _ in found]).encode()
     write_atomically(Path(out), written)
     return show(written, read, rendered) or next((code for _, code in found if code not in UNTOLD), 0)

@@ -1,7 +1,8 @@
 """Try every recipe that a change is about on a small model, and write what became of it, for people and as JSON.
 
-Usage: ``trial.py BASE OUT PAGES``. OUT is what `comment.py` reads, written anew after each recipe, so that what a limit
-of time ends tells of those before it. PAGES is a folder for a page on each target, with its answers beside the model's.
+Usage: ``trial.py OUT PAGES RECIPE...``. OUT is what `comment.py` reads, written anew after each recipe, so that what a
+limit of time ends tells of those before it. PAGES is a folder for a page on each target, with its answers beside the
+model's.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from changed import recipes
 from comment import read_trials, rendered_trials
 from preview import UNTOLD, asked, show
 
-from pipeline.errors import CannotHereError, PublishError
+from pipeline.errors import CannotHereError
 from pipeline.files import write_atomically
 
 LIMIT = 20.0  # minutes for a recipe
@@ -54,18 +54,13 @@ def failure(line: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
     return {"target": line["subject"], "state": state, "verdict": None, "seconds": line["seconds"], "told": told}
 
 
-def main(base: str, out: str, pages: str) -> int:
+def main(out: str, pages: str, *recipes: str) -> int:
     """Try the recipes, and return the exit code of the first that could be tried here and failed."""
     found: list[dict[str, Any]] = []
     codes = []
-    try:
-        names = recipes(base)
-    except PublishError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
     write_atomically(Path(out), b"[]")
-    for name in names:
-        tried, code = trial(name, Path(pages))
+    for recipe in recipes:
+        tried, code = trial(recipe, Path(pages))
         found.append(tried)
         codes.append(code)
         write_atomically(Path(out), json.dumps(found).encode())

@@ -24,6 +24,7 @@ GOOD = (ROOT / "tests" / "recipe" / "good.yaml").read_text(encoding="utf-8")
 CHANGED = GOOD.replace("28", "30")
 PROMPTS = (ROOT / "tests" / "recipe" / "prompts.jsonl").read_text(encoding="utf-8")
 PUBLISH = """#!/bin/sh
+case "$1" in changed) exec {python} -m pipeline.cli "$@" ;; esac
 printf '%s|' "$@" >>calls
 echo >>calls
 case "$*" in *bad*) exit 2 ;; esac
@@ -58,9 +59,6 @@ class Checkout:
         self.git("commit", "--quiet", "--message", "change")
         return self.git("rev-parse", "HEAD")
 
-    def changed(self, base: str, *command: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, self.folder / ".github" / "changed.py", base, *command)
-
     def make(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         # The environment is this one's: what would install it counts as up to date.
         return self.run("make", "--old-file=.venv/.ready", *words, **environment)
@@ -77,7 +75,8 @@ def checkout(tmp_path: Path) -> Checkout:
     shutil.copy(ROOT / "Makefile", made.folder)
     publish, python = (made.folder / ".venv" / "bin" / name for name in ("publish", "python"))
     publish.parent.mkdir(parents=True)
-    for command, text in {publish: PUBLISH, python: f'#!/bin/sh\nexec {sys.executable} "$@"\n'}.items():
+    listing = PUBLISH.replace("{python}", sys.executable)
+    for command, text in {publish: listing, python: f'#!/bin/sh\nexec {sys.executable} "$@"\n'}.items():
         command.write_text(text, encoding="utf-8")
         command.chmod(0o755)
     (made.folder / ".gitignore").write_text(".venv/\ncalls\noutput\n__pycache__/\n", encoding="utf-8")
@@ -103,9 +102,10 @@ def desk(stocked: Shelf, answers: Path, tmp_path: Path) -> Iterator[Desk]:
 
 
 def listed(checkout: Checkout, base: str) -> list[str]:
-    done = checkout.changed(base)
+    (checkout.folder / "calls").unlink(missing_ok=True)
+    done = checkout.make("changed", BASE=base)
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return [recipe for call in checkout.calls() for recipe in call.removesuffix("|").split("|")[3:]]
 
 
 def test_what_a_change_is_about_is_what_depends_on_it_but_for_what_is_demonstrated(checkout: Checkout) -> None:
@@ -151,17 +151,18 @@ def test_a_name_reaches_the_command_as_it_is(checkout: Checkout) -> None:
     names = ["with two  spaces", "$(touch stolen)", "quote'\"", "-n;ls"]
     checkout.commit({f"recipes/{name}.yaml": GOOD for name in names})
     assert checkout.make("changed", BASE=base).returncode == 0
-    assert sorted(checkout.calls()) == sorted(f"check|--output-format|github|recipes/{name}.yaml|" for name in names)
+    given = "|".join(sorted(f"recipes/{name}.yaml" for name in names))
+    assert checkout.calls() == [f"check|--output-format|github|{given}|"]
     assert not (checkout.folder / "stolen").exists()
 
 
-def test_every_recipe_is_tried_and_one_failure_fails_the_whole(checkout: Checkout) -> None:
+def test_every_recipe_is_checked_and_one_failure_fails_the_whole(checkout: Checkout) -> None:
     base = checkout.git("rev-parse", "HEAD")
     assert checkout.make("changed", BASE=base).returncode == 0
     assert checkout.calls() == []
     checkout.commit({"recipes/a-bad.yaml": GOOD, "recipes/b.yaml": GOOD})
     assert checkout.make("changed", BASE=base).returncode != 0
-    assert checkout.calls() == [f"check|--output-format|github|recipes/{name}.yaml|" for name in ("a-bad", "b")]
+    assert checkout.calls() == ["check|--output-format|github|recipes/a-bad.yaml|recipes/b.yaml|"]
 
 
 def builds(checkout: Checkout, **environment: str) -> list[tuple[str, str, str]]:
@@ -193,7 +194,7 @@ def test_a_push_builds_what_it_changed_and_a_person_what_was_asked_for(checkout:
         ({"RECIPE": "$(touch stolen)"}, "$(touch stolen)"),
         ({"BASE": "nowhere"}, "single revision"),
         ({"RECIPE": "recipes/flux.yaml", "RUNNERS": "gpu"}, "RUNNERS is no list of runners"),
-        ({}, "no commit to compare with"),
+        ({}, "single revision"),
     ],
 )
 def test_what_cannot_be_built_says_why(checkout: Checkout, asked: dict[str, str], said: str) -> None:

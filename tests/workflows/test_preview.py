@@ -20,20 +20,17 @@ INT4 = {"backend": "torchao", "scheme": "int4-weight-only"}  # which a GPU makes
 
 @pytest.fixture
 def desk(stocked: Shelf, source: Path, answers: Path, tmp_path: Path) -> Iterator[Desk]:
-    """A checkout with a recipe that nobody has committed yet; its source lies beside it."""
+    """A checkout whose recipe has its source beside it."""
     shutil.copytree(stocked.root, tmp_path / "hub", symlinks=True)
     shutil.copytree(source, tmp_path / "checkout" / "recipes" / "source")
     with opened(tmp_path / "hub", stocked) as shelf:
         made = Desk(tmp_path / "checkout", shelf, home_in(tmp_path / "desk", answers))
-        made.extra = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "HOME": str(tmp_path)}
-        for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "Begin"]):
-            name = ("-c", "user.name=A", "-c", "user.email=a@example.org")
-            subprocess.run(["git", *name, *words], cwd=made.folder, env=made.environment, check=True)
+        made.extra = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
         yield made
 
 
 def ran(desk: Desk, script: str, *words: str) -> int:
-    command = [sys.executable, str(ROOT / ".github" / f"{script}.py"), "HEAD", *words]
+    command = [sys.executable, str(ROOT / ".github" / f"{script}.py"), *words, "recipes/tiny.yaml"]
     return subprocess.run(command, cwd=desk.folder, env=desk.environment, capture_output=True, check=False).returncode
 
 
