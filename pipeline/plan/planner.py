@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, installed
-from pipeline.backends.oracle.conversion import ConversionRequest, ask, ask_ahead
+from pipeline.backends.oracle.conversion import CallRequest, ConversionRequest, Question, ask, ask_ahead, ask_call
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.files import ListedFile
 from pipeline.plan.budget import Candidate, Choice, choices, within
@@ -37,13 +37,15 @@ from pipeline.plan.parts import (
     PlannedValidation,
 )
 from pipeline.plan.sizes import Sizes, loaded_bytes
-from pipeline.recipe import Budget, Loaded, Quantization
+from pipeline.recipe import Budget, InvalidRecipe, Loaded, Quantization, problem_at
+from pipeline.recipe.problems import listed, nearest
 from pipeline.source.layout import Component, Layout, Place, read_slots
 from pipeline.source.model_card import repeated_fields
 from pipeline.tasks import TASKS
 
 LINEAR_LEAST: Final = 0.1  # share of a component's parameters that a scheme takes where a budget takes it unasked
-LIBRARIES: Final = ("diffusers", "transformers")  # whose components can be quantized
+DIFFUSERS: Final = "diffusers"
+LIBRARIES: Final = (DIFFUSERS, "transformers")  # whose components can be quantized
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,9 @@ class Planner:
         return sum(self.place.files[name].size for name in self.layout.wanted)
 
     def ask_ahead(self, targets: Iterable[str]) -> None:
-        """Ask the libraries about all components of these targets at once, and all that budgets may choose."""
-        recipe, questions = self.loaded.recipe, []
+        """Ask the libraries about the call and all components of these targets at once, and all a budget may choose."""
+        recipe, called = self.loaded.recipe, self.called
+        questions: list[Question] = [called] if called else []
         for target in targets:
             budget = recipe.budget(target)
             wanted = self.options(budget) if budget else recipe.named(target).items()
@@ -315,9 +318,11 @@ class Planner:
         """The validation with its prompts read and its judges pinned.
 
         Raises:
+            InvalidRecipe: It calls the pipeline with what that does not take.
             RecipeError: It compiles a component that the source does not have.
         """
         written = self.loaded.recipe.validation
+        self.require_taken()
         for name in written.compile.components if written.compile else ():
             self.require_component(name)
         return PlannedValidation(
@@ -329,6 +334,32 @@ class Planner:
             judges=dict(self.judges),
             compile=written.compile,
         )
+
+    @property
+    def called(self) -> CallRequest | None:
+        """What is asked about the pipeline's call; nothing where its task knows all that a recipe may say of one."""
+        task = TASKS[self.loaded.recipe.task]
+        if task.library != DIFFUSERS or not self.loaded.recipe.validation.call:
+            return None
+        return CallRequest(loader=task.loader, class_name=self.layout.class_name)
+
+    def require_taken(self) -> None:
+        """Refuse arguments that the pipeline's call does not take.
+
+        Raises:
+            InvalidRecipe: With all of them.
+        """
+        if self.called is None:
+            return
+        known = ask_call(self.called, self.answers, self.place.where)
+        problems = []
+        for name in self.loaded.recipe.validation.call.keys() - {*known.takes}:
+            meant = nearest(name, known.takes)
+            rest = "" if meant else f"; it takes {listed(known.takes, 'and')}"
+            text = f"{known.class_name} takes no {name!r}{rest}"
+            problems.append(problem_at(self.loaded, ("validation", "call", name, "[key]"), text, meant))
+        if problems:
+            raise InvalidRecipe(problems, str(self.loaded.path))
 
 
 def schemes_here(backends: Sequence[str]) -> Iterator[Quantization]:

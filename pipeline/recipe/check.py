@@ -54,6 +54,7 @@ class Check:
             self.components(self.libraries(folder))
             self.loras(folder)
             self.judges()
+            self.call()
             self.prompts(folder)
             if models:
                 self.folders(folder)
@@ -159,6 +160,13 @@ class Check:
                 on_hub = _fits(names.model, model.text) and not names.is_path(model.text)
                 if on_hub and not every(bound, "revision"):
                     self.page.report_unpinned(model)
+
+    def call(self) -> None:
+        """Report arguments of a call that come with each prompt."""
+        task = self.vocabulary.task(text_at(self.root, "task"))
+        for node in every(self.root, "validation", "call", "*"):
+            if task and node.name in task.files:
+                self.page.report(node.at, f"'{node.name}' cannot be set here: each prompt has its own")
 
     def folders(self, folder: Path) -> None:
         """Report a source and judging models in folders that are not there."""

@@ -176,13 +176,13 @@ def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
     return []
 
 
-def problem_at(loaded: Loaded, path: tuple[str, ...], text: str) -> Problem:
+def problem_at(loaded: Loaded, path: tuple[str, ...], text: str, suggestion: str = "") -> Problem:
     """Return what is wrong with a recipe that was read, where that is found out later, at the place of a key."""
     page = page_of(str(loaded.path), loaded.text)
     if root := _root(page):
         with suppress(StopReadingError):  # a file is gone since
             include(page, root, loaded.path.parent)
-    page.report(place_of(root, path) if root else Place(), text)
+    page.report(place_of(root, path) if root else Place(), text, suggestion)
     return page.problems[-1]
 
 

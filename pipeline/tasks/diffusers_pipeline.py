@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from pipeline.backends.oracle.call import taken
 from pipeline.recipe.problems import nearest
 from pipeline.tasks.loading import from_pretrained
 from pipeline.tasks.protocol import Given, LoadedModel
 from pipeline.worker.child import WorkerError
 
-CALLBACKS = frozenset({"callback_on_step_end", "callback_on_step_end_tensor_inputs"})
+WATCH: Final = "callback_on_step_end"
 
 
 def load(model: Path, dtype: str, loader: str) -> LoadedModel:
@@ -61,7 +61,7 @@ def draw(loaded: LoadedModel, seed: int, call: Mapping[str, Any], made: str = "i
         latents[:] = [tensors.get("latents")]
         return tensors
 
-    further = {"callback_on_step_end": see} if _tells_latents(pipe) and not CALLBACKS & call.keys() else {}
+    further = {WATCH: see} if WATCH in taken(type(pipe)) else {}  # as those of most pipelines can be watched
     noise = torch.Generator("cpu").manual_seed(seed)
     output = pipe(generator=noise, output_type="np", **call, **further)
     blocked = getattr(output, "nsfw_content_detected", None) or [False]
@@ -77,14 +77,8 @@ def require_taken(pipe: Any, call: Mapping[str, Any]) -> None:
     Raises:
         WorkerError: There is one.
     """
-    parameters = inspect.signature(pipe.__call__).parameters
-    strange = [] if any(one.kind is one.VAR_KEYWORD for one in parameters.values()) else call.keys() - parameters.keys()
-    for name in sorted(strange):
-        meant = nearest(name, parameters)
+    known = taken(type(pipe))
+    for name in sorted(call.keys() - {*known}):
+        meant = nearest(name, known)
         what = f"{type(pipe).__name__} takes no {name!r}" + (f"; did you mean {meant!r}?" if meant else ".")
         raise WorkerError("recipe", what, "Correct that key, or the task of the recipe.", "validation.call")
-
-
-def _tells_latents(pipe: Any) -> bool:
-    """Tell whether a call can be watched step by step, as those of most pipelines can."""
-    return "callback_on_step_end" in inspect.signature(pipe.__call__).parameters

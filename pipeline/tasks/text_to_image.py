@@ -15,6 +15,8 @@ from pipeline.tasks.images.require import Require
 from pipeline.tasks.protocol import Given, LoadedModel, Task
 
 OWNED: Final = {  # arguments of a call that the validation sets
+    "callback_on_step_end": "it is a function, by which the latents are seen",
+    "callback_on_step_end_tensor_inputs": "the latents are seen",
     "generator": "the seeds come from 'seeds:'",
     "output_type": "the images are always compared as arrays",
     "prompt": "the prompts come from 'prompts:'",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.backends.oracle.call import loaded_as, taken
 from pipeline.trial import tiny
 from pipeline.worker.child import WorkerError, first_line, serve
 from pipeline.worker.startup import gc_paused
 
+INDEX: Final = "model_index.json"
 CALL: Final = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 2}
 BY_CLASS: Final = {"text_encoder_out_layers": [1, 2, 3]}  # which FLUX.2 reads: the defaults are those of deep encoders
 ALIKE: Final = {"QwenImageEditPipeline": "QwenImagePipeline"}  # the same components; the processor wants torchvision
@@ -44,10 +45,7 @@ def make_single(config: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
 
 def called(folder: Path, loader: str) -> dict[str, Any]:
     """Return which arguments the call of a pipeline takes, and those that make its answers small."""
-    import diffusers
-
-    pipe = getattr(diffusers, loader).from_pretrained(folder)
-    takes = inspect.signature(pipe.__call__).parameters
+    takes = taken(loaded_as(loader, json.loads((folder / INDEX).read_bytes())["_class_name"]))
     return {"takes": sorted(takes), "call": {name: value for name, value in (CALL | BY_CLASS).items() if name in takes}}
 
 
@@ -58,6 +56,8 @@ def say(job: dict[str, Any]) -> dict[str, Any]:
             return make(job)
     except ImportError as error:
         return WorkerError("environment", f"A library is missing or broken: {first_line(error)}", "Install it.").said
+    except WorkerError as refusal:
+        return refusal.said
     except Exception as error:  # the libraries' own code, of any class
         return WorkerError("library", f"There is no tiny model: {type(error).__name__}: {first_line(error)}").said
 

@@ -1,5 +1,7 @@
 """What a library makes of a component: the modules a scheme converts, the dtypes, the config it writes.
 
+And what a pipeline takes when it is called, which is asked in the same way.
+
 The library itself is asked, on the meta device, in a process of its own (`pipeline.backends.oracle.worker`), and its
 answer is kept by the digest of the question and of the versions. Neither this module nor its callers import torch.
 """
@@ -7,11 +9,12 @@ answer is kept by the digest of the question and of the versions. Neither this m
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -99,6 +102,38 @@ class ConversionPlan(BaseModel):
     config: str
 
 
+class CallRequest(BaseModel):
+    """A pipeline of which one wants to know what its call takes.
+
+    Attributes:
+        loader: The class of diffusers whose ``from_pretrained`` loads it.
+        class_name: The class that its ``model_index.json`` names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loader: str
+    class_name: str
+
+
+class PipelineCall(BaseModel):
+    """What the call of a pipeline takes.
+
+    Attributes:
+        class_name: The class that the loader makes of it.
+        takes: The names of its arguments.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_name: str
+    takes: tuple[str, ...]
+
+
+Question = ConversionRequest | CallRequest
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
 def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
     """Return the installed versions of the libraries that decide what a checkpoint looks like."""
     found = {}
@@ -124,17 +159,32 @@ def ask(question: ConversionRequest, answers: Path, where: str) -> ConversionPla
         CannotHereError: The library is not installed.
         QuantizationError: The library refused for another reason.
     """
+    return _ask(question, ConversionPlan, answers, where)
+
+
+def ask_call(question: CallRequest, answers: Path, where: str) -> PipelineCall:
+    """Return what the call of a pipeline takes, from the same folder where that was asked before.
+
+    Raises:
+        SourceError: The library has no such pipeline.
+        CannotHereError: The library is not installed.
+        QuantizationError: The library failed.
+    """
+    return _ask(question, PipelineCall, answers, where)
+
+
+def _ask(question: Question, kind: type[Answer], answers: Path, where: str) -> Answer:
     kept = place_of(question, answers)
     try:
-        return ConversionPlan.model_validate_json(kept.read_bytes())
+        return kind.model_validate_json(kept.read_bytes())
     except (FileNotFoundError, ValidationError):
         said = ask_library([question], where)[0]
     if "error" in said:
         raise error_of(said, where)
-    return _keep(said, kept)
+    return _keep(kind.model_validate(said), kept)
 
 
-def ask_ahead(questions: list[ConversionRequest], answers: Path) -> None:
+def ask_ahead(questions: Sequence[Question], answers: Path) -> None:
     """Ask everything that is not known yet in one process, because importing the libraries is most of the time.
 
     What has no answer is left for `ask` to find out, with its place in the message.
@@ -146,38 +196,39 @@ def ask_ahead(questions: list[ConversionRequest], answers: Path) -> None:
             told = ask_library(list(unknown.values()), "the plan")
         except QuantizationError:  # one of them felled the process; asked alone, it is found out and the others answer
             return
-        for kept, said in zip(unknown, told, strict=True):
+        for (kept, question), said in zip(unknown.items(), told, strict=True):
             if "error" not in said:
-                _keep(said, kept)
+                kind: type[BaseModel] = ConversionPlan if isinstance(question, ConversionRequest) else PipelineCall
+                _keep(kind.model_validate(said), kept)
 
 
-def place_of(question: ConversionRequest, answers: Path) -> Path:
+def place_of(question: Question, answers: Path) -> Path:
     """Return where an answer is kept: by question, versions, and the code that asks."""
+    backends = (question.backend,) if isinstance(question, ConversionRequest) else ()
     asked = {
         "question": question.model_dump(mode="json"),
-        "versions": installed_versions((*LIBRARIES, BACKENDS[question.backend].DISTRIBUTION)),
-        "asker": asker(question.backend),
+        "versions": installed_versions((*LIBRARIES, *(BACKENDS[name].DISTRIBUTION for name in backends))),
+        "asker": asker(*backends),
     }
     return answers / f"{digest_of(asked)}.json"
 
 
 @cache
-def asker(backend: str) -> str:
+def asker(*backends: str) -> str:
     """Return the digest of the code that an answer depends on: what asks, and what a backend has to add."""
-    own = Path(inspect.getfile(cast("ModuleType", BACKENDS[backend])))
-    folders = [Path(__file__).parent, own.parent]
+    own = [Path(inspect.getfile(cast("ModuleType", BACKENDS[name]))).parent for name in backends]
+    folders = [Path(__file__).parent, *own]
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
     return digest_of([sha256_file(file) for file in files])
 
 
-def _keep(said: dict[str, Any], kept: Path) -> ConversionPlan:
-    answer = ConversionPlan.model_validate(said)
+def _keep(answer: Answer, kept: Path) -> Answer:
     write_atomically(kept, pretty_json(answer.model_dump(mode="json")))
     return answer
 
 
-def ask_library(questions: list[ConversionRequest], where: str) -> list[dict[str, Any]]:
-    """Ask in a process of its own, and return for each question the fields of an `ConversionPlan` or an ``error``.
+def ask_library(questions: Sequence[Question], where: str) -> list[dict[str, Any]]:
+    """Ask in a process of its own, and return for each question the fields of its answer or an ``error``.
 
     Raises:
         QuantizationError: The process ended without answers.

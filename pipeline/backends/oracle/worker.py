@@ -1,19 +1,29 @@
 """Asks diffusers or transformers what it makes of a component; run as a process of its own by `conversion.ask`.
 
 Its jobs are `ConversionRequest`: it builds each model on the meta device, lets the library's own quantizer work on it,
-and answers with a `ConversionPlan`. No weight is read, and none takes memory.
+and answers with a `ConversionPlan`. No weight is read, and none takes memory. A `CallRequest` asks about a whole
+pipeline, of which nothing is built.
 """
 
 from __future__ import annotations
 
 import copy
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.oracle import diffusers as library_diffusers
 from pipeline.backends.oracle import transformers as library_transformers
-from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
+from pipeline.backends.oracle.call import loaded_as, taken
+from pipeline.backends.oracle.conversion import (
+    CallRequest,
+    Conversion,
+    ConversionPlan,
+    ConversionRequest,
+    PipelineCall,
+)
 from pipeline.backends.oracle.keep import agree, matching, spell
 from pipeline.backends.oracle.model import Place, Prepared
 from pipeline.source.classes import FULL_PRECISION, quantized_already
@@ -22,6 +32,7 @@ from pipeline.worker.child import WorkerError, first_line, serve
 from pipeline.worker.startup import gc_paused
 
 LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
+QUESTIONS: Final = TypeAdapter[ConversionRequest | CallRequest](ConversionRequest | CallRequest)
 CASTABLE = {*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL"}
 
 
@@ -51,6 +62,16 @@ def answer(question: ConversionRequest) -> ConversionPlan:
         kept={name: reason for name, reason in kept.items() if name not in wanted},
         config=library.config_text(question, prepared),
     )
+
+
+def answer_call(question: CallRequest) -> PipelineCall:
+    """Return what the call of a pipeline takes.
+
+    Raises:
+        WorkerError: The library has no such pipeline.
+    """
+    kind = loaded_as(question.loader, question.class_name)
+    return PipelineCall(class_name=kind.__name__, takes=taken(kind))
 
 
 def prepare(question: ConversionRequest, skip: list[str] | None) -> Prepared:
@@ -95,10 +116,11 @@ def convert(question: ConversionRequest, prepared: Prepared, source: str, place:
     )
 
 
-def say(question: ConversionRequest) -> dict[str, Any]:
+def say(question: ConversionRequest | CallRequest) -> dict[str, Any]:
     """Return the answer to a question, or why there is none."""
     try:
-        return answer(question).model_dump(mode="json")
+        said = answer(question) if isinstance(question, ConversionRequest) else answer_call(question)
+        return said.model_dump(mode="json")
     except WorkerError as refusal:
         return refusal.said
     except ImportError as error:
@@ -106,10 +128,12 @@ def say(question: ConversionRequest) -> dict[str, Any]:
         remedy = "Install it (pip install 'quantpress[all]' brings every backend), or leave this component out."
         return WorkerError("environment", what, remedy).said
     except Exception as error:  # the libraries' own code, of any class; other questions still want their answers
-        what = f"{question.library} failed on {question.class_name}: {type(error).__name__}: {first_line(error)}"
-        return WorkerError("library", what, "Leave this component out of the target.").said
+        part = question if isinstance(question, ConversionRequest) else None
+        library, remedy = (part.library, "Leave this component out of the target.") if part else ("diffusers", "")
+        what = f"{library} failed on {question.class_name}: {type(error).__name__}: {first_line(error)}"
+        return WorkerError("library", what, remedy).said
 
 
 if __name__ == "__main__":
     with gc_paused():
-        serve(lambda job, _: say(ConversionRequest.model_validate_json(job)))
+        serve(lambda job, _: say(QUESTIONS.validate_json(job)))
