@@ -22,6 +22,7 @@ from pipeline.errors import (
     PublishError,
     QuantizationError,
     RemoteChangedError,
+    VerificationError,
 )
 from pipeline.events import Event, Listener
 from pipeline.files import counted, digest_of
@@ -41,10 +42,11 @@ from pipeline.quantize.build import Origin, quantize
 from pipeline.quantize.lora.fuse import fused_source
 from pipeline.quantize.sourcing import Sourcing, gate_of
 from pipeline.recipe import HubSource, Loaded
+from pipeline.recipe.problems import listed
 from pipeline.release import other_work
 from pipeline.release.earlier import Earlier, OnDisk, same_bytes, withdrawn_before
 from pipeline.release.other_work import Beside, Terms
-from pipeline.release.sealed import seal_into, sealed_in
+from pipeline.release.sealed import seal_into, sealed_in, sealing
 from pipeline.release.sign import sign
 from pipeline.release.signing import Signer
 from pipeline.release.smoke_test import SnippetSmokeTest
@@ -391,6 +393,7 @@ class Engine:
         """
         sealed, seconds = sealed_in(folder, target, self.loaded, manifest), dict[str, float]()
         plan = sealed.plan
+        self.require_unchanged(plan, folder)
         if earlier := self.earlier(plan, self.hub.state(plan.repository)):
             return self.skip(plan, earlier[0])
         if self.signer:
@@ -399,6 +402,28 @@ class Engine:
         with self.timed("release", target, seconds):
             done = self.release(plan, folder)
         return outcome(plan, "published", done, seconds, sealed.report)
+
+    def require_unchanged(self, plan: TargetPlan, sealed: Path) -> None:
+        """Refuse what was sealed when a folder that its recipe names held something else.
+
+        What lies on a Hub is pinned by its commit, and the prompts were compared with the recipe.
+
+        Raises:
+            VerificationError: With all of them.
+        """
+        task, loras = TASKS[plan.task], zip(plan.loras, self.loras, strict=True)
+        changed = [f"the LoRA {lora.where}" for lora, found in loras if found.planned.listed != lora.listed]
+        pins = self.judges.pins
+        changed += [f"the judge of {name}" for name, pin in plan.validation.judges.items() if pins.get(name) != pin]
+        if isinstance(self.place, Folder):
+            found = self.place.listed(task.layout(self.place, plan.source.variant).wanted)
+            names = [name for name in sorted(found.keys() | plan.files) if found.get(name) != plan.files.get(name)]
+            changed += [f"{name} of the source {plan.source.path}" for name in names]
+        if changed:
+            what = f"Since it was sealed {listed(changed, 'and')} changed; nothing was published."
+            raise VerificationError(
+                what, where=str(sealed), remedy=f"Make it again with `{sealing(self.loaded, plan.target, sealed)}`."
+            )
 
     def skip(self, plan: TargetPlan, earlier: Earlier) -> Outcome:
         """Tell why nothing is done for a target, and return its outcome."""

@@ -61,6 +61,11 @@ def sealed_under(folder: Path, loaded: Loaded) -> tuple[str, ...]:
     return tuple(name for name in loaded.recipe.targets if (folder / name / MANIFEST).is_file())
 
 
+def sealing(loaded: Loaded, target: str, folder: Path) -> str:
+    """Return the command that seals a target into a folder."""
+    return f"publish run {loaded.path} --target {target} --stop-after card --seal {folder.parent}"
+
+
 def sealed_in(folder: Path, target: str, loaded: Loaded, manifest: str = "") -> Sealed:
     """Return what was sealed of a target, after every byte of it and every word of its documents was looked at.
 
@@ -76,7 +81,7 @@ def sealed_in(folder: Path, target: str, loaded: Loaded, manifest: str = "") -> 
         RecipeError: It was made of another recipe.
         VerdictError: It did not pass.
     """
-    again = f"Make it with `publish run {loaded.path} --target {target} --stop-after card --seal {folder.parent}`."
+    again = f"Make it with `{sealing(loaded, target, folder)}`."
     listing = folder / MANIFEST
     if not listing.is_file():
         if (folder.parent / MANIFEST).is_file():

@@ -201,6 +201,41 @@ def test_prompts_that_changed_since_are_another_recipe(desk: Desk) -> None:
         engine.release_sealed("one", desk.folder / "sealed" / "one")
 
 
+def test_folders_that_changed_since_are_refused_each_by_its_name(desk: Desk, source: Path) -> None:
+    for name, file in (("style", "style.safetensors"), ("clip", "config.json")):
+        (desk.folder / name).mkdir()
+        (desk.folder / name / file).write_text("{}")
+    shutil.copytree(source, desk.folder / "model")
+    path = desk.recipe(source={"path": "model"}, require={"clip_score": {"model": "./clip", "drop": {"max": 1}}})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "loras": [{"path": "style", "how": "loaded"}]}))
+    plan, _ = desk.engine(path).plan("one", releases=False)
+    place = desk.folder / "sealed" / "one"
+    desk.engine(path).require_unchanged(plan, place)
+    for name in ("style/style.safetensors", "clip/config.json", f"model/{WEIGHTS}"):
+        (desk.folder / name).write_bytes((desk.folder / name).read_bytes() + b" ")
+    (desk.folder / "model" / "LICENSE").write_text("Mine.\n")
+    with pytest.raises(VerificationError) as raised:
+        desk.engine(path).require_unchanged(plan, place)
+    assert desk.plain(str(raised.value)) == (
+        "FOLDER/sealed/one: Since it was sealed the LoRA style, style.safetensors, the judge of clip_score, LICENSE of "
+        f"the source model and {WEIGHTS} of the source model changed; nothing was published. Make it again with `publish "
+        "run FOLDER/recipe.yaml --target one --stop-after card --seal FOLDER/sealed`."
+    )
+
+
+@pytest.mark.nightly
+def test_a_source_in_a_folder_that_changed_since_is_not_released(desk: Desk, embedder: Path) -> None:
+    shutil.copytree(embedder, desk.folder / "model")
+    path = desk.recipe_of_model(Path("model"), "feature-extraction", require={"size_ratio": {"max": 2.0}})
+    made = desk.publish("run", path, "--stop-after", "card", "--seal", desk.folder / "sealed")
+    assert made.code == 0, made.err
+    (desk.folder / "model" / "vocab.txt").write_text("[PAD]\n")
+    done = desk.publish("release", path, "--sealed", desk.folder / "sealed")
+    assert done.code == 10, done.err
+    assert "Since it was sealed vocab.txt of the source model changed" in done.error
+    assert not desk.shelf.api.repo_exists("alice/tiny-bert-one")
+
+
 def test_what_is_sealed_takes_the_place_of_nothing_else(desk: Desk, tmp_path: Path) -> None:
     folder, there = desk.folder / "sealed" / "one", tmp_path / "work" / "one"
     there.mkdir(parents=True)
