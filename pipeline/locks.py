@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+from pipeline.files import disk_errors
+
+TEMPORARY: Final = "temporary"
 
 
 class Lock:
@@ -65,3 +72,24 @@ class Lock:
 
     def __del__(self) -> None:
         self.close()
+
+
+@contextmanager
+def temporary_in(home: Path, kind: str) -> Iterator[Path]:
+    """Return a new folder of a home, which is gone afterwards; what killed processes left there is gone before.
+
+    Args:
+        home: The home.
+        kind: What it is for, which its name begins with.
+    """
+    with disk_errors(home):
+        lock = Lock(home / "locks" / TEMPORARY)
+    with lock:
+        if lock.try_alone():
+            shutil.rmtree(home / TEMPORARY, ignore_errors=True)
+        lock.share()
+        with disk_errors(home):
+            (home / TEMPORARY).mkdir(exist_ok=True)
+            made = TemporaryDirectory(prefix=f"{kind}-", dir=home / TEMPORARY, ignore_cleanup_errors=True)
+        with made as folder:
+            yield Path(folder)

@@ -372,7 +372,7 @@ class Engine:
         Raises:
             PublishError: It cannot be brought to its end here, or beside what somebody put into its repository.
         """
-        trial = SnippetSmokeTest(plan, self.store.aside)
+        trial = SnippetSmokeTest(plan, self.home)
         trial.require_able(folder)
         # Another process that publishes to the same repository would stage, and use, the same again.
         with self.store.alone("release", digest_of([self.hub.name, plan.repository])):

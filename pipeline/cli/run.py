@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -18,7 +16,8 @@ from pipeline.cli.options import HubName, RecipePath, Streamed, Targets
 from pipeline.cli.summary import summarize
 from pipeline.errors import PublishError, RecipeError
 from pipeline.events import Event
-from pipeline.files import disk_errors, human_size
+from pipeline.files import human_size
+from pipeline.locks import temporary_in
 
 if TYPE_CHECKING:
     from pipeline.hub.client import Hub
@@ -122,7 +121,7 @@ def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str], pa
 
     loaded, home = session.load(recipe), session.home(recipe)
     names = chosen(loaded.recipe, targets)
-    with session.console, session.hub(home, hub) as source, temporary_in(home / "trial") as folder:
+    with session.console, session.hub(home, hub) as source, temporary_in(home, "trial") as folder:
         listen = session.console.listen
         found = stand_in(loaded, source, folder)
         listen(Event("note", "trial", recipe.name, f"the stand-in is {found.what}"))
@@ -131,16 +130,6 @@ def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str], pa
     show_tried(session.console, tried, failures)
     if failures:
         raise typer.Exit(failures[0].exit_code)
-
-
-@contextmanager
-def temporary_in(parent: Path) -> Iterator[Path]:
-    """Return a new folder under another one, which is gone afterwards."""
-    with disk_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        made = TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
-    with made as folder:
-        yield Path(folder)
 
 
 def signer() -> Signer | None:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import PublishError
 from pipeline.hub.release_files import PLAN
 from pipeline.hub.source import Repository
-from pipeline.locks import Lock
+from pipeline.locks import TEMPORARY, Lock
 from pipeline.plan.model import TargetPlan, read_plan
 from pipeline.quantize.build import streamed_files
 from pipeline.quantize.lora.fuse import FUSED, fused_key
@@ -37,6 +37,7 @@ from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key,
 
 FAILED: Final = "failed"
 RELEASES: Final = ("release", "signed")
+KILLED: Final = (TEMPORARY, "rebuild")  # folders in which nothing outlives the process that made it
 STAGES: Final = (
     FETCH, PLAIN, FUSED, CHECKPOINT, FAILED, *RELEASES, REFERENCE, CANDIDATE, ADAPTED, USES, JUDGED, STAGE, FILES,
 )  # fmt: skip
@@ -110,8 +111,8 @@ def clean(engines: Sequence[Engine], store: Store, *, keep_sources: bool = False
             else:
                 gone += files
         found.append(Holding(kind=stage, key=key, size=size, whole=whole, needed_by=needed_by, fate=fate))
-    rebuilt = clear_workroom(store.root.parent, dry=dry_run)
-    return Cleaned(holdings=tuple(found), freed=freed_by(gone) + rebuilt, dry_run=dry_run)
+    left = sum(clear(store.root.parent, each, dry=dry_run) for each in KILLED)
+    return Cleaned(holdings=tuple(found), freed=freed_by(gone) + left, dry_run=dry_run)
 
 
 def freed_by(gone: Sequence[os.stat_result]) -> int:
@@ -219,20 +220,21 @@ def weights(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     yield FAILED, failed_name(plan)
 
 
-def clear_workroom(home: Path, *, dry: bool) -> int:
-    """Remove what a rebuild that was killed left, and return how many bytes that is.
+def clear(home: Path, name: str, *, dry: bool) -> int:
+    """Remove what processes that were killed left in a folder of a home, and return how many bytes the disk has again.
 
     Args:
         home: The home.
+        name: The folder, and the lock of those that use it.
         dry: Whether it is only counted.
     """
-    folder = home / "rebuild"
+    folder = home / name
     if not folder.is_dir():
         return 0
-    with Lock(home / "locks" / "rebuild") as lock:
+    with Lock(home / "locks" / name) as lock:
         if not lock.try_alone():
             return 0
-        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        size = freed_by(files_of(folder))
         if not dry:
             shutil.rmtree(folder, ignore_errors=True)
     return size

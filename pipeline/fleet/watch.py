@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +22,7 @@ from pipeline.fleet.watched import Watched, keep_watched
 from pipeline.hub.client import Hub
 from pipeline.hub.release_files import PLAN, QUESTIONS, REPORT, WORST
 from pipeline.hub.source import Repository
+from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan, read_plan
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.pins import Kind
@@ -160,8 +160,8 @@ class Watch:
         kept = self.keep or self.store.look(FETCH, fetch_key(files)) is not None
         folder = fetch(place, files, self.store, self.listen)
         try:
-            with disk_errors(self.home), TemporaryDirectory(prefix="watch-", dir=self.home) as out:
-                loads, reason = self.answered(folder, plan, Path(out))
+            with disk_errors(self.home), temporary_in(self.home, "watch") as out:
+                loads, reason = self.answered(folder, plan, out)
         finally:
             if not kept:
                 self.store.drop(FETCH, fetch_key(files))

@@ -11,8 +11,9 @@ from typing import Final
 
 from pipeline.card.stage import snippet_promised, snippet_runs_here
 from pipeline.errors import CannotHereError, GenerationError, VerificationError
-from pipeline.files import emptied, files_under, link_or_copy
+from pipeline.files import disk_errors, files_under, link_or_copy
 from pipeline.hub.release_files import QUESTIONS, USAGE
+from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
 from pipeline.validate import generate
 from pipeline.validate.stage import request_of
@@ -28,11 +29,11 @@ class SnippetSmokeTest:
 
     Attributes:
         plan: The target's plan.
-        aside: A folder with room for what is answered.
+        home: Where there is room for what is answered.
     """
 
     plan: TargetPlan
-    aside: Path
+    home: Path
 
     def require_able(self, folder: Path) -> None:
         """Refuse what this machine cannot use as its card says that it was used: another one may have written that.
@@ -56,11 +57,11 @@ class SnippetSmokeTest:
             VerificationError: It does not load, or does not answer.
         """
         where = f"{self.plan.repository}@{commit[:12]}"
-        with emptied(self.aside / f"trial-{self.plan.digest[:12]}") as home:
+        with disk_errors(self.home), temporary_in(self.home, "release") as own:
             if snippet_promised(folder):
-                run_snippet(cached(folder, self.plan.repository, commit, home / "hub"), home, where)
+                run_snippet(cached(folder, self.plan.repository, commit, own / "hub"), own, where)
                 return "the card's snippet ran against it"
-            load_as_validated(self.plan, folder, home / "answers", where)
+            load_as_validated(self.plan, folder, own / "answers", where)
             return "it loaded as validation loaded it; the snippet needs a GPU"
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -39,6 +38,7 @@ from pipeline.hub.release_files import (
 )
 from pipeline.hub.snapshot import Snapshot
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
+from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Loaded, Recipe, Vocabulary
 from pipeline.release import signing
@@ -399,10 +399,8 @@ def verify(
         what = f"There is no repository {repo}" + (f" with the revision {revision}." if revision else ".")
         remedy = "Correct its name, or use a token that may read it (HF_TOKEN, or hf auth login)."
         raise SourceError(what, where=hub.endpoint, remedy=remedy)
-    with disk_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="verify-", dir=home, ignore_cleanup_errors=True) as folder:
-            return Verification(hub, repo, commit, Path(folder), wanted, vocabulary, listen).run()
+    with disk_errors(home), temporary_in(home, "verify") as folder:
+        return Verification(hub, repo, commit, folder, wanted, vocabulary, listen).run()
 
 
 def missing_backend(plan: TargetPlan) -> str:

@@ -98,6 +98,33 @@ def test_what_would_go_is_shown_before_anything_goes(desk: Desk) -> None:
     assert not (desk.home / "rebuild").exists()
 
 
+def test_what_a_killed_trial_left_goes_once_no_process_uses_that_folder(desk: Desk, source: Path) -> None:
+    places, running = desk.home / "temporary", desk.recipe(ONE, {"path": str(source)}, name="tried.yaml")
+
+    def halfway() -> subprocess.Popen[str]:
+        child = desk.start("run", running, "--trial")
+        assert child.stderr is not None
+        next(line for line in child.stderr if "stand-in" in line)
+        return child
+
+    halfway().kill()
+    (left,) = places.iterdir()
+    assert left.name.startswith("trial-")
+    (left / "large").write_bytes(b"x" * 1000)
+    other = halfway()  # which removes what was left, too
+    (own,) = places.iterdir()
+    assert own != left
+    (own / "large").write_bytes(b"x" * 1000)
+    desk.recipe(ONE)
+    cleaned(desk)
+    assert (own / "large").is_file()
+    other.kill()
+    other.wait()
+    shown, done = cleaned(desk, "--dry-run"), cleaned(desk)
+    assert shown["freed"] == done["freed"] >= 1000
+    assert not places.exists()
+
+
 def test_what_a_running_process_uses_stays(desk: Desk) -> None:
     store = Store(desk.home / "store")
     (checkpoint,) = (desk.home / "store" / "checkpoint").iterdir()

@@ -218,8 +218,8 @@ def test_folders_that_changed_since_are_refused_each_by_its_name(desk: Desk, sou
         desk.engine(path).require_unchanged(plan, place)
     assert desk.plain(str(raised.value)) == (
         "FOLDER/sealed/one: Since it was sealed the LoRA style, style.safetensors, the judge of clip_score, LICENSE of "
-        f"the source model and {WEIGHTS} of the source model changed; nothing was published. Make it again with `publish "
-        "run FOLDER/recipe.yaml --target one --stop-after card --seal FOLDER/sealed`."
+        f"the source model and {WEIGHTS} of the source model changed; nothing was published. Make it again with "
+        "`publish run FOLDER/recipe.yaml --target one --stop-after card --seal FOLDER/sealed`."
     )
 
 
@@ -267,7 +267,7 @@ def test_a_card_that_says_its_snippet_ran_is_released_only_where_it_can_run(desk
     wants_gpu = plan.model_copy(
         update={"components": {"transformer": part.model_copy(update={"quantization": quantization})}}
     )
-    here, there = (SnippetSmokeTest(one, desk.home / "aside") for one in (plan, wants_gpu))
+    here, there = (SnippetSmokeTest(one, desk.home) for one in (plan, wants_gpu))
     here.require_able(folder)
     with pytest.raises(CannotHereError, match="no device here can run it"):
         there.require_able(folder)
@@ -278,6 +278,6 @@ def test_a_card_that_says_its_snippet_ran_is_released_only_where_it_can_run(desk
 @pytest.mark.nightly
 def test_a_snippet_that_the_card_says_was_not_run_is_not_run_whatever_this_machine_could(desk: Desk) -> None:
     folder = desk.folder / "sealed" / "one"
-    trial = SnippetSmokeTest(unused(folder), desk.home / "aside")
+    trial = SnippetSmokeTest(unused(folder), desk.home)
     (folder / USAGE).unlink()
     assert trial("0" * 40, folder) == "it loaded as validation loaded it; the snippet needs a GPU"
