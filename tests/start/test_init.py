@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from jsonschema.validators import validator_for
+from ruamel.yaml import YAML
 
 from pipeline.backends import SCHEMES
 from pipeline.card.preview import problems
@@ -87,6 +90,30 @@ def test_an_embedder_becomes_one_with_its_own_pooling_and_dtype(embedder: Path, 
     assert recipe.validation.call == {"pooling": "cls", "normalize": True}
     assert recipe.named("torchao-int8")["model"].dtype == "float32"
     assert recipe.repositories == {"torchao-int8": "alice/My-Bert.v2-torchao-int8"}
+
+
+def test_editors_find_the_schema_where_the_recipe_says(source: Path, tmp_path: Path) -> None:
+    def schema(name: str) -> tuple[str, bool]:
+        out = tmp_path / name
+        started = start(find(Folder(source), "", ""), out, "alice", ())
+        (said,) = re.findall(r"^# yaml-language-server: \$schema=(.*)$", out.read_text(), re.MULTILINE) or [""]
+        if said:
+            written = YAML(typ="safe").load(out)
+            validator_for(found := json.loads((out.parent / said).read_bytes()))(found).validate(written)
+        return said, str(out.parent / "recipe.schema.json") in started.new
+
+    assert schema("one.yaml") == ("recipe.schema.json", True)
+    assert schema("two.yaml") == ("recipe.schema.json", False)
+    assert schema("mine/recipe.yaml") == ("../recipe.schema.json", False)
+    place = tmp_path / "recipe.schema.json"
+    current = place.read_bytes()
+    place.write_text('{"title": "A quantpress recipe"}')  # of an earlier version
+    assert schema("three.yaml") == ("recipe.schema.json", True)
+    assert place.read_bytes() == current
+    place.write_text("[]")  # somebody's own
+    assert schema("four.yaml") == ("", False)
+    assert schema("theirs/recipe.yaml") == ("recipe.schema.json", True)
+    assert place.read_text() == "[]"
 
 
 def test_every_key_of_it_has_a_comment(source: Path, tmp_path: Path) -> None:

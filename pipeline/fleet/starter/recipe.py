@@ -50,6 +50,7 @@ class Draft:
         prompts: The name of its prompts file.
         ratio: Bytes of the largest target over those of the source's files, as reckoned.
         class_name: The class of its pipeline or model.
+        schema: The file by which editors complete it, relative to its own; empty where there is none.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Draft:
     prompts: str
     ratio: float
     class_name: str
+    schema: str
 
     @property
     def targets(self) -> Mapping[KnownScheme, list[Served]]:
@@ -100,6 +102,8 @@ def head(draft: Draft) -> Iterator[str]:
     count = f"{draft.weights.parameters / 1e6:,.1f} million parameters"
     yield f"# {draft.class_name}, {count}, {size} in memory{license_of_it}."
     yield "# After a change: publish check, publish plan."
+    if draft.schema:
+        yield f"# yaml-language-server: $schema={draft.schema}"
 
 
 def license_words(license_of_it: str) -> str:

@@ -15,6 +15,7 @@ from pipeline.files import write_atomically
 from pipeline.fleet.starter.needs import KnownScheme, Weights, serve, weigh
 from pipeline.fleet.starter.questions import questions_for, write_pictures
 from pipeline.fleet.starter.recipe import Draft, written
+from pipeline.fleet.starter.schema import SCHEMA, schema_for
 from pipeline.fleet.starter.subject import Subject, look_at
 from pipeline.hub.client import Hub
 from pipeline.hub.errors import GatedError
@@ -121,7 +122,7 @@ def conditions_told(hub: Hub, repo: str) -> Iterator[None]:
 
 
 def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Started:
-    """Write a recipe, and the prompts that it names where there are none.
+    """Write a recipe, and the prompts and the schema that it names where there are none.
 
     Args:
         found: The source.
@@ -137,6 +138,7 @@ def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Star
     place, folder = found.place, out.parent
     served = serve(found.weights, needs, place.where)
     prompts, contents = questions_for(found.subject.task, out)
+    schema, schema_text = schema_for(folder)
     draft = Draft(
         title=title(place),
         origin=origin(place, folder),
@@ -149,8 +151,10 @@ def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Star
         prompts=prompts,
         ratio=max(ratio(found, each.scheme) for each in served),
         class_name=found.layout.class_name,
+        schema=schema,
     )
     contents[out.name] = written(draft).encode()
+    contents |= {SCHEMA: schema_text} if schema_text else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if prompts in contents:
