@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
         Path(aside).chmod(mode)
         Path(aside).replace(path)
         flush(path.parent)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, leaves nothing behind
         Path(aside).unlink(missing_ok=True)
         raise
 

@@ -60,7 +60,7 @@ class LibraryPacking:
             self._packed = self.backend.pack(self.scheme, self.options, self.name, on(self.device, weight))
         except PublishError:
             raise
-        except Exception as error:
+        except Exception as error:  # the library's own code, of any class
             raise QuantizationError(
                 f"{self.backend.DISTRIBUTION} failed on tensor {self.name!r} of shape {list(self.shape)}: {error}.",
                 remedy="Keep this module with keep: in the recipe, or choose another scheme.",

@@ -121,7 +121,7 @@ def hub_errors(where: str, *, as_source: bool = False) -> Iterator[None]:
         raise silent_hub(where, error) from error
     except (ConnectionError, TimeoutError) as error:  # what sockets raise, whoever asked
         raise silent_hub(where, error) from error
-    except Exception as error:
+    except Exception as error:  # the client's own code on an answer that is not what it takes it for, of any class
         if not raised_by_client(error) or (isinstance(error, OSError) and error.filename is not None):
             raise  # a defect of ours, or a file of this machine
         raise (error.__cause__ if isinstance(error.__cause__, PublishError) else silent_hub(where, error)) from error

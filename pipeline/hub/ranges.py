@@ -179,7 +179,7 @@ class RemoteFile:
             answer = self._send(url, at, end)
             try:
                 self._check(answer)
-            except BaseException:
+            except BaseException:  # whatever it was, Ctrl-C included, the connection goes back
                 answer.close()
                 raise
             if answer.next_request is None:

@@ -83,7 +83,7 @@ class ReadAhead:
             with hub_errors(self._file.where, as_source=True):
                 while filled < wanted:
                     filled += self._copy(offset + filled, buffer[filled:wanted])
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C, too, leaves a file of which part is read, and no thread may go on
             if self._file.closed and isinstance(error, Exception):  # by another thread; the rest is what came of it
                 raise ValueError("The file is closed.") from None
             self.close()

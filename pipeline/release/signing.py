@@ -246,7 +246,7 @@ def key_errors() -> Iterator[None]:
     """Say that a key cannot be used, and nothing of the key, of its place or of why: all three may tell a secret."""
     try:
         yield
-    except Exception:
+    except Exception:  # of cryptography or model-signing, any class; one that passed would tell what it must not
         raise CannotHereError(
             "The key in PUBLISH_SIGNING_KEY cannot be used to sign.",
             remedy="It names the file of a private key in PEM form, without a password, on the curve P-256, P-384 or "
@@ -261,7 +261,7 @@ def sigstore_errors() -> Iterator[None]:
         yield
     except CannotHereError:
         raise
-    except Exception as error:
+    except Exception as error:  # of sigstore, its network or its trust root, any class; none may tell its message
         raise HubUnavailableError(
             f"Sigstore does not answer as it should ({type(error).__name__}).",
             remedy="Run the same command later: it continues where it stopped; or sign with a key file.",

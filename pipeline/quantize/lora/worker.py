@@ -116,7 +116,7 @@ def require_all_read(pipe: Any, lora: Adapter, given: set[str]) -> None:
         lost = [key for key in whole if key not in rest]
         try:
             same = bool(rest) and names_of(pipe, rest) == given
-        except Exception:  # noqa: S112  what cannot be read without them was not passed over
+        except Exception:  # noqa: S112  its converters again: what they cannot read without them was not passed over
             continue
         if same:
             what = f"diffusers passes over {lost[0]!r} and {len(lost) - 1} more, without a word."
