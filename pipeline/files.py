@@ -281,6 +281,18 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def require_readable_name(path: Path, remedy: str) -> None:
+    """Refuse a place whose path is no UTF-8: safetensors opens no file there, and no document can name it.
+
+    Raises:
+        CannotHereError: It is none.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise CannotHereError("This path is not UTF-8.", where=str(path), remedy=remedy) from error
+
+
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a whole file or nothing: aside, flushed to the disk, then renamed over the old one.
 
@@ -300,7 +312,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
             Path(aside).chmod(mode)
             Path(aside).replace(path)
             flush(path.parent)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, leaves nothing behind
             Path(aside).unlink(missing_ok=True)
             raise
 

@@ -133,8 +133,9 @@ class Engine:
         source = self.loaded.recipe.source
         if isinstance(source, HubSource):
             return self.repository(source.repo, source.revision)
-        path = self.loaded.resolve(source.path).resolve()
-        return Folder(path, memory=self.home / "digests" / f"{digest_of(str(path))}.json")
+        folder = Folder(self.loaded.resolve(source.path).resolve())
+        folder.memory = self.home / "digests" / f"{digest_of(str(folder.path))}.json"
+        return folder
 
     @cached_property
     def readers(self) -> tuple[Hub, Hub]:
@@ -492,7 +493,7 @@ class Engine:
         began = time.monotonic()
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, ends a stage
             self.listen(Event("failed", stage, target, seconds=time.monotonic() - began))
             raise
         took = time.monotonic() - began

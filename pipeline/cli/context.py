@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.console import Console
 from pipeline.cli.logs import write_log
 from pipeline.errors import CannotHereError, RecipeError
+from pipeline.files import require_readable_name
 
 if TYPE_CHECKING:
     from pipeline.hub.client import Hub
@@ -40,9 +41,14 @@ class Session:
     log: Path | None = None
 
     def home(self, recipe: Path | None = None) -> Path:
-        """Return the home: as given, else ``.publish`` in the checkout that holds the recipe, else here."""
+        """Return the home: as given, else ``.publish`` in the checkout that holds the recipe, else here.
+
+        Raises:
+            CannotHereError: Its path is not UTF-8.
+        """
         found = checkout_of(recipe.parent if recipe else Path()) / ".publish"
         home = self.given_home.resolve() if self.given_home is not None else found
+        require_readable_name(home, "Name another home with --home or PUBLISH_HOME.")
         self.log = self.log or write_log(home)
         return home
 

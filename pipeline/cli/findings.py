@@ -121,5 +121,5 @@ def write_findings(found: Sequence[Finding], folder: Path) -> list[Path]:
         there = {path.name for path in folder.glob("*.md")}
         fresh = [each for each in found if each.file not in there][: max(AT_ONCE - len(there), 0)]
         for each in fresh:
-            write_atomically(folder / each.file, each.text.encode())
+            write_atomically(folder / each.file, each.text.encode(errors="backslashreplace"))
     return [folder / each.file for each in fresh]

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import SourceError
-from pipeline.files import ListedFile, files_of_model, safe_relative
+from pipeline.files import ListedFile, files_of_model, require_readable_name, safe_relative
 from pipeline.source.classes import WEIGHTS_NAME, families_of, loads_plainly
 from pipeline.source.digests import digests
 from pipeline.source.safetensors import TensorInfo, parse_header
@@ -64,12 +64,14 @@ class Folder:
 
     Raises:
         SourceError: The folder is not there, or holds a link that leads out of it.
+        CannotHereError: Its path is not UTF-8.
     """
 
     def __init__(self, path: Path, *, memory: Path | None = None, only: str = "") -> None:
         if not path.is_dir():
             remedy = "Make the folder, or correct its name."
             raise SourceError("There is no such folder.", where=str(path), remedy=remedy)
+        require_readable_name(path, "Rename the folder, or those above it, or move it.")
         self.path = path
         self.where = str(path)
         self.memory = memory

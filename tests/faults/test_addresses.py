@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from socket import socket
 
@@ -170,6 +171,25 @@ def test_what_is_no_text_is_told_in_any_locale(desk: Desk, source: Path) -> None
     done = desk.publish("quantize", folder, "--out", "out", *SCHEME)
     assert done.code == 4
     assert r"The file name '\udcff.json'" in done.error
+
+
+def test_a_home_or_a_model_whose_path_is_no_text_is_refused_and_a_recipe_is_not(desk: Desk, source: Path) -> None:
+    folder = desk.folder / "\udcff"
+    folder.mkdir()
+    recipe = desk.recipe(source={"path": "model"}).rename(folder / "recipe.yaml")
+    shutil.copy(desk.folder / "prompts.jsonl", folder)
+    shutil.copytree(source, folder / "model")
+    assert desk.publish("check", recipe).code == 0
+    planned = desk.publish("plan", recipe)
+    assert (planned.code, desk.plain(planned.error)) == (
+        3,
+        "FOLDER/\\udcff/model: This path is not UTF-8. Rename the folder, or those above it, or move it.",
+    )
+    home = desk.publish("--home", desk.folder / "\udcfe", "plan", desk.recipe())
+    assert (home.code, desk.plain(home.error)) == (
+        3,
+        "FOLDER/\\udcfe: This path is not UTF-8. Name another home with --home or PUBLISH_HOME.",
+    )
 
 
 def test_half_a_character_is_no_prompt(desk: Desk) -> None:

@@ -214,6 +214,11 @@ def test_three_findings_are_open_at_a_time_and_what_is_worst_comes_first(tmp_pat
     assert [path.name for path in write_findings(found, tmp_path)] == names[1:2]
 
 
+def test_a_recipe_whose_path_is_no_text_is_told_of(tmp_path: Path) -> None:
+    (written,) = write_findings([Finding("pull", "\udcff.yaml", "Move \udcff.yaml", "Read it.")], tmp_path)
+    assert "Move \\udcff.yaml" in written.read_text()
+
+
 def test_a_text_has_no_token_and_fits_into_an_issue() -> None:
     text = Finding("issue", ONE, "It broke", f"hf_{'a' * 34} " + "x" * 100_000).text
     assert text.startswith("It broke\n\nhf_… x")

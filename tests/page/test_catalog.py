@@ -236,6 +236,7 @@ def test_what_repositories_and_reports_say_is_text(tmp_path: Path) -> None:
 def test_recipes_are_called_by_their_file_or_folder_and_never_alike() -> None:
     paths = ["a/recipe.yaml", "b/a.yaml", "c/a-2.yaml", "d/my model.yml", "e/flux.1-dev.yaml"]
     assert names_of([Path(path) for path in paths]) == ["a", "a-2", "a-2-2", "my-model", "flux.1-dev"]
+    assert names_of([Path("\udcff.yaml")]) == ["-"]  # bytes that are not UTF-8
 
 
 def test_a_hub_is_linked_by_an_address_that_lasts_and_tells_no_password() -> None:

@@ -229,6 +229,7 @@ def names_of(recipes: Sequence[Path]) -> list[str]:
     found: list[str] = []
     for path in (path.resolve() for path in recipes):
         name = "-".join((path.parent.name if path.stem in UNNAMED else path.stem).split())
+        name = "".join(char if char.isprintable() else "-" for char in name)  # also bytes that are not UTF-8
         several = (f"{name}-{number}" for number in count(2))
         found.append(name if name not in found else next(other for other in several if other not in found))
     return found
