@@ -211,16 +211,17 @@ def read_footprint(
 ) -> Footprint:
     """Return what a pipeline takes beside its weights when it is called as its plan says."""
     shapes = {name: unpacked(found) if parts[name].method else found for name, found in slots.items()}
-    call = plan.validation.call if plan else {}
+    call, task = (plan.validation.call, plan.task) if plan else ({}, "")
     largest = {name: max(loaded_sizes(flat(found).values(), 2)) for name, found in slots.items()}
-    return replace(footprint(place, components, shapes, call), largest=largest)
+    return replace(footprint(place, components, shapes, call, task), largest=largest)
 
 
 def unpacked(slots: Slots) -> Slots:
     """Return the matrices of a quantized component as wide as its biases and norms say, for packed codes may not."""
-    plain = {name: slot for name, slot in flat(slots).items() if len(slot.shape) == 1 and slot.dtype in HALVES}
-    square = {name: replace(slot, shape=(*slot.shape, *slot.shape)) for name, slot in plain.items()}
-    return {"": square} if square else slots
+    plain = {name: slot for name, slot in flat(slots).items() if slot.dtype in HALVES}
+    square = {name: replace(slot, shape=slot.shape * 2) for name, slot in plain.items() if len(slot.shape) == 1}
+    kept = {name: slot for name, slot in plain.items() if len(slot.shape) == 2 and slot.shape[1] > 1}  # no scales
+    return {"": square | kept} if square else slots
 
 
 def read_facts(hub: Hub, repo: str, commit: str) -> Facts | None:

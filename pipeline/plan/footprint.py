@@ -1,17 +1,26 @@
 """The footprint: what a source takes of a graphics card while it is called, by the ways that diffusers has to run it.
 
 Weights are exact, from headers. What a call takes beside them is reckoned from configs alone, as so many tensors of the
-widest layer in 16 bits (`TENSORS`) of what a component looks at:
+widest layer in 16 bits of what a component looks at:
 
-- a denoiser at the tokens of all frames, and of the text (`TEXT`); twice where one forward has the negative prompt too,
-  which pictures of models without ``guidance_embeds`` are taken to do; a UNet at its positions;
+- a denoiser at the tokens of all frames, and of the text (`TEXT`), and of a picture that is changed, which lies beside
+  the one that is drawn; twice where one forward has the negative prompt too, which pictures of models without
+  ``guidance_embeds`` are taken to do unless ``guidance_scale`` is 0; a UNet at its positions;
 - a VAE at every pixel, of `CHUNK` frames at once, as causal ones of videos decode them;
-- everything else at the tokens of the text.
+- everything else at the tokens of the text, with the hidden states of all layers, and with the logits of each where it
+  is a language model; and at those of the picture, where it is one that sees.
 
-Held against what was published of FLUX.1-dev (1024 by 1024 pixels, derekl35/diffusers-quantization-benchmarks, GiB):
-beside the loaded weights bfloat16 took 4.8, bitsandbytes nf4 4.7 and int8 5.1, torchao and quanto int8 4.5, where 5.0
-are reckoned for the VAE, which is the peak; int4 of both took 4.1 and 3.8. One forward of its transformer took 0.44
-(diffusers/benchmarks), where 0.53 are reckoned. So it is off by -0.1 to +1.2 GiB, and rarely too little.
+How many tensors those are, the libraries' own forwards tell on the meta device (`tests/recipes/alive.py`), which know
+nothing of what convolutions and the allocator take beside them. Of that there is what was published, in GiB:
+
+- FLUX.1-dev (1024 by 1024 pixels, derekl35/diffusers-quantization-benchmarks): beside the loaded weights bfloat16 took
+  4.8, bitsandbytes nf4 4.7 and int8 5.1, torchao and quanto int8 4.5, where 5.0 are reckoned for the VAE, which is the
+  peak; int4 of both took 4.1 and 3.8. One forward of its transformer took 0.44 (diffusers/benchmarks), where 0.53 are
+  reckoned.
+- Wan 2.2 5B (121 frames of 1280 by 704, https://github.com/huggingface/diffusers/issues/12097): decoding in float32
+  took the card to 26 GB, which without the weights is 10.6 in 16 bits, where 10.7 are reckoned.
+
+So it is off by -0.1 to +1.2 GiB, and rarely too little.
 """
 
 from __future__ import annotations
@@ -27,8 +36,14 @@ from pipeline.plan.model import Slots, flat
 from pipeline.plan.parts import CardMemory, Offload
 from pipeline.source.layout import Component, Place, read_json
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
+from pipeline.tasks import TASKS
 
-TENSORS: Final = 20
+DENOISER: Final = 20  # tensors: 17 in FLUX.1, and 22 in FLUX.2, for whose other two the reserve has room
+CONVOLVED: Final = 20  # in a VAE of pictures: 6, and what cuDNN takes
+CAUSAL: Final = 25  # in one of videos: 22 in Wan 2.2, with the frames before
+ENCODER: Final = 42  # in what reads the text: 41 in Mistral 24B
+SEES: Final = 28  # pixels along the side of a token of a picture that an encoder sees, as Qwen2.5-VL has them
+SPEAKS: Final = ("ForCausalLM", "ForConditionalGeneration")  # how classes are called that have logits
 RESERVE: Final = 600 * 10**6  # bytes of CUDA's context, its libraries' workspaces, and what the allocator cannot use
 BFLOAT16: Final = 2  # bytes of a value as everything is loaded that is not quantized
 SIDE: Final = 1024  # pixels where neither the call nor the denoiser's config says
@@ -83,16 +98,27 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Frames:
-    """What is drawn: pixels of one frame, how many there are, and the tokens of the text."""
+    """What is drawn: pixels of one frame, how many there are, and the tokens of the text.
+
+    Attributes:
+        given: How many pictures are changed.
+        passes: How often one forward denoises it, where the model has no guidance of its own.
+    """
 
     height: int
     width: int
     count: int
     text: int
+    given: int
+    passes: int
 
 
 def footprint(
-    place: Place, components: Mapping[str, Component], slots: Mapping[str, Slots], call: Mapping[str, Any]
+    place: Place,
+    components: Mapping[str, Component],
+    slots: Mapping[str, Slots],
+    call: Mapping[str, Any],
+    task: str,
 ) -> Footprint:
     """Return what the components of a source take beside their weights when it is called so.
 
@@ -101,11 +127,13 @@ def footprint(
         components: Its components that have weights.
         slots: Their tensors.
         call: The arguments of the call.
+        task: What the source is for, which says whether a picture is changed.
     """
     configs = {name: read_json(place, part.config) for name, part in components.items() if part.library == "diffusers"}
     coders = [name for name in configs if is_coder(components[name])]
     coder = configs[coders[0]] if coders else {}
-    drawn = drawn_by(call, coder, [config for name, config in configs.items() if name not in coders])
+    denoisers = [config for name, config in configs.items() if name not in coders]
+    drawn = drawn_by(call, coder, denoisers, 1 if task in TASKS and TASKS[task].files else 0)
     working = {}
     for name, part in slots.items():
         if name in coders:
@@ -113,7 +141,7 @@ def footprint(
         elif name in configs:
             working[name] = denoising(configs[name], coder, part, drawn)
         else:
-            working[name] = TENSORS * BFLOAT16 * drawn.text * width_of(part)
+            working[name] = reading(components[name].class_name, part, drawn)
     return Footprint(working, {name: max(map(loaded_size, flat(part).values())) for name, part in slots.items()})
 
 
@@ -122,7 +150,9 @@ def is_coder(component: Component) -> bool:
     return "Autoencoder" in component.class_name or component.class_name.startswith("VQ")
 
 
-def drawn_by(call: Mapping[str, Any], coder: Mapping[str, Any], denoisers: Sequence[Mapping[str, Any]]) -> Frames:
+def drawn_by(
+    call: Mapping[str, Any], coder: Mapping[str, Any], denoisers: Sequence[Mapping[str, Any]], given: int
+) -> Frames:
     """Return what a call draws; what it leaves out is what a denoiser was trained for."""
     trained = next(filter(None, (number(config, "sample_size") for config in denoisers)), 0)
     side = trained * shrinking(coder) or SIDE
@@ -130,7 +160,9 @@ def drawn_by(call: Mapping[str, Any], coder: Mapping[str, Any], denoisers: Seque
     def said(word: str, otherwise: int) -> int:
         return call[word] if isinstance(call.get(word), int) else otherwise
 
-    return Frames(said("height", side), said("width", side), said("num_frames", 1), said("max_sequence_length", TEXT))
+    frames, text = said("num_frames", 1), said("max_sequence_length", TEXT)
+    passes = 2 if frames == 1 and call.get("guidance_scale") != 0 else 1
+    return Frames(said("height", side), said("width", side), frames, text, given, passes)
 
 
 def shrinking(coder: Mapping[str, Any]) -> int:
@@ -147,22 +179,31 @@ def halved(coder: Mapping[str, Any]) -> int:
 def decoding(coder: Mapping[str, Any], drawn: Frames) -> int:
     """Return the bytes that a VAE takes: its last layers have every pixel, or every patch of them (Wan 2.2)."""
     channels = number(coder, "decoder_base_dim", "base_dim", "block_out_channels") or CHANNELS
-    patch = number(coder, "patch_size") if "base_dim" in coder else 0
+    causal = number(coder, "base_dim") > 0
+    patch = number(coder, "patch_size") if causal else 0
     positions = drawn.height * drawn.width * min(drawn.count, CHUNK) // (patch or 1) ** 2
-    return TENSORS * BFLOAT16 * positions * channels
+    return (CAUSAL if causal else CONVOLVED) * BFLOAT16 * positions * channels
 
 
 def denoising(config: Mapping[str, Any], coder: Mapping[str, Any], slots: Slots, drawn: Frames) -> int:
     """Return the bytes that one forward of a denoiser takes."""
-    passes = 2 if drawn.count == 1 and "guidance_embeds" not in config else 1
+    passes = 1 if "guidance_embeds" in config else drawn.passes
     scale = shrinking(coder)
     if channels := number(config, "block_out_channels"):  # a UNet, whose first and last layers have the most values
         values = (drawn.height // scale) * (drawn.width // scale) * channels
     else:
         frames = 1 + (drawn.count - 1) // (number(coder, "scale_factor_temporal") or CHUNK)
-        tokens = frames * (drawn.height // (scale * PATCH)) * (drawn.width // (scale * PATCH)) + drawn.text
-        values = tokens * width_of(slots)
-    return TENSORS * BFLOAT16 * passes * values
+        picture = (drawn.height // (scale * PATCH)) * (drawn.width // (scale * PATCH))
+        values = ((frames + drawn.given) * picture + drawn.text) * width_of(slots)
+    return DENOISER * BFLOAT16 * passes * values
+
+
+def reading(class_name: str, slots: Slots, drawn: Frames) -> int:
+    """Return the bytes that an encoder takes: language models say something of each token, and some see pictures."""
+    speaks = class_name.endswith(SPEAKS)
+    seen = drawn.given * (drawn.height // SEES) * (drawn.width // SEES) if class_name.endswith(SPEAKS[1]) else 0
+    words = max((slot.shape[0] for slot in flat(slots).values() if len(slot.shape) == 2), default=0) if speaks else 0
+    return BFLOAT16 * (drawn.text + seen) * (ENCODER * width_of(slots) + words)
 
 
 def number(config: Mapping[str, Any], *words: str) -> int:

@@ -218,7 +218,8 @@ class Planner:
     def footprint(self) -> Footprint:
         """What the components take of a card beside their weights, as the recipe calls them."""
         parts = {name: part for name, part in self.layout.components.items() if part.weights}
-        return footprint(self.place, parts, self.read_all(), self.loaded.recipe.validation.call)
+        recipe = self.loaded.recipe
+        return footprint(self.place, parts, self.read_all(), recipe.validation.call, recipe.task)
 
     def options(self, budget: Budget) -> Iterator[tuple[str, Quantization]]:
         """Return everything that a budget may do to a component: each scheme that this machine can make and save.

@@ -106,9 +106,11 @@ def test_what_a_call_takes_beside_the_weights_is_reckoned_of_packed_ones_as_of_t
     assert needs.plan is not None
     assert needs.footprint is not None
     place = hub.source(REPO, desk.shelf.commit)
+    scales = {"a.scale": TensorInfo("BF16", (4096, 1), 0, 0), "words.weight": TensorInfo("BF16", (32000, 64), 0, 0)}
+    assert [slot.shape for slot in unpacked({"file": biased | scales})[""].values()] == [(64, 64), (32000, 64)]
     parts = {name: part for name, part in read_source(place).components.items() if part.weights}
     slots = {name: read_slots(place, part) for name, part in parts.items()}
-    source = footprint(place, parts, slots, needs.plan.validation.call)
+    source = footprint(place, parts, slots, needs.plan.validation.call, needs.plan.task)
     assert needs.footprint.working == source.working
 
 

@@ -154,13 +154,14 @@ def served_by(weights: Weights, need: str) -> Served | None:
     return None
 
 
-def weigh(place: Place, layout: Layout, call: Mapping[str, Any]) -> Weights:
+def weigh(place: Place, layout: Layout, call: Mapping[str, Any], task: str) -> Weights:
     """Weigh the components of a source by the headers of their files.
 
     Args:
         place: Where it lies.
         layout: Its components.
         call: The settings with which a pipeline is called.
+        task: What it is for.
 
     Raises:
         SourceError: A header lies, or there is nothing to quantize.
@@ -181,7 +182,7 @@ def weigh(place: Place, layout: Layout, call: Mapping[str, Any]) -> Weights:
     if not any(part.linear for part in parts.values()):
         remedy = "`publish quantize --component NAME` quantizes any component that you name."
         raise SourceError("None of its components is mostly Linear layers.", where=place.where, remedy=remedy)
-    return Weights(parts, total, footprint(place, weighty, read, call), dtype)
+    return Weights(parts, total, footprint(place, weighty, read, call, task), dtype)
 
 
 def quantizable(layout: Layout, name: str) -> bool:

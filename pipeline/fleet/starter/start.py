@@ -90,7 +90,7 @@ def find(place: Repository | Folder, task: str, variant: str) -> Found:
         layout = known.layout(place, variant or None) if known else read_source(place, variant or None)
         require_full_precision(place, layout)
         subject = look_at(place, layout, task)
-        return Found(place, layout, variant, subject, weigh(place, layout, subject.call))
+        return Found(place, layout, variant, subject, weigh(place, layout, subject.call, subject.task))
 
 
 def require_full_precision(place: Repository | Folder, layout: Layout) -> None:
