@@ -25,10 +25,14 @@ def check(
     session: Session = ctx.obj
     from pipeline.card.preview import problems
     from pipeline.cli.annotations import as_github, as_sarif
+    from pipeline.fleet.reach import including
+    from pipeline.recipe import is_included
 
     found = (problem for path in recipes for problem in problems(path, session.vocabulary))
     told = list(dict.fromkeys(found))  # several recipes may include one file
     text = "\n\n".join(str(problem) for problem in told) or f"{len(recipes)} checked, no problems"
+    if not told and all(map(is_included, recipes)):
+        text += f"; {recipes[0]} is a part that recipes include: {including(recipes[0], session.vocabulary)}"
     listed = [
         {
             "file": str(problem.file),

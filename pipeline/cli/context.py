@@ -81,9 +81,18 @@ class Session:
         return Vocabulary(SCHEMES, frozenset(templates()), TASKS)
 
     def load(self, recipe: Path) -> Loaded:
-        """Read a recipe."""
-        from pipeline.recipe import load
+        """Read a recipe.
 
+        Raises:
+            InvalidRecipe: It has problems.
+            RecipeError: It is a part that recipes include.
+        """
+        from pipeline.fleet.reach import including
+        from pipeline.recipe import is_included, load
+
+        if is_included(recipe) and recipe.is_file():
+            remedy = f"Name a recipe: {including(recipe, self.vocabulary)}."
+            raise RecipeError("This is a part that recipes include, and no recipe.", where=str(recipe), remedy=remedy)
         return load(recipe, self.vocabulary)
 
     @contextmanager

@@ -23,6 +23,12 @@ def recipes_in(folder: Path) -> list[Path]:
     return sorted(path for form in ("yaml", "yml") for path in folder.rglob(f"[!_]*.{form}"))
 
 
+def including(part: Path, vocabulary: Vocabulary) -> str:
+    """Return what to run instead of a part that recipes include, with one that does; as far as they lie beside it."""
+    found = touched(recipes_in(part.parent), [part], vocabulary)
+    return f"`publish plan {found[0]}` plans one with it" if found else "no recipe beside it includes it yet"
+
+
 def reached(loaded: Loaded) -> frozenset[Path]:
     """Return every file and folder of this disk that a recipe depends on; of a folder, whatever is in it.
 

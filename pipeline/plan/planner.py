@@ -37,7 +37,7 @@ from pipeline.plan.parts import (
     PlannedValidation,
 )
 from pipeline.plan.sizes import Sizes, loaded_bytes
-from pipeline.recipe import Budget, InvalidRecipe, Loaded, Quantization, problem_at
+from pipeline.recipe import Budget, InvalidRecipe, Loaded, Quantization, place_of_target, problem_at
 from pipeline.recipe.problems import listed, nearest
 from pipeline.source.layout import Component, Layout, Place, read_slots
 from pipeline.source.model_card import repeated_fields
@@ -180,7 +180,8 @@ class Planner:
         if refused:
             which = "this card" if len(refused) == 1 else "these cards"
             remedy = f"Leave {which} out, draw less in `call:`, or name more components or backends."
-            raise RecipeError(" ".join(refused.values()), where=", ".join(refused), remedy=remedy)
+            where = place_of_target(self.loaded, next(iter(refused)))
+            raise RecipeError(" ".join(refused.values()), where=where, remedy=remedy)
         return {target: self.choose(budget, target) for target, budget in budgets.items()}
 
     def choose(self, budget: Budget, target: str) -> tuple[Sizes, list[Choice]]:
@@ -196,7 +197,7 @@ class Planner:
         every = choices(candidates)
         best = within(every, *sizes.limits(budget))
         if not best:
-            raise sizes.nothing(every, target)
+            raise sizes.nothing(every, target, place_of_target(self.loaded, target))
         if card is not None:
             best = at_once_first(best, card, lambda choice: self.footprint.memory(sizes.weights(choice))["none"].total)
         return sizes, best

@@ -89,16 +89,16 @@ class Sizes:
             rows={name: part.rows for name, part in choice.parts.items() if part.rows},
         )
 
-    def nothing(self, every: Sequence[Choice], target: str) -> RecipeError:
+    def nothing(self, every: Sequence[Choice], target: str, where: str) -> RecipeError:
         """Return the error for a budget that nothing fits."""
         if not every:
-            what = "No backend that is installed here can quantize any component that the budget leaves open."
-            return RecipeError(what, where=target, remedy="Name other components or backends.")
+            what = f"None of its backends can quantize any component that the budget of {target} leaves open."
+            return RecipeError(what, where=where, remedy="Name other components or backends.")
         least = self.planned(min(every, key=lambda choice: (choice.size, choice.memory)))
         return RecipeError(
-            f"Nothing fits the budget. The smallest that can be made here has {least.size_ratio} of the source's bytes "
-            f"and takes {human_size(least.memory_bytes)} of memory: {in_words(least)}.",
-            where=target,
+            f"Nothing fits the budget of {target}. The smallest that can be made has {least.size_ratio} of the "
+            f"source's bytes and takes {human_size(least.memory_bytes)} of memory: {in_words(least)}.",
+            where=where,
             remedy="Give a larger budget, or name more components or backends.",
         )
 

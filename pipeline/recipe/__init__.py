@@ -6,6 +6,7 @@ from pipeline.recipe.include import is_included
 from pipeline.recipe.load import (
     Loaded,
     load,
+    place_of_target,
     problem_at,
     problems,
     problems_of_included,
@@ -49,6 +50,7 @@ __all__ = [
     "is_included",
     "json_schema",
     "load",
+    "place_of_target",
     "problem_at",
     "problems",
     "problems_of_included",

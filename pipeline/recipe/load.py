@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RecipeError
 from pipeline.recipe import quantization
-from pipeline.recipe.budget import CARDS
+from pipeline.recipe.budget import CARDS, step
 from pipeline.recipe.check import Check
 from pipeline.recipe.defaults import DEFAULTS, begin_with, defaults_in, leave_to_others
 from pipeline.recipe.include import INCLUDE, SHARED, include
-from pipeline.recipe.nodes import Node, Page, Place, StopReadingError, Table, describe, place_of, text_at
+from pipeline.recipe.nodes import (
+    Node,
+    Page,
+    Place,
+    StopReadingError,
+    Table,
+    describe,
+    every,
+    nearby,
+    place_of,
+    text_at,
+)
 from pipeline.recipe.parse import parse
 from pipeline.recipe.problems import InvalidRecipe, Problem, nearest
 from pipeline.recipe.quantization import Default
@@ -178,12 +189,31 @@ def problems(path: Path, vocabulary: Vocabulary) -> list[Problem]:
 
 def problem_at(loaded: Loaded, path: tuple[str, ...], text: str, suggestion: str = "") -> Problem:
     """Return what is wrong with a recipe that was read, where that is found out later, at the place of a key."""
-    page = page_of(str(loaded.path), loaded.text)
-    if root := _root(page):
-        with suppress(StopReadingError):  # a file is gone since
-            include(page, root, loaded.path.parent)
-    page.report(place_of(root, path) if root else Place(), text, suggestion)
+    page, root = _again(loaded)
+    page.report(place_of(root, path), text, suggestion)
     return page.problems[-1]
+
+
+def place_of_target(loaded: Loaded, target: str) -> str:
+    """Return where a recipe that was read asks for a target, ``file:line:column``; of a ladder's step the card."""
+    page, root = _again(loaded)
+    cards = (
+        card
+        for ladder in every(root, "targets", "*")
+        for card in every(ladder, CARDS, "#")
+        if step(card.text) == target
+    )
+    at = next(cards, None) or nearby(root, ("targets", target))
+    return f"{page.included.get(at.place.file, page).file}:{at.place.line}:{at.place.column}"
+
+
+def _again(loaded: Loaded) -> tuple[Page, Node]:
+    """Read the text of a recipe once more, whose tree knows where everything stands."""
+    page = page_of(str(loaded.path), loaded.text)
+    root = _root(page) or Node(Place(), None)
+    with suppress(StopReadingError):  # a file is gone since
+        include(page, root, loaded.path.parent)
+    return page, root
 
 
 def _root(page: Page) -> Node | None:

@@ -117,6 +117,26 @@ def test_an_included_file_below_the_recipes_is_none_of_them(folder: Path, monkey
     assert Session(Console("people"), None, tracebacks=False).recipes(given) == given[1:]
 
 
+def test_a_part_is_told_to_be_one_with_a_recipe_that_includes_it(folder: Path) -> None:
+    part = folder / "_part.yaml"
+    part.write_text("task: image-to-image\n")
+    said = publish(folder, "check", "_part.yaml")
+    assert (said.returncode, "_part.yaml is a part that recipes include: no recipe" in said.stdout) == (0, True)
+    (folder / "two.yaml").write_text(RECIPE.replace("task: image-to-image", "include: _part.yaml"))
+    assert "`publish plan two.yaml` plans one with it" in publish(folder, "check", "_part.yaml").stdout
+    refused = publish(folder, "plan", "_part.yaml")
+    assert refused.returncode == RecipeError.exit_code
+    assert refused.stderr.splitlines()[-1] == (
+        "error: _part.yaml: This is a part that recipes include, and no recipe. Name a recipe: `publish plan two.yaml` "
+        "plans one with it."
+    )
+
+
+def publish(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
 def test_a_link_and_what_it_leads_to_are_both_reached(folder: Path) -> None:
     (folder / "asked" / "prompts.jsonl").rename(folder / "elsewhere.jsonl")
     (folder / "asked" / "prompts.jsonl").symlink_to("../elsewhere.jsonl")

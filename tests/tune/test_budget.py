@@ -80,8 +80,9 @@ def test_a_name_to_keep_that_nothing_has_is_told(desk: Desk) -> None:
 def test_a_budget_that_nothing_fits_is_told_what_can_be_reached(desk: Desk) -> None:
     refused = planned(desk, size_ratio=0.05)
     assert refused.code == 2
-    assert "The smallest that can be made here has 0." in refused.err
-    least = float(refused.err.partition("made here has ")[2].split()[0])
+    assert "recipe.yaml:11:5: Nothing fits the budget of small." in refused.err
+    assert "The smallest that can be made has 0." in refused.err
+    least = float(refused.err.partition("made has ")[2].split()[0])
     assert plan_of(planned(desk, size_ratio=least + 0.0001)).budget is not None
 
 

@@ -159,13 +159,14 @@ def test_people_see_the_ladder_once(desk: Desk) -> None:
     assert "by models, one component there at a time" in " ".join(shown.err.split())
 
 
-def test_all_cards_on_which_nothing_runs_are_refused_with_what_is_in_the_way(desk: Desk) -> None:
-    refused = desk.publish(
-        "plan", desk.recipe({"ladder": {"cards": ["600.4MB", "600.5MB", "601MB"], "backends": ["quanto"]}}, call=LONG)
-    )
+def test_all_cards_on_which_nothing_runs_are_refused_where_they_stand_with_what_is_in_the_way(desk: Desk) -> None:
+    written = {"ladder": {"cards": ["601MB", "600.4MB", "600.5MB"], "backends": ["quanto"]}}
+    recipe = desk.recipe(written, call=LONG)
+    refused = desk.publish("plan", recipe)
+    line = recipe.read_text().split("\n").index('        "600.4MB",') + 1
     assert refused.code == 2
     assert "Nothing runs on a card of 600.5 MB: text_encoder_2 alone takes 600.6 MB of it at least" in refused.err
-    assert "600.4mb, 600.5mb: Nothing runs on a card of 600.4 MB" in refused.err
+    assert f"{recipe}:{line}:9: Nothing runs on a card of 600.4 MB" in refused.err
     assert "Leave these cards out" in refused.err
 
 
