@@ -63,12 +63,16 @@ def require_installed(backend: Backend, scheme: str) -> None:
     Raises:
         CannotHereError: The library is not installed.
     """
-    libraries = {"torch": "torch", backend.DISTRIBUTION: backend.PACKAGE}
-    missing = [name for name, package in libraries.items() if not installed(package)]
-    if missing:
-        what = f"The scheme {scheme} needs the library {missing[0]}, which is not installed."
+    if missing := missing_library(backend):
+        what = f"The scheme {scheme} needs the library {missing}, which is not installed."
         remedy = f"Install it with pip install 'quantpress[{backend.EXTRA}]', or leave this target out with --target."
         raise CannotHereError(what, remedy=remedy)
+
+
+def missing_library(backend: Backend) -> str:
+    """Return the first library that a backend needs and that is not installed; empty where all are."""
+    libraries = {"torch": "torch", "numba": "numba", backend.DISTRIBUTION: backend.PACKAGE}
+    return next((name for name, package in libraries.items() if not installed(package)), "")
 
 
 def installed(package: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.available import cuda_devices, installed
+from pipeline.backends.available import missing_library
 from pipeline.backends.oracle.conversion import CallRequest, ConversionRequest, Question, ask, ask_ahead, ask_call
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.files import ListedFile
@@ -129,11 +129,17 @@ class Planner:
         return sum(self.place.files[name].size for name in self.layout.wanted)
 
     def ask_ahead(self, targets: Iterable[str]) -> None:
-        """Ask the libraries about the call and all components of these targets at once, and all a budget may choose."""
+        """Ask the libraries about the call and all components of these targets at once, and all a budget may choose.
+
+        Raises:
+            CannotHereError: One of them is not installed.
+        """
         recipe, called = self.loaded.recipe, self.called
         questions: list[Question] = [called] if called else []
         for target in targets:
             budget = recipe.budget(target)
+            if budget:
+                self.require_libraries(budget, target)
             wanted = self.options(budget) if budget else recipe.named(target).items()
             questions += [self.question(*pair) for pair in wanted if pair[0] in self.layout.components]
         ask_ahead(questions, self.answers)
@@ -222,8 +228,23 @@ class Planner:
         recipe = self.loaded.recipe
         return footprint(self.place, parts, self.read_all(), recipe.validation.call, recipe.task)
 
+    def require_libraries(self, budget: Budget, target: str) -> None:
+        """Refuse a budget whose libraries are not all here: without one of them something else would be found.
+
+        Raises:
+            CannotHereError: One is not installed.
+        """
+        for name in searched(budget.backends):
+            if missing := missing_library(BACKENDS[name]):
+                remedy = (
+                    f"Install it with pip install 'quantpress[{BACKENDS[name].EXTRA}]', or name those that are to be "
+                    "chosen from under 'backends:'."
+                )
+                what = f"The schemes of {target} are searched for in {name}, for which {missing} is not installed."
+                raise CannotHereError(what, where=place_of_target(self.loaded, target), remedy=remedy)
+
     def options(self, budget: Budget) -> Iterator[tuple[str, Quantization]]:
-        """Return everything that a budget may do to a component: each scheme that this machine can make and save.
+        """Return everything that a budget may do to a component: each scheme that any machine can make and save.
 
         Raises:
             RecipeError: The source has no component that the budget names.
@@ -232,7 +253,7 @@ class Planner:
             self.require_component(name)
         for name, component in self.layout.components.items():
             if component.weights and name in (budget.components or self.layout.components):
-                for quantization in schemes_here(budget.backends):
+                for quantization in schemes_of(budget.backends):
                     if component.library in LIBRARIES and not unfit(component.library, quantization):
                         yield name, quantization.model_copy(update=budget.words(name))
 
@@ -253,7 +274,7 @@ class Planner:
         for name, quantization in self.options(budget):
             try:
                 resolved = self.consult(name, quantization)
-            except (RecipeError, QuantizationError, CannotHereError) as error:
+            except (RecipeError, QuantizationError) as error:
                 refused[name] = error
                 continue
             planned = resolved.planned()
@@ -364,17 +385,19 @@ class Planner:
             raise InvalidRecipe(problems, str(self.loaded.path))
 
 
-def schemes_here(backends: Sequence[str]) -> Iterator[Quantization]:
-    """Return every scheme that this machine can make, with the defaults of its options.
+def searched(backends: Sequence[str]) -> list[str]:
+    """Return the libraries that a budget chooses from: those that it names, else all that there are."""
+    return [name for name in BACKENDS if not backends or name in backends]
 
-    Args:
-        backends: The only libraries that count; all that are installed where it is empty.
+
+def schemes_of(backends: Sequence[str]) -> Iterator[Quantization]:
+    """Return every scheme that any machine can make, with the defaults of its options.
+
+    They are the same wherever a plan is made; what needs a CUDA device is made where its name is written.
     """
-    for name, backend in BACKENDS.items():
-        if (backends and name not in backends) or not all(map(installed, ("torch", "numba", backend.PACKAGE))):
-            continue
-        for word, scheme in backend.SCHEMES.items():
-            if scheme.makes_on == "cpu" or cuda_devices():
+    for name in searched(backends):
+        for word, scheme in BACKENDS[name].SCHEMES.items():
+            if scheme.makes_on == "cpu":
                 yield Quantization(backend=name, scheme=word, options=scheme.options().model_dump(mode="json"))
 
 

@@ -12,7 +12,7 @@ from pipeline.recipe.clause import Component, ComponentNames, Dtype, RecipeModel
 KEY: Final = "budget"
 CARDS: Final = "cards"
 OPEN: Final = (KEY, CARDS)  # the keys of targets that name no schemes
-ONLY_BACKENDS: Final = "The only libraries to choose from; all that are installed where it is left out."
+ONLY_BACKENDS: Final = "The only libraries to choose from; all that there are where it is left out."
 ONLY_COMPONENTS: Final = "The only components that may be quantized; those made of Linear layers otherwise."
 Kept = Annotated[
     dict[Component, Texts],

@@ -13,26 +13,7 @@ import pytest
 
 from tests.desk import TWO, Desk
 from tests.faults.conftest import Same
-
-HIDE = """
-import sys
-from importlib.machinery import PathFinder
-
-class WithoutIt(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] == "{name}" else super().find_spec(name, path, target)
-
-sys.meta_path = [WithoutIt if finder is PathFinder else finder for finder in sys.meta_path]
-"""
-
-
-def hide(desk: Desk, name: str) -> None:
-    """Make a package as if it were not installed, for the command and all its children."""
-    folder = desk.folder / "site"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(HIDE.format(name=name))
-    desk.extra["PYTHONPATH"] = str(folder)
+from tests.machines import without
 
 
 @pytest.mark.parametrize(
@@ -44,7 +25,7 @@ def hide(desk: Desk, name: str) -> None:
     ],
 )
 def test_a_backend_that_is_not_installed(desk: Desk, same: Same, package: str, quantization: Any) -> None:
-    hide(desk, package)
+    desk.extra |= without(desk.folder / "site", package)
     done = desk.publish("run", desk.recipe({"one": {"transformer": quantization}}))
     assert done.code == 3
     assert not (desk.home / "store").exists()

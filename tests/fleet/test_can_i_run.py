@@ -31,22 +31,11 @@ from pipeline.release.yank import yank
 from pipeline.source.layout import read_slots, read_source
 from pipeline.source.safetensors import TensorInfo
 from tests.desk import REPO, WEIGHTS, Desk
+from tests.machines import needs_compiler, with_driver
 
 ONE = "alice/tiny-one"
 RECORDED = Path(__file__).parents[1] / "unit" / "recorded" / "bnb-nf4" / "plan.json"
 GB = 10**9
-# What of NVIDIA's driver is asked, as its header declares it: two devices, the first with 24 GB and capability 8.9.
-DRIVER = """
-#include <stddef.h>
-int cuInit(unsigned flags) { return 0; }
-int cuDeviceGetCount(int *count) { *count = 2; return 0; }
-int cuDeviceGet(int *device, int ordinal) { *device = 7 + ordinal; return 0; }
-int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = device == 7 ? 24000000000 : 0; return 0; }
-int cuDeviceGetAttribute(int *value, int attribute, int device) {
-  *value = device != 7 ? 0 : attribute == 75 ? 8 : attribute == 76 ? 9 : 0;
-  return 0;
-}
-"""
 
 
 def pipe(method: str = "", scheme: str = "", **further: Any) -> Needs:
@@ -106,8 +95,6 @@ def test_what_a_call_takes_beside_the_weights_is_reckoned_of_packed_ones_as_of_t
     assert needs.plan is not None
     assert needs.footprint is not None
     place = hub.source(REPO, desk.shelf.commit)
-    scales = {"a.scale": TensorInfo("BF16", (4096, 1), 0, 0), "words.weight": TensorInfo("BF16", (32000, 64), 0, 0)}
-    assert [slot.shape for slot in unpacked({"file": biased | scales})[""].values()] == [(64, 64), (32000, 64)]
     parts = {name: part for name, part in read_source(place).components.items() if part.weights}
     slots = {name: read_slots(place, part) for name, part in parts.items()}
     source = footprint(place, parts, slots, needs.plan.validation.call, needs.plan.task)
@@ -119,6 +106,8 @@ def test_codes_do_not_tell_how_wide_a_layer_is_and_biases_do() -> None:
     assert unpacked({"file": packed}) == {"file": packed}
     biased = {**packed, "a.bias": TensorInfo("BF16", (64,), 0, 0)}
     assert [slot.shape for slot in unpacked({"file": biased})[""].values()] == [(64, 64)]
+    scales = {"a.scale": TensorInfo("BF16", (4096, 1), 0, 0), "words.weight": TensorInfo("BF16", (32000, 64), 0, 0)}
+    assert [slot.shape for slot in unpacked({"file": biased | scales})[""].values()] == [(64, 64), (32000, 64)]
 
 
 def test_what_does_not_run_names_the_largest_of_its_ladder_that_does() -> None:
@@ -291,13 +280,10 @@ def test_what_was_downloaded_takes_no_room_again() -> None:
     shutil.rmtree(cache() / "models--alice--large")
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@needs_compiler
 def test_the_driver_says_how_much_the_first_card_has(tmp_path: Path) -> None:
-    (tmp_path / "cuda.c").write_text(DRIVER)
-    library = tmp_path / "libcuda.so.1"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True)
     code = "from pipeline.backends.available import card; print(card())"
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    environment = {**os.environ, **with_driver(tmp_path)}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == str(Card("cuda", 24 * GB, 8.9))
 
