@@ -74,7 +74,7 @@ class Outcome(BaseModel):
 
     Attributes:
         state: ``published`` now, ``unchanged`` since an earlier run, ``yanked`` since then, so that this plan is not
-            published again, ``same`` as what a ladder has for a smaller card or as the source, so that it is not
+            published again, ``same`` as what a ladder has for another card or as the source, so that it is not
             published at all, or ``stopped`` after the stage that was asked for.
         seconds: By stage, for those that ran.
     """

@@ -1,4 +1,4 @@
-"""The ladder: what a recipe has for each card, be it what a smaller card gets, or the source as it is.
+"""The ladder: what a recipe has for each card, be it what another card gets, or the source as it is.
 
 A card gets what leaves the least noise and runs on it with one component there at a time, which costs seconds
 (``enable_model_cpu_offload``); one weight at a time takes minutes and is never counted on. Where all of something that
@@ -63,11 +63,12 @@ def ladder_of(
 ) -> PlannedLadder:
     """Return what there is for each card, the smallest first.
 
-    Nothing is published twice: a card for which the search found what a smaller one gets takes that one's repository,
-    and where the source itself runs, nothing is quantized for it.
+    Nothing is published twice: a card for which the search found what one gets that the recipe names before it takes
+    that one's repository, and where the source itself runs, nothing is quantized for it. So a card that is added behind
+    the others leaves what they have where it is.
 
     Args:
-        asked: The budget of each target that is for a card.
+        asked: The budget of each target that is for a card, in the order of the recipe.
         found: What the search found for each.
         source: The source with nothing done to it.
         footprint: What its components take beside their weights.
@@ -75,7 +76,7 @@ def ladder_of(
         origin: The source's repository, or its folder.
     """
     steps: list[LadderStep] = []
-    for target, budget in sorted(asked.items(), key=lambda each: each[1].card_bytes or 0):
+    for target, budget in asked.items():
         card = budget.card_bytes or 0
         runs = footprint.memory(source.weights)["model"].total <= card
         whole = source if runs else found[target]
@@ -96,4 +97,4 @@ def ladder_of(
                 memory=memory,
             )
         )
-    return PlannedLadder(steps=tuple(steps))
+    return PlannedLadder(steps=tuple(sorted(steps, key=lambda step: asked[step.target].card_bytes or 0)))

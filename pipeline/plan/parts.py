@@ -121,8 +121,8 @@ class LadderStep(Value):
     Attributes:
         target: The target that the recipe has for it.
         card: The card's memory, as the recipe says it.
-        taken: The target whose repository is for it: this one, or that of a smaller card of which the search found the
-            same; empty where the source itself runs on it.
+        taken: The target whose repository is for it: this one, or that of a card that the recipe names before it and
+            for which the search found the same; empty where the source itself runs on it.
         repository: That repository, or the source's; the folder of one that is on no Hub.
         components: Backend and scheme of each component that is quantized.
         bytes: Bytes of the files.

@@ -39,8 +39,8 @@ def named_twice(target: str) -> str:
     return f"the ladder's step is called {target!r} as another target is; rename that one, or leave the card out"
 
 
-def by_size(cards: tuple[str, ...]) -> tuple[str, ...]:
-    """Return sizes of cards, the smallest first, or raise `UnfitError` where one is given twice or none at all."""
+def distinct(cards: tuple[str, ...]) -> tuple[str, ...]:
+    """Return sizes of cards, or raise `UnfitError` where one is given twice or none at all."""
     if not cards:
         raise names.UnfitError("a ladder needs at least one card")
     seen: set[int] = set()
@@ -48,7 +48,7 @@ def by_size(cards: tuple[str, ...]) -> tuple[str, ...]:
         if names.bytes_of(card) in seen:
             raise names.UnfitError(f"the card {card} is given twice", entry=number)
         seen.add(names.bytes_of(card))
-    return tuple(sorted(cards, key=names.bytes_of))
+    return cards
 
 
 class Budget(RecipeModel):
@@ -96,8 +96,9 @@ class BudgetTarget(RecipeModel):
 class Ladder(RecipeModel):
     """One target for each size of graphics card, called as the card is: `8gb`, `12gb`."""
 
-    cards: Annotated[tuple[Size, ...], AfterValidator(by_size)] = Field(
-        description="The sizes of cards, such as `[8GB, 12GB]`.", json_schema_extra={"minItems": 1}
+    cards: Annotated[tuple[Size, ...], AfterValidator(distinct)] = Field(
+        description="The sizes of cards, such as `[8GB, 12GB]`; what several get is published for the first of them.",
+        json_schema_extra={"minItems": 1},
     )
     backends: Texts = Field(default=(), description=ONLY_BACKENDS)
     components: ComponentNames = Field(default=(), description=ONLY_COMPONENTS)

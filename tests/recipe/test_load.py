@@ -69,9 +69,9 @@ def test_a_ladder_is_a_target_with_a_budget_for_each_card(written, vocabulary: V
     recipe = written(TEXT.replace("  torchao-int8:", f"{LADDER}  torchao-int8:"))
     assert list(recipe.repositories.items()) == [
         ("bnb-nf4", "my-org/FLUX.1-dev-bnb-nf4"),
+        ("16gb", "my-org/FLUX.1-dev-16gb"),
         ("8gb", "my-org/FLUX.1-dev-8gb"),
         ("12.5gib", "my-org/FLUX.1-dev-12.5gib"),
-        ("16gb", "my-org/FLUX.1-dev-16gb"),
         ("torchao-int8", "my-org/FLUX.1-dev-torchao-int8"),
     ]
     asked = {"backends": ["quanto", "torchao"], "components": ["transformer"]}
@@ -123,7 +123,7 @@ def test_prompts_of_a_dataset_are_read_as_written_and_not_looked_at(written, voc
 def test_whoever_names_a_ladder_is_told_what_its_targets_are_called(written) -> None:
     with pytest.raises(RecipeError) as raised:
         chosen(written(TEXT.replace("targets:\n", f"targets:\n{LADDER}")), ["ladder"])
-    assert raised.value.remedy.endswith("; a ladder is one target a card: 8gb, 12.5gib, 16gb.")
+    assert raised.value.remedy.endswith("; a ladder is one target a card: 16gb, 8gb, 12.5gib.")
 
 
 def test_a_size_may_be_spelled_in_any_case() -> None:

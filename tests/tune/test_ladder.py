@@ -91,6 +91,19 @@ def test_a_card_takes_what_a_smaller_one_gets_or_the_source_where_that_is_the_sa
     ]
 
 
+def test_a_card_that_is_added_behind_the_others_leaves_what_they_have_where_it_is(desk: Desk, planned: Done) -> None:
+    added = {"ladder": {**LADDER["ladder"], "cards": [*CARDS[2:], *CARDS[:2]]}}
+    found = steps(desk.publish("--json", "plan", desk.recipe(added, call=LONG)))
+    assert [*found] == [*steps(planned)]  # the smallest first, whatever is named first
+    assert {name: step.taken for name, step in found.items()} == {
+        "600.65mb": "600.65mb",
+        "600.8mb": "600.9mb",
+        "600.9mb": "600.9mb",
+        "601mb": "",
+    }
+    assert found["600.8mb"].repository == "alice/tiny-600.9mb"
+
+
 def test_what_is_the_same_as_another_is_not_published(desk: Desk) -> None:
     recipe = desk.recipe(LADDER, call=LONG)
     done = desk.publish("--json", "run", recipe, "--target", "600.9mb", "--target", "601mb")
@@ -319,7 +332,7 @@ def test_a_ladder_goes_from_the_smallest_card_to_the_largest_and_says_how_each_i
         for name, scheme, size in (("s", "int4", 20), ("m", "int8", 50), ("l", "int8", 50))
     }
     source = Whole({}, {}, 120, {"one": 100, "two": 20})
-    cards = {"l": f"{RESERVE + 105}B", "s": f"{RESERVE + 50}B", "m": f"{RESERVE + 60}B"}
+    cards = {"m": f"{RESERVE + 60}B", "l": f"{RESERVE + 105}B", "s": f"{RESERVE + 50}B"}
     asked = {name: Budget(card=card) for name, card in cards.items()}
     ladder = ladder_of(asked, found, source, taken, {name: f"acme/{name}" for name in cards}, "acme/source")
     assert [(step.target, step.taken, step.offload) for step in ladder.steps] == [
