@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from pipeline.backends import build as by_library
 from pipeline.backends.oracle.quirks import Quirks
-from pipeline.backends.packings import Rows
-from pipeline.backends.protocol import Finished, Layout, Loader, Options, Packed, Packing, Scheme, Skip
+from pipeline.backends.protocol import Layout, Loader, Options, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -134,30 +131,12 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
 
 def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:  # noqa: ARG001
     """Return our own packing of a weight; there is none of the schemes that need a CUDA device."""
+    from pipeline.backends.torchao.packings import AffineRows
+
     if SCHEMES[scheme].makes_on == "cuda":
         return None
     # torchao 0.18 reduces over no dimension where rows have one column, and fails; that is its to say.
     return AffineRows(scheme, name, shape) if shape[1] > 1 or shape[0] == 1 else None
-
-
-class AffineRows(Rows):
-    """Rows of int8 or float8 with a float32 scale, and a zero point that is always zero."""
-
-    def __init__(self, scheme: str, name: str, shape: tuple[int, ...]) -> None:
-        from pipeline.kernels import rows
-
-        self._float8 = scheme.startswith("float8")
-        self._part = f"{name.removesuffix('weight')}_weight_"
-        kernel, codes = (rows.pack_torchao_float8, np.uint8) if self._float8 else (rows.pack_torchao_int8, np.int8)
-        super().__init__(kernel, shape, (f"{self._part}qdata", codes), (f"{self._part}scale", np.float32))
-
-    def finish(self) -> Finished:
-        """Return the scales and the zero points."""
-        done = super().finish()
-        if self._float8:
-            return done
-        scales = done.tensors[f"{self._part}scale"]
-        return replace(done, tensors={**done.tensors, f"{self._part}zero_point": np.zeros(scales.shape, np.int8)})
 
 
 def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:  # noqa: ARG001
