@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-Dtype = Literal["bfloat16", "float16", "float32"]
+from pipeline.recipe.clause import Dtype
 
 
 class Question(BaseModel):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from PIL import Image, ImageSequence
 from pydantic import Field
 
 from pipeline.recipe.clause import optional
@@ -22,6 +21,9 @@ from pipeline.tasks.images.sheet import write_sheet
 from pipeline.tasks.metrics import metrics_of
 from pipeline.tasks.protocol import Given, LoadedModel
 from pipeline.tasks.text_to_image import TEXT_TO_IMAGE, Call
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Require(Requirements):
@@ -60,12 +62,16 @@ def save(values: Any, path: Path) -> None:
 
 def frames(path: Path) -> list[Image.Image]:
     """Return the frames of a file in RGB."""
+    from PIL import Image, ImageSequence
+
     with Image.open(path) as image:
         return [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
 
 
 def read(path: Path) -> Image.Image:
     """Return the frames of a file beneath each other; ``info["frames"]`` is how many they are."""
+    from PIL import Image
+
     every = frames(path)
     width, height = every[0].size
     column = Image.new("RGB", (width, height * len(every)))

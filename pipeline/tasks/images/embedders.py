@@ -9,18 +9,17 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from PIL import Image
-
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
     Vector = NDArray[np.float64]
 
 T = TypeVar("T")
-ImageEmbedder = Callable[[Image.Image], "Vector"]
+ImageEmbedder = Callable[["Image.Image"], "Vector"]
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
-
-from PIL import Image, ImageOps
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.tasks.images.require import Require
 from pipeline.tasks.images.sheet import write_sheet
 from pipeline.tasks.metrics import metrics_of
 from pipeline.tasks.protocol import IDENTICAL, Medium
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FLAT: Final = 1.0  # levels of 255: a picture whose values spread less around their mean is one colour to the eye
 SATURATED: Final = 0.98  # share of values at 0 or 255 above which nothing is left between black and white
@@ -27,6 +28,8 @@ def save(values: Any, path: Path) -> None:
 
 def read(path: Path) -> Image.Image:
     """Return a picture in RGB, upright as its EXIF data say: as ``load_image`` of diffusers gives it to its users."""
+    from PIL import Image, ImageOps
+
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
@@ -90,7 +93,7 @@ IMAGES: Final = Medium(
     suffix=".png",
     save=save,
     open=read,
-    content=Image.Image.tobytes,
+    content=lambda image: bytes(image.tobytes()),
     unlike=unlike,
     fault=fault,
     sketch=sketch,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-
-from PIL import Image, ImageDraw, ImageFont
+from typing import TYPE_CHECKING
 
 from pipeline.files import write_atomically
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE = 256  # pixels that a picture measures at least on a sheet
 GAP = 8  # pixels of paper between pictures and around them
@@ -26,6 +28,8 @@ def write_sheet(reference: Image.Image, candidate: Image.Image, to: Path, side: 
             the same bytes.
         side: Pixels of a picture's shorter side: smaller ones grow by a whole factor, larger ones are reduced.
     """
+    from PIL import Image, ImageDraw, ImageFont
+
     pictures = [_fitted(picture, side) for picture in (reference, candidate)]
     width, height = pictures[0].size
     sheet = Image.new("RGB", (GAP + 2 * (width + GAP), LINE + height + 2 * GAP), PAPER)
@@ -41,6 +45,8 @@ def write_sheet(reference: Image.Image, candidate: Image.Image, to: Path, side: 
 
 def _fitted(picture: Image.Image, side: int) -> Image.Image:
     """Scale small pictures up by a whole factor and large ones down to ``side``."""
+    from PIL import Image
+
     if min(picture.size) <= side:
         factor = -(-side // min(picture.size))
         return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
