@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import CannotHereError, PublishError, RecipeError
 from pipeline.events import silent
 from pipeline.hub.client import Hub

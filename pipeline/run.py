@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
-from pipeline.card.stage import release_key, require_taken, templates, write_card
+from pipeline.card.render import templates
+from pipeline.card.stage import release_key, require_taken, write_card
 from pipeline.errors import (
     CannotHereError,
     HubUnavailableError,

@@ -24,7 +24,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from localhub.faults import Faults
 from localhub.server import running
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import PublishError
 from pipeline.events import Listener, silent
 from pipeline.hub import xet

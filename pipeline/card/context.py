@@ -17,7 +17,6 @@ from pipeline.tasks.metrics import Sizes
 from pipeline.tasks.protocol import IDENTICAL
 from pipeline.validate import Finding, PairReport, Report
 from pipeline.validate.report import LayerReport
-from pipeline.validate.stage import pipeline_dtype
 
 MOST_NAMED: Final = 8  # modules that are kept, of one component for one reason
 
@@ -83,7 +82,7 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "report": report,
         "metrics": ordered(report),
         "source": source,
-        "dtype": pipeline_dtype(plan),
+        "dtype": plan.dtype,
         "schemes": schemes,
         "runs_on": sorted({scheme.runs_on for scheme in schemes.values()}),
         "needs": [*task.installs, *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts})],

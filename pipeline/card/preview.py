@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import recipe as recipes
+from pipeline.card.compose import compose_body
+from pipeline.card.metadata import SourceCard
 from pipeline.card.render import PACKAGED
-from pipeline.card.stage import SourceCard, compose
 from pipeline.errors import CardError
 from pipeline.files import ListedFile
 from pipeline.plan.footprint import RESERVE, Footprint
@@ -61,7 +62,7 @@ def problems(path: Path, vocabulary: Vocabulary, loader: BaseLoader = PACKAGED) 
         return list(error.problems)
     try:
         for scene in scenes(loaded):
-            compose(scene.plan, scene.report, scene.source, executed=scene.executed, loader=loader)
+            compose_body(scene.plan, scene.report, scene.source, executed=scene.executed, loader=loader)
     except CardError as error:
         said = f"no card can be written from this template; {error.where}: {error.what.rstrip('.')}"
         return [recipes.problem_at(loaded, ("card", "template"), said)]

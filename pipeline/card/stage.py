@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from blake3 import blake3
 
 from pipeline.backends.available import has_gpu
-from pipeline.card.context import facts, loaders_of, shown
-from pipeline.card.metadata import SourceCard, metadata
+from pipeline.card.compose import USAGE_NOTES, compose_published, judged_in
+from pipeline.card.context import loaders_of, shown
 from pipeline.card.provenance import state
-from pipeline.card.render import CARD_SUFFIX, PACKAGED, as_text, render, templates
 from pipeline.errors import CardError, QuantizationError, SourceError
 from pipeline.files import (
     BuiltFile,
@@ -34,83 +33,8 @@ from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
 from pipeline.tasks import TASKS
-from pipeline.validate import Report
 from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import Judged
-
-if TYPE_CHECKING:
-    from jinja2 import BaseLoader
-
-__all__ = [
-    "SourceCard",
-    "as_text",
-    "compose",
-    "compose_published",
-    "snippet_promised",
-    "snippet_runs_here",
-    "templates",
-    "write_card",
-]
-
-USAGE_NOTES: Final = {  # what a published report says of the snippet: whether it was run
-    "The card's snippet was run against the staged commit before it was merged.": True,
-    "The card's snippet was not run: no device here can. The staged commit was loaded as validation loaded it.": False,
-}
-BESIDES: Final = frozenset({"source_page", "usage", "weights"})  # what it says beside what was judged
-
-
-@dataclass(frozen=True)
-class Card:
-    """A card as text, and the snippet in it."""
-
-    text: str
-    usage: str
-
-
-def compose(
-    plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, loader: BaseLoader = PACKAGED
-) -> Card:
-    """Write a card.
-
-    Args:
-        plan: The target's plan.
-        report: What was measured.
-        source: What the source's card says.
-        executed: Whether the snippet is run before the release.
-        loader: Where the templates come from.
-
-    Raises:
-        CardError: A template has no value for a variable or cannot be rendered.
-    """
-    values = facts(plan, report, source, executed=executed)
-    usage = render(TASKS[plan.task].usage, values, loader)
-    body = render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage}, loader)
-    return Card(f"---\n{metadata(plan, report, source)}---\n{body}", usage)
-
-
-def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
-    """Write the card of a release from what it publishes, which gives whoever writes it again the same.
-
-    Args:
-        plan: Its `PLAN`.
-        published: Its `REPORT`.
-
-    Raises:
-        CardError: A template has no value for a variable or cannot be rendered.
-        KeyError: The report does not say what a card needs beside what was judged.
-        ValidationError: It is no report.
-    """
-    source = SourceCard(plan.source_card or {}, published["source_page"])
-    return compose(plan, judged_in(published), source, executed=USAGE_NOTES[published["usage"]])
-
-
-def judged_in(published: Mapping[str, Any]) -> Report:
-    """Return what was judged, of a published report.
-
-    Raises:
-        ValidationError: It is no report.
-    """
-    return Report.model_validate({key: found for key, found in published.items() if key not in BESIDES})
 
 
 def write_card(

@@ -74,7 +74,7 @@ class Session:
     def vocabulary(self) -> Vocabulary:
         """The words that a recipe may use."""
         from pipeline.backends import SCHEMES
-        from pipeline.card.stage import templates
+        from pipeline.card.render import templates
         from pipeline.recipe import Vocabulary
         from pipeline.tasks import TASKS
 

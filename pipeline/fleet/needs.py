@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.backends import BACKENDS, Loader, Scheme
 from pipeline.backends.loader import EVERYWHERE
-from pipeline.card.stage import judged_in
+from pipeline.card.compose import judged_in
 from pipeline.errors import SourceError
 from pipeline.hub.client import Hub
 from pipeline.hub.release_files import PLAN, REPORT
@@ -24,7 +24,6 @@ from pipeline.source.layout import Component, read_json, read_slots, read_source
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Facts
-from pipeline.validate.stage import pipeline_dtype
 
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
 HALVES: Final = frozenset({"BF16", "F16"})  # in which no library keeps scales as long as a row
@@ -178,7 +177,7 @@ def said_dtype(plan: TargetPlan | None, *, pipeline: bool, library: str) -> str:
     transformers loads a model of its own as its config or its files have it, and nobody has to say anything.
     """
     if plan and plan.components:
-        return str(pipeline_dtype(plan))
+        return plan.dtype
     return ASKED if pipeline or library == "diffusers" else ""
 
 

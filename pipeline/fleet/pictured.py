@@ -8,8 +8,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from pipeline.card.compose import judged_in
 from pipeline.card.context import shown
-from pipeline.card.stage import judged_in
 from pipeline.errors import CardError
 from pipeline.hub.release_files import REPORT, WORST
 from pipeline.tasks.answers import Request

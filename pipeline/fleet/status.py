@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.backends import BACKENDS
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import PublishError, SourceError
 from pipeline.fleet.watched import Watched, read_watched
 from pipeline.hub.client import Hub, RemoteState

@@ -33,6 +33,7 @@ from pipeline.plan.parts import (
 from pipeline.plan.shards import Weights, lay_out
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.budget import step
+from pipeline.recipe.clause import Dtype
 from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.layout import INDEX, MODEL, Component, Place, read_json
 from pipeline.source.safetensors import TensorInfo
@@ -185,6 +186,11 @@ class TargetPlan(Value):
     def instead(self) -> str:
         """Why it is not published, and what its card takes; empty where it is."""
         return self.step.instead if self.step else ""
+
+    @property
+    def dtype(self) -> Dtype:
+        """The dtype to load the model with: the one that its quantized components were made in."""
+        return next(iter(self.components.values())).quantization.dtype
 
     @property
     def is_pipeline(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Final
 
-from pipeline.card.stage import Card, compose_published
+from pipeline.card.compose import Card, compose_published
 from pipeline.errors import CardError
 from pipeline.hub.release_files import CARD, PLAN, REPORT, USAGE, YANKED
 from pipeline.hub.withdrawn import Withdrawals

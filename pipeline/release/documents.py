@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from pipeline.card.compose import judged_in
 from pipeline.card.provenance import Statement, dependencies, subjects
-from pipeline.card.stage import judged_in
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.files import FileEntry, Manifest, digest_of
 from pipeline.hub.release_files import MANIFEST, PLAN, PROVENANCE, RECIPE, REPORT

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.backends import SCHEMES
 from pipeline.backends.oracle.conversion import installed_versions
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import CannotHereError, RecipeError, VerdictError, VerificationError
 from pipeline.files import disk_errors, files_under, link_or_copy, manifest_of, sha256_file
 from pipeline.hub.release_files import MANIFEST, RECIPE, REPORT, WRITTEN

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.card.stage import as_text
+from pipeline.card.render import as_text
 from pipeline.errors import CardError, HubUnavailableError, RecipeError, RemoteChangedError
 from pipeline.files import FileEntry, Manifest, pretty_json
 from pipeline.hub.client import Hub, RemoteState

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
-from pipeline.card.stage import require_taken, templates, write_card
+from pipeline.card.render import templates
+from pipeline.card.stage import require_taken, write_card
 from pipeline.errors import CannotHereError, PublishError, VerdictError
 from pipeline.events import Event, Listener
 from pipeline.files import write_atomically

@@ -189,13 +189,8 @@ def request_of(plan: TargetPlan, folder: Path | None = None) -> Request:
         folder=folder,
         seeds=plan.validation.seeds,
         call=plan.validation.call,
-        dtype=pipeline_dtype(plan),
+        dtype=plan.dtype,
     )
-
-
-def pipeline_dtype(plan: TargetPlan) -> Any:
-    """Return the dtype to load the model with: the one that its quantized components were made in."""
-    return next(iter(plan.components.values())).quantization.dtype
 
 
 def reference_key(plan: TargetPlan, request: Request) -> str:

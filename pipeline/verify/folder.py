@@ -11,11 +11,12 @@ from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.files import pretty_json, write_atomically
 from pipeline.hub.release_files import REPORT
 from pipeline.hub.source import Repository
+from pipeline.recipe.clause import Dtype
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
 from pipeline.source.layout import Folder, Layout
 from pipeline.tasks import TASKS
-from pipeline.tasks.answers import Dtype, Question, Request
+from pipeline.tasks.answers import Question, Request
 from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, judge
 from pipeline.validate.page import Subject

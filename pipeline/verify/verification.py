@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import installed
 from pipeline.backends.oracle.conversion import installed_versions
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import CannotHereError, GenerationError, SourceError, VerificationError
 from pipeline.events import Event, Listener, silent
 from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing

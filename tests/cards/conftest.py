@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.card.stage import SourceCard, compose
+from pipeline.card.compose import compose
+from pipeline.card.metadata import SourceCard
 from pipeline.files import ListedFile
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedLora

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from pipeline.card.stage import SourceCard
+from pipeline.card.metadata import SourceCard
 from pipeline.files import ListedFile
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedLora

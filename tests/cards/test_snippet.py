@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.card.context import facts
+from pipeline.card.metadata import SourceCard
 from pipeline.card.render import render
-from pipeline.card.stage import SourceCard
 from pipeline.plan.model import TargetPlan
 from pipeline.validate import Report
 from tests.cards.conftest import asking

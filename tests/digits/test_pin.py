@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localhub.server import running
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.recipe import Vocabulary, load
 from pipeline.tasks import TASKS
 

@@ -12,7 +12,7 @@ import pytest
 from localhub.faults import Faults
 from localhub.server import running
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.fleet.status import FleetStatus, TargetStatus
 from pipeline.hub.client import Hub
 from pipeline.hub.retry import RetryPolicy

@@ -10,7 +10,7 @@ import pytest
 
 from localhub.server import running
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.fleet.doctor import ON_GITHUB, Doctor, extras_of, on_github
 from pipeline.fleet.machine import (
     NOTHING_TO_DO,

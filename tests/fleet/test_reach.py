@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.cli.console import Console
 from pipeline.cli.context import Session
 from pipeline.errors import RecipeError

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 
 from pipeline.backends import SCHEMES
 from pipeline.backends.available import has_gpu
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.cli.findings import Finding, findings, write_findings
 from pipeline.errors import PublishError
 from pipeline.events import silent

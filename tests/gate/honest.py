@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 import pipeline
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.events import silent
 from pipeline.hub.client import Hub
 from pipeline.plan.model import TargetPlan

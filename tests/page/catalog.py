@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.fleet.needs import Needs, Part
 from pipeline.fleet.site import Listed, Target
 from pipeline.fleet.site.catalog import Published, words_of

@@ -15,7 +15,7 @@ import pytest
 
 from localhub.server import running
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.recipe import HubSource, Loaded, Vocabulary, load
 from pipeline.tasks import TASKS
 from tests.desk import TOKENS, Desk, Shelf, home_in, once

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.card.stage import USAGE_NOTES
+from pipeline.card.compose import USAGE_NOTES
 from pipeline.errors import CannotHereError, PublishError, RecipeError, VerdictError, VerificationError
 from pipeline.files import Manifest, manifest_of, pretty_json, sha256_file
 from pipeline.hub.release_files import CARD, MANIFEST, PLAN, REPORT, USAGE

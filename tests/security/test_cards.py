@@ -10,7 +10,9 @@ import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
-from pipeline.card.stage import SourceCard, as_text, compose
+from pipeline.card.compose import compose
+from pipeline.card.metadata import SourceCard
+from pipeline.card.render import as_text
 from pipeline.errors import SourceError
 from pipeline.plan.model import TargetPlan
 from pipeline.source import model_card

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import RecipeError, SourceError
 from pipeline.events import silent
 from pipeline.fleet.bump import Bumped, bump, fill, rewritten

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from pipeline.backends import SCHEMES
 from pipeline.card.preview import problems
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import CannotHereError, PublishError, RecipeError, SourceError
 from pipeline.fleet.starter import find, needs_of, start
 from pipeline.fleet.starter.calls import MAPPINGS, caller, families, tasks_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.hub.client import Hub
 from pipeline.recipe import FolderSource, Loaded, Vocabulary, load
 from pipeline.tasks import TASKS

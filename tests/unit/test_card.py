@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.card.compose import compose
 from pipeline.card.context import facts
-from pipeline.card.metadata import metadata
-from pipeline.card.render import render
-from pipeline.card.stage import SourceCard, as_text, compose, templates
+from pipeline.card.metadata import SourceCard, metadata
+from pipeline.card.render import as_text, render, templates
 from pipeline.errors import CardError
 from pipeline.plan.model import TargetPlan
 from pipeline.tasks import TASKS

@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd
 
 from localhub.server import running
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import HubUnavailableError, RecipeError
 from pipeline.events import Event, silent
 from pipeline.hub.client import Hub, RemoteState

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from pipeline import errors
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.recipe import Vocabulary, problems
 from pipeline.tasks import TASKS
 from tests.start.pages import PAGES, ROOT, parsed, typed_in, verbs

@@ -15,7 +15,7 @@ import pytest
 from localhub.faults import Faults
 from localhub.server import running
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.errors import VerificationError
 from pipeline.events import Listener, silent
 from pipeline.hub.client import Hub

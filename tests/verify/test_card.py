@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.card.stage import USAGE_NOTES
+from pipeline.card.compose import USAGE_NOTES
 from pipeline.errors import VerificationError
 from pipeline.files import FileEntry, Manifest, pretty_json
 from pipeline.hub.release_files import CARD, MANIFEST, PLAN, REPORT, USAGE, YANKED

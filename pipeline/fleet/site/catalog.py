@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from pipeline.backends.available import Card
-from pipeline.card.stage import judged_in
+from pipeline.card.compose import judged_in
 from pipeline.errors import PublishError
 from pipeline.fleet.memory import Mode, Room, modes
 from pipeline.fleet.needs import LARGEST, Needs, read_needs

@@ -1,0 +1,84 @@
+"""Composition: the text of a card, from plan and report alone, and the same again from what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.card.context import facts
+from pipeline.card.metadata import SourceCard, metadata
+from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
+from pipeline.plan.model import TargetPlan
+from pipeline.tasks import TASKS
+from pipeline.validate import Report
+
+if TYPE_CHECKING:
+    from jinja2 import BaseLoader
+
+USAGE_NOTES: Final = {  # what a published report says of the snippet: whether it was run
+    "The card's snippet was run against the staged commit before it was merged.": True,
+    "The card's snippet was not run: no device here can. The staged commit was loaded as validation loaded it.": False,
+}
+BESIDES: Final = frozenset({"source_page", "usage", "weights"})  # what it says beside what was judged
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card as text, and the snippet in it."""
+
+    text: str
+    usage: str
+
+
+def compose(
+    plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, loader: BaseLoader = PACKAGED
+) -> Card:
+    """Write a card.
+
+    Args:
+        plan: The target's plan.
+        report: What was measured.
+        source: What the source's card says.
+        executed: Whether the snippet is run before the release.
+        loader: Where the templates come from.
+
+    Raises:
+        CardError: A template has no value for a variable or cannot be rendered.
+    """
+    body = compose_body(plan, report, source, executed=executed, loader=loader)
+    return replace(body, text=f"---\n{metadata(plan, report, source)}---\n{body.text}")
+
+
+def compose_body(
+    plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, loader: BaseLoader = PACKAGED
+) -> Card:
+    """Write what templates write of a card, all but its metadata; takes and raises what `compose` does."""
+    values = facts(plan, report, source, executed=executed)
+    usage = render(TASKS[plan.task].usage, values, loader)
+    return Card(render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage}, loader), usage)
+
+
+def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
+    """Write the card of a release from what it publishes, which gives whoever writes it again the same.
+
+    Args:
+        plan: Its `PLAN`.
+        published: Its `REPORT`.
+
+    Raises:
+        CardError: A template has no value for a variable or cannot be rendered.
+        KeyError: The report does not say what a card needs beside what was judged.
+        ValidationError: It is no report.
+    """
+    source = SourceCard(plan.source_card or {}, published["source_page"])
+    return compose(plan, judged_in(published), source, executed=USAGE_NOTES[published["usage"]])
+
+
+def judged_in(published: Mapping[str, Any]) -> Report:
+    """Return what was judged, of a published report.
+
+    Raises:
+        ValidationError: It is no report.
+    """
+    return Report.model_validate({key: found for key, found in published.items() if key not in BESIDES})
