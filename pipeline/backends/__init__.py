@@ -17,6 +17,10 @@ BACKENDS: dict[str, Backend] = {
     "torchao": torchao,
     "quanto": quanto,
 }
+# Those that can say what becomes of a weight; looking whether they do takes longer than asking them.
+STREAMING: dict[str, Streaming] = {
+    name: backend for name, backend in BACKENDS.items() if isinstance(backend, Streaming)
+}
 SCHEMES = {name: backend.SCHEMES for name, backend in BACKENDS.items()}
 
 
@@ -26,4 +30,16 @@ def loaders(quantized: Iterable[tuple[str, str]]) -> list[Loader]:
     return [backend.LOADERS[library] for library, backend in known if library in backend.LOADERS]
 
 
-__all__ = ["BACKENDS", "SCHEMES", "Backend", "Layout", "Loader", "Options", "Packed", "Scheme", "Streaming", "loaders"]
+__all__ = [
+    "BACKENDS",
+    "SCHEMES",
+    "STREAMING",
+    "Backend",
+    "Layout",
+    "Loader",
+    "Options",
+    "Packed",
+    "Scheme",
+    "Streaming",
+    "loaders",
+]

@@ -22,7 +22,7 @@ from typing import Final, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import pipeline.kernels
-from pipeline.backends import BACKENDS, Streaming, packings
+from pipeline.backends import BACKENDS, STREAMING
 from pipeline.files import ListedFile, digest_of, pretty_json, sha256_file, write_atomically
 from pipeline.plan.model import ResolvedComponent, scheme_of
 from pipeline.recipe import Quantization
@@ -194,10 +194,10 @@ def loss(quantization: Quantization, kind: Kind, content: bytes) -> float | None
     from pipeline.kernels.cast import VALUES, non_finite
     from pipeline.kernels.cast import cast as as_stored
 
-    backend, wanted = BACKENDS[quantization.backend], STORED_DTYPES[kind.dtype]
+    backend, wanted = STREAMING.get(quantization.backend), STORED_DTYPES[kind.dtype]
     values = np.frombuffer(content, VALUES[kind.stored])
     held = as_stored(values, kind.stored, wanted)
-    if non_finite(values, kind.stored) or non_finite(held, wanted) or not isinstance(backend, Streaming):
+    if non_finite(values, kind.stored) or non_finite(held, wanted) or backend is None:
         return None
     shape = kind.rows, kind.columns
     packing = backend.packing(quantization.scheme, quantization.options, kind.name, shape, kind.dtype)
@@ -215,5 +215,6 @@ def measurer(backend: str) -> str:
     """Return the digest of the code that the answer depends on: this, the kernels, and what a backend makes of them."""
     own = Path(inspect.getfile(cast("ModuleType", BACKENDS[backend])))
     folders = [Path(pipeline.kernels.__file__).parent, own.parent]
-    files = [Path(__file__), Path(packings.__file__), *(file for at in folders for file in sorted(at.glob("*.py")))]
+    shared = own.parents[1] / "packings.py"
+    files = [Path(__file__), shared, *(file for at in folders for file in sorted(at.glob("*.py")))]
     return digest_of([sha256_file(file) for file in files])

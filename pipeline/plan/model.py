@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from pipeline.backends import BACKENDS, Scheme, Streaming
+from pipeline.backends import BACKENDS, STREAMING, Scheme
 from pipeline.backends import Layout as TensorLayout
 from pipeline.backends.available import require_installed
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, installed_versions
@@ -283,7 +283,7 @@ class ResolvedComponent:
     @property
     def streamed(self) -> bool:
         """Whether it is made in pieces; else its library makes it whole."""
-        return isinstance(BACKENDS[self.quantization.backend], Streaming)
+        return self.quantization.backend in STREAMING
 
     @property
     def files(self) -> set[str]:
@@ -369,10 +369,9 @@ def lay_out_result(
 
 def stored_as(quantization: Quantization, name: str, shape: tuple[int, ...], dtype: str) -> TensorLayout:
     """Return the tensors of a quantized weight; one of about as many bytes where the backend does not say."""
-    backend, scheme = BACKENDS[quantization.backend], quantization.scheme
-    if isinstance(backend, Streaming):
-        return backend.layout(scheme, quantization.options, name, shape, dtype)
-    return {name: ("U8", (ceil(prod(shape) * backend.SCHEMES[scheme].bits / 8),))}
+    if backend := STREAMING.get(quantization.backend):
+        return backend.layout(quantization.scheme, quantization.options, name, shape, dtype)
+    return {name: ("U8", (ceil(prod(shape) * scheme_of(quantization).bits / 8),))}
 
 
 def unfit(library: str, quantization: Quantization) -> str:

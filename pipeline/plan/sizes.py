@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.backends import BACKENDS, Streaming
+from pipeline.backends import STREAMING
 from pipeline.errors import RecipeError
 from pipeline.files import human_size
 from pipeline.plan.budget import Candidate, Choice
@@ -61,7 +61,7 @@ class Sizes:
             words=told.components,
             bytes=self.fixed + choice.size,
             weights=self.weights(choice),
-            estimated=any(not isinstance(BACKENDS[part.backend], Streaming) for part in choice.quantized.values()),
+            estimated=any(part.backend not in STREAMING for part in choice.quantized.values()),
             sqnr=told.sqnr,
         )
 

@@ -11,11 +11,11 @@ from functools import partial
 from math import log10
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from blake3 import blake3
 
-from pipeline.backends import BACKENDS, Streaming
+from pipeline.backends import BACKENDS, STREAMING, Streaming
 from pipeline.backends.artifact import CONFIG, Artifact
 from pipeline.backends.available import require
 from pipeline.backends.library import LibraryPacking
@@ -79,8 +79,8 @@ def warm(quantizations: Iterable[Quantization]) -> None:
 
         non_finite(np.zeros(1, VALUES["BF16"]), "BF16")
         for chosen in quantizations:
-            backend = BACKENDS[chosen.backend]
-            if isinstance(backend, Streaming) and backend.SCHEMES[chosen.scheme].makes_on == "cpu":
+            backend = STREAMING.get(chosen.backend)
+            if backend and backend.SCHEMES[chosen.scheme].makes_on == "cpu":
                 packer = Packer(backend, chosen.scheme, chosen.options)
                 packing = packer.packing("weight", (64, 128), chosen.dtype)
                 packing.pack(0, np.zeros(64 * 128, VALUES[STORED_DTYPES[chosen.dtype]]))
@@ -164,7 +164,7 @@ class Result:
     def job(self, component: str) -> Job:
         """Return what the stream makes of a component, which is a streamed one, for this checkpoint."""
         part = self.parts[component]
-        backend = cast("Streaming", BACKENDS[part.quantization.backend])
+        backend = STREAMING[part.quantization.backend]
         packer = Packer(backend, part.quantization.scheme, part.quantization.options, self.device)
         out = self.out(component)
         out.mkdir(parents=True, exist_ok=True)

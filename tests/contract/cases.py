@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends import BACKENDS, Streaming
+from pipeline.backends import BACKENDS, STREAMING
 from pipeline.backends.artifact import BuildRequest
 from pipeline.backends.build_worker import make
 from pipeline.backends.oracle.conversion import ConversionRequest, ask
@@ -51,10 +51,9 @@ class Case:
         return BACKENDS[self.backend].SCHEMES[self.scheme].options(**dict(self.options)).model_dump(mode="json")
 
 
-STREAMED = {name: backend for name, backend in BACKENDS.items() if isinstance(backend, Streaming)}
 ON_CPU = [
     (name, scheme)
-    for name, backend in STREAMED.items()
+    for name, backend in STREAMING.items()
     for scheme, one in backend.SCHEMES.items()
     if one.makes_on == "cpu"
 ]
@@ -117,7 +116,7 @@ class Streamed:
 
 def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int = 0) -> Streamed:
     """Make a component our way."""
-    backend = STREAMED[case.backend]
+    backend = STREAMING[case.backend]
     slots = read_header(weights_of(source))
     answer = ask(question_of(case, source), answers, str(case))
     layouts = {

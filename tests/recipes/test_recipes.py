@@ -17,7 +17,7 @@ from tests.recipes.conftest import FLUX, RECIPES, described, opened_recipe, read
 from tests.recipes.families import FAMILIES
 from tests.recipes.sparse import fill, size_of, stored, write
 
-LIBRARIES = {"torch", "diffusers", "transformers", "bitsandbytes", "torchao", "optimum"}
+LIBRARIES = {"torch", "diffusers", "transformers", "bitsandbytes", "torchao", "optimum", "numpy", "PIL"}
 STATE = 128  # bytes that text on a weight may take whose nested statistics only its values tell, by bitsandbytes
 each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from packing.cases import CASES, Case, by_us
 
-from pipeline.backends import BACKENDS, Streaming
+from pipeline.backends import BACKENDS, STREAMING
 from pipeline.quantize.build import decibels
 
 NO_KERNEL_HERE = {("torchao", "int4-weight-only"), ("torchao", "float8-dynamic")}  # they need a CUDA device
@@ -25,6 +25,5 @@ def test_a_scheme_leaves_of_normal_weights_what_it_states(case: Case) -> None:
 
 
 def test_every_scheme_with_a_kernel_is_held_to_what_it_states() -> None:
-    streamed = {name: backend for name, backend in BACKENDS.items() if isinstance(backend, Streaming)}
-    every = {(name, scheme) for name, backend in streamed.items() for scheme in backend.SCHEMES}
+    every = {(name, scheme) for name, backend in STREAMING.items() for scheme in backend.SCHEMES}
     assert every - {(case.backend, case.scheme) for case in CASES} == NO_KERNEL_HERE

@@ -1,4 +1,4 @@
-"""What a process spares that imports thousands of modules: no search for garbage, and not what it owes."""
+"""What a process spares that imports thousands of modules: a search for garbage, and reading what it knows."""
 
 from __future__ import annotations
 
@@ -72,5 +72,18 @@ found = has_gpu()
 assert "torch" not in sys.modules
 import torch
 assert found is (torch.cuda.is_available() or torch.xpu.is_available() or torch.backends.mps.is_available())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_installed_is_read_once() -> None:
+    code = """
+import sys
+read = []
+sys.addaudithook(lambda event, about: read.append(str(about[0])) if event == "open" else None)
+from pipeline.backends.oracle.conversion import installed_versions
+found = installed_versions(("torch", "diffusers", "no-such-library"))
+assert installed_versions(("diffusers", "torch")) == found
+assert sum(name.endswith("METADATA") for name in read) == 2, read
 """
     subprocess.run([sys.executable, "-c", code], check=True)

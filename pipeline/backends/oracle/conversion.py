@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +27,18 @@ from pipeline.worker.session import WorkerDiedError, ask_worker, error_of
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")  # that answer, beside the backend's own
 
 
-class ConversionRequest(BaseModel):
+class Question(BaseModel):
+    """What a library is asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of what is asked, taken once: headers are long, and several targets ask the same."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+class ConversionRequest(Question):
     """One component and what is to be done to it.
 
     Attributes:
@@ -40,8 +51,6 @@ class ConversionRequest(BaseModel):
         backend: Whose configuration that is.
         keep: Module names and globs that stay as they are.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     library: Literal["diffusers", "transformers"]
     class_name: str
@@ -102,15 +111,13 @@ class ConversionPlan(BaseModel):
     config: str
 
 
-class CallRequest(BaseModel):
+class CallRequest(Question):
     """A pipeline of which one wants to know what its call takes.
 
     Attributes:
         loader: The class of diffusers whose ``from_pretrained`` loads it.
         class_name: The class that its ``model_index.json`` names.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     loader: str
     class_name: str
@@ -130,19 +137,21 @@ class PipelineCall(BaseModel):
     takes: tuple[str, ...]
 
 
-Question = ConversionRequest | CallRequest
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
 def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
     """Return the installed versions of the libraries that decide what a checkpoint looks like."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in names if (found := installed_version(name))}
+
+
+@cache
+def installed_version(name: str) -> str:
+    """Return the version of a distribution, read once in a process; empty where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def ask(question: ConversionRequest, answers: Path, where: str) -> ConversionPlan:
@@ -206,7 +215,7 @@ def place_of(question: Question, answers: Path) -> Path:
     """Return where an answer is kept: by question, versions, and the code that asks."""
     backends = (question.backend,) if isinstance(question, ConversionRequest) else ()
     asked = {
-        "question": question.model_dump(mode="json"),
+        "question": question.digest,
         "versions": installed_versions((*LIBRARIES, *(BACKENDS[name].DISTRIBUTION for name in backends))),
         "asker": asker(*backends),
     }
