@@ -325,8 +325,7 @@ class Engine:
         step = plan.step
         if step is None or not step.taken or (published := read_plan(self.hub.state(step.repository).plan)) is None:
             return
-        parts = {name: part.quantization for name, part in published.components.items()}
-        there = {name: f"{done.backend} {done.scheme}" for name, done in parts.items()}
+        there = {name: part.quantization.words for name, part in published.components.items()}
         if there != step.components:
             had, found = (", ".join(map(" ".join, words.items())) for words in (there, step.components))
             raise RemoteChangedError(

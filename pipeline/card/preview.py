@@ -131,7 +131,7 @@ def ladder(plan: TargetPlan, recipe: Recipe) -> PlannedLadder:
     """Return a ladder of a recipe's cards as if the search found what was recorded for all but the largest."""
     asked = recipe.for_cards
     quantized = {name: part.quantization for name, part in plan.components.items()}
-    words = {name: f"{part.backend} {part.scheme}" for name, part in quantized.items()}
+    words = {name: part.words for name, part in quantized.items()}
     made = Whole(quantized, words, plan.result_bytes, {"model": plan.result_bytes}, estimated=True)
     largest = max(budget.card_bytes or 0 for budget in asked.values())
     source = Whole({}, {}, plan.source_bytes, {"model": largest - RESERVE})

@@ -59,7 +59,7 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
     rows = [
         [
             name,
-            f"{part.quantization.backend} {part.quantization.scheme}",
+            part.quantization.words,
             str(part.tensors),
             f"{part.parameters / 1e6:.1f} M",
             f"{part.parameters_left / 1e6:.1f} M",

@@ -40,7 +40,7 @@ class Candidate:
     @property
     def words(self) -> str:
         """Backend and scheme; empty where the component stays as it is."""
-        return f"{self.quantization.backend} {self.quantization.scheme}" if self.quantization else ""
+        return self.quantization.words if self.quantization else ""
 
 
 @dataclass(frozen=True)

@@ -353,7 +353,7 @@ def lay_out_result(
     tensors = flat(slots)
     if not any(conversion.quantized for conversion in answer.conversions.values()):
         raise RecipeError(
-            f"{quantization.backend} {quantization.scheme} takes no weight of {component.class_name}.",
+            f"{quantization.words} takes no weight of {component.class_name}.",
             where=component.name,
             remedy="Take this component out, choose another scheme for it, or keep less.",
         )

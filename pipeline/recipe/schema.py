@@ -45,13 +45,11 @@ READ_BY = (
 VARIANT_MEANS = "Which of the source's weight files are read, such as `fp16`; the plain ones where it is left out."
 
 
-class HubSource(RecipeModel):
-    """A model repository on the Hub at one commit."""
+class AtCommit(RecipeModel):
+    """A repository on the Hub at one commit."""
 
     repo: Repository = Field(description="The repository, `namespace/name`.")
     revision: Commit = Field(description="The commit, never a branch.")
-    variant: Variant | None = optional(VARIANT_MEANS)
-    token: Variable | None = Field(default=None, description=READ_BY, exclude=True)  # no part of what is made
 
     @field_validator("revision")
     @classmethod
@@ -60,8 +58,15 @@ class HubSource(RecipeModel):
 
     @property
     def origin(self) -> str:
-        """The repository, for messages and names that take either kind of source."""
+        """The repository, for messages and names that take a folder as well."""
         return self.repo
+
+
+class HubSource(AtCommit):
+    """A model repository on the Hub at one commit."""
+
+    variant: Variant | None = optional(VARIANT_MEANS)
+    token: Variable | None = Field(default=None, description=READ_BY, exclude=True)  # no part of what is made
 
 
 class FolderSource(RecipeModel):
@@ -125,21 +130,8 @@ class LoraBase(RecipeModel):
         return scale
 
 
-class HubLora(LoraBase):
+class HubLora(AtCommit, LoraBase):
     """A LoRA on the Hub at one commit."""
-
-    repo: Repository = Field(description="The repository, `namespace/name`.")
-    revision: Commit = Field(description="The commit, never a branch.")
-
-    @field_validator("revision")
-    @classmethod
-    def _is_commit(cls, text: str, info: ValidationInfo) -> str:
-        return names.commit(text, info.data.get("repo", ""))
-
-    @property
-    def origin(self) -> str:
-        """The repository, for messages that take either kind of LoRA."""
-        return self.repo
 
 
 class FolderLora(LoraBase):
@@ -172,6 +164,11 @@ class Quantization(Words):
         default_factory=dict,
         description="The scheme's options, all of them, spelled out by the author or not.",
     )
+
+    @property
+    def words(self) -> str:
+        """Backend and scheme in two words."""
+        return f"{self.backend} {self.scheme}"
 
 
 class DatasetPrompts(RecipeModel):

@@ -253,7 +253,7 @@ class Search:
 
     def raised(self, change: Change, base: Numbers) -> TuningCandidate | None:
         """Return a change with what is expected of it, or None where it cannot be, is too large, or failed before."""
-        words = ", ".join(f"{name} {part.backend} {part.scheme}" for name, part in change.items() if part)
+        words = ", ".join(f"{name} {part.words}" for name, part in change.items() if part)
         engine, target = self.bench.changed(change), self.bench.plan.target
         plan = engine.planner.plan(target)
         size, known = plan.result_bytes, engine.store.look("checkpoint", plan.build_key)

@@ -252,7 +252,7 @@ def read_target(hub: Hub, loaded: Loaded, target: str) -> Target:
 
 def words_of(made: Mapping[str, Quantization]) -> dict[str, str]:
     """Return with which backend and scheme each component is quantized, in two words."""
-    return {name: f"{one.backend} {one.scheme}" for name, one in made.items()}
+    return {name: one.words for name, one in made.items()}
 
 
 def read_published(hub: Hub, loaded: Loaded, target: str, repo: str) -> Published | None:
