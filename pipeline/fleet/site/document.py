@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from markupsafe import Markup
-
 from pipeline.files import write_atomically
 from pipeline.fleet.site.catalog import CARDS, HOW, Listed, Target
 from pipeline.hub.client import Hub
 from pipeline.plan.model import TargetPlan
 from pipeline.validate import Report
 from pipeline.validate.page import Subject, render
-from pipeline.validate.page.document import asset, environment, policy
+from pipeline.validate.page.document import asset, document
 from pipeline.validate.page.used import used
 
 INDEX = "index.html"
@@ -64,20 +62,17 @@ def index(catalog: Sequence[Listed], address: str) -> str:
     style = asset("page.css") + asset("catalog.css", __package__)
     script = asset("page.js") + asset("catalog.js", __package__)
     targets = [target for listed in catalog for target in listed.targets]
-    return (
-        environment(__package__)
-        .get_template("catalog.html.jinja")
-        .render(
-            catalog=catalog,
-            address=address,
-            policy=policy(style, script),
-            style=Markup(style),  # noqa: S704 - files of this package
-            script=Markup(script),  # noqa: S704
-            targets=targets,
-            tasks=sorted({listed.loaded.recipe.task for listed in catalog}),
-            backends=sorted({backend for target in targets for backend in target.backends}),
-            cards=CARDS,
-            how=HOW,
-            quote=quote,
-        )
+    return document(
+        "catalog.html.jinja",
+        style,
+        script,
+        __package__,
+        catalog=catalog,
+        address=address,
+        targets=targets,
+        tasks=sorted({listed.loaded.recipe.task for listed in catalog}),
+        backends=sorted({backend for target in targets for backend in target.backends}),
+        cards=CARDS,
+        how=HOW,
+        quote=quote,
     )

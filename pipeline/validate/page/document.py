@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -57,29 +58,30 @@ def render(subject: Subject) -> str:
     report = subject.report
     judged = {subject.target: report, **{name: other for name, other in subject.others.items() if other}}
     shown = gallery(report, subject.reference, subject.candidate)
-    style, script = asset("page.css"), asset("page.js")
-    return (
-        environment(__package__)
-        .get_template("page.html.jinja")
-        .render(
-            subject=subject,
-            report=report,
-            policy=policy(style, script),
-            style=Markup(style),  # noqa: S704 - files of this package
-            script=Markup(script),  # noqa: S704
-            rows=rows(report),
-            gallery=shown,
-            task=TASKS[report.task],
-            labelled="label_accuracy" in TASKS[report.task].metrics,
-            plot=plot(report.layers),
-            charts=charts(subject.target, judged),
-            standings=standings(subject.target, judged),
-            unjudged=[name for name, other in subject.others.items() if other is None],
-            answered=answered(report),
-            versions=versions(report),
-            orders={"orders": shown.orders},
-        )
+    return document(
+        "page.html.jinja",
+        asset("page.css"),
+        asset("page.js"),
+        subject=subject,
+        report=report,
+        rows=rows(report),
+        gallery=shown,
+        task=TASKS[report.task],
+        labelled="label_accuracy" in TASKS[report.task].metrics,
+        plot=plot(report.layers),
+        charts=charts(subject.target, judged),
+        standings=standings(subject.target, judged),
+        unjudged=[name for name, other in subject.others.items() if other is None],
+        answered=answered(report),
+        versions=versions(report),
+        orders={"orders": shown.orders},
     )
+
+
+def document(template: str, style: str, script: str, package: str = __package__, **values: Any) -> str:
+    """Return a template of a package as one document, with its style and its script inside and no others let in."""
+    within = {"style": Markup(style), "script": Markup(script)}  # noqa: S704 - files of these packages
+    return environment(package).get_template(template).render(policy=policy(style, script), **within, **values)
 
 
 def policy(style: str, script: str) -> str:
