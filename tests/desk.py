@@ -302,6 +302,20 @@ def home_in(folder: Path, answers: Path) -> Path:
     return home
 
 
+def seat(folder: Path, shelf: Shelf, answers: Path) -> Desk:
+    """Return a desk beside a Hub, with nothing on it and a home that is new."""
+    (folder / "desk").mkdir()
+    return Desk(folder / "desk", shelf, home_in(folder, answers))
+
+
+@contextmanager
+def desk_in(folder: Path, stocked: Shelf, answers: Path) -> Iterator[Desk]:
+    """Return a desk beside a copy of a Hub's folder."""
+    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
+    with opened(folder / "hub", stocked) as shelf:
+        yield seat(folder, shelf, answers)
+
+
 @pytest.fixture(scope="session")
 def ready(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which target ``one`` has come as far as its card; copied for each test that releases it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk, Shelf, home_in, opened
+from tests.desk import Desk, Shelf, opened, seat
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,9 +23,7 @@ def shelf(stocked: Shelf, tmp_path: Path) -> Iterator[Shelf]:
 
 @pytest.fixture
 def desk(shelf: Shelf, answers: Path, tmp_path: Path) -> Desk:
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    return Desk(folder, shelf, home_in(tmp_path, answers))
+    return seat(tmp_path, shelf, answers)
 
 
 @pytest.fixture

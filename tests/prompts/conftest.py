@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from localhub.server import running
-from tests.desk import TOKENS, Desk, Done, Shelf, home_in, opened
+from tests.desk import TOKENS, Desk, Done, Shelf, home_in, opened, seat
 
 TABLE = "acme/table"
 LINES = "acme/lines"
@@ -117,9 +117,7 @@ def shown(library: Library, stocked: Shelf, answers: Path, tmp_path_factory: pyt
 @pytest.fixture
 def desk(shelf: Shelf, answers: Path, tmp_path: Path) -> Desk:
     """A user whose home is new, except for what libraries said to others."""
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    return Desk(folder, shelf, home_in(tmp_path, answers))
+    return seat(tmp_path, shelf, answers)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,15 @@ import pytest
 from pipeline.fleet.status import changes
 from pipeline.plan.model import TargetPlan
 from pipeline.verify.rebuild import ReleaseRebuild
-from tests.desk import Desk, Done, Shelf, home_in, opened
+from tests.desk import Desk, Done, Shelf, desk_in
 
 BACKENDS = ["torchao", "quanto"]  # each library that is asked takes seconds to be imported
 
 
 @pytest.fixture(scope="module")
 def desk(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("budget")
-    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    with opened(folder / "hub", stocked) as shelf:
-        yield Desk(folder, shelf, home_in(folder, answers))
+    with desk_in(tmp_path_factory.mktemp("budget"), stocked, answers) as found:
+        yield found
 
 
 def planned(desk: Desk, **budget: Any) -> Done:
@@ -39,7 +36,7 @@ def test_the_plan_pins_what_a_budget_found_and_the_next_best(desk: Desk) -> None
     plan = plan_of(planned(desk, size_ratio=0.75))
     assert plan.budget is not None
     assert plan.result_bytes <= 0.75 * plan.source_bytes
-    pinned = {name: f"{part.quantization.backend} {part.quantization.scheme}" for name, part in plan.components.items()}
+    pinned = {name: part.quantization.words for name, part in plan.components.items()}
     assert pinned == plan.budget.found.components
     assert plan.budget.found.size_ratio == pytest.approx(plan.result_bytes / plan.source_bytes, abs=1e-4)
     assert plan.budget.runner_up is not None

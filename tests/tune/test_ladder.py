@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from pipeline.plan.parts import LadderStep
 from pipeline.recipe import Budget, Quantization
 from pipeline.source.layout import Component, Folder
 from pipeline.source.safetensors import TensorInfo
-from tests.desk import AGAIN, Desk, Done, Shelf, home_in, opened
+from tests.desk import AGAIN, Desk, Done, Shelf, desk_in
 
 GIB = 2**30
 # The tiny model runs in a few hundred kB beside the reserve; a long text makes its denoiser what needs most, but for
@@ -32,10 +31,8 @@ LADDER = {"ladder": {"cards": CARDS, "backends": ["quanto"]}}
 
 @pytest.fixture(scope="module")
 def desk(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("ladder")
-    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    with opened(folder / "hub", stocked) as shelf:
-        yield Desk(folder, shelf, home_in(folder, answers))
+    with desk_in(tmp_path_factory.mktemp("ladder"), stocked, answers) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

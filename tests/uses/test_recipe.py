@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pipeline.errors import PublishError, RecipeError
 from pipeline.files import hashed, sha256_file
 from pipeline.plan.model import TargetPlan
 from pipeline.store import Store
-from tests.desk import ONE, Desk, Shelf, contents, home_in, opened, torn
+from tests.desk import ONE, Desk, Shelf, contents, desk_in, torn
 
 LORA = "acme/style"
 LOADED_AND_FUSED = ((0.7, "fused"), (0.5, "loaded"))
@@ -28,13 +27,6 @@ LOADED_AND_FUSED = ((0.7, "fused"), (0.5, "loaded"))
 def desk(stocked: Shelf, answers: Path, tmp_path: Path) -> Iterator[Desk]:
     with desk_in(tmp_path, stocked, answers) as found:
         yield found
-
-
-@contextmanager
-def desk_in(folder: Path, stocked: Shelf, answers: Path) -> Iterator[Desk]:
-    shutil.copytree(stocked.root, folder / "hub", symlinks=True)
-    with opened(folder / "hub", stocked) as shelf:
-        yield Desk(folder, shelf, home_in(folder, answers))
 
 
 def recipe(desk: Desk, *loras: dict[str, Any], source: Path | None = None) -> Path:
