@@ -117,6 +117,7 @@ QWEN_3_4B = {
     "head_dim": 128,
     "tie_word_embeddings": True,
 }
+QWEN_3_8B = {**QWEN_3_4B, "hidden_size": 4096, "intermediate_size": 12288, "tie_word_embeddings": False}
 QWEN_2_5_VL = Part(
     ("transformers", "Qwen2_5_VLForConditionalGeneration"),
     {
@@ -230,6 +231,17 @@ def flux_1(*, guidance: bool, license: str, published: float) -> Family:  # noqa
     return Family("FluxPipeline", {**parts, "vae": vae(latent_channels=16)}, small, license, found)
 
 
+def flux_2_klein(encoder: Config, license: str, published: float, **transformer: Any) -> Family:  # noqa: A002
+    """FLUX.2 klein with the Qwen3 that reads its prompt."""
+    parts = {
+        "transformer": flux2(guidance_embeds=False, **transformer),
+        "text_encoder": Part(("transformers", "Qwen3ForCausalLM"), encoder, SHALLOW),
+        "vae": Part(("diffusers", "AutoencoderKLFlux2")),
+    }
+    small = {"scheduler": FLOW, "tokenizer": QWEN_TOKENIZER}
+    return Family("Flux2KleinPipeline", parts, small, license, {"": published})
+
+
 def stable_diffusion_3(published: float, **transformer: Any) -> Family:
     """Stable Diffusion 3.5 with its three encoders."""
     name, shallow = ("diffusers", "SD3Transformer2DModel"), {"num_layers": 1, "dual_attention_layers": []}
@@ -253,22 +265,23 @@ FAMILIES: dict[str, Family] = {
         "other",
         {"transformer": 64.4e9, "text_encoder": 48.0e9},
     ),
-    "black-forest-labs/FLUX.2-klein-4B": Family(
-        "Flux2KleinPipeline",
-        {
-            "transformer": flux2(
-                num_layers=5,
-                num_single_layers=20,
-                num_attention_heads=24,
-                joint_attention_dim=7680,
-                guidance_embeds=False,
-            ),
-            "text_encoder": Part(("transformers", "Qwen3ForCausalLM"), QWEN_3_4B, SHALLOW),
-            "vae": Part(("diffusers", "AutoencoderKLFlux2")),
-        },
-        {"scheduler": FLOW, "tokenizer": QWEN_TOKENIZER},
+    "black-forest-labs/FLUX.2-klein-4B": flux_2_klein(
+        QWEN_3_4B,
         "apache-2.0",
-        {"": 15_980_141_329},
+        15_980_141_329,
+        num_layers=5,
+        num_single_layers=20,
+        num_attention_heads=24,
+        joint_attention_dim=7680,
+    ),
+    "black-forest-labs/FLUX.2-klein-9B": flux_2_klein(
+        QWEN_3_8B,
+        "other",
+        34_722_772_164,
+        num_layers=8,
+        num_single_layers=24,
+        num_attention_heads=32,
+        joint_attention_dim=12288,
     ),
     "Qwen/Qwen-Image": Family(
         "QwenImagePipeline",

@@ -40,6 +40,11 @@ def test_every_recipe_is_in_order_and_names_a_source_whose_shape_is_known(tmp_pa
     assert {source_of(path).repo for path in RECIPES} == FAMILIES.keys()
 
 
+@each
+def test_every_recipe_has_a_ladder_or_says_why_it_has_none(recipe: Path) -> None:
+    assert bool(opened_recipe(recipe).recipe.for_cards) != ("\n# No ladder: " in recipe.read_text())
+
+
 def test_a_plan_of_flux_reads_its_headers_and_asks_no_library_twice(flux: Desk) -> None:
     (first,) = planned(flux, FLUX, "--target", "bnb-nf4")
     before = read_so_far()
@@ -68,9 +73,17 @@ def test_every_target_can_be_planned_and_is_as_small_as_its_recipe_requires(ever
     loaded = opened_recipe(recipe).recipe
     assert [plan.target for plan in plans] == [*loaded.targets]
     required = loaded.validation.require.model_dump()["size_ratio"]["max"]
-    for plan in plans:
+    made = [plan for plan in plans if not plan.instead]
+    for plan in made:
         assert not plan.estimated
         assert plan.result_bytes < required * plan.source_bytes, f"{plan.target} is larger than it may be"
+    schemes = [
+        {name: (part.quantization.backend, part.quantization.scheme) for name, part in plan.components.items()}
+        for plan in made
+    ]
+    assert all(schemes.count(one) == 1 for one in schemes), "two targets are the same but for their options"
+    if loaded.for_cards:
+        assert any(plan.step and plan.step.published for plan in made), "no card of the ladder gets anything of its own"
 
 
 @pytest.mark.nightly
@@ -78,12 +91,13 @@ def test_every_target_can_be_planned_and_is_as_small_as_its_recipe_requires(ever
 def test_what_is_written_of_one_layer_of_each_kind_is_what_was_planned(
     every: Desk, shallow: dict[str, Any], recipe: Path, tmp_path: Path
 ) -> None:
-    loaded, source, folder = opened_recipe(recipe).recipe, source_of(recipe), tmp_path / "source"
+    source, folder = source_of(recipe), tmp_path / "source"
     write(folder, source.repo, shallow[source.repo])
+    # What is found for a card, of whose size a shallow source says nothing, is what is found for the whole.
+    found = {plan.target: plan for plan in planned(every, recipe) if not plan.instead}
     targets = {
-        target: {name: in_words(quantization, folder / name) for name, quantization in loaded.named(target).items()}
-        for target in loaded.targets
-        if loaded.named(target)  # others are found for a size of card, of which a shallow source says nothing
+        target: {name: in_words(part.quantization, folder / name) for name, part in plan.components.items()}
+        for target, plan in found.items()
     }
     if "float8-weight-only" in json.dumps(targets):  # which has no scale for a row of zeros
         for path in folder.rglob("*.safetensors"):
