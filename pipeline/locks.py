@@ -85,11 +85,19 @@ def temporary_in(home: Path, kind: str) -> Iterator[Path]:
     with disk_errors(home):
         lock = Lock(home / "locks" / TEMPORARY)
     with lock:
-        if lock.try_alone():
-            shutil.rmtree(home / TEMPORARY, ignore_errors=True)
+        _clear(home / TEMPORARY, lock)
         lock.share()
         with disk_errors(home):
             (home / TEMPORARY).mkdir(exist_ok=True)
             made = TemporaryDirectory(prefix=f"{kind}-", dir=home / TEMPORARY, ignore_cleanup_errors=True)
-        with made as folder:
-            yield Path(folder)
+        try:
+            with made as folder:
+                yield Path(folder)
+        finally:
+            _clear(home / TEMPORARY, lock)
+
+
+def _clear(folder: Path, lock: Lock) -> None:
+    """Remove a folder unless another process is at work in it."""
+    if lock.try_alone():
+        shutil.rmtree(folder, ignore_errors=True)

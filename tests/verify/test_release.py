@@ -22,7 +22,7 @@ def test_a_release_verifies_whole(consumer: Consumer) -> None:
     (told,) = (check["text"] for check in result["checks"] if check["name"] == "provenance")
     shown = TargetPlan.model_validate_json(consumer.release["publish/plan.json"]).digest  # by `publish plan`
     assert told.endswith(f" by the plan {shown[:12]}")
-    assert [path.name for path in consumer.home.iterdir()] == ["logs"]
+    assert sorted(path.name for path in consumer.home.iterdir()) == ["locks", "logs"]
 
 
 def test_what_is_read_is_told_in_bytes(consumer: Consumer) -> None:

@@ -28,9 +28,15 @@ LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")  # that answer,
 
 
 class Question(BaseModel):
-    """What a library is asked."""
+    """What a library is asked.
+
+    Attributes:
+        class_name: The class that it is asked of; of a pipeline as its ``model_index.json`` names it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_name: str
 
     @cached_property
     def digest(self) -> str:
@@ -43,7 +49,6 @@ class ConversionRequest(Question):
 
     Attributes:
         library: The package whose ``from_pretrained`` loads the component.
-        class_name: The component's class in that package.
         config: The component's ``config.json``.
         tensors: The source's tensors by name.
         dtype: The dtype that ``from_pretrained`` is asked for.
@@ -53,7 +58,6 @@ class ConversionRequest(Question):
     """
 
     library: Literal["diffusers", "transformers"]
-    class_name: str
     config: dict[str, Any]
     tensors: dict[str, TensorHeader]
     dtype: str
@@ -116,11 +120,9 @@ class CallRequest(Question):
 
     Attributes:
         loader: The class of diffusers whose ``from_pretrained`` loads it.
-        class_name: The class that its ``model_index.json`` names.
     """
 
     loader: str
-    class_name: str
 
 
 class PipelineCall(BaseModel):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.backends import SCHEMES
-from pipeline.card.stage import templates
+from pipeline.card.render import templates
 from pipeline.files import pretty_json
 from pipeline.recipe import Vocabulary, json_schema
 from pipeline.tasks import TASKS
