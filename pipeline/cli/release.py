@@ -13,6 +13,7 @@ from pipeline.cli.context import Session
 from pipeline.cli.options import HubName, RecipePath, Targets
 from pipeline.cli.run import end, signer
 from pipeline.errors import PublishError, RecipeError
+from pipeline.files import require_readable_name
 
 if TYPE_CHECKING:
     from pipeline.run import Engine, Outcome
@@ -42,6 +43,7 @@ def release(
         raise RecipeError(f"{manifest!r} is no SHA-256.", where="--manifest", remedy=remedy)
     with session.engine(recipe, hub, signer=signer(), replace=replace) as engine:
         folder = sealed.resolve()
+        require_readable_name(folder, "Move it to another folder, and name that with --sealed.")
         names = chosen(engine.loaded.recipe, target or sealed_under(folder, engine.loaded))
         end(session, released(engine, names, folder, manifest), engine.hub, folder)
 

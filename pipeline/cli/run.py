@@ -16,7 +16,7 @@ from pipeline.cli.options import HubName, RecipePath, Streamed, Targets
 from pipeline.cli.summary import summarize
 from pipeline.errors import PublishError, RecipeError
 from pipeline.events import Event
-from pipeline.files import human_size
+from pipeline.files import human_size, require_readable_name
 from pipeline.locks import temporary_in
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def run(
     if seal and stop_after != "card":
         remedy = "Add `--stop-after card`; `publish release` goes on from there."
         raise RecipeError("What is sealed is released later.", where="--seal", remedy=remedy)
+    if seal:
+        require_readable_name(seal.resolve(), "Name another folder with --seal.")
     if trial:
         if seal or stream or rebuild or replace or stop_after != STAGES[-1]:
             remedy = "Leave --stop-after, --seal, --stream, --rebuild and --replace out."

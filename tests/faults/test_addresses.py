@@ -190,6 +190,9 @@ def test_a_home_or_a_model_whose_path_is_no_text_is_refused_and_a_recipe_is_not(
         3,
         "FOLDER/\\udcfe: This path is not UTF-8. Name another home with --home or PUBLISH_HOME.",
     )
+    for verb, option in (("run", ("--stop-after", "card", "--seal")), ("release", ("--sealed",))):
+        sealed = desk.publish(verb, desk.recipe(), *option, desk.folder / "\udcfd")
+        assert (sealed.code, "\\udcfd: This path is not UTF-8." in sealed.error) == (3, True)
 
 
 def test_half_a_character_is_no_prompt(desk: Desk) -> None:
