@@ -91,6 +91,25 @@ def test_a_path_leads_from_the_file_that_has_it(written, tmp_path: Path, folder:
     assert found.resolve(found.recipe.validation.prompts).samefile(place / "prompts.jsonl")
 
 
+def test_a_path_of_a_file_beside_the_recipe_stays_as_it_is_written(written, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "beside.yaml").write_text(COMMON.replace("prompts.jsonl", "./prompts.jsonl"))
+    found = written(f"include: beside.yaml\n{SOURCE}{TARGETS}").recipe
+    assert found.validation.prompts == "./prompts.jsonl"
+
+
+def test_blocks_that_an_included_file_shares_are_no_part_of_the_recipe(written) -> None:
+    common = f"shared: {{bar: &bar {{min: 18}}}}\n{COMMON.replace('psnr: {min: 18}', 'psnr: *bar')}"
+    found = written(f"include: ../shared/common.yaml\n{SOURCE}{TARGETS}", common=common).recipe.validation
+    assert found.require.psnr.min == 18
+
+
+def test_as_many_files_are_included_as_may_be(written, tmp_path: Path) -> None:
+    names = [f"part-{number}" for number in range(8)]
+    files = ", ".join(f"../shared/{name}.yaml" for name in names)
+    found = written(f"include: [{files}]\n{SOURCE}{TARGETS}", **dict.fromkeys(names, COMMON))
+    assert len(found.included) == 8
+
+
 def test_an_absolute_path_and_a_repository_stay_what_they_are(written, tmp_path: Path) -> None:
     prompts = tmp_path / "mine" / "prompts.jsonl"
     common = COMMON.replace("prompts: prompts.jsonl", f"prompts: {prompts}").replace(

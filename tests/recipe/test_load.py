@@ -172,6 +172,25 @@ def test_line_ends_and_byte_order_marks_change_nothing(written, change) -> None:
     assert written(change(TEXT)) == written(TEXT)
 
 
+@pytest.mark.parametrize(("before", "end"), [("\ufeff", "\n"), ("", "\r\n"), ("", "\r")])
+def test_nor_do_they_change_the_place_of_a_problem(
+    tmp_path: Path, vocabulary: Vocabulary, before: str, end: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes((before + end.join(["sorce: {}", "", "taks: x", ""])).encode())
+    places = [(found.line, found.column, found.excerpt) for found in problems(path, vocabulary)]
+    assert {(1, 1, "sorce: {}"), (3, 1, "taks: x")} <= {*places}
+
+
+def test_a_page_that_nobody_can_review_is_not_read(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"#" * ((128 << 10) + 1))
+    (found,) = problems(path, vocabulary)
+    assert found.text == "larger than 128 KiB; a recipe is a page that people review"
+    path.write_bytes(b"#" * (128 << 10))
+    assert "KiB" not in problems(path, vocabulary)[0].text
+
+
 def test_a_folder_is_a_source_and_names_its_components_libraries(written, tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "model_index.json").write_text(
