@@ -320,12 +320,23 @@ def test_what_has_room_as_a_whole_comes_first_where_it_is_nearly_as_good() -> No
     assert taken == [90, 60, 40, 90]
     assert at_once_first(best, 70, lambda one: one.memory)[1:] == [best[0], best[2], best[3]]
     assert at_once_first([], 70, lambda one: one.memory) == []
+    assert at_once_first(best, 60, lambda one: one.memory)[0] is best[1]  # with nothing to spare
+
+
+def test_a_component_runs_on_a_card_that_has_room_for_it_alone_with_nothing_to_spare() -> None:
+    taken = Footprint({"one": 10, "two": 30}, {"one": 4, "two": 2})
+    assert taken.needs("one", 100) == 100 + 10 + RESERVE
+    (large,), (small,) = ([*choice(1.0, size).parts.values()] for size in (100, 80))
+    assert taken.running({"one": [large, small]}, RESERVE + 110) == {"one": [large, small]}
+    assert taken.running({"one": [large, small]}, RESERVE + 109) == {"one": [small]}
+    by_models = taken.memory({"one": 35, "two": 20})["model"]
+    assert (by_models.weights, by_models.reckoned) == (20, 30 + RESERVE)  # of which more is at work, not the larger one
 
 
 def test_a_ladder_goes_from_the_smallest_card_to_the_largest_and_says_how_each_is_run() -> None:
     taken = Footprint({"one": 10, "two": 30}, {"one": 4, "two": 2})
     found = {
-        name: Whole({"one": quantized(scheme)}, {"one": scheme}, size, {"one": size, "two": 20}, sqnr=30.0)
+        name: Whole({"one": quantized(scheme)}, {"one": scheme}, size, {"one": size, "two": 20}, scheme == "int8", 30.0)
         for name, scheme, size in (("s", "int4", 20), ("m", "int8", 50), ("l", "int8", 50))
     }
     source = Whole({}, {}, 120, {"one": 100, "two": 20})
@@ -337,6 +348,7 @@ def test_a_ladder_goes_from_the_smallest_card_to_the_largest_and_says_how_each_i
         ("m", "m", "model"),
         ("l", "m", "none"),
     ]
+    assert [step.estimated for step in ladder.steps] == [False, True, True]
     assert {how: (of.weights, of.reckoned - RESERVE) for how, of in ladder.steps[1].memory.items()} == {
         "none": (70, 30),
         "model": (50, 10),
