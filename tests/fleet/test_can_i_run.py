@@ -115,6 +115,8 @@ def test_what_does_not_run_names_the_largest_of_its_ladder_that_does() -> None:
     ladder = PlannedLadder(steps=tuple(step(card) for card in (8, 12, 16, 24)))
     needs = pipe("bitsandbytes", plan=plan.model_copy(update={"ladder": ladder}))
     assert "`publish can-i-run alice/large-12gb --memory 13000000000B`" in Fit(needs, Machine.another(13 * GB)).verdict
+    itself = replace(needs, repository="alice/large-12gb")  # which does not run, whatever its ladder reckons
+    assert "`publish can-i-run alice/large-8gb --memory" in Fit(itself, Machine.another(13 * GB)).verdict
     assert "No sibling of its ladder is small enough" in Fit(needs, Machine.another(6 * GB)).verdict
     assert "its plan is of no ladder" in Fit(pipe("bitsandbytes", plan=plan), Machine.another(GB)).verdict.lower()
 
@@ -204,6 +206,8 @@ def test_each_way_takes_what_it_moves_to_the_device() -> None:
     assert [mode.device_bytes - beside for mode in found.values() if mode.name != "cpu"] == [17 * GB, 12 * GB, GB]
     assert found["cpu"].memory_bytes == PIPELINE_MEMORY + 22 * GB
     assert list(on(pipe(), None)) == ["cpu"]
+    both = replace(pipe(), footprint=Footprint({"text_encoder": 2 * GB, "transformer": 5 * GB}, {}))
+    assert both.activations == 5 * GB  # they run one after the other
 
 
 def test_bitsandbytes_is_put_onto_the_card_by_loading_whatever_is_offloaded_later() -> None:
