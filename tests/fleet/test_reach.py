@@ -156,6 +156,9 @@ def test_what_differs_from_a_commit_are_changes_removals_and_new_files(checkout:
     (checkout / "asked" / "fox.png").rename(checkout / "wölf\n.png")
     found = {checkout / "README.md", checkout / "asked" / "fox.png", checkout / "wölf\n.png"}
     assert set(changed_since("HEAD", checkout / "asked")) == found
+    subprocess.run(["git", "mv", "one.yaml", "moved.yaml"], cwd=checkout, check=True)
+    found |= {checkout / "one.yaml", checkout / "moved.yaml"}  # and not only what it is called now
+    assert set(changed_since("HEAD", checkout)) == found
     assert changed_since(UNBORN, checkout) is None
 
 
