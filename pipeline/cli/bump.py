@@ -11,7 +11,7 @@ from pipeline.cli.console import Console
 from pipeline.cli.context import Session
 from pipeline.cli.failures import show_error
 from pipeline.cli.options import HubName
-from pipeline.errors import PublishError
+from pipeline.errors import PublishError, RecipeError
 from pipeline.files import human_size
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def bump(
     loras: Annotated[bool, typer.Option("--loras", help="Move the commits of its LoRAs, too.")] = False,
     judges: Annotated[bool, typer.Option("--judges", help="Move the commits of its judging models, too.")] = False,
     datasets: Annotated[bool, typer.Option("--datasets", help="Move the commit of its prompts' dataset, too.")] = False,
+    build: Annotated[
+        bool, typer.Option("--build", help="Raise its `build:` instead, so that all of it is made again.")
+    ] = False,
     check_only: Annotated[
         bool, typer.Option("--check-only", help="Write nothing; `moved` in the JSON says whether there is news.")
     ] = False,
@@ -40,13 +43,19 @@ def bump(
 
     chosen: dict[Kind, bool] = {"source": True, "loras": loras, "judges": judges, "datasets": datasets}
     kinds = [kind for kind, wanted in chosen.items() if wanted]
+    if build and len(kinds) > 1:
+        what, remedy = "--build moves no commit.", "Run it by itself; another `publish bump` moves what is pinned."
+        raise RecipeError(what, remedy=remedy)
     home, done, failures = session.home(recipes[0]), [], list[PublishError]()
     with session.hubs_soon(home, hub) as (target, fallback):
         for path in recipes:
             try:
                 loaded = bumping.fill(path, session.vocabulary)
                 engine = Engine(loaded, home, target, fallback, session.console.listen)
-                done.append(bumping.bump(loaded, engine, kinds, write=not check_only))
+                if build:
+                    done.append(bumping.bump_build(loaded, session.vocabulary, write=not check_only))
+                else:
+                    done.append(bumping.bump(loaded, engine, kinds, write=not check_only))
             except PublishError as error:
                 show_error(session.console, error, tracebacks=session.tracebacks)
                 failures.append(error)
@@ -64,7 +73,10 @@ def show_bumped(console: Console, done: list[Bumped]) -> None:
 def told(bumped: Bumped) -> list[str]:
     """Return what became of a recipe, for people."""
     lines = [line for pin in bumped.pins for line in (f"{bumped.recipe}: {headline(pin)}", *shortened(details(pin)))]
+    if bumped.build:
+        lines = [f"{bumped.recipe}: build {bumped.build - 1} → {bumped.build}"]
     ending = "written; next: publish plan" if bumped.written else "not written; to write it: publish bump"
+    ending += " --build" * (bumped.build is not None and not bumped.written)
     return [*lines, f"{bumped.recipe}: {ending} {bumped.recipe}"] if bumped.moved else lines
 
 

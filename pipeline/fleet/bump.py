@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import RecipeError, SourceError
@@ -17,7 +17,8 @@ from pipeline.files import write_atomically
 from pipeline.fleet.commits import Differences, files_between, models_between
 from pipeline.fleet.starter.recipe import relicensed
 from pipeline.hub.client import Gate
-from pipeline.recipe import InvalidRecipe, Loaded, Vocabulary, load, read_recipe
+from pipeline.recipe import InvalidRecipe, Loaded, Recipe, Vocabulary, load, read_recipe
+from pipeline.recipe.build import numbered
 from pipeline.recipe.names import COMMIT
 from pipeline.recipe.pins import Kind, Pin, find_pins, pinned
 from pipeline.run import Engine
@@ -56,8 +57,10 @@ class Bumped(BaseModel):
     """What became of a recipe.
 
     Attributes:
-        moved: Whether there are newer commits than it pinned, or it lacked one.
+        moved: Whether there are newer commits than it pinned, or it lacked one, or all of it is to be built again.
         written: Whether its file was changed.
+        build: The number of the build that is to come, where it was asked for.
+        text: What the file says then, which is not shown; empty where that has to be written by hand.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +68,9 @@ class Bumped(BaseModel):
     recipe: str
     moved: bool
     written: bool
-    pins: tuple[BumpedPin, ...]
+    pins: tuple[BumpedPin, ...] = ()
+    build: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    text: str = Field(default="", exclude=True)
 
 
 def bump(loaded: Loaded, engine: Engine, kinds: Collection[Kind], *, write: bool) -> Bumped:
@@ -92,18 +97,45 @@ def bump(loaded: Loaded, engine: Engine, kinds: Collection[Kind], *, write: bool
         raise RecipeError(what, where=str(loaded.path), remedy=remedy)
     found = {pin: newest(pin, engine, source.variant) for pin in wanted}
     moving = {pin: each.after for pin, each in found.items() if each.moved}
+    try:
+        text = rewritten(text, moving, loaded.path) if moving else text
+    except RecipeError:
+        if write:
+            raise
+        text = ""
+    for each in found.values():
+        if license_moved := each.differences and licenses(each.differences):
+            text = relicensed(text, *license_moved)
     if moving and write:
-        if loaded.path.read_bytes() != loaded.text:
-            what = "The recipe was changed meanwhile, and is left as it is."
-            raise RecipeError(what, where=str(loaded.path), remedy="Run the same command again.")
-        text = rewritten(text, moving, loaded.path)
-        for each in found.values():
-            if license_moved := each.differences and licenses(each.differences):
-                text = relicensed(text, *license_moved)
-        _write(loaded.path, text)
-    return Bumped(
-        recipe=str(loaded.path), moved=bool(moving), written=bool(moving) and write, pins=tuple(found.values())
-    )
+        _write(loaded, text)
+    pins = tuple(found.values())
+    return Bumped(recipe=str(loaded.path), moved=bool(moving), written=bool(moving) and write, pins=pins, text=text)
+
+
+def bump_build(loaded: Loaded, vocabulary: Vocabulary, *, write: bool) -> Bumped:
+    """Count up the build of a recipe, so that all of it is made again.
+
+    Args:
+        loaded: The recipe, as `fill` reads it.
+        vocabulary: What its words may be.
+        write: Whether its file is changed.
+
+    Raises:
+        RecipeError: Its file changed meanwhile, cannot be written, or has the number in a form that no other takes the
+            place of.
+    """
+    path, number = loaded.path, loaded.recipe.build + 1
+    text = numbered(loaded.text.decode(), number)
+    try:
+        found = filled(text.encode(), path, vocabulary)
+    except (YAMLError, InvalidRecipe):
+        found = None
+    if found != loaded.recipe.model_copy(update={"build": number}):
+        remedy = f"Write `build: {number}` into a line of its own by hand."
+        raise RecipeError("The number of its build cannot be raised where it stands.", where=str(path), remedy=remedy)
+    if write:
+        _write(loaded, text)
+    return Bumped(recipe=str(path), moved=True, written=write, build=number, text=text)
 
 
 def licenses(differences: Differences) -> tuple[str, str] | None:
@@ -132,8 +164,12 @@ def rewritten(text: str, commits: Mapping[Pin, str], path: Path) -> str:
     return after
 
 
-def _write(path: Path, text: str) -> None:
+def _write(loaded: Loaded, text: str) -> None:
     """Replace a recipe's text, behind its link where it is one, and leave it to whom it belongs."""
+    path = loaded.path
+    if path.read_bytes() != loaded.text:
+        what = "The recipe was changed meanwhile, and is left as it is."
+        raise RecipeError(what, where=str(path), remedy="Run the same command again.")
     file = path.resolve()
     mode = stat.S_IMODE(file.stat().st_mode)
     if not (mode & 0o222 and os.access(file, os.W_OK)):  # who is root may write everything
@@ -150,12 +186,17 @@ def fill(path: Path, vocabulary: Vocabulary) -> Loaded:
     """
     try:
         content = path.read_bytes()
-        text = content.decode()
-        lacking = {pin: STAND_IN for pin in find_pins(text) if lacks_commit(pin)}
-        return Loaded(read_recipe(pinned(text, lacking).encode(), str(path), vocabulary, path.parent), path, content)
+        return Loaded(filled(content, path, vocabulary), path, content)
     except (OSError, UnicodeDecodeError, YAMLError, InvalidRecipe):
         load(path, vocabulary)  # says what is wrong, by the lines of the file
         raise
+
+
+def filled(content: bytes, path: Path, vocabulary: Vocabulary) -> Recipe:
+    """Return what a recipe says with a stand-in for every commit that it lacks."""
+    text = content.decode()
+    lacking = {pin: STAND_IN for pin in find_pins(text) if lacks_commit(pin)}
+    return read_recipe(pinned(text, lacking).encode(), str(path), vocabulary, path.parent)
 
 
 def lacks_commit(pin: Pin) -> bool:

@@ -93,6 +93,7 @@ def asked_by(recipe: Recipe, target: str, prompts: Sequence[Prompt] | None) -> d
     return words | {
         "repository": recipe.repositories[target],
         "private": recipe.destination.private,
+        "build": recipe.build,
         "components": {name: asked_of(part) for name, part in recipe.named(target).items()},
         "budget": budget.model_dump(mode="json", exclude_none=True) if budget else {},
         "loras": numbered(words.get("loras", [])),
@@ -108,6 +109,7 @@ def asked_in(plan: TargetPlan) -> dict[str, Any]:
     words |= words.pop("validation")
     words["prompts"] = words.pop("dataset", None) or digest_of_prompts(plan.validation.prompts)
     return words | {
+        "build": plan.build,
         "components": {name: asked_of(part) for name, part in plan.named.items()},
         "budget": words.get("budget", {}).get("asked", {}),
         "loras": numbered(words.get("loras", [])),

@@ -106,6 +106,7 @@ class TargetPlan(Value):
         budget: What the recipe asks for instead of naming schemes, and what was found for it.
         ladder: What the recipe has for other cards, where this target is one of several that are each for a card.
         loras: What is fused into the source before that, in this order, and what the validation loads onto the result.
+        build: What the recipe counts up where all is to be made again.
         source_bytes: Bytes of those source files.
         result_bytes: Bytes of the published weights and small files, cards and pictures left out.
         versions: Of the libraries that decide over bytes and verdict.
@@ -123,6 +124,7 @@ class TargetPlan(Value):
     budget: PlannedBudget | None = Field(default=None, exclude_if=lambda value: value is None)
     ladder: PlannedLadder | None = Field(default=None, exclude_if=lambda value: value is None)
     loras: tuple[PlannedLora, ...] = Field(default=(), exclude_if=lambda value: not value)
+    build: int = Field(default=1, exclude_if=lambda value: value == 1)
     validation: PlannedValidation
     template: str
     template_digest: str

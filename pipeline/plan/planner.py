@@ -115,6 +115,7 @@ class Planner:
             budget=budget,
             ladder=self.ladder if budget and budget.asked.card else None,
             loras=self.loras,
+            build=recipe.build,
             validation=self.validation,
             template=recipe.card.template,
             template_digest=self.templates[recipe.card.template],

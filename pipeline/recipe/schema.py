@@ -305,6 +305,13 @@ class Recipe(RecipeModel):
     )
     validation: SerializeAsAny[Validation] = Field(description="How the targets are judged against the source.")
     card: Card = Field(description="How the repositories' README is written.")
+    build: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="Raised where all of it is to be made and published again, with the versions of the day.",
+        exclude_if=lambda value: value == 1,
+    )
 
     @field_validator("targets")
     @classmethod

@@ -13,6 +13,7 @@ import pytest
 from pipeline.hub.client import Hub
 from pipeline.release.yank import yank
 from tests.desk import AGAIN, TWO, WEIGHTS, Desk
+from tests.fleet.conftest import Look
 
 ONE = "alice/tiny-one"
 PLAN, MANIFEST, PROVENANCE = "publish/plan.json", "publish/manifest.json", "publish/provenance.json"
@@ -74,6 +75,19 @@ def test_a_rebuild_that_gives_the_same_bytes_releases_nothing(desk: Desk, hub: H
     assert (outcome["state"], outcome["tag"]) == ("unchanged", "v1")
     assert "rebuilt, same bytes as v1" in told
     assert hub.state(ONE) == before
+
+
+def test_what_is_to_be_built_again_is_published_as_the_next_version_once(desk: Desk, hub: Hub, look: Look) -> None:
+    before = read(hub, PLAN)
+    assert "build" not in before  # as older versions wrote it
+    path = desk.folder / "recipe.yaml"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "build": 2}))
+    (reason,) = (each.text for each in look()["one"].findings if each.state == "changed")
+    assert "build: 1 → 2" in reason
+    outcome, _ = run(desk)
+    assert (outcome["state"], outcome["tag"]) == ("published", "v2")
+    assert read(hub, PLAN) == {**before, "build": 2}
+    assert run(desk)[0]["state"] == "unchanged"
 
 
 def test_a_rebuild_makes_again_what_this_home_still_has(desk: Desk, hub: Hub) -> None:

@@ -255,3 +255,32 @@ def test_a_file_that_may_not_be_written_is_not(desk: Desk) -> None:
     with pytest.raises(RecipeError, match="read-only, and is left as it is"):
         bumped(desk, path)
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (text, 0o444)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (RECIPE, f"{RECIPE}build: 2\n"),
+        (RECIPE.rstrip("\n"), f"{RECIPE}build: 2\n"),
+        (RECIPE.replace("\n", "\r\n"), f"{RECIPE}build: 2\n".replace("\n", "\r\n")),
+        (f"build: 9   # since May\n{RECIPE}", f"build: 10   # since May\n{RECIPE}"),
+    ],
+)
+def test_a_build_is_counted_up_and_every_other_character_stays(desk: Desk, before: str, after: str) -> None:
+    path, at = recipe(desk), f"\n  revision: {desk.shelf.commit}"
+    path.write_bytes(before.format(revision=at).encode())
+    done = desk.publish("bump", "--build", path)
+    assert done.code == 0, done.err
+    assert path.read_bytes() == after.format(revision=at).encode()
+    assert done.out.endswith(f"written; next: publish plan {path}\n")
+    assert desk.publish("check", path).code == 0
+
+
+@pytest.mark.parametrize("text", [f"{RECIPE}build: &n 1\nshared: *n\n", f"{RECIPE}...\n"])
+def test_a_build_that_cannot_be_counted_up_where_it_stands_is_left_to_its_author(desk: Desk, text: str) -> None:
+    path = recipe(desk)
+    path.write_text(text.format(revision=f"\n  revision: {desk.shelf.commit}"))
+    before = path.read_bytes()
+    done = desk.publish("bump", "--build", path)
+    assert done.code == 2
+    assert path.read_bytes() == before

@@ -80,6 +80,7 @@ def recipe(budget: bool, **other: Any) -> Recipe:
         "destination": {"namespace": "acme", "name": "{source}-{target}", "private": True},
         "targets": {"one": {"budget": BUDGET} if budget else {"transformer": QUANTIZATION}},
         "loras": LORAS,
+        "build": 2,
         "validation": {
             "prompts": DATASET if budget else "prompts.jsonl",
             "seeds": [3],
@@ -107,6 +108,7 @@ def planned(made: Recipe) -> TargetPlan:
         "template": asked["card"]["template"],
         "repository": made.repositories["one"],
         "private": True,
+        "build": 2,
         "source": asked["source"],
         "source_card": {"license": "mit"},
         "components": {
