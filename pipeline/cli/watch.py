@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +13,15 @@ from pipeline.cli.bump import headline
 from pipeline.cli.console import Console
 from pipeline.cli.context import Session
 from pipeline.cli.failures import show_error
-from pipeline.cli.findings import findings, write_findings
+from pipeline.cli.findings import findings, settled, write_findings
 from pipeline.cli.options import HubName
-from pipeline.errors import PublishError, VerificationError
+from pipeline.errors import PublishError, RecipeError, VerificationError
 
 if TYPE_CHECKING:
+    from pipeline.fleet.bump import Bumped
     from pipeline.fleet.watch import WatchedRecipe
     from pipeline.fleet.watched import Watched
+    from pipeline.recipe import Loaded, Vocabulary
 
 HOUR = 3600.0
 
@@ -38,7 +41,8 @@ def watch(
         typer.Option(
             "--findings",
             metavar="DIR",
-            help="Write a text for each issue or pull request; what lies there is open, and at most three are.",
+            help="Write a text for each issue or pull request, and beside it the recipe that it proposes. What lies "
+            "there is open, and at most three are; what is settled is removed.",
         ),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long loading or answering may take.")] = HOUR,
@@ -57,6 +61,8 @@ def watch(
     home = session.home(paths[0] if paths else None)
     console, recipes, failures = session.console, [], list[int]()
     made_by: dict[str, tuple[str, str]] = {}
+    read: dict[str, Loaded] = {}
+    written: list[Path] = []
     with console, session.hub(home, hub) as target:
         target.reach()
         fallback, watcher = Hub(listen=console.listen), Watch(target, home, console.listen, seconds, keep)
@@ -69,16 +75,36 @@ def watch(
                 failures.append(error.exit_code)
                 continue
             recipes.append(watch_recipe(loaded, Engine(loaded, home, target, fallback, console.listen)))
+            read[str(path)] = loaded
             made_by |= {repo: (str(path), name) for name, repo in loaded.recipe.repositories.items()}
         found = [watcher.look(*each) for each in asked]
         found += [watcher.look(repo, expected=False) for repo in made_by if (repo, None) not in asked]
-    written = write_findings(findings(found, recipes, made_by), findings_to) if findings_to else []
+    if findings_to:
+        opening = findings(found, recipes, made_by, rebuilds(found, made_by, read, session.vocabulary))
+        written = write_findings(opening, findings_to, settled(found, recipes, made_by))
     show_watched(console, found, recipes, written)
     failures += [each.exit_code for each in found] + [each.exit_code for each in recipes]
-    if any(each.loads is False for each in found):
-        failures = [VerificationError.exit_code]
+    failures += [VerificationError.exit_code for each in found if each.loads is False]
     if code := next(filter(None, failures), 0):
         raise typer.Exit(code)
+
+
+def rebuilds(
+    found: Sequence[Watched],
+    made_by: Mapping[str, tuple[str, str]],
+    read: Mapping[str, Loaded],
+    vocabulary: Vocabulary,
+) -> dict[str, Bumped]:
+    """Return the recipes of what does not load with a build that is to come, but for those that have one already."""
+    from pipeline.fleet.bump import bump_build
+
+    builds: dict[str, Bumped] = {}
+    for each in found:
+        path, _ = made_by.get(each.repository, ("", ""))
+        if each.loads is False and path and read[path].recipe.build <= each.build:
+            with suppress(RecipeError):  # somebody has to write it by hand, as the issue says
+                builds[path] = bump_build(read[path], vocabulary, write=False)
+    return builds
 
 
 def show_watched(

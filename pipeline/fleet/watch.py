@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import CannotHereError, GenerationError, PublishError, RecipeError, SourceError
 from pipeline.events import Listener
@@ -45,6 +45,7 @@ class WatchedRecipe(BaseModel):
         moved: Whether there is a newer commit than it pins, or it lacks one.
         reason: Why that is not known, or cannot be so.
         pins: Where each of its repositories was and is.
+        text: What its file says when it is moved, which is not shown; empty where that has to be written by hand.
         exit_code: Of the error where it could not be looked at, else 0.
     """
 
@@ -54,6 +55,7 @@ class WatchedRecipe(BaseModel):
     moved: bool | Literal["unknown"]
     reason: str = ""
     pins: tuple[BumpedPin, ...] = ()
+    text: str = Field(default="", exclude=True)
     exit_code: int = 0
 
 
@@ -71,7 +73,7 @@ def watch_recipe(loaded: Loaded, engine: Engine) -> WatchedRecipe:
         found = bump(loaded, engine, SOURCE, write=False)
     except PublishError as error:
         return WatchedRecipe(recipe=name, moved="unknown", reason=str(error), exit_code=error.exit_code)
-    return WatchedRecipe(recipe=name, moved=found.moved, pins=found.pins)
+    return WatchedRecipe(recipe=name, moved=found.moved, pins=found.pins, text=found.text)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Watch:
                 raise SourceError(what, where=f"{repo}@{revision}" if revision else repo, remedy=remedy)
             known = known.model_copy(update={"commit": commit})
             plan = read_plan(self.hub.content(repo, commit, PLAN, LARGEST))
+            known = known.model_copy(update={"build": plan.build}) if plan else known
             loads, reason = self.tried(repo, commit, plan)
         except PublishError as error:
             return known.model_copy(update={"reason": str(error), "exit_code": error.exit_code})

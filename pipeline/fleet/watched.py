@@ -24,6 +24,7 @@ class Watched(BaseModel):
         versions: Those that are here.
         seen: The day on which it was tried, in UTC.
         since: The first day on which this commit did not load, where it does not.
+        build: Which of its recipe's it is.
         exit_code: Of the error where it could not be looked at, else 0.
     """
 
@@ -37,7 +38,13 @@ class Watched(BaseModel):
     versions: dict[str, str] = {}
     seen: str
     since: str = ""
+    build: int = 1
     exit_code: int = 0
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no such repository, which is no fault of what a recipe may publish later."""
+        return self.commit is None and not self.exit_code
 
     @property
     def fault(self) -> str:

@@ -14,10 +14,11 @@ from safetensors.torch import load, save
 from pipeline.backends import SCHEMES
 from pipeline.backends.available import has_gpu
 from pipeline.card.render import templates
-from pipeline.cli.findings import Finding, findings, write_findings
+from pipeline.cli.findings import Finding, findings, settled, write_findings
+from pipeline.cli.watch import rebuilds
 from pipeline.errors import PublishError
 from pipeline.events import silent
-from pipeline.fleet.bump import fill
+from pipeline.fleet.bump import Bumped, fill
 from pipeline.fleet.watch import Watch, WatchedRecipe, refused, watch_recipe
 from pipeline.fleet.watched import Watched, keep_watched, read_watched
 from pipeline.hub.client import Hub
@@ -76,11 +77,19 @@ def test_what_is_published_loads_answers_as_its_card_shows_and_leaves_no_downloa
 
 def test_what_no_longer_loads_ends_with_10_is_marked_in_status_and_told_in_an_issue(desk: Desk, look: Look) -> None:
     commit = desk.shelf.commit_files(BROKEN, ONE)
-    done = desk.publish("watch", ONE, "--findings", "found")
+    (desk.folder / "found").mkdir()
+    for name in ("issue-alice--tiny-one", "bump-recipe.yaml"):
+        (desk.folder / "found" / f"{name}.md").touch()
+    recipe = desk.folder / "recipe.yaml"
+    recipe.write_text("".join(f"{key}: {json.dumps(said)}\n" for key, said in json.loads(recipe.read_text()).items()))
+    done = desk.publish("watch", "recipe.yaml", "--findings", "found")
     assert done.code == 10, done.err
     assert done.out.startswith(f"{ONE}@{commit[:12]}: does not load or answer with diffusers ")
-    (file,) = (desk.folder / "found").iterdir()
-    assert file.name == "issue-alice--tiny-one.md"
+    proposed = desk.folder / "found" / "rebuild-recipe.yaml" / "recipe.yaml"
+    assert proposed.read_text() == f"{recipe.read_text()}build: 2\n"
+    assert not (desk.folder / "found" / "bump-recipe.yaml.md").exists()  # its source has not moved
+    assert (desk.folder / "found" / "rebuild-recipe.yaml.md").exists()
+    file = desk.folder / "found" / "issue-alice--tiny-one.md"
     title, _, body = file.read_text().partition("\n")
     assert title.startswith(f"{ONE} does not load or answer with diffusers ")
     assert all(word in body for word in (commit, "expected shape", "| torchao |"))
@@ -113,8 +122,9 @@ def test_a_source_that_moved_is_told_with_its_differences_in_a_pull_request(desk
     moved = desk.shelf.commit_files({"notes.md": b"new", "README.md": b"---\nlicense: mit\n---\n# Tiny\n"})
     found = watched_recipe(desk, hub, path)
     assert found.moved is True
-    (finding,) = findings([], [found], {})
-    assert (finding.kind, finding.title) == ("pull", f"Move {path} to {moved[:12]}")
+    (finding,) = findings([], [found], {}, {})
+    assert (finding.kind, finding.title) == ("bump", f"Move {path} to {moved[:12]}")
+    assert finding.text_of_recipe == path.read_text().replace(desk.shelf.commit, moved)
     assert f"{REPO} (source): {desk.shelf.commit} → {moved}" in finding.body
     assert "    changed license: apache-2.0 → mit\n    " in finding.body
     assert "    added notes.md: 3 B\n" in finding.body
@@ -200,22 +210,64 @@ def test_versions_that_it_was_not_made_with_are_those_that_are_named() -> None:
 
 
 def test_three_findings_are_open_at_a_time_and_what_is_worst_comes_first(tmp_path: Path) -> None:
-    tried = [broken("alice/new", "2026-03-03"), broken("alice/old", "2026-01-01")]
-    recipes = [WatchedRecipe(recipe=f"recipes/{name}.yaml", moved=True) for name in ("a", "b")]
-    found = findings(tried, recipes, {"alice/old": ("recipes/a.yaml", "one")})
-    assert [each.about for each in found] == ["alice/old", "alice/new", "recipes/a.yaml", "recipes/b.yaml"]
+    tried = [broken("alice/new", "2026-03-03"), broken("alice/old", "2026-01-01"), broken("alice/other", "2026-03-04")]
+    recipes = [WatchedRecipe(recipe=f"recipes/{name}.yaml", moved=True, text=f"{name}: 1") for name in ("a", "b")]
+    made_by = {"alice/old": ("recipes/a.yaml", "one"), "alice/other": ("recipes/a.yaml", "two")}
+    build = {"recipes/a.yaml": Bumped(recipe="recipes/a.yaml", moved=True, written=False, build=2, text="build: 2")}
+    found = findings(tried, recipes, made_by, build)
+    assert [(each.kind, each.about) for each in found] == [
+        ("issue", "alice/old"),
+        ("rebuild", "recipes/a.yaml"),
+        ("issue", "alice/new"),
+        ("issue", "alice/other"),
+        ("bump", "recipes/a.yaml"),
+        ("bump", "recipes/b.yaml"),
+    ]
     assert "`publish run recipes/a.yaml --target one --rebuild`" in found[0].body
-    names = ["issue-alice--old.md", "issue-alice--new.md", "pull-recipes--a.yaml.md"]
+    assert [repo for repo in ("alice/old", "alice/new", "alice/other") if repo in found[1].body] == [*made_by]
+    names = ["issue-alice--old.md", "rebuild-recipes--a.yaml.md", "issue-alice--new.md"]
     assert [path.name for path in write_findings(found, tmp_path)] == names
-    (tmp_path / names[0]).write_text("open")
-    assert write_findings(found, tmp_path) == []
-    assert (tmp_path / names[0]).read_text() == "open"
-    (tmp_path / names[1]).unlink()
-    assert [path.name for path in write_findings(found, tmp_path)] == names[1:2]
+    assert (tmp_path / "rebuild-recipes--a.yaml" / "recipes" / "a.yaml").read_text() == "build: 2"
+    (tmp_path / names[0]).write_text("")
+    assert [path.name for path in write_findings(found, tmp_path)] == names  # and is told as it is now
+    assert (tmp_path / names[0]).read_text() == found[0].text
+    assert [path.name for path in write_findings(found[3:], tmp_path, names[1:2])] == ["issue-alice--other.md"]
+    assert (tmp_path / names[2]).exists()  # nobody knows otherwise
+
+
+def test_a_build_is_proposed_once_until_it_was_published(desk: Desk) -> None:
+    path, vocabulary = desk.folder / "recipe.yaml", Vocabulary(SCHEMES, frozenset(templates()), TASKS)
+    said = json.loads(path.read_text())
+
+    def proposed(build: int, published: int) -> list[int | None]:
+        path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in {**said, "build": build}.items()))
+        read, made_by = {str(path): fill(path, vocabulary)}, {ONE: (str(path), "one")}
+        found = rebuilds([broken(ONE, "2026-01-01", build=published)], made_by, read, vocabulary)
+        return [each.build for each in found.values()]
+
+    assert proposed(1, 1) == [2]
+    assert proposed(2, 1) == []
+    assert proposed(2, 2) == [3]
+
+
+def test_what_is_settled_is_known_to_be_and_else_stays_open() -> None:
+    loads = {name: Watched(repository=f"alice/{name}", commit="c", loads=True, reason="", seen="") for name in "ab"}
+    never = Watched(repository="alice/never", reason="never published", seen="")
+    unseen = Watched(repository="alice/unseen", reason="The Hub is away.", seen="", exit_code=9)
+    made_by = {f"alice/{name}": ("r.yaml", name) for name in ("a", "never")}
+    recipes = [WatchedRecipe(recipe="r.yaml", moved=False), WatchedRecipe(recipe="s.yaml", moved="unknown")]
+    issues = {"issue-alice--a.md", "issue-alice--b.md"}
+    assert settled([*loads.values(), never, unseen], recipes, made_by) == {
+        *issues,
+        "bump-r.yaml.md",
+        "rebuild-r.yaml.md",
+    }
+    assert settled([loads["a"], unseen], [], {**made_by, "alice/unseen": ("r.yaml", "unseen")}) == {"issue-alice--a.md"}
+    assert settled([loads["a"], broken("alice/never", "")], [], made_by) == {"issue-alice--a.md"}
 
 
 def test_a_recipe_whose_path_is_no_text_is_told_of(tmp_path: Path) -> None:
-    (written,) = write_findings([Finding("pull", "\udcff.yaml", "Move \udcff.yaml", "Read it.")], tmp_path)
+    (written,) = write_findings([Finding("bump", "\udcff.yaml", "Move \udcff.yaml", "Read it.")], tmp_path)
     assert "Move \\udcff.yaml" in written.read_text()
 
 
