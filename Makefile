@@ -15,7 +15,7 @@ WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
 .PHONY: venv browser lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader \
-  changed preview trial comment catalog builds build sealed clean
+  changed preview trial comment catalog builds build sealed opened newest watch open clean
 
 venv: $(READY)
 
@@ -109,14 +109,17 @@ reader:
 	@token=$$($(BIN)/python -c "import huggingface_hub; print(huggingface_hub.get_token())") && \
 	echo "::add-mask::$$token" && echo "SOURCE_TOKEN=$$token" >> "$$GITHUB_ENV"
 
-# What the workflows run. BASE, RECIPE, TARGET, SEALED and PREVIEW may be anything, so they reach the shell as variables
-# and never as text. What a recipe depends on counts as part of it.
+# What the workflows run. BASE, RECIPE, TARGET, SEALED, PREVIEW and FINDINGS may be anything, so they reach the shell as
+# variables and never as text. What a recipe depends on counts as part of it.
 # Gives a command all recipes that differ from the commit BASE. Two are left out: their sources are on no public Hub, and
 # `make demo` publishes them.
 define differing
 found=$$($(BIN)/publish changed --since="$$BASE" --except recipes/digits --except recipes/minilm) && \
 printf %s "$$found" | xargs --delimiter '\n'
 endef
+
+# No commit, from which every recipe differs.
+BEFORE_ALL := 0000000000000000000000000000000000000000
 
 # Checks each of them; one failure fails the whole.
 changed: $(READY)
@@ -134,9 +137,9 @@ trial: $(READY)
 comment:
 	@$(PYTHON) .github/comment.py "$$PREVIEW"
 
-# Writes a site of all recipes, which is what differs from before the first commit, and of what the Hub has of them.
+# Writes a site of all recipes, and of what the Hub has of them.
 catalog: $(READY)
-	@BASE=0000000000000000000000000000000000000000; $(differing) $(BIN)/publish report --site build/catalog
+	@BASE=$(BEFORE_ALL); $(differing) $(BIN)/publish report --site build/catalog
 
 # Lists what is to be built, as a job matrix: RECIPE with its TARGET or all, or all that differ from BASE.
 builds: $(READY)
@@ -149,6 +152,25 @@ build: $(READY)
 # Lists what lies there, as a job matrix.
 sealed: $(READY)
 	@$(BIN)/python .github/sealed.py "$$SEALED"
+
+# Lays a text into the folder FINDINGS for everything that a watch opened and is open; needs nothing that is installed.
+opened:
+	@$(PYTHON) .github/findings.py list "$$FINDINGS"
+
+# An environment of the newest versions that this program allows.
+newest:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade torch
+	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[all]'
+	touch $(READY)
+
+# Asks what all recipes published, with what is installed, and writes what is to be opened into FINDINGS.
+watch: $(READY)
+	@BASE=$(BEFORE_ALL); $(differing) $(BIN)/python .github/watch.py "$$FINDINGS" "$(PUBLISHING)"
+
+# Opens and updates that on GitHub; needs nothing that is installed.
+open:
+	@$(PYTHON) .github/findings.py open "$$FINDINGS"
 
 clean:
 	rm -rf $(VENV) .publish build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -102,6 +102,12 @@ def test_what_no_longer_loads_ends_with_10_is_marked_in_status_and_told_in_an_is
     assert look()["one"].state == "edited"  # nothing is known of another commit
 
 
+def test_what_could_not_be_looked_at_is_not_hidden_by_what_does_not_load(desk: Desk) -> None:
+    desk.shelf.commit_files({"model_index.json": b"{"}, ONE)
+    assert desk.publish("watch", ONE).code == 10
+    assert desk.publish("watch", ONE, "alice/absent").code == 4
+
+
 @pytest.mark.parametrize("what", ["picture", "vae"])
 def test_an_answer_that_is_none_or_another_than_the_card_shows_is_no_answer(desk: Desk, hub: Hub, what: str) -> None:
     if what == "picture":

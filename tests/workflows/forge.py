@@ -37,6 +37,7 @@ class Forge:
         issues: Issues and pull requests, open or closed.
         comments: Each with the number of the pull request that it is beneath.
         asked: Every request.
+        artifacts: The names of what a run left, by its number.
         pulls_allowed: Whether workflows may open pull requests.
     """
 
@@ -45,6 +46,7 @@ class Forge:
     issues: list[dict[str, Any]] = field(default_factory=list)
     comments: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    artifacts: dict[str, list[str]] = field(default_factory=dict)
     pulls_allowed: bool = True
 
     @property
@@ -70,7 +72,7 @@ class Forge:
         assert split.path.startswith("/repos/acme/recipes/")
         first, *rest = unquote(split.path).removeprefix("/repos/acme/recipes/").split("/")
         query = {key: values[0] for key, values in parse_qs(split.query).items()}
-        needs = {"git": ["contents"], "commits": ["contents"], "pulls": ["pull-requests"]}
+        needs = {"git": ["contents"], "commits": ["contents"], "pulls": ["pull-requests"], "actions": ["actions"]}
         allowed = needs.get(first, ["issues", "pull-requests"])
         if not any(f"{right}:{how}" in rights for right in allowed for how in ("write", "read" * (method == "GET"))):
             raise RefusedError(403, "Resource not accessible by integration")
@@ -113,6 +115,12 @@ class Forge:
             (one,) = (one for one in self.issues if one["number"] == int(path[0]))
             one |= body
         return {}
+
+    def get_actions(self, path: list[str], query: dict[str, str], _: Any) -> Any:
+        kind, run, what = path
+        assert (kind, what) == ("runs", "artifacts")
+        named = [name for name in self.artifacts[run] if name == query["name"]]
+        return {"artifacts": [{"id": 77, "name": name, "expired": False} for name in named]}
 
     def get_commits(self, path: list[str], _: dict[str, str], __: Any) -> Any:
         return {"author": {"login": self.git("show", "--no-patch", "--format=%an", path[0])}}

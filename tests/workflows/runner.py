@@ -23,6 +23,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tests.hub_server.test_oidc import Actions
+from tests.workflows.forge import token_of
 
 ROOT = Path(__file__).parents[2]
 # What decides over every change, and is run for every change: the same make targets, without another run of them here.
@@ -40,11 +41,13 @@ esac
 """
 PIP = """#!/bin/sh
 case "$*" in
+*--dry-run*) cat "$(dirname "$0")/newest.json" ;;
 download*) mkdir -p build/wheels && touch build/wheels/one.whl ;;
 *--find-links*) ls build/wheels/*.whl >/dev/null ;;
 *--editable*)
     printf '#!%s\\nfrom pipeline.cli import main\\nmain()\\n' "$PWD/.venv/bin/python" >.venv/bin/publish
-    chmod +x .venv/bin/publish ;;
+    chmod +x .venv/bin/publish
+    ln -sfn ../cards pipeline/cards ;;
 esac
 """
 MODULE = "import os, sys\nos.execv({pip!r}, [{pip!r}, *sys.argv[1:]])\n"
@@ -124,6 +127,7 @@ class GitHub:
         (site,) = self.folder.glob("environment/lib/python*/site-packages")
         (site / "installed.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
         (site / "pip").mkdir()
+        (site / "pip" / "__init__.py").write_text("")  # or one of this machine's, which is a package, comes first
         (site / "pip" / "__main__.py").write_text(MODULE.format(pip=str(self.folder / "bin" / "pip")))
         real = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
         for name, text in {"python3.11": SHIM.format(python=real, folder=self.folder), "pip": PIP}.items():
@@ -168,7 +172,6 @@ class Run:
             "ref": self.ref,
             "sha": self.sha,
             "run_id": self.run_id,
-            "token": "ghs_token",
         }
         # A pull request of a fork sees no variable.
         known = {} if self.event_name == "pull_request" else self.github.variables
@@ -234,6 +237,7 @@ class Job:
         for place in (self.workspace, self.temp, self.folder / "home"):
             place.mkdir(parents=True)
         self.context |= {"runner": {"temp": str(self.temp)}, "steps": {}}
+        self.context["github"] = {**self.context["github"], "token": token_of(self.job["permissions"])}
         assert not self.job.get("environment") or self.run.ref == MAIN
         well = True
         for step in self.job["steps"]:
@@ -276,6 +280,7 @@ class Job:
             "GITHUB_EVENT_PATH": str(self.temp / "_event.json"),
             "GITHUB_REPOSITORY": "acme/recipes",
             "GITHUB_SERVER_URL": "https://github.example",
+            "GITHUB_SHA": self.run.sha,
             "GITHUB_WORKFLOW_REF": f"acme/recipes/.github/workflows/{self.run.workflow}.yml@{self.run.ref}",
             "HF_ENDPOINT": self.run.github.hub,
             "OMP_NUM_THREADS": "1",

@@ -286,3 +286,9 @@ def test_a_setting_that_forbids_pull_requests_is_told_and_hides_no_issue(
     forge.pulls_allowed = True
     assert found({**texts, ISSUE: "It does not load\n\nNo.\n"}, files) == 0
     assert len(forge.open) == 2
+
+
+def test_constraints_get_the_versions_of_what_is_locked_and_of_nothing_else(scripts: Any) -> None:
+    locked = f"# Written.\nhuggingface-hub==2.0 --hash=sha256:{DIGEST}\ntorch==2.9.0+cpu --hash=sha256:{DIGEST}\n"
+    before = "huggingface_hub==1.0\nruff==0.1\ntorch==2.8.0\n"
+    assert scripts("watch").raised(before, locked) == "huggingface_hub==2.0\nruff==0.1\ntorch==2.9.0\n"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
+from ruamel.yaml import YAML
 
 from localhub.faults import Faults
 from localhub.server import running
@@ -21,72 +20,24 @@ from pipeline.files import sha256_file
 from pipeline.hub.release_files import MANIFEST, PLAN
 from tests.desk import TOKENS, WORDS
 from tests.hub_server.test_oidc import Actions, actions
-from tests.workflows.runner import ELSEWHERE, ROOT, GitHub, commands
+from tests.workflows.forge import Forge, serving
+from tests.workflows.runner import ELSEWHERE, ROOT, GitHub, Run, commands
 
 __all__ = ["actions"]
 
 SOURCE = "acme/tiny-bert"
 READER = "guest"
-PUBLISH = "acme/recipes/.github/workflows/publish.yml@refs/heads/main"
+PUBLISH, WATCH = (f"acme/recipes/.github/workflows/{name}.yml@refs/heads/main" for name in ("publish", "watch"))
 MODEL = {"backend": "torchao", "scheme": "int8-weight-only", "dtype": "float32"}
 TARGETS = {"int8": MODEL}
 RECIPE = Path("recipes/tiny/recipe.yaml")
 
 
-@dataclass
-class Forge:
-    """The part of GitHub's REST API that a comment needs."""
-
-    pulls: list[dict[str, Any]] = field(default_factory=list)
-    comments: list[dict[str, Any]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    artifacts: dict[str, list[str]] = field(default_factory=dict)
-
-    def answer(self, method: str, path: str, body: Any) -> Any:
-        self.asked.append(f"{method} {path}")
-        path, _, query = path.partition("?")
-        assert path.startswith("/repos/acme/recipes/")
-        if path.endswith("/pulls"):
-            return [pull for pull in self.pulls if f"head={pull['head']['label'].replace(':', '%3A')}" in query]
-        if found := re.fullmatch(r"/repos/acme/recipes/actions/runs/(\d+)/artifacts", path):
-            named = [name for name in self.artifacts[found[1]] if query == f"name={name}"]
-            return {"artifacts": [{"id": 77, "name": name, "expired": False} for name in named]}
-        if method == "GET":
-            return self.comments if "page=1" in query.split("&") else []
-        if method == "POST":
-            self.comments.append({"id": len(self.comments), "user": {"login": "github-actions[bot]"}, **body})
-            return {}
-        self.comments[int(path.rpartition("/")[2])] |= body
-        return {}
-
-
 @pytest.fixture
 def forge() -> Iterator[tuple[Forge, str]]:
     played = Forge()
-
-    class Answers(BaseHTTPRequestHandler):
-        def do(self) -> None:
-            assert self.headers["Authorization"] == "Bearer ghs_token"
-            length = int(self.headers.get("Content-Length") or 0)
-            answer = played.answer(self.command, self.path, json.loads(self.rfile.read(length) or "null"))
-            content = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PATCH = do  # noqa: N815  as http.server calls them
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield played, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(played) as address:
+        yield played, address
 
 
 @dataclass
@@ -106,41 +57,71 @@ class World:
         """Push a recipe to a fork's branch; return its commit, and that of its merge into main."""
         folder = self.fork / RECIPE.parent
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.yaml").write_text(json.dumps(recipe, indent=1))
+        YAML().dump(recipe, folder / "recipe.yaml")
         (folder / "words.jsonl").write_text("".join(json.dumps({"prompt": word}) + "\n" for word in WORDS))
         head = self.github.commit("Publish tiny-bert", at=self.fork)
-        git, origin = self.github.git, self.github.repository
-        git("fetch", "--quiet", str(self.fork), "HEAD:refs/pull/1/head", "--force")
+        self.github.git("fetch", "--quiet", str(self.fork), "HEAD:refs/pull/1/head", "--force")
+        return head, self.merge("refs/pull/1/head")
+
+    def merge(self, head: str) -> str:
+        """Return the commit that merges a branch into main, which is left as it is."""
+        git = self.github.git
         git("checkout", "--quiet", "--detach", "main")
-        git("merge", "--quiet", "--no-ff", "--no-edit", "refs/pull/1/head")
+        git("merge", "--quiet", "--no-ff", "--no-edit", head)
         merged = git("rev-parse", "HEAD")
-        git("checkout", "--quiet", "main", at=origin)
-        return head, merged
+        git("checkout", "--quiet", "main")
+        return merged
 
     def check(self, recipe: dict[str, Any]) -> str:
         """Propose a recipe, have it checked and shown, and return the merge."""
         head, merged = self.propose(recipe)
-        told = {"number": 1, "head": {"sha": head, "label": "stranger:tiny"}}
-        self.forge.pulls[:] = [told]
-        run = self.github.start("check", "pull_request", {"pull_request": told}, merged, "refs/pull/1/merge")
+        self.forge.pulls[:] = [{"number": 1, "head": {"sha": head, "label": "stranger:tiny"}}]
+        self.show(self.forge.pulls[0], merged)
+        return merged
+
+    def show(self, pull: dict[str, Any], merged: str) -> None:
+        """Have a pull request checked, and shown beneath it what it would publish."""
+        ref, (owner, _, branch) = f"refs/pull/{pull['number']}/merge", pull["head"]["label"].partition(":")
+        run = self.github.start("check", "pull_request", {"pull_request": pull}, merged, ref)
         self.forge.artifacts[run.run_id] = [path.name for path in (run.folder / "artifacts").iterdir()]
         done = {
             "id": run.run_id,
             "event": "pull_request",
-            "head_sha": head,
-            "head_branch": "tiny",
-            "head_repository": {"full_name": "stranger/recipes", "owner": {"login": "stranger"}},
+            "head_sha": pull["head"]["sha"],
+            "head_branch": branch,
+            "head_repository": {"full_name": f"{owner}/recipes", "owner": {"login": owner}},
             "pull_requests": [],  # as it is for forks
         }
         self.github.start("comment", "workflow_run", {"workflow_run": done}, self.github.git("rev-parse", "main"))
-        return merged
+
+    def watch(self) -> list[dict[str, Any]]:
+        """Run the watch, and return what is open then."""
+        main = self.github.git("rev-parse", "main")
+        self.github.start("watch", "schedule", {"schedule": "37 3 * * 6"}, main)
+        assert self.github.failed == []
+        return self.forge.open
+
+    def publish(self, merged: str) -> Run:
+        """Move main to a merge, and have it published."""
+        before = self.github.git("rev-parse", "main")
+        self.github.git("merge", "--quiet", "--ff-only", merged)
+        run = self.github.start("publish", "push", {"before": before, "ref": "refs/heads/main"}, merged)
+        assert self.github.failed == []
+        return run
+
+    def tags(self, target: str) -> list[str]:
+        return sorted(tag.name for tag in self.api.list_repo_refs(f"acme/tiny-bert-{target}").tags)
 
 
 @pytest.fixture
 def world(embedder: Path, actions: Actions, forge: tuple[Forge, str], tmp_path: Path) -> Iterator[World]:
     trusted = [{"issuer": actions.address, "claims": {"workflow_ref": PUBLISH}}]
     repositories = [f"acme/tiny-bert-{target}" for target in TARGETS]
-    publishers = {**dict.fromkeys(repositories, trusted), READER: [{**trusted[0], "access": [SOURCE]}]}
+    readers = [
+        {"issuer": actions.address, "claims": {"workflow_ref": ref}, "access": [SOURCE, *repositories]}
+        for ref in (PUBLISH, WATCH)
+    ]
+    publishers = {**dict.fromkeys(repositories, trusted), READER: readers}
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "publishers.json").write_text(json.dumps(publishers))
     faults = Faults()
@@ -152,6 +133,10 @@ def world(embedder: Path, actions: Actions, forge: tuple[Forge, str], tmp_path: 
         api.upload_folder(repo_id=SOURCE, folder_path=embedder)
         github = GitHub(tmp_path / "github", endpoint, actions, forge[1], {"PUBLISH_READER": READER})
         github.create()
+        for path in (github.repository / "recipes").glob("*.yaml"):
+            path.unlink()  # their sources are not on this Hub
+        github.commit("Publish no models of others")
+        forge[0].repository = github.repository
         shutil.copytree(github.repository, github.folder / "fork")
         yield World(github, forge[0], api, faults)
 
@@ -195,12 +180,32 @@ def see_the_catalog(world: World, commit: str) -> None:
     assert "PASS" in page.read_text()
 
 
+def changed(github: GitHub, branch: str) -> dict[str, list[str]]:
+    """Return the lines that a branch adds to main and takes from it, by file."""
+    found: dict[str, list[str]] = {}
+    for file in github.git("diff", "--name-only", "main", branch).splitlines():
+        shown = github.git("diff", "--unified=0", "main", branch, "--", file).splitlines()
+        found[file] = [line for line in shown if line[:1] in {"+", "-"} and line[:3] not in {"+++", "---"}]
+    return found
+
+
+def newest(github: GitHub, lock: str, **versions: str) -> None:
+    """Have pip find what is locked, with other versions of some packages."""
+    found = []
+    for line in lock.splitlines()[1:]:
+        pin, _, digest = line.partition(" --hash=sha256:")
+        name, _, version = pin.partition("==")
+        metadata = {"name": name, "version": versions.get(name, version)}
+        found.append({"metadata": metadata, "download_info": {"archive_info": {"hashes": {"sha256": digest}}}})
+    (github.folder / "bin" / "newest.json").write_text(json.dumps({"install": found}))
+
+
 @pytest.mark.nightly
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3000)
 def test_a_pull_request_of_a_stranger_is_published_and_every_command_of_every_workflow_was_executed(
     world: World,
 ) -> None:
-    github, before = world.github, world.github.git("rev-parse", "main")
+    github = world.github
 
     # Opened: what it would publish is shown beneath it.
     world.check(recipe(world))
@@ -221,14 +226,12 @@ def test_a_pull_request_of_a_stranger_is_published_and_every_command_of_every_wo
     assert not [asked for asked in github.actions.asked if asked.startswith("/id-token")]
 
     # Merged: built once, released by a job a repository.
-    github.git("merge", "--quiet", "--ff-only", merged)
     world.faults.seen.clear()
-    run = github.start("publish", "push", {"before": before, "ref": "refs/heads/main"}, merged)
-    assert github.failed == []
+    run = world.publish(merged)
     manifests = []
     for target in TARGETS:
         name = f"acme/tiny-bert-{target}"
-        assert [tag.name for tag in world.api.list_repo_refs(name).tags] == ["v1"]
+        assert world.tags(target) == ["v1"]
         manifests.append(sha256_file(Path(world.api.hf_hub_download(name, MANIFEST))))
         plan = json.loads(Path(world.api.hf_hub_download(name, PLAN)).read_bytes())
         assert plan["components"]["model"]["quantization"]["scheme"] == TARGETS[target]["scheme"]
@@ -241,12 +244,66 @@ def test_a_pull_request_of_a_stranger_is_published_and_every_command_of_every_wo
     assert {"fetch", "checkpoint", "report"} <= stores
     assert len(list(run.folder.glob("job-*/temp/publish/store/fetch"))) == 1
 
-    see_the_catalog(world, merged)
+    follow_the_source(world)
+    make_again(world)
+    see_the_catalog(world, github.git("rev-parse", "main"))
 
     # Nothing is left that no test executes.
-    github.start("nightly", "schedule", {}, merged)
+    github.start("nightly", "schedule", {}, github.git("rev-parse", "main"))
     assert set(github.ran) == set(commands())
     assert set(github.ran) - set(ELSEWHERE) == {command for command in commands() if command not in ELSEWHERE}
+
+
+def follow_the_source(world: World) -> None:
+    """The source moves: the watch proposes the new commit and nothing else, shown and published as any change is."""
+    github = world.github
+    for target in TARGETS:
+        world.api.update_repo_settings(f"acme/tiny-bert-{target}", private=False)  # a watch has no token of theirs
+    assert world.watch() == []
+    world.api.upload_file(path_or_fileobj=b"news", path_in_repo="notes.md", repo_id=SOURCE)
+    before, after = (world.api.list_repo_commits(SOURCE)[at].commit_id for at in (1, 0))
+    (pull,) = world.watch()
+    assert world.watch() == [pull]
+    branch = "watch/bump-recipes--tiny--recipe.yaml"
+    assert pull["title"] == f"Move {RECIPE} to {after[:12]}"
+    assert changed(github, branch) == {str(RECIPE): [f"-  revision: {before}", f"+  revision: {after}"]}
+    merged = world.merge(branch)
+    world.show(world.forge.pulls[-1], merged)  # as soon as somebody approves it
+    assert github.failed == []
+    shown = next(one["body"] for one in world.forge.comments if one["beneath"] == pull["number"])
+    assert "SOURCE_TOKEN is not set" in shown  # as for anybody's pull request
+    for target in TARGETS:
+        world.api.update_repo_settings(f"acme/tiny-bert-{target}", private=True)
+    world.publish(merged)
+    pull["state"] = "closed"
+    assert [world.tags(target) for target in TARGETS] == [["v1", "v2"]] * len(TARGETS)
+
+
+def make_again(world: World) -> None:
+    """What is published no longer loads: told in an issue, and made again with newer versions when that is merged."""
+    github = world.github
+    (target,) = TARGETS
+    name, broken = f"acme/tiny-bert-{target}", b'{"model_type": "bert", "hidden_size": 8}'
+    config = Path(world.api.hf_hub_download(name, "config.json")).read_bytes()
+    world.api.update_repo_settings(name, private=False)
+    world.api.upload_file(path_or_fileobj=BytesIO(broken), path_in_repo="config.json", repo_id=name)
+    lock = (github.repository / "requirements-publish.txt").read_text()
+    newest(github, lock, torch="99.0")
+    issue, pull = world.watch()
+    assert issue["title"].startswith(f"{name} does not load or answer with ")
+    assert pull["title"] == f"Make {RECIPE} again, as build 2"
+    branch = "watch/rebuild-recipes--tiny--recipe.yaml"
+    found = changed(github, branch)
+    assert found.pop(str(RECIPE)) == ["+build: 2"]
+    assert found.keys() == {"constraints.txt", "requirements-publish.txt"}
+    assert all(line.startswith(("-torch==", "+torch==99.0")) for lines in found.values() for line in lines)
+    world.api.upload_file(path_or_fileobj=BytesIO(config), path_in_repo="config.json", repo_id=name)
+    world.api.update_repo_settings(name, private=True)
+    world.publish(world.merge(branch))
+    assert world.tags(target) == ["v1", "v2", "v3"]
+    assert json.loads(Path(world.api.hf_hub_download(name, PLAN)).read_bytes())["build"] == 2
+    world.api.update_repo_settings(name, private=False)
+    assert world.watch() == []  # it loads
 
 
 def test_what_decides_elsewhere_is_what_every_change_has_to_pass() -> None:

@@ -33,6 +33,8 @@ RIGHTS = {  # of each job; whoever adds a right to a workflow has to add it here
     ("publish", "recipe"): {"contents": "read", "id-token": "write", "attestations": "write"},
     ("recipe", "build"): {"contents": "read", "id-token": "write"},
     ("recipe", "release"): {"contents": "read", "id-token": "write", "attestations": "write"},
+    ("watch", "look"): {"contents": "read", "issues": "read", "pull-requests": "read", "id-token": "write"},
+    ("watch", "open"): {"contents": "write", "issues": "write", "pull-requests": "write"},
 }
 
 
@@ -74,8 +76,8 @@ def test_a_job_has_the_rights_that_it_needs_and_no_other() -> None:
 def test_no_secret_is_read(path: Path) -> None:
     text = "\n".join(strings(parsed(path.stem)))
     assert not re.search(r"\bsecrets\b|HF_TOKEN", text)
-    # The token that GitHub gives to every job, with the rights above: only where a comment is written is it handed on.
-    assert bool(re.search(r"github\.token|GITHUB_TOKEN", text)) == (path.stem == "comment")
+    # The token that GitHub gives to every job, with the rights above: only where something is opened is it handed on.
+    assert bool(re.search(r"github\.token|GITHUB_TOKEN", text)) == (path.stem in {"comment", "watch"})
 
 
 @each_workflow
@@ -131,6 +133,25 @@ def test_what_writes_a_comment_runs_nothing_of_the_pull_request() -> None:
     assert recipe == ("", '\t@$(PYTHON) .github/comment.py "$$PREVIEW"\n')  # nothing is installed
 
 
+def test_what_runs_the_newest_libraries_may_write_nothing_and_what_opens_installs_nothing() -> None:
+    look, opener = parsed("watch")["jobs"].values()
+    assert look["if"] == "github.ref == 'refs/heads/main'"
+    assert opener["needs"] == "look"
+    runs = [step["run"] for step in look["steps"] if "run" in step]
+    assert runs == ["make opened", "make newest", "make reader", "make watch"]
+    # GitHub's token is there before anything is installed, and not afterwards.
+    assert [step["run"] for step in look["steps"] if "GITHUB_TOKEN" in step.get("env", {})] == ["make opened"]
+    checkout, _, download, script = opener["steps"]
+    assert checkout["with"] == {"persist-credentials": False}  # and so it is main
+    assert download["with"]["path"] == "${{ runner.temp }}/findings"  # beside the checkout
+    assert script["run"] == "make open"
+    for target, verb in {"opened": "list", "open": "open"}.items():
+        (recipe,) = re.findall(rf"^{target}:(.*)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert recipe == ("", f'\t@$(PYTHON) .github/findings.py {verb} "$$FINDINGS"\n')
+    assert "constraint" not in "".join(" ".join(command) for command in pip_commands("newest"))
+    assert parsed("watch")["concurrency"] == {"group": "watch"}
+
+
 def test_publishing_needs_the_environment_and_main() -> None:
     workflow, called = parsed("publish"), parsed("recipe")
     assert workflow["on"].keys() == {"push", "workflow_dispatch"}
@@ -177,9 +198,10 @@ def test_a_token_is_for_the_one_repository_that_is_published_and_another_reads_w
         ("recipe-build", "${{ vars.PUBLISH_READER }}"),
         ("recipe-release", "${{ vars.PUBLISH_READER }}"),
         ("recipe-release", "${{ matrix.repository }}"),
+        ("watch-look", "${{ vars.PUBLISH_READER }}"),
     ]
-    *readers, writer = (step["run"] for _, step in holders)
-    assert {*readers} == {"make reader"}
+    *readers, writer, watcher = (step["run"] for _, step in holders)
+    assert {*readers, watcher} == {"make reader"}
     assert writer.startswith(".venv/bin/publish release ")
     assert "HF_OIDC_RESOURCE" not in "".join(str(job.get("env")) for job in JOBS.values())
 
@@ -209,7 +231,7 @@ def test_what_publishes_was_fetched_by_a_job_that_may_not_and_is_installed_witho
         (at.rpartition("-")[0], action, step["with"]["name"])
         for at, _, step in STEPS
         for action in ("upload", "download")
-        if f"actions/{action}-artifact@" in step.get("uses", "") and not at.startswith(("check-", "comment-"))
+        if f"actions/{action}-artifact@" in step.get("uses", "") and at.startswith(("publish-", "recipe-"))
     ]
     assert moved == [
         ("publish-builds", "upload", "wheels"),
