@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends import oracle
-from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest, place_of
+from pipeline.backends.oracle.conversion import (
+    Conversion,
+    ConversionPlan,
+    ConversionRequest,
+    installed_version,
+    place_of,
+)
 from pipeline.errors import RecipeError
 from pipeline.plan.model import lay_out_result
 from pipeline.recipe import Quantization
@@ -54,6 +60,7 @@ def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(
         about.mkdir(exist_ok=True)
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torchao\nVersion: {version}\n")
         invalidate_caches()
+        installed_version.cache_clear()  # another process
         places.append(place_of(QUESTION, tmp_path))
         if version == "1.0":
             (about / "METADATA").unlink()
