@@ -19,7 +19,7 @@ from pipeline.recipe import DatasetPrompts
 from pipeline.store import Store
 from pipeline.validate.prompts import LARGEST_SPLIT, refuse_large
 from tests.desk import TOKENS, Desk, torn
-from tests.faults.test_environment import hide
+from tests.machines import without
 from tests.prompts.conftest import LINES, SAMPLE, TABLE, TEXTS, Shown, push
 
 Asking = Callable[..., Path]
@@ -130,7 +130,7 @@ def test_a_word_that_the_dataset_does_not_have_is_the_recipes_fault(desk: Desk, 
 
 
 def test_without_datasets_the_remedy_is_told_before_anything_is_fetched(desk: Desk, asking: Asking) -> None:
-    hide(desk, "datasets")
+    desk.extra |= without(desk.folder / "site", "datasets")
     done = desk.publish("plan", asking())
     assert done.code == 3
     assert "pip install 'quantpress[datasets]'" in done.error
