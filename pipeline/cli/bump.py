@@ -48,7 +48,7 @@ def bump(
         raise RecipeError(what, remedy=remedy)
     home, done, failures = session.home(recipes[0]), [], list[PublishError]()
     with session.hubs_soon(home, hub) as (target, fallback):
-        for path in recipes:
+        for path in session.recipes(recipes):
             try:
                 loaded = bumping.fill(path, session.vocabulary)
                 engine = Engine(loaded, home, target, fallback, session.console.listen)

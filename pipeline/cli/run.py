@@ -129,7 +129,7 @@ def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str], pa
         listen(Event("note", "trial", recipe.name, f"the stand-in is {found.what}"))
         trial = Trial(loaded, names, found, folder, home / "answers", listen, pages)
         tried, failures = gathered(session, trial.run())
-    show_tried(session.console, tried, failures)
+    show_tried(session.console, names, tried, failures)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
@@ -164,13 +164,18 @@ def show_outcomes(console: Console, outcomes: list[Outcome], failures: list[Publ
         console.table("", ["repository", "tag", "state", "verdict", "source", "result"], rows)
 
 
-def show_tried(console: Console, outcomes: list[Tried], failures: list[PublishError]) -> None:
+def show_tried(console: Console, names: Sequence[str], outcomes: list[Tried], failures: list[PublishError]) -> None:
     """Show what became of the targets of a trial; for programs it is the last line."""
     codes = [failure.exit_code for failure in failures]
     console.result({"result": [done.model_dump(mode="json") for done in outcomes], "failures": codes})
-    rows = [
-        [done.target, done.state, done.verdict or "", human_size(done.source_bytes), human_size(done.result_bytes)]
-        for done in outcomes
-    ]
+    known = {done.target: done for done in outcomes}
+    rows = [tried_row(name, known.get(name)) for name in names]
     if rows and console.mode != "json":
         console.table("", ["target", "state", "limits say", "stand-in", "result"], rows)
+
+
+def tried_row(name: str, done: Tried | None) -> list[str]:
+    """Return the row of a target in the table of a trial, with sizes where something was made."""
+    if done is None or done.state == "untried":
+        return [name, done.state if done else "failed", "", "", ""]
+    return [name, done.state, done.verdict or "", human_size(done.source_bytes), human_size(done.result_bytes)]

@@ -57,7 +57,8 @@ def watch(
     from pipeline.run import Engine
 
     named = [each for each in subjects or [] if not is_recipe(each)]
-    paths = [Path(each) for each in subjects or [] if is_recipe(each)] if subjects else session.recipes(None)
+    given = [Path(each) for each in subjects or [] if is_recipe(each)]
+    paths = session.recipes(given) if given or not subjects else []
     home = session.home(paths[0] if paths else None)
     console, recipes, failures = session.console, [], list[int]()
     made_by: dict[str, tuple[str, str]] = {}

@@ -25,7 +25,7 @@ from pipeline.hub.source import Repository
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan, read_plan
 from pipeline.recipe import HubSource, Loaded
-from pipeline.recipe.pins import Kind
+from pipeline.recipe.pins import Kind, find_pins
 from pipeline.run import Engine
 from pipeline.source.fetch import FETCH, fetch, fetch_key
 from pipeline.store import Store
@@ -68,7 +68,10 @@ def watch_recipe(loaded: Loaded, engine: Engine) -> WatchedRecipe:
     """
     name = str(loaded.path)
     if not isinstance(loaded.recipe.source, HubSource):
-        return WatchedRecipe(recipe=name, moved=False, reason="its source is a folder")
+        return WatchedRecipe(recipe=name, moved=False, reason="its source is a folder, which nothing moves")
+    if not any(pin.kind in SOURCE for pin in find_pins(loaded.text.decode())):
+        reason = "it is pinned in a file that the recipe includes, which is moved by hand"
+        return WatchedRecipe(recipe=name, moved="unknown", reason=reason)
     try:
         found = bump(loaded, engine, SOURCE, write=False)
     except PublishError as error:

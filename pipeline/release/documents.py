@@ -114,20 +114,23 @@ class Documents:
             written = local.recipe.validation.prompts
             roles = TASKS[local.recipe.task].files
             prompts = read_prompts(local.resolve(written), roles) if isinstance(written, str) else None
-            self.require_planned(local.recipe, str(local.path), prompts)
+            changed = f"If it changed since, `publish run {local.path}` publishes what it says now; else a{ASK[1:]}"
+            self.require_planned(local.recipe, str(local.path), prompts, changed)
         name = self.plan.repository
         return f"it is the target {self.plan.target} of its recipe" + (f", made for {name}" if name != repo else "")
 
-    def require_planned(self, recipe: Recipe, name: str, prompts: Sequence[Prompt] | None = None) -> None:
+    def require_planned(
+        self, recipe: Recipe, name: str, prompts: Sequence[Prompt] | None = None, remedy: str = ASK
+    ) -> None:
         """Compare what a recipe says of the target with what was planned."""
         plan = self.plan
         if plan.target not in recipe.targets:
-            raise self.differs(f"{name} has no target {plan.target!r}.")
+            raise self.differs(f"{name} has no target {plan.target!r}.", remedy)
         if found := differences(recipe, plan.target, plan, prompts):
             word, said, done = found[0].word, found[0].recipe, found[0].plan
             if word == "prompts" and prompts is not None:
-                raise self.differs(f"The prompts of {name} are not those of {PLAN}.")
-            raise self.differs(f"{PLAN} has {word} {done!r}, and {name} says {said!r}.")
+                raise self.differs(f"The prompts of {name} are not those of {PLAN}.", remedy)
+            raise self.differs(f"{PLAN} has {word} {done!r}, and {name} says {said!r}.", remedy)
 
     def report_fits(self) -> str:
         """Check that the verdict is PASS, that it was given on these weights, and that the rest is the source's.
@@ -173,9 +176,9 @@ class Documents:
                 raise self.differs(f"{PROVENANCE} states another {name} than the release has.")
         return f"from {self.plan.source.where} by the plan {self.plan.digest[:12]}"
 
-    def differs(self, what: str) -> VerificationError:
+    def differs(self, what: str, remedy: str = ASK) -> VerificationError:
         """Return the error for a difference."""
-        return VerificationError(printable(what), where=self.where, remedy=ASK)
+        return VerificationError(printable(what), where=self.where, remedy=remedy)
 
 
 def measured_files(plan: TargetPlan, report: dict[str, Any]) -> dict[str, FileEntry]:
