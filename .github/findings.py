@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +25,12 @@ from proposal import CHANGES, changes_in, text_in
 AT_ONCE: Final = 3
 MOST: Final = 60_000  # characters of a text; GitHub takes 65,536
 NAME: Final = re.compile(r"(?:issue|rebuild|bump)-[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.md")
-TITLE: Final = re.compile(r"[\w ,.:/+()-]{1,250}", re.ASCII)
-MARK: Final = re.compile(r"<!-- watch: (\S+) (\w+) -->\r?\n")
+TITLE: Final = re.compile(r"[\w/][\w ,.:/+()-]{0,249}", re.ASCII)
+MARK: Final = re.compile(r"<!-- watch: (\S+) (\w+)(?: ([0-9a-f]{40}))? -->\r?\n")  # with the commit of a branch
 LOG: Final = "watch.txt"  # what the watch said, for people
 FIRST: Final = ("issue", "rebuild", "bump")
 CHECKED = """
+What stands above is the watch's word; `publish bump --check-only` says whether a commit is the newest of its source.
 Whoever may write here starts its checks with *Approve workflows to run*; where that is not offered, closing and opening
 it again starts them. Merged, it is published like any other change of a recipe."""
 VERSIONS = """
@@ -48,12 +49,14 @@ class Finding:
         title: One line; empty where the watch found it open and knows nothing new.
         text: The watch's words.
         changes: The files that a pull request changes; without any it is an issue.
+        raises: Whether versions are among them.
     """
 
     name: str
     title: str = ""
     text: str = ""
     changes: dict[str, str] = field(default_factory=dict)
+    raises: bool = False
 
     @property
     def branch(self) -> str:
@@ -65,32 +68,36 @@ class Finding:
         """What names its changes, so that a branch is written anew only where they are others."""
         return hashlib.sha256(json.dumps(self.changes, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def body(self) -> str:
-        """What is shown, with the mark by which it is found again."""
-        raised = VERSIONS if len(self.changes) > 1 else UNRAISED
+    def body(self, commit: str = "") -> str:
+        """Return what is shown, with the mark by which it is found again, and its branch where that is still ours."""
+        raised = VERSIONS if self.raises else UNRAISED
         further = (raised if self.name.startswith("rebuild-") else "") + CHECKED if self.changes else ""
-        return f"<!-- watch: {self.name} {self.digest} -->\n{quoted(self.text)}\n{further}".rstrip()
+        mark = f"<!-- watch: {self.name} {self.digest}{f' {commit}' if commit else ''} -->"
+        return f"{mark}\n{quoted(self.text)}\n{further}".rstrip()
 
 
-def read(folder: Path, checkout: Path) -> Iterator[Finding | UntrustedError]:
-    """Read what a watch wrote, what is broken first.
+def read(folder: Path, checkout: Path) -> dict[str, Finding | UntrustedError]:
+    """Read what a watch wrote, by the names of its texts, what is broken first.
 
     Args:
         folder: Where it lies.
         checkout: The files as they are on main.
+
+    Raises:
+        UntrustedError: There is more than a watch writes.
     """
     there = sorted(folder.iterdir())
     if len(there) > 2 * AT_ONCE + 10:
-        yield UntrustedError("too many files")
-        return
+        raise UntrustedError("too many files")
     folders = {path.name for path in there if path.is_dir() and not path.is_symlink()}
     texts = [path for path in there if path.name not in folders and path.name != LOG]
+    found: dict[str, Finding | UntrustedError] = {}
     for path in sorted(texts, key=lambda path: [path.name.startswith(kind) for kind in FIRST], reverse=True):
         try:
-            yield finding(path, checkout)
+            found[path.name] = finding(path, checkout)
         except UntrustedError as error:
-            yield error
+            found[path.name] = error
+    return found
 
 
 def finding(path: Path, checkout: Path) -> Finding:
@@ -106,6 +113,8 @@ def finding(path: Path, checkout: Path) -> Finding:
     if not title:
         return Finding(name)
     title, text = matching(title, TITLE), text.strip("\n")[:MOST]
+    if len(quoted(text)) > MOST + 100:
+        raise UntrustedError(f"a fence of {len(quoted(text))} characters in {name!r}")
     if name.startswith("issue-"):
         return Finding(name, title, text)
     changes = changes_in(path.with_suffix(""), checkout)
@@ -114,7 +123,7 @@ def finding(path: Path, checkout: Path) -> Finding:
     recipes = changes.keys() - lists
     if any(called(file) != about for file in recipes) or (lists and not (recipes and name.startswith("rebuild-"))):
         raise UntrustedError(f"{sorted(changes)} in {name!r}")
-    return Finding(name, title, text, changes)
+    return Finding(name, title, text, changes, raises=bool(lists))
 
 
 def called(path: str) -> str:
@@ -122,94 +131,146 @@ def called(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "--", path).strip("-.")
 
 
-def opened(here: GitHub) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Return what a watch opened and is open, by the name of its text, and the titles of what others closed."""
-    found, closed = {}, set()
+@dataclass(frozen=True)
+class Standing:
+    """What a watch opened before.
+
+    Attributes:
+        open: What is open, by the name of its text.
+        closed: The titles of what others closed, and did not merge.
+        commits: Those that it made for branches.
+    """
+
+    open: dict[str, dict[str, Any]]
+    closed: set[str]
+    commits: set[str]
+
+
+def standing(here: GitHub) -> Standing:
+    """Return what a watch opened before."""
+    found = Standing({}, set(), set())
     for one in here.all("/issues", state="all", creator=OURS):
         mark = MARK.match(one["body"] or "")
-        if mark is None or one["user"]["login"] != OURS or not NAME.fullmatch(mark[1]):
+        if mark is None or (one["user"] or {}).get("login") != OURS or not NAME.fullmatch(mark[1]):
             continue
+        found.commits.update({mark[3]} if mark[3] else ())
         if one["state"] == "open":
-            found[mark[1]] = one
-        elif mark[2] != "settled":
-            closed.add(one["title"])
-    return found, closed
+            found.open[mark[1]] = one
+        elif mark[2] != "settled" and not (one.get("pull_request") or {}).get("merged_at"):
+            found.closed.add(one["title"])
+    return found
 
 
 def settle(here: GitHub, name: str, one: dict[str, Any]) -> None:
     """Close what the watch finds no more."""
-    body = MARK.sub(f"<!-- watch: {name} settled -->\n", one["body"], count=1)
+    before = MARK.match(one["body"])
+    commit = f" {before[3]}" if before and before[3] else ""
+    body = MARK.sub(f"<!-- watch: {name} settled{commit} -->\n", one["body"], count=1)
     change = {"body": f"{body}\n\nA later watch found no more of it.", "state": "closed"}
     here.ask("PATCH", f"/issues/{one['number']}", change)
 
 
-def update(here: GitHub, found: Finding, one: dict[str, Any]) -> None:
+def update(here: GitHub, found: Finding, one: dict[str, Any], commits: set[str]) -> None:
     """Bring what is open up to date, but for a branch on which somebody else went on."""
     before = MARK.match(one["body"])
-    if found.changes and before and before[2] != found.digest and not push(here, found):
-        return
-    if (one["title"], one["body"]) != (found.title, found.body):
-        here.ask("PATCH", f"/issues/{one['number']}", {"title": found.title, "body": found.body})
+    commit = before[3] or "" if before else ""
+    if found.changes and before and before[2] != found.digest:
+        commit = push(here, found, commits)
+        if not commit:
+            return
+    if (one["title"], one["body"]) != (found.title, found.body(commit)):
+        here.ask("PATCH", f"/issues/{one['number']}", {"title": found.title, "body": found.body(commit)})
 
 
-def open_anew(here: GitHub, found: Finding) -> None:
+def open_anew(here: GitHub, found: Finding, commits: set[str]) -> None:
     """Open an issue, or a pull request with a branch of one commit."""
-    content = {"title": found.title, "body": found.body}
     if not found.changes:
-        here.ask("POST", "/issues", content)
-    elif push(here, found):
-        here.ask("POST", "/pulls", {**content, "head": found.branch, "base": "main"})
+        here.ask("POST", "/issues", {"title": found.title, "body": found.body()})
+    elif commit := push(here, found, commits):
+        content = {"title": found.title, "body": found.body(commit), "head": found.branch, "base": "main"}
+        try:
+            here.ask("POST", "/pulls", content)
+        except HTTPError:
+            here.ask("DELETE", f"/git/refs/heads/{found.branch}")  # for nothing would say that it is ours
+            raise
 
 
-def push(here: GitHub, found: Finding) -> bool:
-    """Make a branch of one commit upon the main that was checked out; return False where it is somebody else's."""
+def push(here: GitHub, found: Finding, commits: set[str]) -> str:
+    """Make a branch of one commit upon the main that was checked out, and return the commit.
+
+    Nothing is written over what somebody else made of the branch: then it is empty.
+
+    Args:
+        here: The repository.
+        found: What is proposed.
+        commits: Those that watches made before.
+    """
     ref, main = f"refs/heads/{found.branch}", os.environ["GITHUB_SHA"]
     refs = here.ask("GET", f"/git/matching-refs/heads/{found.branch}")
     head = next((one["object"]["sha"] for one in refs if one["ref"] == ref), None)
-    if head and (here.ask("GET", f"/commits/{head}")["author"] or {}).get("login") != OURS:
+    if head and head not in commits:
         sys.stdout.write(f"{found.title}: somebody else went on with {found.branch}, and it is left.\n")
-        return False
+        return ""
     files = [{"path": path, "content": found.changes[path]} for path in sorted(found.changes)]
     tree = {
         "base_tree": here.ask("GET", f"/git/commits/{main}")["tree"]["sha"],
         "tree": [{**file, "mode": "100644", "type": "blob"} for file in files],
     }
     made = {"message": found.title, "tree": here.ask("POST", "/git/trees", tree)["sha"], "parents": [main]}
-    commit = here.ask("POST", "/git/commits", made)["sha"]
+    commit = str(here.ask("POST", "/git/commits", made)["sha"])
     if head:
         here.ask("PATCH", f"/git/{ref}", {"sha": commit, "force": True})
     else:
         here.ask("POST", "/git/refs", {"ref": ref, "sha": commit})
-    return True
+    return commit
 
 
-def bring_up_to_date(here: GitHub, there: list[Finding | UntrustedError]) -> int:
-    """Open, update and close.
+def bring_up_to_date(here: GitHub, there: dict[str, Finding | UntrustedError]) -> int:
+    """Open, update and close; what fails keeps nothing else from it.
 
     Returns:
         The exit code: 2 where something is not what a watch writes, 9 where GitHub refused, else 0.
     """
-    code, (standing, closed) = 0, opened(here)
-    for error in (one for one in there if isinstance(one, UntrustedError)):
-        sys.stderr.write(f"::error::This is nothing that a watch wrote: {str(error)[:200]!r}\n")
-        code = 2
-    found = {one.name: one for one in there if isinstance(one, Finding)}
-    if code == 0:
-        for name in standing.keys() - found.keys():
-            settle(here, name, standing.pop(name))
-    for name, one in found.items():
-        try:
-            if one.title and name in standing:
-                update(here, one, standing[name])
-            elif one.title in closed:
-                sys.stdout.write(f"{one.title}: somebody closed that, and it is not opened again.\n")
-            elif one.title and len(standing) < AT_ONCE:
-                open_anew(here, one)
-                standing[name] = {}
-        except HTTPError as error:
-            sys.stderr.write(f"{one.title}: {refused(error)}\n")
-            code = 9
-    return code
+    before = standing(here)
+    strange = any(isinstance(one, UntrustedError) for one in there.values())
+    gone = {name: one for name, one in before.open.items() if name not in there and not strange}
+    turned = {
+        name: one
+        for name, one in before.open.items()
+        if isinstance(found := there.get(name), Finding) and found.title and bool(found.changes) != pulled(one)
+    }
+    codes = [attempt(one["title"], settle, here, name, one) for name, one in {**gone, **turned}.items()]
+    now = {name: one for name, one in before.open.items() if name not in gone and name not in turned}
+    for name, found in there.items():
+        if isinstance(found, UntrustedError):
+            sys.stderr.write(f"::error::This is nothing that a watch wrote: {str(found)[:200]!r}\n")
+            codes.append(2)
+        elif found.title and name in now:
+            codes.append(attempt(found.title, update, here, found, now[name], before.commits))
+        elif found.title in before.closed:
+            sys.stdout.write(f"{found.title}: somebody closed that, and it is not opened again.\n")
+        elif found.title and len(now) < AT_ONCE:
+            codes.append(code := attempt(found.title, open_anew, here, found, before.commits))
+            now |= {} if code else {name: {}}
+    return 2 if 2 in codes else max(codes, default=0)
+
+
+def pulled(one: dict[str, Any]) -> bool:
+    """Return whether something that is open is a pull request."""
+    return bool("pull_request" in one)
+
+
+def attempt(title: str, do: Callable[..., None], *given: Any) -> int:
+    """Do something on GitHub, and return the exit code; what went wrong is told."""
+    try:
+        do(*given)
+    except HTTPError as error:
+        sys.stderr.write(f"{title}: {refused(error)}\n")
+        return 9
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{title}: GitHub did not answer: {error}. Run the workflow again.\n")
+        return 9
+    return 0
 
 
 def refused(error: HTTPError) -> str:
@@ -222,9 +283,14 @@ def main(verb: str, folder: str) -> int:
     """List or open, and return the exit code."""
     here, place = GitHub.of_workflow(), Path(folder)
     if verb == "open":
-        return bring_up_to_date(here, list(read(place, Path())))
+        try:
+            there = read(place, Path())
+        except UntrustedError as error:
+            sys.stderr.write(f"::error::This is nothing that a watch wrote: {str(error)[:200]!r}\n")
+            return 2
+        return bring_up_to_date(here, there)
     place.mkdir(parents=True, exist_ok=True)
-    for name in opened(here)[0]:
+    for name in standing(here).open:
         (place / name).touch()
     return 0
 

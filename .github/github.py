@@ -76,7 +76,7 @@ class GitHub:
             method=method,
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.loads(answer.read())
+            return json.loads(answer.read() or "null")
 
     @classmethod
     def of_workflow(cls) -> GitHub:

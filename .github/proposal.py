@@ -19,31 +19,63 @@ RECIPE: Final = re.compile(r"recipes/(?:[\w+-][\w.+-]*/)*[\w+-][\w.+-]*\.ya?ml",
 COMMIT: Final = re.compile(r"\b[0-9a-f]{40}\b")
 NUMBER: Final = re.compile(r"^(build: )[1-9][0-9]{0,4}(?![0-9])")
 ADDED: Final = re.compile(r" *revision: [0-9a-f]{40}\r?|build: [1-9][0-9]{0,4}\r?")
-REMARK: Final = re.compile(r"#[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]{0,300}\r?")
-PACKAGE: Final = re.compile(r"([A-Za-z0-9][\w.-]*)==[0-9][\w.!+-]{0,60}(?: --hash=sha256:[0-9a-f]{64})?", re.ASCII)
+REMARK: Final = re.compile(r"(# .+ million parameters[^;]*); license:? [^;]{0,200}\r?")
+PACKAGE: Final = re.compile(r"([A-Za-z0-9][\w.-]*)==([0-9][\w.+-]{0,60})(?: --hash=sha256:[0-9a-f]{64})?", re.ASCII)
+BUILD: Final = re.compile(r"^build: ([1-9][0-9]{0,4})(?![0-9])", re.MULTILINE)
+NAMED: Final = re.compile(r" *(?:- )?(?:repo|dataset|model): .*")  # behind which a commit is added
 
 
 def recipe_changed(before: str, after: str) -> bool:
-    """Return whether nothing but commits, the number of a build, and the remark that begins a recipe differ."""
+    """Return whether nothing but commits, the number of a build, and the license in the first remark differ."""
     old, new = lines(before), lines(after)
-    if old[0] != new[0] and REMARK.fullmatch(old[0]) and REMARK.fullmatch(new[0]):
-        old, new = old[1:], new[1:]  # where `publish bump` writes another license
+    if old[0] != new[0] and relicensed(old[0], new[0]):
+        old, new = old[1:], new[1:]
+    if counted(after) not in {counted(before), counted(before) + 1}:
+        return False
     for tag, *ends in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         gone, come = old[ends[0] : ends[1]], new[ends[2] : ends[3]]
-        pinned = [line for line in come if not ADDED.fullmatch(line) or masked(line) in map(masked, gone)]
+        added = [
+            at
+            for at in range(ends[2], ends[3])
+            if ADDED.fullmatch(new[at]) and masked(new[at]) not in map(masked, gone)
+        ]
+        if any("revision" in new[at] and not NAMED.fullmatch(new[at - 1].rstrip("\r")) for at in added):
+            return False
+        pinned = [line for at, line in enumerate(come, ends[2]) if at not in added]
         if tag != "equal" and ([*map(masked, gone)] != [*map(masked, pinned)] or not all(map(names_any, pinned))):
             return False
     return True
 
 
+def relicensed(before: str, after: str) -> bool:
+    """Return whether a remark differs in its license alone, as `publish bump` writes it."""
+    old, new = REMARK.fullmatch(before), REMARK.fullmatch(after)
+    return bool(old and new and old[1] == new[1]) and after.rstrip("\r").isprintable()
+
+
+def counted(text: str) -> int:
+    """Return the number of a recipe's build, which is 1 unless said; -1 where it is said twice."""
+    found = BUILD.findall(text)
+    return -1 if len(found) > 1 else int(found[0]) if found else 1
+
+
 def packages_changed(before: str, after: str) -> bool:
-    """Return whether nothing but versions and digests differ of packages that were all there."""
+    """Return whether nothing but versions, raised, and digests differ of packages that were all there."""
     old, new = lines(before), lines(after)
-    named = [(PACKAGE.fullmatch(one), PACKAGE.fullmatch(other)) for one, other in zip(old, new, strict=False)]
-    return len(old) == len(new) and all(
-        (one and other and one[1] == other[1] and ("--hash" in one[0]) == ("--hash" in other[0])) or old[at] == new[at]
-        for at, (one, other) in enumerate(named)
-    )
+    return len(old) == len(new) and all(one == other or raised(one, other) for one, other in zip(old, new, strict=True))
+
+
+def raised(before: str, after: str) -> bool:
+    """Return whether a line names a package of another, and no lower version."""
+    old, new = PACKAGE.fullmatch(before), PACKAGE.fullmatch(after)
+    if not (old and new and old[1] == new[1] and ("--hash" in before) == ("--hash" in after)):
+        return False
+    return numbers(new[2]) >= numbers(old[2])
+
+
+def numbers(version: str) -> list[int]:
+    """Return the numbers of a version, without those of its build."""
+    return [int(number) for number in re.findall("[0-9]+", version.partition("+")[0])]
 
 
 def lines(text: str) -> list[str]:
@@ -70,12 +102,14 @@ CHANGES: Final[dict[str, Callable[[str, str], bool]]] = {
 def changes_in(folder: Path, checkout: Path) -> dict[str, str]:
     """Return the files that a folder has otherwise than a checkout, by their paths there.
 
-    A list of other packages than are there is left out: that is for people.
+    Where a list of versions is of other packages than are there, or of lower versions, all such lists are left out:
+    that is for people.
 
     Raises:
         UntrustedError: It has others than recipes and such lists, or changes more in a recipe than it may.
     """
     found: dict[str, str] = {}
+    lists, unfit = set[str](), set[str]()
     for path in files_in(folder, most=8):
         name = path.relative_to(folder).as_posix()
         change = recipe_changed if RECIPE.fullmatch(name) else CHANGES.get(name)
@@ -83,12 +117,18 @@ def changes_in(folder: Path, checkout: Path) -> dict[str, str]:
         if change is None or not there.is_file() or there.resolve() != checkout.resolve() / name:
             raise UntrustedError(f"a change of {name!r}")
         before, after = (text_in(place) for place in (there, path))
+        lists |= {name} & CHANGES.keys()
         allowed = change(before, after)
         if not allowed and name not in CHANGES:
             raise UntrustedError(f"a change of more than pins in {name!r}")
-        if allowed and before != after:
+        if not allowed:
+            unfit.add(name)
+        elif before != after:
             found[name] = after
-    return found
+    if lists and not found.keys() - lists:
+        raise UntrustedError(f"{sorted(lists)} without a recipe, in {folder.name!r}")
+    whole = lists == CHANGES.keys() and not unfit  # one without the other would be installed by nobody
+    return {name: after for name, after in found.items() if whole or name not in CHANGES}
 
 
 def files_in(folder: Path, most: int) -> Iterable[Path]:

@@ -36,6 +36,7 @@ from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Question, Request
 
 XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
+CALL = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}  # of the tiny model
 needs_xet = pytest.mark.skipif(not xet.available(), reason="Xet is turned off")
 REPO = "acme/tiny"
 AGAIN = "Publish one (0123456789ab) (#2)"  # the title of another release of target one
@@ -136,13 +137,7 @@ class Desk:
             "validation": {
                 "prompts": prompts,
                 "seeds": [3],
-                "call": {
-                    "height": 16,
-                    "width": 16,
-                    "num_inference_steps": 1,
-                    "max_sequence_length": 16,
-                    **(call or {}),
-                },
+                "call": {name: value for name, value in {**CALL, **(call or {})}.items() if value is not None},
                 "require": require or {"size_ratio": {"max": 2.0}},
             },
             "card": {"template": "text-to-image"},

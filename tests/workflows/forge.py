@@ -39,6 +39,7 @@ class Forge:
         asked: Every request.
         artifacts: The names of what a run left, by its number.
         pulls_allowed: Whether workflows may open pull requests.
+        broken: The numbers of issues that cannot be changed for now.
     """
 
     repository: Path | None = None
@@ -48,6 +49,7 @@ class Forge:
     asked: list[str] = field(default_factory=list)
     artifacts: dict[str, list[str]] = field(default_factory=dict)
     pulls_allowed: bool = True
+    broken: set[int] = field(default_factory=set)
 
     @property
     def open(self) -> list[dict[str, Any]]:
@@ -109,6 +111,8 @@ class Forge:
         return made
 
     def patch_issues(self, path: list[str], _: dict[str, str], body: Any) -> Any:
+        if path[0].isdigit() and int(path[0]) in self.broken:
+            raise RefusedError(502, "Bad gateway")
         if path[0] == "comments":
             self.comments[int(path[1])] |= body
         else:
@@ -150,6 +154,10 @@ class Forge:
         self.git("update-ref", body["ref"], body["sha"], "0" * 40)  # which must not be there
         return {}
 
+    def delete_git(self, path: list[str], _: dict[str, str], __: Any) -> Any:
+        self.git("update-ref", "-d", "/".join(path))
+        return {}
+
     def patch_git(self, path: list[str], _: dict[str, str], body: Any) -> Any:
         assert body["force"] is True
         self.git("update-ref", "/".join(path), body["sha"])
@@ -183,7 +191,7 @@ def serving(played: Forge) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PATCH = do  # noqa: N815  as http.server calls them
+        do_GET = do_POST = do_PATCH = do_DELETE = do  # noqa: N815  as http.server calls them
 
         def log_message(self, *_: object) -> None:
             pass

@@ -119,6 +119,44 @@ def test_a_branch_on_which_somebody_went_on_is_left(found: Watched, forge: Forge
     assert forge.open[0]["title"] == "Move it to 222222222222"
 
 
+def test_a_branch_whose_commit_somebody_made_anew_is_left_whoever_its_author_is(found: Watched, forge: Forge) -> None:
+    found(*moved())
+    tree = forge.git("rev-parse", f"watch/{BUMP}^{{tree}}")
+    amended = forge.git("commit-tree", tree, "-p", "main", "-m", "Amended", GIT_COMMITTER_NAME="alice")
+    forge.git("update-ref", f"refs/heads/watch/{BUMP}", amended)
+    assert found(*moved("3" * 40, "Move it to 333333333333")) == 0
+    assert forge.git("rev-parse", f"watch/{BUMP}") == amended
+
+
+def test_what_becomes_a_pull_request_is_closed_as_an_issue_and_the_other_way_round(
+    found: Watched, forge: Forge
+) -> None:
+    texts, files = moved()
+    for given in ({}, files, {}):
+        assert found(texts, given) == 0
+        (one,) = forge.open
+        assert ("pull_request" in one) == bool(given)
+        assert ("*Approve workflows to run*" in one["body"]) == bool(given)
+
+
+def test_what_github_refuses_of_one_keeps_no_other_from_being_closed_or_opened(
+    found: Watched, forge: Forge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found({f"issue-acme--{at}": f"{at} does not load\n\nNo.\n" for at in range(2)})
+    forge.broken = {2}  # its number
+    assert found({ISSUE: "It does not load\n\nNo.\n"}) == 9
+    assert [one["title"] for one in forge.open] == ["0 does not load", "It does not load"]
+    assert "GitHub answered 502" in capsys.readouterr().err
+
+
+def test_what_was_merged_was_not_refused_by_somebody(found: Watched, forge: Forge) -> None:
+    found(*moved())
+    forge.issues[0] |= {"state": "closed", "pull_request": {"merged_at": "2026-11-28T00:00:00Z"}}
+    forge.pulls.clear()
+    assert found(*moved()) == 0
+    assert len(forge.open) == 1
+
+
 def test_three_are_open_at_most_and_what_is_broken_comes_first(found: Watched, forge: Forge) -> None:
     issues = {f"issue-acme--{at}": f"{at} does not load\n\nNo.\n" for at in range(4)}
     assert found({**issues, **moved()[0]}, moved()[1]) == 0
@@ -162,7 +200,8 @@ def test_a_recipe_to_be_made_again_brings_newer_versions_of_the_same_packages(fo
     assert branch(forge, REBUILD).count("\n+") == 4
     files["requirements-publish.txt"] += f"another==1.0 --hash=sha256:{DIGEST}\n"
     assert found(text, {f"{REBUILD}/{name}": content for name, content in files.items()}) == 0
-    assert "another" not in branch(forge, REBUILD)
+    assert branch(forge, REBUILD) == "-build: 3   # since May\n+build: 4   # since May"  # and not half of the lists
+    assert "raises no versions" in forge.open[0]["body"]
     del files["constraints.txt"]
     found(text, {f"{REBUILD}/{name}": content for name, content in files.items()})
     assert branch(forge, REBUILD) == "-build: 3   # since May\n+build: 4   # since May"
@@ -190,6 +229,12 @@ def test_a_recipe_that_somebody_has_to_change_by_hand_is_an_issue(found: Watched
         RECIPE.replace("; license mit.", "\u2028include: other.yaml"),
         RECIPE.replace("build: 3", "build: 0x3"),
         RECIPE.replace("build: 3", "build: 3e9"),
+        RECIPE.replace("build: 3", "build: 12"),
+        RECIPE.replace("build: 3", "build: 2"),
+        f"{RECIPE}build: 4\n",
+        f"{RECIPE}revision: {NEW}\n",
+        RECIPE.replace("# Tiny", "# yaml-language-server: $schema=https://example.org/"),
+        RECIPE.replace("license mit", "license \u202emit"),
         RECIPE.replace("build: 3   # since May", "build: 4   # since June"),
         RECIPE + f"revision: {NEW}, token: HF_TOKEN\n",
         RECIPE.replace("\n", "\r\n"),
@@ -207,8 +252,7 @@ def test_a_change_of_more_than_pins_is_refused(found: Watched, forge: Forge, aft
     [
         RECIPE.replace("license mit", "license apache-2.0").replace(OLD, NEW),
         RECIPE.replace("  repo: acme/tiny\n", f"  repo: acme/tiny\n  revision: {NEW}\n"),
-        RECIPE.replace("build: 3", "build: 12"),
-        f"{RECIPE}build: 2\n",
+        RECIPE.replace("build: 3", "build: 4"),
     ],
 )
 def test_what_bump_writes_is_accepted(found: Watched, forge: Forge, after: str) -> None:
