@@ -337,6 +337,8 @@ def pull_request(here: GitHub, run: dict[str, Any]) -> int | None:
 
     The event names none where it came from a fork; where its branch and commit are is the event's word, too.
     """
+    if run["head_repository"] is None:  # the fork is gone
+        return None
     head = f"{run['head_repository']['owner']['login']}:{run['head_branch']}"
     pulls = here.ask("GET", "/pulls", state="open", head=head)
     return next((int(pull["number"]) for pull in pulls if pull["head"]["sha"] == run["head_sha"]), None)
@@ -346,7 +348,7 @@ def show(here: GitHub, pull: int, text: str) -> None:
     """Write the comment, in place of the one that was there."""
     body = {"body": f"{MARK}\n{text}"}
     for comment in here.all(f"/issues/{pull}/comments"):
-        if comment["user"]["login"] == OURS and comment["body"].startswith(MARK):
+        if (comment["user"] or {}).get("login") == OURS and comment["body"].startswith(MARK):
             here.ask("PATCH", f"/issues/comments/{comment['id']}", body)
             return
     here.ask("POST", f"/issues/{pull}/comments", body)

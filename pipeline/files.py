@@ -271,6 +271,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise CannotHereError(
             "This is a file where a folder is needed.", where=str(error.filename or path), remedy="Give another --home."
         ) from error
+    except (FileExistsError, IsADirectoryError) as error:
+        what = f"Something else has this name ({os.strerror(error.errno or errno.EEXIST)})."
+        remedy = "Move it away, or name another place."
+        raise CannotHereError(what, where=str(error.filename2 or error.filename or path), remedy=remedy) from error
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,11 +92,11 @@ def settled(
     repositories: Sequence[Watched], recipes: Iterable[WatchedRecipe], made_by: Mapping[str, tuple[str, str]]
 ) -> set[str]:
     """Return the names of all findings that there would be no more, of what could be looked at."""
-    names = {name_of("issue", each.repository) for each in repositories if each.loads is True}
+    names = {name_of("issue", each.repository) for each in repositories if each.in_order}
     names |= {name_of("bump", each.recipe) for each in recipes if each.moved is False}
     for recipe in {path for path, _ in made_by.values()}:
         tried = [each for each in repositories if made_by.get(each.repository, ("",))[0] == recipe]
-        if any(each.loads is True for each in tried) and all(each.loads is True or each.absent for each in tried):
+        if any(not each.absent for each in tried) and all(each.in_order for each in tried):
             names.add(name_of("rebuild", recipe))
     return names
 
@@ -182,10 +183,12 @@ def write_findings(found: Sequence[Finding], folder: Path, done: Collection[str]
         folder.mkdir(parents=True, exist_ok=True)
         for name in done:
             (folder / name).unlink(missing_ok=True)
+            shutil.rmtree((folder / name).with_suffix(""), ignore_errors=True)
         there = {path.name for path in folder.glob("*.md")}
         fresh = [each for each in found if each.file not in there][: max(AT_ONCE - len(there), 0)]
         written = [each for each in found if each.file in there or each in fresh]
         for each in written:
+            shutil.rmtree((folder / each.file).with_suffix(""), ignore_errors=True)
             write_atomically(folder / each.file, each.text.encode(errors="backslashreplace"))
             place = os.path.relpath(each.about)
             if each.text_of_recipe and not place.startswith(os.pardir):

@@ -123,6 +123,9 @@ def try_out(session: Session, recipe: Path, hub: str, targets: Sequence[str], pa
 
     loaded, home = session.load(recipe), session.home(recipe)
     names = chosen(loaded.recipe, targets)
+    if pages and pages.exists() and not pages.is_dir():
+        remedy = "Name another with --out."
+        raise RecipeError("This is a file where a folder is needed.", where=str(pages), remedy=remedy)
     with session.console, session.hub(home, hub) as source, temporary_in(home, "trial") as folder:
         listen = session.console.listen
         found = stand_in(loaded, source, folder)

@@ -121,6 +121,8 @@ class Watch:
             known = known.model_copy(update={"commit": commit})
             plan = read_plan(self.hub.content(repo, commit, PLAN, LARGEST))
             known = known.model_copy(update={"build": plan.build}) if plan else known
+            if plan and (gone := withdrawal(self.hub, repo, plan)):
+                return known.model_copy(update={"withdrawn": True, "reason": f"it was withdrawn: {gone.reason}"})
             loads, reason = self.tried(repo, commit, plan)
         except PublishError as error:
             return known.model_copy(update={"reason": str(error), "exit_code": error.exit_code})
@@ -137,8 +139,6 @@ class Watch:
         """
         if plan is None:
             return "unknown", f"it has no {PLAN} that this version reads, which says what it is to be asked"
-        if gone := withdrawal(self.hub, repo, plan):
-            return "unknown", f"it was withdrawn: {gone.reason}"
         place = self.hub.source(repo, commit)
         try:
             needs = read_needs(self.hub, repo, commit)

@@ -23,6 +23,7 @@ class Watched(BaseModel):
         made: The versions that it was made with, of what takes part in loading it.
         versions: Those that are here.
         seen: The day on which it was tried, in UTC.
+        withdrawn: Whether its publisher withdrew it.
         since: The first day on which this commit did not load, where it does not.
         build: Which of its recipe's it is.
         exit_code: Of the error where it could not be looked at, else 0.
@@ -40,11 +41,17 @@ class Watched(BaseModel):
     since: str = ""
     build: int = 1
     exit_code: int = 0
+    withdrawn: bool = False
 
     @property
     def absent(self) -> bool:
         """Whether there is no such repository, which is no fault of what a recipe may publish later."""
         return self.commit is None and not self.exit_code
+
+    @property
+    def in_order(self) -> bool:
+        """Whether nobody has to look at it: it loads, is not to be used any more, or is not there."""
+        return self.loads is True or self.withdrawn or self.absent
 
     @property
     def fault(self) -> str:

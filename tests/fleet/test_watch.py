@@ -238,6 +238,7 @@ def test_three_findings_are_open_at_a_time_and_what_is_worst_comes_first(tmp_pat
     assert [path.name for path in write_findings(found, tmp_path)] == names  # and is told as it is now
     assert (tmp_path / names[0]).read_text() == found[0].text
     assert [path.name for path in write_findings(found[3:], tmp_path, names[1:2])] == ["issue-alice--other.md"]
+    assert not (tmp_path / "rebuild-recipes--a.yaml").exists()
     assert (tmp_path / names[2]).exists()  # nobody knows otherwise
 
 
@@ -263,13 +264,21 @@ def test_what_is_settled_is_known_to_be_and_else_stays_open() -> None:
     made_by = {f"alice/{name}": ("r.yaml", name) for name in ("a", "never")}
     recipes = [WatchedRecipe(recipe="r.yaml", moved=False), WatchedRecipe(recipe="s.yaml", moved="unknown")]
     issues = {"issue-alice--a.md", "issue-alice--b.md"}
-    assert settled([*loads.values(), never, unseen], recipes, made_by) == {
+    gone = Watched(repository="alice/gone", commit="c", reason="it was withdrawn", seen="", withdrawn=True)
+    issues |= {"issue-alice--never.md", "issue-alice--gone.md"}
+    assert settled([*loads.values(), never, unseen, gone], recipes, made_by) == {
         *issues,
         "bump-r.yaml.md",
         "rebuild-r.yaml.md",
     }
     assert settled([loads["a"], unseen], [], {**made_by, "alice/unseen": ("r.yaml", "unseen")}) == {"issue-alice--a.md"}
     assert settled([loads["a"], broken("alice/never", "")], [], made_by) == {"issue-alice--a.md"}
+
+
+def test_findings_where_a_file_lies_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "found").touch()
+    with pytest.raises(PublishError, match="Something else has this name"):
+        write_findings([], tmp_path / "found")
 
 
 def test_a_recipe_whose_path_is_no_text_is_told_of(tmp_path: Path) -> None:

@@ -184,6 +184,18 @@ def test_one_recipe_that_cannot_be_bumped_keeps_no_other_from_it(desk: Desk) -> 
     assert desk.shelf.commit in path.read_text()
 
 
+def test_what_recipes_include_is_passed_over_and_what_it_pins_is_moved_by_hand(desk: Desk) -> None:
+    path = recipe(desk)
+    source, rest = path.read_text().partition("task:")[::2]
+    (desk.folder / "_part.yaml").write_text(source.replace("acme/tiny", f"acme/tiny\n  revision: {'0' * 40}"))
+    done = desk.publish("bump", "_part.yaml", path)
+    assert (done.code, desk.shelf.commit in path.read_text()) == (0, True), done.err
+    path.write_text(f"include: _part.yaml\ntask:{rest}")
+    done = desk.publish("watch", path, "_part.yaml")
+    assert done.code == 0, done.err
+    assert "it is pinned in a file that the recipe includes, which is moved by hand" in done.out
+
+
 def test_a_newest_commit_that_is_no_whole_model_is_not_moved_to(desk: Desk) -> None:
     path = recipe(desk, desk.shelf.commit)
     desk.shelf.commit_files({WEIGHTS: None, "transformer/diffusion_pytorch_model.bin": b"pickle"})

@@ -79,6 +79,8 @@ def test_a_trial_has_no_stage_to_end_after(desk: Desk) -> None:
     done = desk.publish("run", desk.recipe(), "--out", desk.folder / "pages")
     assert done.code == 2
     assert "publish report RECIPE --out DIR" in done.error
+    done = desk.publish("run", desk.recipe(), "--trial", "--out", desk.recipe())
+    assert (done.code, "This is a file where a folder is needed." in done.error) == (2, True)
 
 
 @pytest.mark.nightly

@@ -22,7 +22,7 @@ def schema_for(folder: Path) -> tuple[str, bytes]:
     the recipe names none.
     """
     made = json_schema(Vocabulary(SCHEMES, frozenset(templates()), TASKS))
-    if title_of(folder / SCHEMA) is None and title_of(folder.parent / SCHEMA) == made["title"]:
+    if title_of(folder / SCHEMA) is None and title_of(folder.resolve().parent / SCHEMA) == made["title"]:
         return f"../{SCHEMA}", b""
     if title_of(folder / SCHEMA) not in {None, made["title"]}:
         return "", b""
