@@ -243,7 +243,7 @@ def bring_up_to_date(here: GitHub, there: dict[str, Finding | UntrustedError]) -
     now = {name: one for name, one in before.open.items() if name not in gone and name not in turned}
     for name, found in there.items():
         if isinstance(found, UntrustedError):
-            sys.stderr.write(f"::error::This is nothing that a watch wrote: {str(found)[:200]!r}\n")
+            tell_of(found)
             codes.append(2)
         elif found.title and name in now:
             codes.append(attempt(found.title, update, here, found, now[name], before.commits))
@@ -255,9 +255,14 @@ def bring_up_to_date(here: GitHub, there: dict[str, Finding | UntrustedError]) -
     return 2 if 2 in codes else max(codes, default=0)
 
 
+def tell_of(error: UntrustedError) -> None:
+    """Tell of something that no watch wrote."""
+    sys.stderr.write(f"::error::This is nothing that a watch wrote: {str(error)[:200]!r}\n")
+
+
 def pulled(one: dict[str, Any]) -> bool:
     """Return whether something that is open is a pull request."""
-    return bool("pull_request" in one)
+    return "pull_request" in one
 
 
 def attempt(title: str, do: Callable[..., None], *given: Any) -> int:
@@ -286,7 +291,7 @@ def main(verb: str, folder: str) -> int:
         try:
             there = read(place, Path())
         except UntrustedError as error:
-            sys.stderr.write(f"::error::This is nothing that a watch wrote: {str(error)[:200]!r}\n")
+            tell_of(error)
             return 2
         return bring_up_to_date(here, there)
     place.mkdir(parents=True, exist_ok=True)
