@@ -44,11 +44,11 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
     return Given(pooled.float().cpu().numpy())
 
 
-def save(values: Any, path: Path) -> None:
+def save(given: Given, path: Path) -> None:
     """Write an embedding as float32."""
     import numpy as np
 
-    np.save(path, np.asarray(values, np.float32))
+    np.save(path, np.asarray(given.values, np.float32))
 
 
 def read(path: Path) -> Any:

@@ -6,7 +6,7 @@ in one file and an entry in `pipeline.tasks.TASKS`; tasks with the same kind of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,14 +43,21 @@ class Given:
     Attributes:
         values: Its numbers, as a floating-point NumPy array of the shape that the medium saves: (height, width,
             channels) in [0, 1] for a picture, (frames, height, width, channels) for a video, (dimensions,) for an
-            embedding. NaN and infinity are found by whoever keeps it.
+            embedding, (tokens,) for a text, whose log probabilities they are. NaN and infinity are found by whoever
+            keeps it.
         besides: Further arrays of it that metrics read, by name, such as ``latents``.
         fault: What the model itself says is wrong with it, as the end of the sentence "it is ..."; empty for nothing.
+        text: What it says, where it is a text.
+        tokens: The ids of that text's tokens, those that end it included.
+        pieces: What each of them stands for, as the tokenizer spells it alone.
     """
 
     values: Any
     besides: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
+    text: str = ""
+    tokens: Sequence[int] = ()
+    pieces: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Medium:
     Attributes:
         noun: The word for one answer, such as ``picture``, which takes an s for several.
         suffix: The ending of its file's name, such as ``.png``.
-        save: Writes `Given.values`, all of them finite, to a file.
+        save: Writes an answer, all of whose values are finite, to a file.
         open: Reads a file that was written, into what metrics compare.
         content: Returns the bytes of an opened answer, which are equal for answers that are the same.
         unlike: Returns what keeps the source's and the candidate's opened answer from being compared, such as their
@@ -84,7 +91,7 @@ class Medium:
 
     noun: str
     suffix: str
-    save: Callable[[Any, Path], None]
+    save: Callable[[Given, Path], None]
     open: Callable[[Path], Any]
     content: Callable[[Any], bytes]
     unlike: Callable[[Any, Any], tuple[str, str] | None]

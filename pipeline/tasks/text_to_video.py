@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
@@ -49,14 +49,14 @@ def ask(loaded: LoadedModel, request: Request, question: int, seed: int) -> Give
     return draw(loaded, seed, {"prompt": request.questions[question].prompt, **request.call}, "frames")
 
 
-def save(values: Any, path: Path) -> None:
+def save(given: Given, path: Path) -> None:
     """Write frames, values in [0, 1] of shape (frames, height, width, channels), as an animated PNG.
 
     Nothing is lost: where no duration is said, Pillow does not make one of frames that are the same.
     """
     from diffusers import DiffusionPipeline
 
-    first, *others = DiffusionPipeline.numpy_to_pil(values)
+    first, *others = DiffusionPipeline.numpy_to_pil(given.values)
     first.save(path, format="PNG", save_all=True, append_images=others, loop=0)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def keep(medium: Medium, given: Given, index: int, seed: int, out: Path) -> Answ
 
     finite = np.isfinite(given.values)
     path = out / f"{index:03d}-{seed}{medium.suffix}"
-    medium.save(np.where(finite, given.values, 0.0), path)
+    medium.save(replace(given, values=np.where(finite, given.values, 0.0)), path)
     besides = {}
     for name, values in given.besides.items():
         file = path.with_name(f"{path.stem}.{name}.npy")

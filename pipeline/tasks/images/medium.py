@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.tasks.images.require import Require
 from pipeline.tasks.images.sheet import write_sheet
 from pipeline.tasks.metrics import metrics_of
-from pipeline.tasks.protocol import IDENTICAL, Medium
+from pipeline.tasks.protocol import IDENTICAL, Given, Medium
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,11 +19,11 @@ ALIKE: Final = 1.0  # levels of mean difference below which two pictures are the
 SKETCH: Final = (32, 32)  # pixels of what is compared for that
 
 
-def save(values: Any, path: Path) -> None:
+def save(given: Given, path: Path) -> None:
     """Write a picture, values in [0, 1] of shape (height, width, channels), as diffusers does it for its users."""
     from diffusers import DiffusionPipeline
 
-    DiffusionPipeline.numpy_to_pil(values)[0].save(path, format="PNG")
+    DiffusionPipeline.numpy_to_pil(given.values)[0].save(path, format="PNG")
 
 
 def read(path: Path) -> Image.Image:

@@ -1,0 +1,1 @@
+"""Texts: what tasks whose answers are texts have in common."""
