@@ -21,6 +21,7 @@ class Part:
         shallow: What of them makes it one layer of each kind, as wide as the real one.
         dtype: How its weights are stored.
         renamed: What names begin with in the model, by what they begin with in the files.
+        repeated: Tensors that the files have though the model ties them, by the name of the other.
         variant: What stands in the names of its files, such as ``fp16``.
     """
 
@@ -30,6 +31,7 @@ class Part:
     dtype: str = "BF16"
     renamed: tuple[tuple[str, str], ...] = ()
     variant: str = ""
+    repeated: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Family:
     """One repository.
 
     Attributes:
-        pipeline: The class of its pipeline.
-        parts: Its components with weights, by name.
+        pipeline: The class of its pipeline; empty of a single model.
+        parts: Its components with weights, by name; a single model is called as plans call it.
         small: Its components without, such as a scheduler, by name.
         license: As its card says.
         published: Bytes of its weights as others counted them, by component; empty for all together.
@@ -255,6 +257,11 @@ def stable_diffusion_3(published: float, **transformer: Any) -> Family:
     return Family("StableDiffusion3Pipeline", parts, SD_3_SMALL, "other", {"transformer": published})
 
 
+def single(part: Part, license: str, published: float) -> Family:  # noqa: A002  as the card calls it
+    """Return a repository of one model, with its tokenizer."""
+    return Family("", {"model": part}, {}, license, {"model": published})
+
+
 FAMILIES: dict[str, Family] = {
     "black-forest-labs/FLUX.1-dev": flux_1(guidance=True, license="other", published=23_802_932_552),
     "black-forest-labs/FLUX.1-schnell": flux_1(guidance=False, license="apache-2.0", published=23_782_506_688),
@@ -351,5 +358,15 @@ FAMILIES: dict[str, Family] = {
         {"scheduler": ("diffusers", "UniPCMultistepScheduler"), "tokenizer": T5_TOKENIZER},
         "apache-2.0",
         {"transformer": 20.0e9, "text_encoder": 11.36e9},
+    ),
+    "sentence-transformers/all-MiniLM-L6-v2": single(
+        Part(
+            ("transformers", "BertModel"),
+            {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+            SHALLOW,
+            "F32",
+        ),
+        "apache-2.0",
+        90.9e6,
     ),
 }

@@ -36,18 +36,21 @@ def write(folder: Path, repository: str, described: Mapping[str, Mapping[str, An
     """Write a repository as its publisher would have, with holes for its weights."""
     family = FAMILIES[repository]
     kinds = {**{name: part.name for name, part in family.parts.items()}, **family.small}
-    put(folder / "model_index.json", {"_class_name": family.pipeline, **kinds})
+    if family.pipeline:
+        put(folder / "model_index.json", {"_class_name": family.pipeline, **kinds})
     for name, (library, class_name) in family.small.items():
         put(folder / name / CONFIG[library], {"_class_name": class_name})
     for name, part in family.parts.items():
-        put(folder / name / "config.json", described[name]["config"])
-        write_weights(folder / name, part, stored(part, described[name]["tensors"]))
+        inside = folder / name if family.pipeline else folder
+        put(inside / "config.json", described[name]["config"])
+        write_weights(inside, part, stored(part, described[name]["tensors"]))
     (folder / "README.md").write_text(f"---\nlicense: {family.license}\n---\n# {repository.rpartition('/')[2]}\n")
 
 
 def stored(part: Part, shapes: Mapping[str, Any]) -> Tensors:
     """Return the tensors of a component as its files have them: in its dtype, but for those that count something."""
-    return {name: (COUNTED.get(dtype, part.dtype), tuple(shape)) for name, (dtype, shape) in shapes.items()}
+    found = {name: (COUNTED.get(dtype, part.dtype), tuple(shape)) for name, (dtype, shape) in shapes.items()}
+    return found | {name: found[other] for name, other in part.repeated.items()}
 
 
 def write_weights(folder: Path, part: Part, tensors: Tensors) -> None:
