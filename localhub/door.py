@@ -45,8 +45,12 @@ class Authenticator:
         callers = None if tokens is None else _read(tokens, where)
         return cls(callers, Publishers.of(root))
 
-    def caller(self, authorization: str | None) -> User:
+    def caller(self, authorization: str | None, *, stranger: bool = False) -> User:
         """Return who an ``Authorization`` header, ``Bearer`` with a token, stands for.
+
+        Args:
+            authorization: The header.
+            stranger: Whether a page of another site sent it, who is no owner of anything.
 
         Raises:
             RefusedError: 401 for a token nobody was given, or one that has expired.
@@ -54,7 +58,7 @@ class Authenticator:
         scheme, _, credentials = (authorization or "").partition(" ")
         token = credentials.strip() if scheme.lower() == "bearer" else ""
         if self._callers is None:
-            return OWNER
+            return ANONYMOUS if stranger else OWNER
         if not authorization:
             return ANONYMOUS
         caller = self._callers.get(_sha256(token)) or self.publishers.caller(token)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _BODY_BYTES = 16 << 20  # far above any call that is not itself a file or a commit
 SHORT: Final = "short"  # in the state of a request: give tokens and addresses that have expired already
+STRANGER: Final = "stranger"  # in the state of a request: a page of another site sent it
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 _FORM_FIELDS = 100_000
 _MESSAGE_CHARACTERS = 500
@@ -203,7 +204,7 @@ def call_of(request: Request) -> Call:
     hub = hub_of(request)
     return Call(
         hub=hub,
-        caller=hub.door.caller(request.headers.get("authorization")),
+        caller=hub.door.caller(request.headers.get("authorization"), stranger=STRANGER in request.scope["state"]),
         where={name: unquote(value) for name, value in request.path_params.items()},
         query=request.query_params,
         headers=request.headers,

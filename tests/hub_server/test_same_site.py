@@ -1,4 +1,4 @@
-"""No page of another site writes to the Hub or reads it, no address takes more than was announced, no key is shown."""
+"""A page of another site reads what is public and writes nothing, no address takes more than announced, no key shows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from tests.hub_server.conftest import LFS
 
 MIB = 1 << 20
+ELSEWHERE = {"Origin": "https://pages.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
 CREATE = {"name": "model", "organization": "alice", "private": True}
 WATCH = """
 import json, os, sys
@@ -53,6 +54,55 @@ def test_a_page_of_another_site_changes_nothing(endpoint: str, api: HfApi, page:
 def test_a_page_of_the_hub_itself_may(endpoint: str) -> None:
     page = {"Origin": endpoint, "Sec-Fetch-Site": "same-origin"}
     assert httpx2.post(f"{endpoint}/api/repos/create", json=CREATE, headers=page).status_code == 200
+
+
+def test_a_page_of_another_site_reads_what_is_public(endpoint: str, api: HfApi, repo: str) -> None:
+    content = bytes(range(256)) * 40
+    for name in ("onnx/model.onnx", "config.json"):  # one that lies on the storage, and one that does not
+        api.upload_file(path_or_fileobj=content if "onnx" in name else b"{}", path_in_repo=name, repo_id=repo)
+    asked = ELSEWHERE | {"Accept-Encoding": "identity", "Range": "bytes=0-1"}
+    for name in ("onnx/model.onnx", "config.json"):
+        page = f"{endpoint}/{repo}/resolve/main/{name}"
+        with httpx2.Client(follow_redirects=True, headers=asked) as client:
+            found, head = client.get(page), client.head(page)
+        assert found.content == (content[:2] if "onnx" in name else b"{}")
+        assert found.status_code == head.status_code == 206
+        for answer in (*found.history, found, head):
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert "access-control-allow-credentials" not in answer.headers
+            assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+            shown = answer.headers["access-control-expose-headers"]
+            assert {"ETag", "X-Repo-Commit", "X-Linked-Size", "Content-Range"} <= set(shown.split(", "))
+
+
+def test_a_page_of_another_site_is_told_that_it_may_read(endpoint: str, repo: str) -> None:
+    asked = ELSEWHERE | {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization,range",
+    }
+    answer = httpx2.request("OPTIONS", f"{endpoint}/{repo}/resolve/main/config.json", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
+    assert {"Authorization", "Range"} <= set(answer.headers["access-control-allow-headers"].split(", "))
+
+
+@pytest.mark.parametrize("page", [ELSEWHERE, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}])
+def test_a_page_of_another_site_is_nobody_where_everyone_is_the_owner(
+    endpoint: str, api: HfApi, page: dict[str, str]
+) -> None:
+    private = api.create_repo("alice/secret", private=True).repo_id
+    address = f"{endpoint}/{private}/resolve/main/.gitattributes"
+    assert httpx2.get(address).status_code == 307
+    assert httpx2.get(address, headers=page).status_code in {401, 404}
+    assert (
+        httpx2.get(address, headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}).status_code == 307
+    )
+
+
+def test_what_the_hub_gave_its_own_page_is_not_kept_for_another(endpoint: str, repo: str) -> None:
+    answer = httpx2.get(f"{endpoint}/{repo}/resolve/main/.gitattributes")
+    assert {"Origin", "Sec-Fetch-Site"} <= set(answer.headers["vary"].split(", "))
+    assert "access-control-allow-origin" not in answer.headers
 
 
 def test_a_name_that_was_made_to_point_here_reads_nothing(endpoint: str, repo: str) -> None:
