@@ -1,8 +1,9 @@
 """Does the gate work: every planted defect must fail for the right reason, and nothing honest may fail.
 
-``python -m tests.gate.gate`` spoils the honest targets of the digits recipe one defect at a time and judges each as a
-run does; ``--weak`` makes every defect as weak as the honest scheme's own error; ``--honest N`` judges the honest nf4
-and int8 targets with N other seeds. One line of JSON each, and at the end a table for ``benchmarks/README.md``.
+``python -m tests.gate.gate`` spoils the honest targets of a recipe, the digits unless told, one defect at a time and
+judges each as a run does; ``--weak`` makes every defect as weak as the honest scheme's own error; ``--honest N`` judges
+the honest nf4 and int8 targets N times: with other seeds, and where an answer depends on none by other samples of the
+questions. One line of JSON each, and at the end a table for ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from statistics import median
 from typing import Any
 
 from pipeline.errors import PublishError
+from pipeline.tasks import TASKS
 from pipeline.validate import Report
 from tests.gate.damage import copied
-from tests.gate.defects import DEFECTS, Defect
-from tests.gate.honest import SOURCE, Bench
-from tests.gate.seeds import validations
+from tests.gate.defects import Defect
+from tests.gate.honest import Bench
+from tests.gate.many import validations
+from tests.gate.subjects import SUBJECTS, Subject
 from tests.gate.table import table
 
-HONEST = ("bnb-nf4", "bnb-int8", "torchao-int8", "torchao-float8", "quanto-int8", "quanto-int4")
-MANY = ("bnb-nf4", "bnb-int8")
 HOME = Path("build") / "gate"
 
 
@@ -44,8 +45,8 @@ class Row:
             judged.
         reason: The first reason.
         right: Whether all is as it has to be.
-        pictures: The verdict of the pictures alone, without a look at files and layers.
-        psnr: In decibels.
+        answers: The verdict of the answers alone, without a look at files and layers.
+        ranking: The metric that ranks its answers.
         least: The least SQNR of a layer, in decibels.
         seen: Half of the interval of each metric that is required: what a sample of this size can show.
     """
@@ -57,15 +58,14 @@ class Row:
     about: str
     reason: str
     right: bool
-    pictures: str = ""
-    psnr: float | None = None
+    answers: str = ""
+    ranking: float | None = None
     least: float | None = None
     seen: dict[str, float] | None = None
 
 
-def spoiled(bench: Bench, name: str, strength: float) -> Row:
+def spoiled(bench: Bench, name: str, defect: Defect, strength: float) -> Row:
     """Plant a defect, have the pipeline answer, judge, and remove the copy."""
-    defect = DEFECTS[name]
     slug = f"{name.replace(' ', '-')}-{strength:.4g}"
     folder = copied(honest_of(bench, defect), bench.folder / "spoiled" / slug)
     try:
@@ -87,17 +87,17 @@ def spoiled(bench: Bench, name: str, strength: float) -> Row:
 
 def honest(bench: Bench, target: str) -> Row:
     """Judge a target as the pipeline makes it; ``source`` is the source against itself."""
-    checkpoint = SOURCE if target == "source" else bench.checkpoints[target]
+    checkpoint = bench.source if target == "source" else bench.checkpoints[target]
     report = bench.verdict(bench.reference, bench.answers(f"honest-{target}", checkpoint), checkpoint)
     same = report.identical == len(report.pairs)
     right = report.verdict == "PASS" and same if target == "source" else report.verdict != "FAIL"
     return row(f"honest {target}", target, 0.0, report, right=right)
 
 
-def targets(names: Sequence[str], *, some: bool) -> list[str]:
+def targets(subject: Subject, names: Sequence[str], *, some: bool) -> list[str]:
     """Return what has to be made: what defects are planted in, and every honest target unless some are enough."""
-    planted = [DEFECTS[name].of for name in names if DEFECTS[name].of != "source"]
-    return list(dict.fromkeys([*(HONEST[:1] if some else HONEST), *planted]))
+    planted = [subject.defects[name].of for name in names if subject.defects[name].of != "source"]
+    return list(dict.fromkeys([*(subject.honest[:1] if some else subject.honest), *planted]))
 
 
 def varied(bench: Bench) -> Row:
@@ -105,14 +105,14 @@ def varied(bench: Bench) -> Row:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.MATH):
-        drawn = bench.answers_here("varied", SOURCE)
-    report = bench.verdict(bench.reference, drawn, SOURCE)
+        drawn = bench.answers_here("varied", bench.source)
+    report = bench.verdict(bench.reference, drawn, bench.source)
     return row("honest source, other attention", "source", 0.0, report, right=report.verdict != "FAIL")
 
 
 def honest_of(bench: Bench, defect: Defect) -> Path:
     """Return what a defect is planted in."""
-    return SOURCE if defect.of == "source" else bench.checkpoints[defect.of]
+    return bench.source if defect.of == "source" else bench.checkpoints[defect.of]
 
 
 def row(name: str, of: str, strength: float, report: Report, *, right: bool) -> Row:
@@ -127,8 +127,8 @@ def row(name: str, of: str, strength: float, report: Report, *, right: bool) -> 
         first.about,
         first.text,
         right,
-        pictures=next(word for word in ("FAIL", "INCONCLUSIVE", "PASS") if word in drawn or word == "PASS"),
-        psnr=report.metrics["psnr"].value,
+        answers=next(word for word in ("FAIL", "INCONCLUSIVE", "PASS") if word in drawn or word == "PASS"),
+        ranking=report.metrics[TASKS[report.task].medium.ranking].value,
         least=min((layer.sqnr for layer in report.layers if layer.sqnr is not None), default=None),
         seen=seen(report),
     )
@@ -147,16 +147,17 @@ def weak(bench: Bench, target: str) -> float:
     return 10 ** (-median(layer.sqnr or 0.0 for layer in report.layers if layer.quantized) / 20)
 
 
-def rows(bench: Bench, names: Sequence[str], *, weakly: bool) -> Iterator[Row]:
+def rows(bench: Bench, subject: Subject, names: Sequence[str], *, weakly: bool) -> Iterator[Row]:
     """Judge the source against itself, the honest targets that were made, and every defect."""
     yield honest(bench, "source")
     yield varied(bench)
-    yield from (honest(bench, target) for target in HONEST if target in bench.checkpoints)
-    yield from (spoiled(bench, name, 1.0) for name in names)
+    yield from (honest(bench, target) for target in subject.honest if target in bench.checkpoints)
+    planted = {name: subject.defects[name] for name in names}
+    yield from (spoiled(bench, name, defect, 1.0) for name, defect in planted.items())
     if weakly:
-        fading = [name for name in names if DEFECTS[name].weakens and DEFECTS[name].of != "source"]
-        strengths = {target: weak(bench, target) for target in {DEFECTS[name].of for name in fading}}
-        yield from (spoiled(bench, name, strengths[DEFECTS[name].of]) for name in fading)
+        fading = {name: defect for name, defect in planted.items() if defect.weakens and defect.of != "source"}
+        strengths = {target: weak(bench, target) for target in {defect.of for defect in fading.values()}}
+        yield from (spoiled(bench, name, defect, strengths[defect.of]) for name, defect in fading.items())
 
 
 def main() -> int:
@@ -168,14 +169,15 @@ def main() -> int:
     torch.set_num_threads(1)
     for earlier in ("answers", "seeds", "spoiled"):
         shutil.rmtree(arguments.home / earlier, ignore_errors=True)
-    bench = Bench(arguments.home, arguments.prompts, arguments.seeds and tuple(arguments.seeds))
+    subject, seeds = SUBJECTS[arguments.recipe], arguments.seeds and tuple(arguments.seeds)
+    bench = Bench(subject.recipe, arguments.home, subject.more, arguments.prompts, seeds)
     if arguments.honest:
-        bench.make(MANY)
-        return max(tell_validations(bench, target, arguments.honest) for target in MANY)
-    names = arguments.only or list(DEFECTS)
-    bench.make(targets(names, some=bool(arguments.only)))
+        bench.make(subject.many)
+        return max(tell_validations(bench, target, arguments.honest) for target in subject.many)
+    names = arguments.only or list(subject.defects)
+    bench.make(targets(subject, names, some=bool(arguments.only)))
     found = []
-    for one in rows(bench, names, weakly=arguments.weak):
+    for one in rows(bench, subject, names, weakly=arguments.weak):
         tell(asdict(one))
         found.append(one)
     sys.stderr.write(table(found) + "\n")
@@ -198,9 +200,10 @@ def tell(line: Mapping[str, Any]) -> None:
 def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=DEFECTS, help="defects; all of them by default")
+    parser.add_argument("--recipe", choices=SUBJECTS, default="digits", help="what is judged")
+    parser.add_argument("--only", nargs="+", metavar="DEFECT", help="defects; all of them by default")
     parser.add_argument("--weak", action="store_true", help="the same defects once more, as weak as the honest error")
-    parser.add_argument("--honest", type=int, default=0, metavar="N", help="validate nf4 and int8 with N other seeds")
+    parser.add_argument("--honest", type=int, default=0, metavar="N", help="validate nf4 and int8 N times")
     parser.add_argument("--prompts", type=int, help="how many of the recipe's prompts to draw")
     parser.add_argument("--seeds", type=int, nargs="+", help="with which seeds")
     parser.add_argument("--home", type=Path, default=HOME, help="where to work")

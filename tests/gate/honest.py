@@ -1,4 +1,4 @@
-"""What the gate is tried on: the targets of the digits recipe as the pipeline makes them, and what is asked of them."""
+"""What the gate is tried on: the targets of a recipe as the pipeline makes them, and what is asked of them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from pipeline.validate.stage import (
     weight_of,
 )
 
-DIGITS = Path(pipeline.__file__).parents[1] / "recipes" / "digits"
-SOURCE = DIGITS / "source"
+RECIPES = Path(pipeline.__file__).parents[1] / "recipes"
+DIGITS = RECIPES / "digits"
 TWO_BITS = {"quanto-int2": {"transformer": {"backend": "quanto", "scheme": "int2"}}}
 NOWHERE = "http://127.0.0.1:9"  # no Hub is asked
 
@@ -46,7 +46,9 @@ class Bench:
     """A folder to work in, with the recipe in it.
 
     Attributes:
+        recipe: The folder of the recipe, with its source in it.
         folder: Where everything lies: the sealed results, copies that are spoiled, answers.
+        more: Further targets of it.
         prompts: How many of the recipe's prompts are drawn; all of them if none.
         seeds: With which seeds; the recipe's if none.
         plans: Of each target, once they are made.
@@ -54,7 +56,9 @@ class Bench:
         require: The recipe's bar.
     """
 
+    recipe: Path
     folder: Path
+    more: Mapping[str, Any] = field(default_factory=dict)
     prompts: int | None = None
     seeds: tuple[int, ...] | None = None
     plans: dict[str, TargetPlan] = field(default_factory=dict)
@@ -65,7 +69,7 @@ class Bench:
         """Plan and quantize targets in one pass over the source, as a run does it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "recipe.yaml"
-        YAML().dump(written(), path)
+        YAML().dump(written(self.recipe, self.more), path)
         hub = Hub(NOWHERE)
         loaded = load(path, Vocabulary(SCHEMES, frozenset(templates()), TASKS))
         engine = Engine(loaded, self.folder / "home", hub, hub, silent)
@@ -77,6 +81,11 @@ class Bench:
         made = quantize(plans, asked, origin, engine.store, silent)
         self.checkpoints = dict(zip(self.plans, made, strict=True))
         self.require = resolved_requirements(self.plan.validation.require, engine.judges.folders(engine.store, silent))
+
+    @property
+    def source(self) -> Path:
+        """The folder of the source."""
+        return self.recipe / "source"
 
     @property
     def plan(self) -> TargetPlan:
@@ -98,7 +107,7 @@ class Bench:
     @cached_property
     def reference(self) -> Side:
         """The source's own answers, which all share."""
-        return self.answers("source", SOURCE, again=True)
+        return self.answers("source", self.source, again=True)
 
     def answers(self, name: str, model: Path, *, again: bool = False) -> Side:
         """Have a pipeline answer in a fresh process, some of it a second time where that is asked for."""
@@ -116,18 +125,22 @@ class Bench:
     def verdict(self, reference: Side, answered: Side, checkpoint: Path) -> Report:
         """Judge answers as a run does; the source itself need not be smaller than it is."""
         sizes = Sizes(source=self.plan.source_bytes, result=weight_of(checkpoint))
-        kept = {name: limits for name, limits in self.require.items() if name != "size_ratio" or checkpoint != SOURCE}
+        kept = {
+            name: limits for name, limits in self.require.items() if name != "size_ratio" or checkpoint != self.source
+        }
         prompts = prompts_of(self.plan.validation)[: self.prompts]
         return judge(reference, answered, prompts, kept, sizes, Evidence(made_layers(checkpoint)))
 
 
-def written() -> dict[str, Any]:
-    """Return the digits recipe with its source beside it, and with one more target that must not pass."""
-    recipe: dict[str, Any] = YAML(typ="safe").load(DIGITS / "recipe.yaml")
-    recipe |= {"source": {"path": str(SOURCE)}, "targets": recipe["targets"] | TWO_BITS}
-    recipe["validation"]["prompts"] = str(DIGITS / "prompts.jsonl")
-    recipe["validation"]["require"]["clip_score"]["model"] = str(DIGITS / "clip")
-    recipe["validation"]["require"]["label_accuracy"]["model"] = str(DIGITS / "classifier")
+def written(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe in a folder with all that it names where it lies, and with further targets."""
+    recipe: dict[str, Any] = YAML(typ="safe").load(folder / "recipe.yaml")
+    recipe |= {"source": {"path": str(folder / "source")}, "targets": recipe["targets"] | more}
+    validation = recipe["validation"]
+    validation["prompts"] = str(folder / validation["prompts"])
+    for limits in validation["require"].values():
+        if "model" in limits:
+            limits["model"] = str(folder / limits["model"])
     return recipe
 
 

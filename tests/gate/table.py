@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.gate.gate import Row
 
 HEAD = """\
-| what | of | verdict | first reason | right | pictures alone | PSNR | seen |
+| what | of | verdict | first reason | right | answers alone | ranked by | seen |
 | --- | --- | --- | --- | --- | --- | ---: | --- |"""
 LONGEST = 150
 
@@ -23,11 +23,11 @@ def table(found: Sequence[Row]) -> str:
 def line(one: Row) -> str:
     """Return one row; ``seen`` is half of the interval of each metric with a limit, where that is the question."""
     name = one.name if one.strength in {0, 1} else f"{one.name}, {one.strength:.1%}"
-    psnr = "" if one.psnr is None else f"{one.psnr:.1f} dB"
+    ranking = "" if one.ranking is None else f"{one.ranking:.3g}"
     seen = ", ".join(f"{metric} ± {half:.2g}" for metric, half in (one.seen or {}).items() if one.strength < 1)
     reason = short(one.reason) if one.verdict != "PASS" else ""
     right = "yes" if one.right else "**no**"
-    return f"| {name} | {one.of} | {one.verdict} | {reason} | {right} | {one.pictures} | {psnr} | {seen} |"
+    return f"| {name} | {one.of} | {one.verdict} | {reason} | {right} | {one.answers} | {ranking} | {seen} |"
 
 
 def short(text: str) -> str:

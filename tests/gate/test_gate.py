@@ -62,18 +62,18 @@ def test_an_honest_target_does_not_fail(lines: Lines) -> None:
 
 def test_the_source_passes_against_itself(lines: Lines) -> None:
     found = lines["honest source"]
-    measured = (found["verdict"], found["psnr"], found["least"])
+    measured = (found["verdict"], found["ranking"], found["least"])
     assert measured == ("PASS", 60, 100)  # identical images count as 60 dB in a mean
 
 
 def test_the_source_does_not_fail_against_itself_with_another_kernel(lines: Lines) -> None:
     found = lines["honest source, other attention"]
     assert found["verdict"] != "FAIL"
-    assert 45 < found["psnr"] < 100
+    assert 45 < found["ranking"] < 100
 
 
 def test_layers_show_what_pictures_alone_do_not(lines: Lines) -> None:
-    assert any(lines[name]["pictures"] != "FAIL" for name in CHOSEN if DEFECTS[name].about == "layer")
+    assert any(lines[name]["answers"] != "FAIL" for name in CHOSEN if DEFECTS[name].about == "layer")
 
 
 def test_a_report_says_how_much_its_sample_shows(lines: Lines) -> None:

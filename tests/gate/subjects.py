@@ -1,0 +1,41 @@
+"""The recipes that the gate is tried on, each with what of it is honest and which defects are planted in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.gate.defects import DEFECTS, Defect
+from tests.gate.honest import DIGITS, TWO_BITS
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A recipe.
+
+    Attributes:
+        recipe: Its folder.
+        honest: Its targets that must not fail.
+        many: Those of them that are judged many times.
+        defects: What is planted, by name.
+        more: Further targets, to plant defects in.
+    """
+
+    recipe: Path
+    honest: tuple[str, ...]
+    many: tuple[str, ...]
+    defects: Mapping[str, Defect]
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+SUBJECTS: Final[dict[str, Subject]] = {
+    "digits": Subject(
+        DIGITS,
+        ("bnb-nf4", "bnb-int8", "torchao-int8", "torchao-float8", "quanto-int8", "quanto-int4"),
+        ("bnb-nf4", "bnb-int8"),
+        DEFECTS,
+        TWO_BITS,
+    ),
+}
