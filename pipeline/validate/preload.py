@@ -12,7 +12,7 @@ from pipeline.worker.startup import gc_paused
 
 @contextmanager
 def judges_imported(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """Import torch and the modules that measuring takes beside a block, until it says that it is enough.
+    """Import the modules that measuring takes beside a block, until it says that it is enough.
 
     What is not there is missed where it is used.
     """
@@ -20,7 +20,7 @@ def judges_imported(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
 
     def run() -> None:
         with gc_paused():
-            for library in ("torch", *modules):
+            for library in modules:
                 if not over.is_set():
                     with suppress(ImportError):
                         import_module(library)

@@ -61,7 +61,7 @@ def named_in(file: Path, what: str) -> frozenset[str]:
     """Return the layers that a file of answers says are ``quantized``, or the tensors that were left ``unread``."""
     from safetensors import safe_open
 
-    with safe_open(file, "pt") as answers:
+    with safe_open(file, "np") as answers:  # "pt" would import torch
         return frozenset(json.loads(answers.metadata()[what]))
 
 

@@ -7,6 +7,7 @@ they run as the same user.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -43,13 +44,15 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a process of libraries, and see it and its own children gone, however this block ends.
 
-    It gets a session of its own, so that Ctrl-C reaches this process alone and the child dies by our hand.
+    It gets a session of its own, so that Ctrl-C reaches this process alone and the child dies by our hand; and the
+    memory that this process has freed, for models need more than one sees.
 
     Args:
         command: What it runs.
         environment: Variables beside those that are allowed.
         options: Options of ``Popen``.
     """
+    give_back_memory()
     with temporary_folder("publish-home-") as home:
         # Libraries that were installed for this user lie in the home that it no longer sees.
         told = {**allowed(), "HOME": str(home), "PYTHONUSERBASE": site.getuserbase(), **(environment or {})}
@@ -60,6 +63,15 @@ def started(
                 yield process
             finally:
                 end(process)
+
+
+def give_back_memory() -> None:
+    """Have the C library give the system what this process freed: glibc keeps hundreds of megabytes after an upload.
+
+    Where it is another library, which has no such call, nothing is done.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
