@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files as resources
 from math import floor, log10
@@ -17,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.errors import CardError
 from pipeline.files import counted, digest_of, human_size
+from pipeline.validate.page.differences import runs
 from pipeline.validate.report import Interval
 
 CARD_SUFFIX: Final = ".md.jinja"  # behind a template's name, its file
@@ -145,9 +146,22 @@ def large(count: int, noun: str) -> str:
     return counted(count, noun)
 
 
+def differing(texts: Sequence[str], most: int = 120) -> str:
+    """Return two texts as one in Markdown: struck through what only the first says, bold what only the second does.
+
+    Args:
+        texts: Both.
+        most: How many words of each are shown.
+    """
+    own, other = (" ".join([*words[:most], *(["…"] if len(words) > most else [])]) for words in map(str.split, texts))
+    marks = {"both": "", "source": "~~", "candidate": "**"}
+    return " ".join(f"{marks[run.of]}{as_text(run.text)}{marks[run.of]}" for run in runs(own, other))
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "code": as_code,
     "count": counted,
+    "differing": differing,
     "interval": interval,
     "large": large,
     "literal": literal,

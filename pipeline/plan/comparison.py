@@ -119,7 +119,15 @@ def asked_in(plan: TargetPlan) -> dict[str, Any]:
 
 def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
     """Return what names some prompts with their labels."""
-    return digest_of([[prompt.prompt, prompt.label, *sorted(prompt.files.items())] for prompt in prompts])
+    return digest_of(
+        [[prompt.prompt, prompt.label, *sorted(prompt.files.items()), *words_of(prompt)] for prompt in prompts]
+    )
+
+
+def words_of(prompt: Prompt) -> list[Any]:
+    """Return what else is said in a prompt, where something is."""
+    further = prompt.model_dump(mode="json", include={"messages", "text"})
+    return [further] if further else []
 
 
 def numbered(values: Sequence[Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The reference prompts: a JSON Lines file, one ``{"prompt": ..., "label": ...}`` a line, the label optional.
 
-A task may want further files with each, such as ``{"image": "pictures/fox.png", "prompt": ...}``.
+A task may want further files with each, such as ``{"image": "pictures/fox.png", "prompt": ...}``; of what is asked in
+words it may take ``messages`` in place of a prompt, and a ``text`` that would answer it.
 """
 
 from __future__ import annotations
@@ -20,23 +21,53 @@ from pipeline.recipe.schema import MOST_PROMPTS
 
 LARGEST = 16 << 20  # bytes of a prompts file
 KEYS = ("prompt", "label")
+MESSAGES = "messages"
+TEXT = "text"
+ROLES = ("system", "user", "assistant")
+HALF_MEANS = "half a character (a lone surrogate such as \\ud800) is no text"
 _HALF = re.compile(r"[\ud800-\udfff]")  # of a character: JSON can spell it, and nothing can be made of it
 
 
-class Prompt(BaseModel):
-    """One line of the file, pinned.
+class Message(BaseModel):
+    """What one side of a conversation says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: str
+    content: str
+
+
+class Question(BaseModel):
+    """What is asked besides the seed.
 
     Attributes:
-        prompt: What the model is asked for.
-        label: What a classifier should then see.
-        files: Further files of the question by what they are to the task, each named after its SHA-256.
+        prompt: Its text; of messages what the user said last.
+        files: Names of further files by what they are to the task, such as ``image``; each is named after its SHA-256.
+        messages: The conversation that is continued, if it is one.
+        text: What might be answered, on which the model is measured in place of the question itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str
-    label: str | None = None
     files: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    messages: tuple[Message, ...] = Field(default=(), exclude_if=lambda value: not value)
+    text: str = Field(default="", exclude_if=lambda value: not value)
+
+
+class Prompt(Question):
+    """One line of the file, pinned.
+
+    Attributes:
+        label: What a classifier should then see.
+    """
+
+    label: str | None = None
+
+    @property
+    def question(self) -> Question:
+        """What of it is asked."""
+        return Question(**self.model_dump(exclude={"label"}))
 
 
 @dataclass(frozen=True)
@@ -46,6 +77,8 @@ class Line:
     prompt: str
     label: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    messages: tuple[Mapping[str, str], ...] = ()
+    text: str = ""
 
 
 def read_prompts(path: Path, roles: Iterable[str] = ()) -> tuple[Prompt, ...]:
@@ -81,6 +114,8 @@ def read_pinned(path: Path, roles: Iterable[str]) -> tuple[tuple[Prompt, ...], d
             prompt=line.prompt,
             label=line.label,
             files={role: names[path.parent / file] for role, file in line.files.items()},
+            messages=tuple(Message(**message) for message in line.messages),
+            text=line.text,
         )
         for line in lines
     )
@@ -116,9 +151,9 @@ def _repeated(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, str]]:
     The bounds of a verdict are drawn from whole prompts as if each were another: one that is there twice would be
     answered the same again and make the bounds narrower than what was seen.
     """
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str, str], int] = {}
     for number, line in lines:
-        asked = line.prompt, json.dumps(line.files, sort_keys=True)
+        asked = line.prompt, json.dumps(line.files, sort_keys=True), json.dumps([line.messages, line.text])
         if first.setdefault(asked, number) != number:
             yield number, f"the prompt of line {first[asked]} again; it would be answered the same"
 
@@ -129,7 +164,7 @@ class Reading:
 
     Attributes:
         folder: Where further files lie.
-        roles: What further files a question has.
+        roles: What further files a question has, and of `MESSAGES` and `TEXT` what it may have.
 
     """
 
@@ -152,13 +187,22 @@ class Reading:
                 meant = nearest(key, keys)
                 every = listed(keys, "and")
                 return f"unknown key {key!r}; " + (f"did you mean '{meant}'?" if meant else f"the keys are {every}")
-        if fault := _fault_of(entry) or self.missing(entry):
+        talk = MESSAGES in entry
+        if fault := (_fault_of_messages(entry) if talk else "") or _fault_of(entry, talk=talk) or self.missing(entry):
             return fault
-        return Line(entry["prompt"], entry.get("label"), {role: entry[role] for role in self.roles if role in entry})
+        messages = tuple(entry.get(MESSAGES, ()))
+        prompt = entry["prompt"] if not talk else [one["content"] for one in messages if one["role"] == "user"][-1]
+        files = {role: entry[role] for role in self.files if role in entry}
+        return Line(prompt, entry.get("label"), files, messages, entry.get(TEXT, ""))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The roles that are files."""
+        return tuple(role for role in self.roles if role not in {MESSAGES, TEXT})
 
     def missing(self, entry: dict[str, object]) -> str:
         """Return what is wrong with a line's further files."""
-        for role in self.roles:
+        for role in self.files:
             file = entry.get(role)
             if not isinstance(file, str) or not file.strip():
                 return f"{role!r} must name a file beside the prompts"
@@ -167,14 +211,37 @@ class Reading:
         return ""
 
 
-def _fault_of(entry: dict[str, object]) -> str:
-    prompt, label = entry.get("prompt"), entry.get("label")
-    if "prompt" not in entry:
+def _fault_of(entry: dict[str, object], *, talk: bool) -> str:
+    prompt, label, text = entry.get("prompt"), entry.get("label"), entry.get(TEXT)
+    if not talk and "prompt" not in entry:
         return "the key 'prompt' is missing"
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not talk and not _is_text(prompt):
         return f"'prompt' must be a text that is not empty, found {json.dumps(prompt)[:40]}"
-    if _HALF.search(prompt) or (isinstance(label, str) and _HALF.search(label)):
-        return "half a character (a lone surrogate such as \\ud800) is no text"
-    if "label" in entry and (not isinstance(label, str) or not label.strip()):
+    if any(isinstance(value, str) and _HALF.search(value) for value in (prompt, label, text)):
+        return HALF_MEANS
+    if "label" in entry and not _is_text(label):
         return f"'label' must be a text that is not empty, found {json.dumps(label)[:40]}"
+    if TEXT in entry and not _is_text(text):
+        return f"'text' must be a text that is not empty, found {json.dumps(text)[:40]}"
     return ""
+
+
+def _fault_of_messages(entry: dict[str, object]) -> str:
+    said = entry[MESSAGES]
+    if "prompt" in entry:
+        return "'prompt' and 'messages' are two ways to ask; write one of them"
+    if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
+        return '\'messages\' must be a list of {"role": ..., "content": ...}'
+    for one in said:
+        if set(one) != {"role", "content"} or one["role"] not in ROLES or not _is_text(one["content"]):
+            found = json.dumps(one)[:60]
+            return f"a message has a 'role', one of {listed(ROLES, 'and')}, and a 'content' that is not empty: {found}"
+        if _HALF.search(one["content"]):
+            return HALF_MEANS
+    if not said or said[-1]["role"] != "user":
+        return "the last of 'messages' must be the user's, which is answered"
+    return ""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())

@@ -39,6 +39,10 @@ class TaskRules(Protocol):
     def files(self) -> Mapping[str, str]:
         """The files that a prompt has, each with what it is."""
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a line of the prompts has besides prompt and label."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:

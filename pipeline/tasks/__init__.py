@@ -8,6 +8,7 @@ from __future__ import annotations
 from pipeline.tasks.feature_extraction import FEATURE_EXTRACTION
 from pipeline.tasks.image_to_image import IMAGE_TO_IMAGE, INPAINTING
 from pipeline.tasks.protocol import Task
+from pipeline.tasks.text_generation import TEXT_GENERATION
 from pipeline.tasks.text_to_image import TEXT_TO_IMAGE
 from pipeline.tasks.text_to_video import TEXT_TO_VIDEO
 
@@ -17,6 +18,7 @@ TASKS: dict[str, Task] = {
     "inpainting": INPAINTING,
     "text-to-video": TEXT_TO_VIDEO,
     "feature-extraction": FEATURE_EXTRACTION,
+    "text-generation": TEXT_GENERATION,
 }
 
 __all__ = ["TASKS", "Task"]

@@ -8,20 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from pipeline.recipe.clause import Dtype
-
-
-class Question(BaseModel):
-    """What is asked besides the seed.
-
-    Attributes:
-        prompt: Its text.
-        files: Names of further files by what they are to the task, such as ``image``; each is named after its SHA-256.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str
-    files: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+from pipeline.recipe.prompts import Question
 
 
 class Request(BaseModel):

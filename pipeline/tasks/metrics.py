@@ -79,11 +79,16 @@ class Measured:
         value: The candidate's.
         reference: The source's own, where the metric looks at one side at a time.
         readings: One for each pair in their order.
+        shares: The same once more where the value is no plain mean of the readings: linearised, so that their mean is
+            the value and their spread is that of the value.
+        error: The standard error over what was read in the answers, such as tokens.
     """
 
     value: float
     reference: float | None = None
     readings: tuple[Reading, ...] = ()
+    shares: tuple[Reading, ...] = ()
+    error: float | None = None
 
 
 class Metric(Protocol):
@@ -142,6 +147,69 @@ class PairMetric:
         own = [reading.reference for reading in readings if reading.reference is not None]
         value = sum(reading.value for reading in readings) / len(readings)
         return Measured(value, sum(own) / len(own) if own else None, readings)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is read in one answer, piece by piece: arrays of shape (pieces,), of the candidate and of the source."""
+
+    values: Any
+    reference: Any = None
+
+
+@dataclass(frozen=True)
+class PooledMetric:
+    """A metric that reads every answer in pieces, such as its tokens, each of which weighs the same.
+
+    Its value is the mean of all pieces of all answers, which is a ratio of two sums over answers; so its interval is
+    that of such a ratio (Cochran, Sampling Techniques, 1977, chapter 6).
+
+    Attributes:
+        unit: Of its values.
+        direction: Which way is better.
+        read: Reads one pair, which has a piece or more.
+        geometric: Whether what is read are logarithms, and the value is their geometric mean.
+        ends: Least and greatest value that there can be.
+        tail: See ``PairMetric``; the worst answer is the one whose own mean is.
+        span: Pieces may be yes and no, and answers are more than that.
+    """
+
+    unit: str
+    direction: Literal["higher", "lower"]
+    read: Callable[[Pair], Parts]
+    lacks: Callable[[MetricInput], str] = lambda _: ""
+    geometric: bool = False
+    ends: tuple[float, float] = (-inf, inf)
+    tail: Callable[[float], float] | None = None
+    span: None = None
+
+    def measure(self, given: MetricInput) -> Measured:
+        """Read every pair and take the means over all pieces."""
+        import numpy as np
+
+        read = [self.read(pair) for pair in given.pairs]
+        mine, pooled, shares = self._means([part.values for part in read])
+        error = float(np.std(np.concatenate([part.values for part in read])))
+        error *= (pooled if self.geometric else 1.0) / sqrt(max(1, sum(len(part.values) for part in read) - 1))
+        if any(part.reference is None for part in read):
+            plain, linear = (tuple(map(Reading, values)) for values in (mine, shares))
+            return Measured(pooled, None, plain, linear, error)
+        own, whole, theirs = self._means([part.reference for part in read])
+        both = tuple(map(Reading, mine, own)), tuple(map(Reading, shares, theirs))
+        return Measured(pooled, whole, *both, error)
+
+    def _means(self, parts: Sequence[Any]) -> tuple[list[float], float, list[float]]:
+        """Return the mean of each answer, of all pieces, and what each answer contributes to the latter."""
+        import numpy as np
+
+        sums, counts = (np.array([float(of(part)) for part in parts]) for of in (np.sum, len))
+        mean = sums.sum() / counts.sum()
+        apart = (sums - mean * counts) / counts.mean()
+        means, value = sums / counts, mean
+        if self.geometric:
+            means, value = np.exp(means), np.exp(mean)
+            apart = value * apart
+        return means.tolist(), float(value), (value + apart).tolist()
 
 
 def metrics_of(require: type[Requirements]) -> dict[str, Metric]:

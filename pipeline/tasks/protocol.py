@@ -86,6 +86,7 @@ class Medium:
         judge_imports: Those that models which judge take besides.
         beside: Writes a picture that shows the source's and the candidate's file beside each other, for the card; None
             where a picture of answers shows little.
+        words: Returns what people read of an opened answer, which report and card repeat; None where it is no text.
         part: What of an answer that picture shows, such as ``the middle frame``; empty where it shows all of it.
     """
 
@@ -105,6 +106,7 @@ class Medium:
     imports: tuple[str, ...] = ()
     judge_imports: tuple[str, ...] = ()
     beside: Callable[[Path, Path, Path], None] | None = None
+    words: Callable[[Any], str] | None = None
     part: str = ""
 
 
@@ -130,6 +132,7 @@ class Task:
         seeded: Whether an answer depends on a seed.
         single: Whether its source is a single model, and not a pipeline of components.
         files: The files that a question has besides its text, each with what it is.
+        words: What else a line of its prompts may have, of `pipeline.recipe.prompts.MESSAGES` and `TEXT`.
         open_file: Opens one of them as the model is given it, or raises whatever it likes.
         tag: The Hub's ``pipeline_tag``, where the Hub has no task of this name.
     """
@@ -146,6 +149,7 @@ class Task:
     seeded: bool = True
     single: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
     open_file: Callable[[Path], Any] = Path.read_bytes
     tag: str = ""
 
@@ -153,6 +157,11 @@ class Task:
     def metrics(self) -> dict[str, Metric]:
         """The metrics of its answers, then those that are known of every model, by their names."""
         return {**self.medium.metrics, **COSTS}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a line of its prompts has besides prompt and label."""
+        return (*self.files, *self.words)
 
     def layout(self, place: Place, variant: str | None = None) -> Layout:
         """Return what loading a model of this task reads of a source.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pipeline.errors import CannotHereError, RecipeError
 from pipeline.tasks import Task
-from pipeline.tasks.metrics import Measured, Metric, MetricInput, Pair, PairMetric, Reading
+from pipeline.tasks.metrics import Measured, Metric, MetricInput, Pair, PairMetric, PooledMetric, Reading
 from pipeline.validate.intervals import LEAST, interval, prompts_needed
 from pipeline.validate.limits import Limit, limits_of
 from pipeline.validate.report import Finding, Interval, LimitResult, Statistic, Verdict, Worst
@@ -45,10 +45,15 @@ class Sample:
         """How many prompts there are behind the mean."""
         return len({pair.index for pair, _ in self.readings})
 
+    @property
+    def shares(self) -> list[tuple[Pair, Reading]]:
+        """The pairs with what each contributes to the value: what is read on them, where it is the mean of that."""
+        return list(zip(self.pairs, self.measured.shares or self.measured.readings, strict=True))
+
     def by_prompt(self, of: str) -> list[float]:
         """Return the mean over the seeds of each prompt, of the candidate's ``value``s or the source's own."""
         found: dict[int, list[float]] = {}
-        for pair, reading in self.readings:
+        for pair, reading in self.shares:
             found.setdefault(pair.index, []).append(getattr(reading, of))
         return [sum(values) / len(values) for values in found.values()]
 
@@ -144,7 +149,7 @@ def noise_floors(task: Task, given: MetricInput, names: Sequence[str]) -> dict[s
         sample = Sample(metric, metric.measure(given), given.pairs, same=True)
         if sample.readings:
             one_sided = sample.measured.reference is not None
-            found[name] = abs(mean(sample.numbers("drop")[0])) if one_sided else mean(sample.by_prompt("value"))
+            found[name] = abs(mean(sample.numbers("drop")[0])) if one_sided else sample.measured.value
     return found
 
 
@@ -157,7 +162,8 @@ def finding(name: str, sample: Sample, required: Sequence[Limit], floor: float |
     metric, measured = sample.metric, sample.measured
     return Finding(
         value=measured.value,
-        median=median(sample.by_prompt("value")) if sample.readings else None,
+        median=median(sample.by_prompt("value")) if sample.readings and not measured.shares else None,
+        error=measured.error,
         interval=sample.number("value") if sample.readings else None,
         reference=measured.reference,
         drop=sample.number("drop"),
@@ -205,7 +211,8 @@ def undecided_by(task: Task, requirements: Mapping[str, Any], prompts: int) -> l
     """
     every = limits_of(requirements, task.metrics)
     means = {name for name, limits in every.items() for limit in limits if limit.of in MEANS}
-    return sorted(name for name in means if prompts < LEAST and isinstance(task.metrics[name], PairMetric))
+    drawn = {name for name in means if isinstance(task.metrics[name], PairMetric | PooledMetric)}
+    return sorted(drawn) if prompts < LEAST else []
 
 
 def needed(sample: Sample, limit: Limit) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.tasks.answers import Facts
 from pipeline.tasks.metrics import Sizes
@@ -84,6 +84,7 @@ class Finding(Value):
         value: The candidate's; the mean over pairs where there are pairs. PSNR counts identical pictures as 60 dB.
         median: The candidate's median over prompts, where there are pairs.
         interval: Of value, over prompts; none where there are no pairs behind it.
+        error: The standard error of value over what was read in the answers, such as tokens.
         reference: The source's own, where the metric looks at one side at a time.
         drop: ``reference - value`` and its interval.
         ratio: ``value / reference``, of what a model costs.
@@ -98,6 +99,7 @@ class Finding(Value):
     value: float
     median: float | None = None
     interval: Interval | None = None
+    error: float | None = Field(default=None, exclude_if=lambda value: value is None)
     reference: float | None = None
     drop: Interval | None = None
     ratio: Interval | None = None
@@ -118,6 +120,7 @@ class PairReport(Value):
         seed: The seed.
         reference: File name of the source's answer.
         candidate: File name of the candidate's answer.
+        texts: What the source and the candidate answered, where answers are texts.
         identical: Whether the two are the same, bit for bit.
         fault: What makes the candidate's answer none; empty for an answer.
         values: The candidate's value by metric.
@@ -130,6 +133,7 @@ class PairReport(Value):
     seed: int
     reference: str
     candidate: str
+    texts: tuple[str, str] | None = Field(default=None, exclude_if=lambda value: value is None)
     identical: bool
     fault: str = ""
     values: dict[str, float]

@@ -19,7 +19,7 @@ from pipeline.plan.parts import PlannedPrompts
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
 from pipeline.tasks import TASKS
-from pipeline.tasks.answers import Answers, Question, Request
+from pipeline.tasks.answers import Answers, Request
 from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Prompt, Report, Side, generate, judge
 from pipeline.validate.generate import ANSWERS
@@ -185,7 +185,7 @@ def request_of(plan: TargetPlan, folder: Path | None = None) -> Request:
     """
     return Request(
         task=plan.task,
-        questions=tuple(Question(prompt=one.prompt, files=one.files) for one in plan.validation.prompts),
+        questions=tuple(one.question for one in plan.validation.prompts),
         folder=folder,
         seeds=plan.validation.seeds,
         call=plan.validation.call,

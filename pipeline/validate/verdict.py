@@ -259,7 +259,7 @@ def _pair_reports(
     faults: Sequence[str],
 ) -> tuple[PairReport, ...]:
     """Return every pair with the value that each metric read on it."""
-    reports = []
+    reports, words = [], reference.task.medium.words
     for index, pair in enumerate(pairs):
         readings = {name: one.readings[index] for name, one in measured.items() if one.readings}
         report = PairReport(
@@ -269,6 +269,7 @@ def _pair_reports(
             seed=pair.seed,
             reference=reference.answers.given[index].file,
             candidate=candidate.answers.given[index].file,
+            texts=(words(pair.reference), words(pair.candidate)) if words else None,
             identical=same[index],
             fault=faults[index],
             values={name: reading.value for name, reading in readings.items()},

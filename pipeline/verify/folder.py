@@ -16,7 +16,7 @@ from pipeline.run import Engine
 from pipeline.source.fetch import fetch
 from pipeline.source.layout import Folder, Layout
 from pipeline.tasks import TASKS
-from pipeline.tasks.answers import Question, Request
+from pipeline.tasks.answers import Request
 from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, judge
 from pipeline.validate.page import Subject
@@ -61,7 +61,7 @@ class FolderValidation:
         written = recipe.validation
         return Request(
             task=recipe.task,
-            questions=tuple(Question(prompt=one.prompt, files=one.files) for one in asked.prompts),
+            questions=tuple(one.question for one in asked.prompts),
             folder=questions_folder(asked, engine.store),
             seeds=written.seeds,
             call=written.model_dump(mode="json")["call"],

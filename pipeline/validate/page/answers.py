@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from pipeline.tasks import TASKS
+from pipeline.validate.page.differences import Piece, pieces
 from pipeline.validate.page.numbers import in_order, is_cost, number
 from pipeline.validate.report import PairReport, Report
 
@@ -35,6 +36,7 @@ class Compared:
         pair: What the report says of it.
         reference: The source's picture; empty where there is none.
         candidate: The target's picture.
+        told: The tokens of both answers, where they are texts.
         width: Of the picture in pixels, as it was made.
         height: The same.
         measured: Of each metric its name, its value, and the source's own where it has one.
@@ -47,6 +49,7 @@ class Compared:
     candidate: str = ""
     width: int = 0
     height: int = 0
+    told: tuple[list[Piece], list[Piece]] | None = None
 
     @property
     def small(self) -> bool:
@@ -81,8 +84,15 @@ def gallery(report: Report, reference: Path | None, candidate: Path | None) -> G
     """
     orders, beside = orders_of(report), TASKS[report.task].medium.beside
     drawn, note = _drawn(report, reference, candidate) if beside and reference and candidate else ({}, "")
+    told = _told(report, reference, candidate) if reference and candidate else {}
     worst = tuple(
-        Compared(index, report.pairs[index], _measured(report, report.pairs[index]), *drawn.get(index, ()))
+        Compared(
+            index,
+            report.pairs[index],
+            _measured(report, report.pairs[index]),
+            *drawn.get(index, ("", "", 0, 0)),
+            told.get(index),
+        )
         for index in orders["worst"]
     )
     return Gallery(worst[:FIRST], worst[FIRST:], orders, note)
@@ -102,6 +112,15 @@ def _drawn(report: Report, reference: Path, candidate: Path) -> tuple[dict[int, 
         inline = dict(zip(files, pool.map(lambda path: picture(path, side), files), strict=True))
     note = _note(side, sizes.values(), max(frames, default=1), TASKS[report.task].medium.noun)
     return {index: (inline[first], inline[other], *sizes[first]) for index, (first, other) in enumerate(paths)}, note
+
+
+def _told(report: Report, reference: Path, candidate: Path) -> dict[int, tuple[list[Piece], list[Piece]]]:
+    """Return the tokens of both answers of each pair, where answers are texts."""
+    medium = TASKS[report.task].medium
+    if medium.words is None:
+        return {}
+    paths = [(reference / pair.reference, candidate / pair.candidate) for pair in report.pairs]
+    return {index: pieces(*map(medium.open, both)) for index, both in enumerate(paths)}
 
 
 def side_for(size: int, frames: int) -> int | None:

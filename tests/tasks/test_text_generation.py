@@ -1,0 +1,269 @@
+"""A chat model is published like anything else: asked prompts and messages, judged by what it expects of each token."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.recipe.prompts import Prompt, scan
+from pipeline.tasks import TASKS
+from pipeline.tasks.metrics import MetricInput, Pair
+from pipeline.tasks.text_generation import cycle_of, fault
+from pipeline.tasks.texts.distribution import EXPECTED, SAID, kept
+from pipeline.tasks.texts.text import Text
+from pipeline.validate.findings import Sample
+from tests.desk import Desk
+from tests.tasks.language_models import llama, tokenizer
+
+TASK = TASKS["text-generation"]
+QUESTIONS = [
+    *({"messages": [{"role": "user", "content": f"Say {word}."}]} for word in ("one", "two", "ten", "six")),
+    {"messages": [{"role": "user", "content": "What?"}], "text": "Nothing at all."},
+    *({"prompt": text} for text in ("A fox ran", "The sea is", "No, no, no", "Who")),
+]
+
+
+def log_softmax(logits: Any) -> Any:
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def pairs_in(folder: Path, sizes: tuple[int, ...], vocabulary: int = 300, noise: float = 0.1) -> tuple[Any, ...]:
+    """Return questions of some sizes with what two models expect, and the float64 behind it."""
+    rng, found, exact = np.random.default_rng(0), [], []
+    for index, size in enumerate(sizes):
+        own = rng.normal(size=(size, vocabulary)) * 3
+        sides = [own, own + noise * rng.normal(size=own.shape)]
+        tokens = rng.integers(0, vocabulary, size - 1)
+        exact.append(([log_softmax(side) for side in sides], tokens))
+        besides: dict[str, Any] = {EXPECTED: [], SAID: []}
+        for name, side in zip(("own", "other"), sides, strict=True):
+            expected, said = (folder / f"{index}-{name}.{kind}.npy" for kind in (EXPECTED, SAID))
+            np.save(expected, half(side))
+            np.save(said, log_softmax(side)[np.arange(size - 1), tokens].astype(np.float32))
+            besides[EXPECTED].append(expected)
+            besides[SAID].append(said)
+        pair = Pair(index, f"text {index}", None, 0, Text("a"), Text("a"), {k: tuple(v) for k, v in besides.items()})
+        found.append(pair)
+    return MetricInput(tuple(found)), exact
+
+
+def half(logits: Any) -> Any:
+    import torch
+
+    return kept(torch.tensor(logits))
+
+
+def test_a_divergence_is_the_formula_over_all_tokens_of_all_questions(tmp_path: Path) -> None:
+    given, exact = pairs_in(tmp_path, (40, 7, 19))
+    every = np.concatenate([(np.exp(own) * (own - other)).sum(-1) for (own, other), _ in exact])
+    found = TASK.metrics["kl_divergence"].measure(given)
+    assert found.value == pytest.approx(every.mean(), rel=2e-3)
+    assert found.error == pytest.approx(every.std() / np.sqrt(len(every) - 1), rel=2e-3)  # as llama.cpp prints it
+    assert TASK.metrics["kl_divergence_median"].measure(given).value == pytest.approx(np.median(every), rel=5e-3)
+    assert TASK.metrics["kl_divergence_99_9"].measure(given).value == pytest.approx(np.quantile(every, 0.999), rel=5e-3)
+    same = np.concatenate([own.argmax(-1) == other.argmax(-1) for (own, other), _ in exact])
+    assert TASK.metrics["same_top_token"].measure(given).value == pytest.approx(same.mean())
+
+
+def test_a_perplexity_is_that_of_all_tokens_and_its_ratio_that_of_the_two(tmp_path: Path) -> None:
+    given, exact = pairs_in(tmp_path, (40, 7, 19))
+    said = [[side[np.arange(len(tokens)), tokens] for side in sides] for sides, tokens in exact]
+    own, other = (np.concatenate([both[at] for both in said]) for at in (0, 1))
+    found = TASK.metrics["perplexity"].measure(given)
+    assert (found.value, found.reference) == pytest.approx((np.exp(-other.mean()), np.exp(-own.mean())), rel=1e-5)
+    ratio = TASK.metrics["perplexity_ratio"].measure(given)
+    apart = own - other
+    assert ratio.value == pytest.approx(np.exp(apart.mean()), rel=1e-5)
+    assert ratio.error == pytest.approx(ratio.value * apart.std() / np.sqrt(len(apart) - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["kl_divergence", "perplexity", "perplexity_ratio", "same_top_token"])
+def test_the_interval_is_around_the_value_over_all_tokens(metric: str, tmp_path: Path) -> None:
+    given, _ = pairs_in(tmp_path, (60, 5, 9, 31, 12, 22, 8, 14), noise=0.5)
+    measured = TASK.metrics[metric].measure(given)
+    found = Sample(TASK.metrics[metric], measured, given.pairs).number("value")
+    assert found is not None
+    assert found.number == pytest.approx(measured.value)
+    assert found.low < found.number < found.high
+
+
+def test_sixteen_bits_hold_a_divergence_far_smaller_than_any_that_is_published(tmp_path: Path) -> None:
+    given, exact = pairs_in(tmp_path, (64, 64), vocabulary=4096, noise=0.01)
+    true = np.concatenate([(np.exp(own) * (own - other)).sum(-1) for (own, other), _ in exact]).mean()
+    assert true < 1e-4  # rounding to bfloat16 alone makes ten times that
+    assert TASK.metrics["kl_divergence"].measure(given).value == pytest.approx(true, rel=0.1)
+
+
+def test_the_same_model_diverges_from_itself_nowhere(tmp_path: Path) -> None:
+    given, _ = pairs_in(tmp_path, (9, 12), noise=0.0)
+    assert TASK.metrics["kl_divergence"].measure(given).value == 0
+    assert TASK.metrics["perplexity_ratio"].measure(given).value == 1
+    assert TASK.metrics["same_top_token"].measure(given).value == 1
+
+
+def text(words: str, tokens: Any) -> Text:
+    return Text(words, tuple(tokens), tuple("ab"[token % 2] for token in tokens), (-0.1,) * len(tokens))
+
+
+def test_answers_that_are_none_are_told() -> None:
+    fine, round_ = text("all is well", range(40)), text("a b a b", [7, *range(10), *[3, 4] * 30])
+    assert cycle_of(fine) == 0
+    assert cycle_of(round_) == 2
+    assert fault(fine, fine) == ""
+    assert fault(round_, fine) == "endless: it goes round in 'ba'"
+    assert fault(round_, round_) == ""  # the source does it as well
+    assert fault(text(" ", [1]), fine) == "empty"
+    assert fault(text(" ", [1]), text("", [1])) == ""
+
+
+def test_two_questions_may_get_the_same_answer_but_not_with_the_same_certainty() -> None:
+    own, other = Text("Yes.", (5,), ("Yes.",), (-0.25,)), Text("Yes.", (5,), ("Yes.",), (-0.5,))
+    assert TASK.medium.content(own) != TASK.medium.content(other)
+    assert abs(TASK.medium.sketch(own) - TASK.medium.sketch(other)).mean() > TASK.medium.alike
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"messages": "Hi"}, "'messages' must be a list of "),
+        ({"messages": [{"role": "user", "content": "Hi"}], "prompt": "Hi"}, "two ways to ask"),
+        ({"messages": [{"role": "robot", "content": "Hi"}]}, "one of system, user and assistant"),
+        ({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]}, "the last of "),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a character"),
+        ({"prompt": "Hi", "text": ""}, "'text' must be a text that is not empty"),
+        ({"prompt": "Hi", "text": "\udfff"}, "half a character"),
+        ({"text": "Hi"}, "the key 'prompt' is missing"),
+    ],
+)
+def test_a_question_that_is_none_is_told_with_its_line(line: Any, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    (fault,) = scan(path, TASK.keys)[1]
+    assert fault.startswith("line 1: ")
+    assert told in fault
+
+
+def test_other_tasks_take_no_messages(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "Hi"}]}) + "\n")
+    assert scan(path, TASKS["text-to-image"].keys)[1] == [
+        "line 1: unknown key 'messages'; the keys are prompt and label"
+    ]
+
+
+def test_a_conversation_is_called_by_what_the_user_said_last(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "Hi"}], "text": "Ho"}) + "\n")
+    (line,) = scan(path, TASK.keys)[0]
+    assert (line.prompt, line.text) == ("Hi", "Ho")
+    asked = Prompt(prompt="Hi", messages=line.messages, text="Ho").question
+    assert asked.model_dump(mode="json") == {"prompt": "Hi", "messages": list(line.messages), "text": "Ho"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return llama(tmp_path_factory.mktemp("llamas") / "tiny-llama")
+
+
+TARGETS = {"int8": {"model": {"backend": "torchao", "scheme": "int8-weight-only", "dtype": "float32"}}}
+
+
+def recipe(desk: Desk, source: Path, questions: Any = QUESTIONS, **validation: Any) -> Path:
+    asked = {"call": {"max_new_tokens": 6}, "require": {"kl_divergence": {"max": 0.05}}, **validation}
+    path = desk.recipe_of_model(source, "text-generation", TARGETS, **asked)
+    (desk.folder / "words.jsonl").write_text("".join(json.dumps(line) + "\n" for line in questions))
+    written = json.loads(path.read_text())
+    written["card"] = {"template": "text-generation"}
+    written["destination"]["name"] = "tiny-llama-{target}"
+    path.write_text(json.dumps(written))
+    return path
+
+
+def test_a_chat_model_is_published_with_both_answers_and_what_was_expected(desk: Desk, model: Path) -> None:
+    written = recipe(desk, model)
+    done = desk.publish("run", written)
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-llama-int8", local_dir=desk.folder / "release"))
+    report = json.loads((release / "publish" / "report.json").read_text())
+    assert {"kl_divergence", "kl_divergence_99_9", "perplexity_ratio", "same_top_token", "answers_equal"} <= set(
+        report["metrics"]
+    )
+    assert 0 < report["metrics"]["kl_divergence"]["value"] < 0.05
+    assert report["metrics"]["kl_divergence"]["error"] > 0
+    assert all(pair["texts"] for pair in report["pairs"])
+    card = (release / "README.md").read_text()
+    assert "pipeline_tag: text-generation" in card
+    assert "AutoModelForCausalLM" in card
+    assert "apply_chat_template" in card
+    assert "This very file" in card
+    assert "With the standard error over tokens, as llama.cpp prints it: kl\\_divergence" in card
+    pages = desk.publish("report", written, "--out", desk.folder / "pages")
+    assert pages.code == 0, pages.err
+    (page,) = (path for path in (desk.folder / "pages").glob("*.html") if "int8" in path.name)
+    assert '<p class="said">' in page.read_text()
+
+
+def refused(desk: Desk, source: Path, **further: Any) -> str:
+    done = desk.publish("run", recipe(desk, source, **further), "--stop-after", "validate")
+    assert done.code in {2, 4}, done.err
+    return " ".join(done.err.split())
+
+
+def copied(model: Path, folder: Path) -> Path:
+    return shutil.copytree(model, folder / "model")
+
+
+def test_a_tokenizer_of_more_tokens_than_there_are_embeddings_is_refused(
+    desk: Desk, model: Path, tmp_path: Path
+) -> None:
+    source = copied(model, tmp_path)
+    tokenizer("".join(map(chr, range(0x4E00, 0x4E00 + 100)))).save_pretrained(source)
+    assert "The tokenizer has a token 102, and the model embeds 64, numbered from 0." in refused(desk, source)
+
+
+def test_a_tokenizer_of_another_model_is_refused(desk: Desk, model: Path, tmp_path: Path) -> None:
+    source = copied(model, tmp_path)
+    tokenizer("abc ").save_pretrained(source)
+    assert "The tokenizer has 7 tokens, and the model embeds 64: it is another model's." in refused(desk, source)
+
+
+def test_a_chat_template_that_does_not_render_is_told_in_a_paragraph(desk: Desk, model: Path, tmp_path: Path) -> None:
+    source = copied(model, tmp_path)
+    tokenizer(template="{{ raise_exception('Roles must alternate') }}").save_pretrained(source)
+    assert "The chat template does not render this conversation: Roles must alternate." in refused(desk, source)
+
+
+def test_messages_need_a_chat_template(desk: Desk, model: Path, tmp_path: Path) -> None:
+    source = copied(model, tmp_path)
+    (source / "chat_template.jinja").unlink()
+    assert "The model has no chat template, and a question has messages." in refused(desk, source)
+
+
+def test_a_question_must_have_room(desk: Desk, model: Path) -> None:
+    said = refused(desk, model, questions=[{"prompt": "word " * 30}])
+    assert "with its answer" in said
+    assert "the model has 128" in said
+
+
+def test_weights_that_are_no_numbers_are_told(desk: Desk, model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    source = copied(model, tmp_path)
+    weights = load_file(source / "model.safetensors")
+    weights["model.norm.weight"][3] = float("nan")
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    assert "broken: " in refused(desk, source)
+
+
+@pytest.mark.parametrize(
+    "call", [{"temperature": 0.7}, {"max_new_tokens": 0}, {"max_new_tokens": True}, {"repetition_penalty": -1}]
+)
+def test_what_is_not_greedy_is_no_word_of_a_call(desk: Desk, model: Path, call: Any) -> None:
+    done = desk.publish("check", recipe(desk, model, call=call))
+    assert done.code == 2
+    assert "a text is made greedily" in done.out
