@@ -6,6 +6,7 @@ Importing them imports no library of models, so that recipes can be checked and 
 from __future__ import annotations
 
 from pipeline.tasks.feature_extraction import FEATURE_EXTRACTION
+from pipeline.tasks.image_text_to_text import IMAGE_TEXT_TO_TEXT
 from pipeline.tasks.image_to_image import IMAGE_TO_IMAGE, INPAINTING
 from pipeline.tasks.protocol import Task
 from pipeline.tasks.text_generation import TEXT_GENERATION
@@ -19,6 +20,7 @@ TASKS: dict[str, Task] = {
     "text-to-video": TEXT_TO_VIDEO,
     "feature-extraction": FEATURE_EXTRACTION,
     "text-generation": TEXT_GENERATION,
+    "image-text-to-text": IMAGE_TEXT_TO_TEXT,
 }
 
 __all__ = ["TASKS", "Task"]

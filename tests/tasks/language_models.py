@@ -50,3 +50,46 @@ def llama(folder: Path, **further: Any) -> Path:
     tokenizer().save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\npipeline_tag: text-generation\n---\n# Tiny\n")
     return folder
+
+
+PICTURED = (
+    "{% for message in messages %}{{ message['role'][0] + ':' }}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>' }}{% else %}{{ part['text'] }}{% endif %}{% endfor %}{{ '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'a:' }}{% endif %}"
+)
+
+
+def llava(folder: Path) -> Path:
+    """Write a Llava with its processor: a CLIP that sees 16 by 16 pixels before a Llama."""
+    import torch
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    spread = {"initializer_range": 0.3, "max_position_embeddings": 128, "vocab_size": 64}
+    reads = tokenizer()
+    reads.add_tokens(["<image>"], special_tokens=True)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**sizes, image_size=16, patch_size=8),
+        text_config=LlamaConfig(**sizes, **spread, num_key_value_heads=2, bos_token_id=0, eos_token_id=1),
+        image_token_id=reads.convert_tokens_to_ids("<image>"),
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    LlavaProcessor(
+        CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=size),
+        reads,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        chat_template=PICTURED,
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\npipeline_tag: image-text-to-text\n---\n# Tiny\n")
+    return folder

@@ -6,8 +6,8 @@ both sides whatever is answered. What a chat template puts before every first me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,21 +21,6 @@ from pipeline.worker.child import WorkerError, first_line
 
 NEW_TOKENS: Final = 64  # of an answer, unless the call says otherwise
 USED: Final = 0.75  # of a model's embeddings that its tokenizer has tokens for at least; publishers pad them by a few
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """A question as the model reads it.
-
-    Attributes:
-        asked: The ids of what is answered.
-        told: The ids of a text after it, which might be the answer.
-        first: The first of all these that what is expected is measured at.
-    """
-
-    asked: list[int]
-    told: list[int]
-    first: int
 
 
 def load(model: Path, dtype: str, loader: str) -> LoadedModel:
@@ -74,31 +59,28 @@ def unfit(what: str) -> WorkerError:
 
 def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:
     """Return what a model expects at each token of a question, and its greedy answer."""
-    text_model, asked = loaded.model, request.questions[question]
-    tokens = tokens_of(text_model.tokenizer, asked, request.call)
-    require_room(text_model.model, tokens, asked, request.call)
-    return answered(loaded, tokens, {}, request.call)
+    import torch
 
-
-def tokens_of(tokenizer: Any, asked: Question, call: Any) -> Tokens:
-    """Return the tokens of a question.
-
-    Raises:
-        WorkerError: There are too few of them, or the chat template does not render them.
-    """
+    model, asked, call = loaded.model, request.questions[question], request.call
+    tokenizer = model.tokenizer
     if asked.messages:
         messages = [message.model_dump() for message in asked.messages]
-        ids = rendered(tokenizer, messages, call)
-        others = rendered(tokenizer, [{**message, "content": "?"} for message in messages], call)
-        first = max(1, same_beginning(ids, others))
+        text, other = (rendered(tokenizer, said, call) for said in (messages, unsaid(messages)))
+        ids, others = (list(tokenizer(one, add_special_tokens=False).input_ids) for one in (text, other))
+        first = same_beginning(ids, others)
     else:
         ids, first = list(tokenizer(asked.prompt).input_ids), 1
     told = list(tokenizer(asked.text, add_special_tokens=False).input_ids) if asked.text else []
-    first = len(ids) if told else first
-    if len(ids) + len(told) <= first:
-        what = f"The question {asked.prompt!r} has a single token, before which there is nothing to expect it from."
-        raise WorkerError("recipe", what, "Ask something longer.")
-    return Tokens(ids, told, first)
+    first = len(ids) if told else max(1, first)
+    require_room(model.model, asked, len(ids), len(told), first, call)
+    whole, begin = (torch.tensor([some], device=loaded.device) for some in (ids + told, ids))
+    given = ({"input_ids": some, "attention_mask": torch.ones_like(some)} for some in (whole, begin))
+    return answered(loaded, *given, first, call)
+
+
+def unsaid(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a conversation in which everybody says something else: what stays the same is the template's."""
+    return [{**message, "content": "?"} for message in messages]
 
 
 def same_beginning(one: Sequence[int], other: Sequence[int]) -> int:
@@ -107,88 +89,78 @@ def same_beginning(one: Sequence[int], other: Sequence[int]) -> int:
     return next(differs, min(len(one), len(other)))
 
 
-def rendered(tokenizer: Any, messages: Sequence[Any], call: Any) -> list[int]:
-    """Return the tokens of a conversation that the model continues, by its chat template.
+def rendered(reader: Any, messages: Sequence[Any], call: Any) -> str:
+    """Return a conversation that the model continues, by the chat template of its tokenizer or processor.
 
     Raises:
         WorkerError: There is no template, or it does not take the conversation.
     """
-    if not tokenizer.chat_template:
+    if not reader.chat_template:
         remedy = "Ask with 'prompt' in place of 'messages', or name a commit that has the template."
         raise WorkerError("source", "The model has no chat template, and a question has messages.", remedy)
     further = {name: call[name] for name in ("enable_thinking",) if name in call}
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **further)
+        text = reader.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **further)
     except Exception as error:  # of Jinja, of any class: a template is a program
         what = f"The chat template does not render this conversation: {first_line(error)}"
-        raise WorkerError(
-            "source", what, "Correct the messages, or name a commit whose template takes them."
-        ) from error
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
+        remedy = "Correct the messages, or name a commit whose template takes them."
+        raise WorkerError("source", what, remedy) from error
+    return str(text)
 
 
-def require_room(model: Any, tokens: Tokens, asked: Question, call: Any) -> None:
-    """Refuse a question that a model cannot hold together with its answer.
+def require_room(model: Any, asked: Question, length: int, told: int, first: int, call: Any) -> None:
+    """Refuse a question in which nothing is expected, or that a model cannot hold together with its answer.
 
     Raises:
-        WorkerError: It has more tokens than the model has places.
+        WorkerError: It has a single token, or more than the model has places.
     """
+    if length + told <= first:
+        what = f"The question {asked.prompt!r} has a single token, before which there is nothing to expect it from."
+        raise WorkerError("recipe", what, "Ask something longer.")
     places = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    length = len(tokens.asked) + max(len(tokens.told), int(call.get("max_new_tokens", NEW_TOKENS)))
-    if places and length > places:
-        what = (
-            f"The question {asked.prompt[:60]!r} and its answer may have {length} tokens, and the model has {places}."
-        )
+    taken = length + max(told, int(call.get("max_new_tokens", NEW_TOKENS)))
+    if places and taken > places:
+        what = f"The question {asked.prompt[:60]!r} with its answer takes {taken} tokens, and the model has {places}."
         raise WorkerError("recipe", what, "Ask something shorter, or lower max_new_tokens.")
 
 
-def answered(loaded: LoadedModel, tokens: Tokens, besides: dict[str, Any], call: Any) -> Given:
+def answered(loaded: LoadedModel, whole: Mapping[str, Any], asked: Mapping[str, Any], first: int, call: Any) -> Given:
     """Return what a model expects at the tokens of a question, and its greedy answer.
 
     Args:
         loaded: The model.
-        tokens: The question.
-        besides: What else the model is given, such as a picture.
+        whole: What it is given to be measured, as tensors by their names.
+        asked: What of it is answered.
+        first: The first token that what is expected is measured at.
         call: The recipe's.
     """
     import numpy as np
     import torch
 
-    model, tokenizer = loaded.model.model, loaded.model.tokenizer
-    whole = torch.tensor([tokens.asked + tokens.told], device=loaded.device)
     with torch.no_grad():  # quanto's kernels refuse inference tensors
-        logits = model(input_ids=whole, attention_mask=torch.ones_like(whole), **besides).logits[0, tokens.first - 1 :]
+        logits = loaded.model.model(**whole).logits[0, first - 1 :]
     broken = int((~torch.isfinite(logits.float().amax(-1))).sum())
+    fault = f"broken: at {broken} tokens of the question what is expected is no number" if broken else ""
     said = [
         torch.log_softmax(row.float(), -1)[token].item()
-        for row, token in zip(logits, whole[0, tokens.first :].tolist(), strict=False)
+        for row, token in zip(logits, whole["input_ids"][0, first:].tolist(), strict=False)
     ]
-    fault = f"broken: at {broken} tokens of the question what is expected is no number" if broken else ""
-    kinds = {EXPECTED: kept(logits.nan_to_num()), SAID: np.nan_to_num(np.array(said, np.float32))}
+    arrays = {EXPECTED: kept(logits.nan_to_num()), SAID: np.nan_to_num(np.array(said, np.float32))}
     del logits
-    return replace(
-        continued(model, tokenizer, whole[:, : len(tokens.asked)], besides, call), besides=kinds, fault=fault
-    )
+    return replace(continued(loaded.model, asked, call), besides=arrays, fault=fault)
 
 
-def continued(model: Any, tokenizer: Any, ids: Any, besides: dict[str, Any], call: Any) -> Given:
+def continued(loaded: TextModel, asked: Mapping[str, Any], call: Any) -> Given:
     """Return a model's greedy answer."""
     import torch
 
     with torch.no_grad():
-        made = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            **besides,
-            **arguments(call),
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    new = made.sequences[0, ids.shape[1] :].tolist()
+        made = loaded.model.generate(**asked, **arguments(call), return_dict_in_generate=True, output_logits=True)
+    new = made.sequences[0, asked["input_ids"].shape[1] :].tolist()
     rows = zip(made.logits, new, strict=True)
     logprobs = torch.tensor([torch.log_softmax(row[0].float(), -1)[token].item() for row, token in rows])
-    pieces = [tokenizer.decode([token]) for token in new]
-    text = tokenizer.decode(new, skip_special_tokens=True)
+    pieces = [loaded.tokenizer.decode([token]) for token in new]
+    text = loaded.tokenizer.decode(new, skip_special_tokens=True)
     return Given(logprobs.numpy(), text=text, tokens=new, pieces=pieces)
 
 
