@@ -112,8 +112,7 @@ reader:
 
 # What the workflows run. BASE, RECIPE, TARGET, SEALED, PREVIEW and FINDINGS may be anything, so they reach the shell as
 # variables and never as text. What a recipe depends on counts as part of it.
-# Gives a command all recipes that differ from the commit BASE. Three are left out: their sources are on no public Hub, and
-# `make demo` publishes them.
+# Gives a command all recipes that differ from the commit BASE. Left out are those whose sources are on no public Hub.
 define differing
 found=$$($(BIN)/publish changed --since="$$BASE" --except recipes/digits --except recipes/minilm \
   --except recipes/smollm2) && \

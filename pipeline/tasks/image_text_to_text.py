@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pipeline.recipe.prompts import Question
 from pipeline.tasks.answers import Request
-from pipeline.tasks.image_to_image import read
+from pipeline.tasks.images.medium import read
 from pipeline.tasks.protocol import Given, LoadedModel
 from pipeline.tasks.text_generation import TEXT_GENERATION
 from pipeline.tasks.texts import language_model

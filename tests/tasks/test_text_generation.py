@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from tests.desk import Desk
 from tests.tasks.language_models import llama, tokenizer
 
 TASK = TASKS["text-generation"]
+RECIPE = Path(__file__).parents[2] / "recipes" / "smollm2"
+SMOLLM2 = "smollm2/SmolLM2-135M-Instruct-torchao-int8"
 QUESTIONS = [
     *({"messages": [{"role": "user", "content": f"Say {word}."}]} for word in ("one", "two", "ten", "six")),
     {"messages": [{"role": "user", "content": "What?"}], "text": "Nothing at all."},
@@ -267,3 +271,26 @@ def test_what_is_not_greedy_is_no_word_of_a_call(desk: Desk, model: Path, call: 
     done = desk.publish("check", recipe(desk, model, call=call))
     assert done.code == 2
     assert "a text is made greedily" in done.out
+
+
+def test_a_recipe_is_begun_for_a_chat_model(desk: Desk, model: Path) -> None:
+    begun = desk.publish("init", model, "--for", "cpu", "--namespace", "alice", "--out", desk.folder / "chat.yaml")
+    assert begun.code == 0, begun.err
+    written = (desk.folder / "chat.yaml").read_text()
+    assert "task: text-generation" in written
+    assert "kl_divergence: {max: 0.05}" in written
+    assert desk.publish("check", desk.folder / "chat.yaml").code == 0
+
+
+@pytest.mark.nightly
+def test_smollm2_out_of_its_package_keeps_what_eight_bits_keep(desk: Desk, tmp_path: Path) -> None:
+    folder = shutil.copytree(RECIPE, tmp_path / "smollm2", ignore=shutil.ignore_patterns("source"))
+    subprocess.run([sys.executable, folder / "source.py"], check=True)
+    done = desk.publish("run", folder / "recipe.yaml", "--target", "torchao-int8")
+    assert done.code == 0, done.err
+    report = json.loads(Path(desk.shelf.api.hf_hub_download(SMOLLM2, "publish/report.json")).read_bytes())
+    assert report["metrics"]["kl_divergence"]["value"] < 0.01
+    assert report["metrics"]["perplexity_ratio"]["value"] == pytest.approx(1, abs=0.02)
+    release = desk.shelf.api.snapshot_download(SMOLLM2, local_dir=desk.folder / "release")
+    asked = [sys.executable, folder / "stranger.py", release, "What is the capital of France?"]
+    assert "Paris" in subprocess.run(asked, check=True, capture_output=True, text=True).stdout

@@ -15,6 +15,7 @@ from pipeline.recipe.names import name_of_source
 from pipeline.recipe.problems import listed
 from pipeline.recipe.whole import plain_or_json
 from pipeline.tasks import TASKS
+from pipeline.tasks.text_generation import ANSWERS
 
 COLUMN: Final = 44  # where comments begin at the earliest
 PICTURES: Final = {  # what a mean over pictures keeps: of schemes of 8 bits, and of 4
@@ -23,6 +24,14 @@ PICTURES: Final = {  # what a mean over pictures keeps: of schemes of 8 bits, an
         "decibels to the source's; from 30 on they are hard to tell apart",
     ),
     4: ("psnr: {min: 16}", "decibels to the source's; 4 bits draw the same with other details"),
+}
+DIVERGENCES: Final = {
+    8: "kl_divergence: {max: 0.05}",
+    4: "kl_divergence: {max: 0.2}",
+}
+RATIOS: Final = {
+    8: "perplexity_ratio: {max: 1.05}",
+    4: "perplexity_ratio: {max: 1.2}",
 }
 EMBEDDINGS: Final = {
     8: ("cosine_similarity: {min: 0.99}", "of each embedding to the source's"),
@@ -163,7 +172,10 @@ def validation(draft: Draft) -> Iterator[str]:
     settings = ", ".join(f"{name}: {value}" for name, value in call.items())
     if settings:
         comment = f"the defaults of {draft.subject.caller}; distilled models want fewer steps"
-        yield f"  # {comment if task.seeded else 'how an embedding is made of what the model says of each token'}"
+        how = (
+            "answers are greedy" if task.medium is ANSWERS else "how an embedding is made of what is said of each token"
+        )
+        yield f"  # {comment if task.seeded else how}"
         yield f"  call: {{{settings}}}"
     yield noted("  require:", "what a target must reach to be published")
     yield from limits(draft)
@@ -172,7 +184,10 @@ def validation(draft: Draft) -> Iterator[str]:
 def limits(draft: Draft) -> Iterator[str]:
     """Yield what a target must reach: as much as its coarsest scheme keeps of sound models."""
     bits = 4 if NF4 in draft.targets else 8
-    if not TASKS[draft.subject.task].seeded:
+    if TASKS[draft.subject.task].medium is ANSWERS:
+        yield noted(f"    {DIVERGENCES[bits]}", "from what the source expects at each token, in nats")
+        yield noted(f"    {RATIOS[bits]}", "perplexity over the source's; small models lose more than large ones")
+    elif not TASKS[draft.subject.task].seeded:
         yield noted(f"    {EMBEDDINGS[bits][0]}", EMBEDDINGS[bits][1])
         yield noted(f"    {NEIGHBOURS[bits]}", "share of each text's nearest neighbours that stay")
     else:

@@ -13,7 +13,11 @@ from pipeline.recipe.problems import listed, unknown
 from pipeline.source.layout import MODEL, Component, Layout, Place, read_json
 from pipeline.source.model_card import repeated_fields
 from pipeline.tasks import TASKS
+from pipeline.tasks.text_generation import ANSWERS
+from pipeline.tasks.texts.language_model import NEW_TOKENS
 
+TOKENIZERS: Final = ("tokenizer", "vocab")  # what the names of a tokenizer's files begin with
+PICTURED: Final = "image-text-to-text"  # the Hub's word, for names of classes do not tell
 EMBEDS: tuple[str, ...] = ("feature-extraction", "sentence-similarity")  # the Hub's words for what makes embeddings
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
 LARGEST: Final = 8192  # pixels along a side; a config that says more of them is none to follow
@@ -57,6 +61,8 @@ def look_at(place: Place, layout: Layout, task: str) -> Subject:
         likely = f"Did you mean {meant}? " if meant else ""
         raise RecipeError(f"--task names an {what}.", remedy=f"{likely}The tasks are {listed(TASKS, 'and')}.")
     task = task or task_of(place, layout, tag)
+    if TASKS[task].medium is ANSWERS:
+        return Subject(task, {"max_new_tokens": str(NEW_TOKENS)}, layout.class_name, said)
     if TASKS[task].single:
         return Subject(task, {"pooling": pooling(place), "normalize": "true"}, layout.class_name, said)
     kind = caller(task, layout.class_name)
@@ -84,10 +90,12 @@ def task_of(place: Place, layout: Layout, tag: str) -> str:
 
 
 def tasks_of_model(model: Component, tag: str) -> list[str]:
-    """Return what a single model may be for: one of transformers that reads text and has no head makes embeddings."""
-    reads = any(PurePath(file).name.startswith(("tokenizer", "vocab")) for file in model.small)
+    """Return what a single model of transformers may be for that reads text: without a head it makes embeddings."""
+    if model.library != "transformers" or not any(PurePath(file).name.startswith(TOKENIZERS) for file in model.small):
+        return []
+    heads = {"text-generation": model.class_name.endswith("ForCausalLM"), "image-text-to-text": tag == PICTURED}
     headless = model.class_name.endswith("Model") or tag in EMBEDS
-    return ["feature-extraction"] if model.library == "transformers" and reads and headless else []
+    return [*(task for task, has in heads.items() if has), *(["feature-extraction"] if headless else [])]
 
 
 def pooling(place: Place) -> str:

@@ -73,9 +73,9 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
     told = list(tokenizer(asked.text, add_special_tokens=False).input_ids) if asked.text else []
     first = len(ids) if told else max(1, first)
     require_room(model.model, asked, len(ids), len(told), first, call)
-    whole, begin = (torch.tensor([some], device=loaded.device) for some in (ids + told, ids))
-    given = ({"input_ids": some, "attention_mask": torch.ones_like(some)} for some in (whole, begin))
-    return answered(loaded, *given, first, call)
+    tensors = (torch.tensor([some], device=loaded.device) for some in (ids + told, ids))
+    whole, begin = ({"input_ids": some, "attention_mask": torch.ones_like(some)} for some in tensors)
+    return answered(loaded, whole, begin, first, call)
 
 
 def unsaid(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
