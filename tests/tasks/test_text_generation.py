@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.recipe.prompts import Prompt, scan
+from pipeline.recipe.prompts import Prompt, Question, scan
 from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Request
 from pipeline.tasks.metrics import MetricInput, Pair
 from pipeline.tasks.text_generation import cycle_of, fault
 from pipeline.tasks.texts.distribution import EXPECTED, SAID, kept
@@ -254,14 +255,18 @@ def test_a_question_must_have_room(desk: Desk, model: Path) -> None:
     assert "the model has 128" in said
 
 
-def test_weights_that_are_no_numbers_are_told(desk: Desk, model: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
+def test_what_is_no_number_is_told_of_the_answer(model: Path, tmp_path: Path) -> None:
+    import torch
 
-    source = copied(model, tmp_path)
-    weights = load_file(source / "model.safetensors")
-    weights["model.norm.weight"][3] = float("nan")
-    save_file(weights, source / "model.safetensors", {"format": "pt"})
-    assert "broken: " in refused(desk, source)
+    loaded = TASK.load(model, "float32", TASK.loader)
+    with torch.no_grad():
+        loaded.model.model.model.norm.weight[3] = float("nan")
+    request = Request(
+        task="text-generation", questions=(Question(prompt="Who?"),), seeds=(0,), call={"max_new_tokens": 2}
+    )
+    given = TASK.ask(loaded, request, 0, 0)
+    assert given.fault == "broken: at 5 tokens of the question what is expected is no number"
+    assert np.isnan(given.values).all()
 
 
 @pytest.mark.parametrize(

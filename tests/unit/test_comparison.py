@@ -59,6 +59,26 @@ EMBEDDER = {
     },
     "card": {"template": "feature-extraction"},
 }
+TEXTS = {
+    "task": "text-generation",
+    "loras": [],
+    "validation": {
+        "prompts": "prompts.jsonl",
+        "seeds": [0],
+        "call": {"max_new_tokens": 8},
+        "require": {
+            "kl_divergence": {"max": 0.5, "worst": 0.8},
+            "kl_divergence_median": {"max": 0.5},
+            "kl_divergence_99_9": {"max": 5.0},
+            "perplexity": {"max": 20.0},
+            "perplexity_ratio": {"max": 1.5},
+            "same_top_token": {"min": 0.5},
+            "answers_equal": {"min": 0.1},
+            "size_ratio": {"max": 0.5},
+        },
+    },
+    "card": {"template": "text-generation"},
+}
 VIDEO = {
     "task": "text-to-video",
     "validation": {
@@ -131,6 +151,7 @@ MADE = {
     "budget": recipe(True),
     "embedder": recipe(False, **EMBEDDER),
     "video": recipe(False, **VIDEO),
+    "texts": recipe(False, **TEXTS),
 }
 BOTH = {name: (made, planned(made)) for name, made in MADE.items()}
 ASKED = tuple(Prompt(**prompt) for prompt in PROMPTS)
@@ -222,6 +243,14 @@ def test_other_prompts_in_the_file_are_another_recipe() -> None:
     (difference,) = differences(made, "one", plan, (Prompt(prompt="eight"),))
     assert difference.word == "prompts"
     assert differences(made, "one", plan) == []  # a recipe apart from its file says nothing of them
+
+
+def test_other_words_of_a_conversation_are_another_recipe() -> None:
+    made, plan = BOTH["texts"]
+    said = Prompt.model_validate({**PROMPTS[0], "messages": [{"role": "user", "content": "seven"}]})
+    told = Prompt(**PROMPTS[0], text="Seven.")
+    for prompt in (said, told):
+        assert [each.word for each in differences(made, "one", plan, (prompt,))] == ["prompts"]
 
 
 def test_a_judge_that_an_older_recipe_did_not_pin_is_no_difference() -> None:
