@@ -14,7 +14,7 @@ LOCK := requirements-publish.txt
 WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 
-.PHONY: venv browser lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader \
+.PHONY: venv browser speech lint test test-without-xet nightly soak demo bench gpu schema digits lock wheels publisher reader \
   changed preview trial comment catalog builds build sealed opened newest watch open clean
 
 venv: $(READY)
@@ -33,6 +33,14 @@ $(READY): pyproject.toml constraints.txt recipes/smollm2/requirements.txt
 browser:
 	command -v chromium || command -v chromium-browser || command -v google-chrome || { apt-get update --quiet \
 	  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium; }
+
+# The real Whisper and its clips: Debian's recordings, and sentences that espeak-ng says.
+SPOKEN := /usr/share/pocketsphinx/test/data/librivox/transcription
+speech: $(READY)
+	test -e $(SPOKEN) && command -v espeak-ng || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install --yes --quiet --no-install-recommends espeak-ng pocketsphinx-testdata; }
+	$(BIN)/python recipes/speech/source.py
+	$(BIN)/python recipes/speech/clips.py
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -69,7 +77,7 @@ soak: $(READY)
 	$(BIN)/python -m tests.gate.gate --weak
 	$(BIN)/python -m tests.gate.gate --honest 100
 
-demo: $(READY)
+demo: speech
 	$(BIN)/python recipes/digits/demo.py
 
 # Speed and memory against cp and against the libraries' own way; an hour or more. ONLY names single comparisons.
@@ -115,7 +123,7 @@ reader:
 # Gives a command all recipes that differ from the commit BASE. Left out are those whose sources are on no public Hub.
 define differing
 found=$$($(BIN)/publish changed --since="$$BASE" --except recipes/digits --except recipes/minilm \
-  --except recipes/smollm2) && \
+  --except recipes/smollm2 --except recipes/speech) && \
 printf %s "$$found" | xargs --delimiter '\n'
 endef
 

@@ -97,7 +97,7 @@ def planned(plan: TargetPlan, loaded: Loaded, target: str) -> TargetPlan:
     asked = recipe.validation
     validation: dict[str, Any] = {"seeds": asked.seeds, "call": dict(asked.call), "compile": asked.compile}
     if isinstance(asked.prompts, str):
-        validation["prompts"] = read_prompts(loaded.resolve(asked.prompts), TASKS[recipe.task].keys)
+        validation["prompts"] = read_prompts(loaded.resolve(asked.prompts), TASKS[recipe.task].form)
     else:
         validation["dataset"] = PlannedDataset(
             **asked.prompts.model_dump(), rows=len(plan.validation.prompts), repeated=0

@@ -48,7 +48,7 @@ def _named(loaded: Loaded) -> Iterator[Path]:
     yield from (loaded.resolve(name) for name, _ in recipe.validation.require.judged.values() if is_path(name))
     if isinstance(recipe.validation.prompts, str):
         prompts = loaded.resolve(recipe.validation.prompts)
-        lines, _ = scan(prompts, TASKS[recipe.task].keys)
+        lines, _ = scan(prompts, TASKS[recipe.task].form)
         yield prompts
         yield from (prompts.parent / file for line in lines for file in line.files.values())
 

@@ -233,8 +233,8 @@ def of_recipe(loaded: Loaded, target: str, plan: TargetPlan) -> Iterator[StatusR
 
 def changes(loaded: Loaded, target: str, plan: TargetPlan) -> list[str]:
     """Return what a recipe says otherwise than a plan that was made of it, each as ``word: then → now``."""
-    written, roles = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task].keys
-    prompts = read_prompts(loaded.resolve(written), roles) if isinstance(written, str) else None
+    written, form = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task].form
+    prompts = read_prompts(loaded.resolve(written), form) if isinstance(written, str) else None
     found = differences(loaded.recipe, target, plan, prompts)
     return [f"{each.word}: {brief(each.plan)} → {brief(each.recipe)}" for each in found] + moved_files(loaded, plan)
 

@@ -208,7 +208,7 @@ class Check:
                     what = f"a prompt of {name} has further files; name the columns that hold them, files: {{{wanted}}}"
                     self.page.report(place_of(node, ["files"]), what)
             if node.is_word and _fits(names.path, node.text):
-                read, faults = prompts.scan(folder / path_of(node), task.keys if task else ())
+                read, faults = prompts.scan(folder / path_of(node), task.form if task else prompts.Form())
                 unlabelled = sum(prompt.label is None for prompt in read)
                 if unlabelled and judged:
                     which = f"{unlabelled} of {len(read)} prompts have no 'label'"

@@ -1,7 +1,8 @@
 """The reference prompts: a JSON Lines file, one ``{"prompt": ..., "label": ...}`` a line, the label optional.
 
-A task may want further files with each, such as ``{"image": "pictures/fox.png", "prompt": ...}``; of what is asked in
-words it may take ``messages`` in place of a prompt, and a ``text`` that would answer it.
+A task may want further files with each, such as ``{"image": "pictures/fox.png", "prompt": ...}``, and have another word
+for the label, such as ``{"audio": "clips/fox.wav", "transcript": "the quick brown fox"}``; of what is asked in words it
+may take ``messages`` in place of a prompt, and a ``text`` that would answer it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,30 @@ from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.schema import MOST_PROMPTS
 
 LARGEST = 16 << 20  # bytes of a prompts file
-KEYS = ("prompt", "label")
 MESSAGES = "messages"
 TEXT = "text"
 ROLES = ("system", "user", "assistant")
 HALF_MEANS = "half a character (a lone surrogate such as \\ud800) is no text"
 _HALF = re.compile(r"[\ud800-\udfff]")  # of a character: JSON can spell it, and nothing can be made of it
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a line of the prompts of a task says.
+
+    Attributes:
+        files: The further files that each has.
+        words: What else it may have, of `MESSAGES` and `TEXT`.
+        label: The word for what an answer must show.
+        exact: Whether that is all that an answer says, which may be nothing.
+        named_by: The file whose name is the text of a line that has none; empty where each has a text.
+    """
+
+    files: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    label: str = "label"
+    exact: bool = False
+    named_by: str = ""
 
 
 class Message(BaseModel):
@@ -81,21 +100,21 @@ class Line:
     text: str = ""
 
 
-def read_prompts(path: Path, roles: Iterable[str] = ()) -> tuple[Prompt, ...]:
+def read_prompts(path: Path, form: Form = Form()) -> tuple[Prompt, ...]:
     """Return the prompts of a file in its order.
 
     Args:
         path: The file.
-        roles: The files that each has.
+        form: What each line says.
 
     Raises:
         RecipeError: The file is missing or a line of it is wrong.
 
     """
-    return read_pinned(path, roles)[0]
+    return read_pinned(path, form)[0]
 
 
-def read_pinned(path: Path, roles: Iterable[str]) -> tuple[tuple[Prompt, ...], dict[str, Path]]:
+def read_pinned(path: Path, form: Form) -> tuple[tuple[Prompt, ...], dict[str, Path]]:
     """Return the prompts of a file, and where their further files lie by the names that pin them.
 
     Such a name is the SHA-256 and the ending, by which a file is known whatever it is called.
@@ -104,7 +123,7 @@ def read_pinned(path: Path, roles: Iterable[str]) -> tuple[tuple[Prompt, ...], d
         RecipeError: The file is missing or a line of it is wrong.
 
     """
-    lines, faults = scan(path, roles)
+    lines, faults = scan(path, form)
     if faults:
         raise RecipeError(f"{faults[0][:1].upper()}{faults[0][1:]}.", where=str(path), remedy="Correct the prompts.")
     places = sorted({path.parent / file for line in lines for file in line.files.values()})
@@ -122,7 +141,7 @@ def read_pinned(path: Path, roles: Iterable[str]) -> tuple[tuple[Prompt, ...], d
     return prompts, {name: place for place, name in names.items()}
 
 
-def scan(path: Path, roles: Iterable[str] = ()) -> tuple[list[Line], list[str]]:
+def scan(path: Path, form: Form = Form()) -> tuple[list[Line], list[str]]:
     """Return the prompts of a file, and what is wrong with it, each with its line number."""
     try:
         if not path.is_file():
@@ -134,7 +153,7 @@ def scan(path: Path, roles: Iterable[str] = ()) -> tuple[list[Line], list[str]]:
         return [], [f"the file cannot be read ({error.strerror})"]
     except UnicodeDecodeError as error:
         return [], [f"the file is not UTF-8 at byte {error.start}"]
-    reading = Reading(path.parent, tuple(roles))
+    reading = Reading(path.parent, form)
     found = [(number, reading.line(line)) for number, line in enumerate(lines, 1) if line.strip()]
     prompts = [line for _, line in found if isinstance(line, Line)]
     faults = [(number, fault) for number, fault in found if isinstance(fault, str)]
@@ -164,16 +183,17 @@ class Reading:
 
     Attributes:
         folder: Where further files lie.
-        roles: What further files a question has, and of `MESSAGES` and `TEXT` what it may have.
+        form: What a line says.
 
     """
 
     folder: Path
-    roles: tuple[str, ...]
+    form: Form
 
     def line(self, text: str) -> Line | str:
         """Return what a line says, or what is wrong with it."""
-        keys = (*KEYS, *self.roles)
+        form = self.form
+        keys = ("prompt", form.label, *form.files, *form.words)
         try:
             entry = json.loads(text)
         except json.JSONDecodeError as error:
@@ -187,22 +207,23 @@ class Reading:
                 meant = nearest(key, keys)
                 every = listed(keys, "and")
                 return f"unknown key {key!r}; " + (f"did you mean '{meant}'?" if meant else f"the keys are {every}")
+        if form.named_by in entry and "prompt" not in entry:
+            entry["prompt"] = Path(str(entry[form.named_by])).stem
         talk = MESSAGES in entry
-        if fault := (_fault_of_messages(entry) if talk else "") or _fault_of(entry, talk=talk) or self.missing(entry):
+        if (
+            fault := (_fault_of_messages(entry) if talk else "")
+            or self.fault_of(entry, talk=talk)
+            or self.missing(entry)
+        ):
             return fault
         messages = tuple(entry.get(MESSAGES, ()))
         prompt = entry["prompt"] if not talk else [one["content"] for one in messages if one["role"] == "user"][-1]
-        files = {role: entry[role] for role in self.files if role in entry}
-        return Line(prompt, entry.get("label"), files, messages, entry.get(TEXT, ""))
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The roles that are files."""
-        return tuple(role for role in self.roles if role not in {MESSAGES, TEXT})
+        files = {role: entry[role] for role in form.files if role in entry}
+        return Line(prompt, entry.get(form.label), files, messages, entry.get(TEXT, ""))
 
     def missing(self, entry: dict[str, object]) -> str:
         """Return what is wrong with a line's further files."""
-        for role in self.files:
+        for role in self.form.files:
             file = entry.get(role)
             if not isinstance(file, str) or not file.strip():
                 return f"{role!r} must name a file beside the prompts"
@@ -210,20 +231,22 @@ class Reading:
                 return f"there is no file {file!r} beside the prompts"
         return ""
 
-
-def _fault_of(entry: dict[str, object], *, talk: bool) -> str:
-    prompt, label, text = entry.get("prompt"), entry.get("label"), entry.get(TEXT)
-    if not talk and "prompt" not in entry:
-        return "the key 'prompt' is missing"
-    if not talk and not _is_text(prompt):
-        return f"'prompt' must be a text that is not empty, found {json.dumps(prompt)[:40]}"
-    if any(isinstance(value, str) and _HALF.search(value) for value in (prompt, label, text)):
-        return HALF_MEANS
-    if "label" in entry and not _is_text(label):
-        return f"'label' must be a text that is not empty, found {json.dumps(label)[:40]}"
-    if TEXT in entry and not _is_text(text):
-        return f"'text' must be a text that is not empty, found {json.dumps(text)[:40]}"
-    return ""
+    def fault_of(self, entry: dict[str, object], *, talk: bool) -> str:
+        """Return what is wrong with a line's texts."""
+        word, exact = self.form.label, self.form.exact
+        prompt, label, text = entry.get("prompt"), entry.get(word), entry.get(TEXT)
+        if not talk and "prompt" not in entry:
+            return f"the key '{self.form.named_by or 'prompt'}' is missing"
+        if not talk and not _is_text(prompt):
+            return f"'prompt' must be a text that is not empty, found {json.dumps(prompt)[:40]}"
+        if any(isinstance(value, str) and _HALF.search(value) for value in (prompt, label, text)):
+            return HALF_MEANS
+        if word in entry and not _is_text(label) and not (exact and label == ""):
+            wanted = 'a text, "" where nothing is to be said' if exact else "a text that is not empty"
+            return f"{word!r} must be {wanted}, found {json.dumps(label)[:40]}"
+        if TEXT in entry and not _is_text(text):
+            return f"'text' must be a text that is not empty, found {json.dumps(text)[:40]}"
+        return ""
 
 
 def _fault_of_messages(entry: dict[str, object]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.recipe.problems import nearest
+from pipeline.recipe.prompts import Form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +41,8 @@ class TaskRules(Protocol):
         """The files that a prompt has, each with what it is."""
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """What a line of the prompts has besides prompt and label."""
+    def form(self) -> Form:
+        """What a line of its prompts says."""
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ class Documents:
         self.require_planned(self.recipe, RECIPE)
         if local is not None:
             written = local.recipe.validation.prompts
-            roles = TASKS[local.recipe.task].keys
-            prompts = read_prompts(local.resolve(written), roles) if isinstance(written, str) else None
+            form = TASKS[local.recipe.task].form
+            prompts = read_prompts(local.resolve(written), form) if isinstance(written, str) else None
             changed = f"If it changed since, `publish run {local.path}` publishes what it says now; else a{ASK[1:]}"
             self.require_planned(local.recipe, str(local.path), prompts, changed)
         name = self.plan.repository

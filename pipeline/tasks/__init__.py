@@ -5,6 +5,7 @@ Importing them imports no library of models, so that recipes can be checked and 
 
 from __future__ import annotations
 
+from pipeline.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
 from pipeline.tasks.feature_extraction import FEATURE_EXTRACTION
 from pipeline.tasks.image_text_to_text import IMAGE_TEXT_TO_TEXT
 from pipeline.tasks.image_to_image import IMAGE_TO_IMAGE, INPAINTING
@@ -21,6 +22,7 @@ TASKS: dict[str, Task] = {
     "feature-extraction": FEATURE_EXTRACTION,
     "text-generation": TEXT_GENERATION,
     "image-text-to-text": IMAGE_TEXT_TO_TEXT,
+    "automatic-speech-recognition": AUTOMATIC_SPEECH_RECOGNITION,
 }
 
 __all__ = ["TASKS", "Task"]

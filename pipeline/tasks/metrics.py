@@ -65,10 +65,18 @@ class MetricInput:
 
 @dataclass(frozen=True)
 class Reading:
-    """One value of the candidate, and the source's own where the metric looks at one side at a time."""
+    """One value of the candidate, and the source's own where the metric looks at one side at a time.
+
+    Attributes:
+        value: The candidate's.
+        reference: The source's own.
+        weight: How much the pair counts in the mean, such as the words that are said in it; 0 where there was nothing
+            to read.
+    """
 
     value: float
     reference: float | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,10 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class PairMetric:
-    """A metric that reads pair by pair and is the mean of its readings.
+    """A metric that reads pair by pair and is the mean of its readings, by their weights where they have some.
+
+    A weighted mean is a ratio of two sums over pairs, and its interval is that of such a ratio (Cochran, Sampling
+    Techniques, 1977, chapter 6).
 
     Attributes:
         unit: Of its values.
@@ -144,9 +155,23 @@ class PairMetric:
     def measure(self, given: MetricInput) -> Measured:
         """Read every pair and take the means."""
         readings = tuple(self.read(given))
-        own = [reading.reference for reading in readings if reading.reference is not None]
-        value = sum(reading.value for reading in readings) / len(readings)
-        return Measured(value, sum(own) / len(own) if own else None, readings)
+        weighed = [one for one in readings if one.weight]
+        total = sum(one.weight for one in weighed)
+        value = sum(one.value * one.weight for one in weighed) / total
+        own = [one.reference * one.weight for one in weighed if one.reference is not None]
+        reference = sum(own) / total if own else None
+        if all(one.weight == 1 for one in readings):
+            return Measured(value, reference, readings)
+        return Measured(
+            value, reference, readings, tuple(_share(one, value, reference, total / len(weighed)) for one in readings)
+        )
+
+
+def _share(reading: Reading, value: float, reference: float | None, weight: float) -> Reading:
+    """Return what a reading contributes to weighted means, where readings have such a mean weight."""
+    by = reading.weight / weight
+    own = None if reading.reference is None or reference is None else reference + by * (reading.reference - reference)
+    return Reading(value + by * (reading.value - value), own, reading.weight)
 
 
 @dataclass(frozen=True)

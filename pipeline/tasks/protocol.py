@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.recipe.prompts import Form
 from pipeline.recipe.schema import Validation
 from pipeline.source.layout import Layout, Place, read_layout, read_single
 from pipeline.tasks.answers import Request
@@ -134,6 +135,9 @@ class Task:
         files: The files that a question has besides its text, each with what it is.
         words: What else a line of its prompts may have, of `pipeline.recipe.prompts.MESSAGES` and `TEXT`.
         open_file: Opens one of them as the model is given it, or raises whatever it likes.
+        label: What prompts call that which an answer must show.
+        exact: Whether that is all an answer says: it may be nothing, and two questions may have the same.
+        named_by: The file whose name is the text of a question that has none.
         tag: The Hub's ``pipeline_tag``, where the Hub has no task of this name.
     """
 
@@ -151,6 +155,9 @@ class Task:
     files: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     open_file: Callable[[Path], Any] = Path.read_bytes
+    label: str = "label"
+    exact: bool = False
+    named_by: str = ""
     tag: str = ""
 
     @cached_property
@@ -159,9 +166,9 @@ class Task:
         return {**self.medium.metrics, **COSTS}
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """What a line of its prompts has besides prompt and label."""
-        return (*self.files, *self.words)
+    def form(self) -> Form:
+        """What a line of its prompts says."""
+        return Form(tuple(self.files), self.words, self.label, self.exact, self.named_by)
 
     def layout(self, place: Place, variant: str | None = None) -> Layout:
         """Return what loading a model of this task reads of a source.

@@ -244,7 +244,7 @@ class Trial:
         recipe, task = self.written.recipe, TASKS[self.written.recipe.task]
         most = PROMPTS if task.seeded else CHEAP_PROMPTS
         if isinstance(recipe.validation.prompts, str):
-            prompts, files = read_pinned(self.written.resolve(recipe.validation.prompts), task.keys)
+            prompts, files = read_pinned(self.written.resolve(recipe.validation.prompts), task.form)
             asked = PlannedPrompts(prompts=prompts[:most])
             named = {name for one in asked.prompts for name in one.files.values()}
             keep_files(task, asked, {name: files[name] for name in named}, self.store)

@@ -33,7 +33,16 @@ CONFIG: Final = "config.json"
 DIGITS: Final = Path("recipes/digits/source")
 FOR_PICTURES: Final = "text-to-image"  # what the digits model is for
 SIMPLEST: Final = {"text-to-video": "WanPipeline"}  # of any other task it is FLUX.1
-TOKENIZER: Final = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+TOKENIZER: Final = (
+    "*processor_config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+)
 CARD: Final = ("README.md",)
 
 

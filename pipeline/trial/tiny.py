@@ -37,9 +37,10 @@ CHAT: Final = (
 )
 SINGLE: Final = dict(  # the largest sizes of a single model, by what its config calls them
     **dict.fromkeys(("hidden_size", "d_model", "dim", "embedding_size"), 64),
-    **dict.fromkeys(("intermediate_size", "d_ff", "hidden_dim"), 128),
-    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers"), DEPTH),
+    **dict.fromkeys(("intermediate_size", "d_ff", "hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim"), 128),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "encoder_layers", "decoder_layers"), DEPTH),
     **dict.fromkeys(("num_attention_heads", "num_heads", "n_heads"), 4),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
     num_key_value_heads=2,
     head_dim=16,
     d_kv=16,
@@ -387,10 +388,11 @@ def pipeline(name: str) -> Any:
     return getattr(diffusers, name)(**PIPELINES[name]()).to(torch.bfloat16)
 
 
-def shrunk(config: Mapping[str, Any]) -> Any:
-    """Return a single model of a config with its sizes made small."""
+def shrunk(config: Mapping[str, Any], loader: str = "AutoModel") -> Any:
+    """Return a single model of a config with its sizes made small, of the class that its loader takes."""
     import torch
-    from transformers import AutoConfig, AutoModel
+    import transformers
+    from transformers import AutoConfig
 
     torch.manual_seed(0)
     kind, depth = config["model_type"], "num_hidden_layers"
@@ -399,7 +401,7 @@ def shrunk(config: Mapping[str, Any]) -> Any:
     sizes = {name: min(most, whole[name]) for name, most in SINGLE.items() if isinstance(whole.get(name), int)}
     lists = {name: value for name, value in whole.items() if isinstance(value, list) and len(value) == whole.get(depth)}
     fewer = {name: value[:DEPTH] for name, value in lists.items()}  # a word for each layer
-    return AutoModel.from_config(AutoConfig.for_model(kind, **given | fewer | sizes))
+    return getattr(transformers, loader).from_config(AutoConfig.for_model(kind, **given | fewer | sizes))
 
 
 def embedder() -> tuple[Any, Any]:
@@ -410,3 +412,30 @@ def embedder() -> tuple[Any, Any]:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": DEPTH, "num_attention_heads": 4}
     model = shrunk({"model_type": "bert", "vocab_size": 64, "initializer_range": 0.5, **sizes})
     return model, BertTokenizerFast(vocab={token: at for at, token in enumerate(tokens)}, model_max_length=512)
+
+
+def listener() -> tuple[Any, Any]:
+    """Return a Whisper of random weights that hears two seconds at once, and its processor, which spells letters."""
+    from transformers import AddedToken, GenerationConfig, WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    marks = ("endoftext", "startoftranscript", "en", "transcribe", "translate", "startofprev", "notimestamps")
+    words = WhisperTokenizer(vocab={letter: at for at, letter in enumerate(bytes_to_unicode().values())}, merges=[])
+    words.add_special_tokens({"additional_special_tokens": [f"<|{mark}|>" for mark in marks]})
+    words.add_tokens([AddedToken(f"<|{moment / 50:.2f}|>", normalized=False) for moment in range(101)])
+    end, start, *_, previous, untimed = words.convert_tokens_to_ids([f"<|{mark}|>" for mark in marks])
+    spelled = words.convert_tokens_to_ids(["\u0120", *LETTERS])  # the first is how a space is written
+    named = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start}
+    sizes = {"d_model": 64, "vocab_size": len(words), "max_source_positions": 100, "num_mel_bins": 16, "init_std": 0.3}
+    model = shrunk({"model_type": "whisper", **sizes, **named}, "AutoModelForSpeechSeq2Seq")
+    model.generation_config = GenerationConfig(
+        forced_decoder_ids=[[1, untimed]],
+        is_multilingual=False,
+        max_length=64,
+        no_timestamps_token_id=untimed,
+        prev_sot_token_id=previous,
+        return_timestamps=False,
+        suppress_tokens=sorted({*range(untimed + 1)} - {end, *spelled}),
+        **named,
+    )
+    return model, WhisperProcessor(WhisperFeatureExtractor(feature_size=16, chunk_length=2), words)

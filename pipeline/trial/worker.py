@@ -14,6 +14,8 @@ from pipeline.worker.startup import gc_paused
 
 INDEX: Final = "model_index.json"
 CALL: Final = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 2}
+SHORT: Final = {"max_new_tokens": 12}  # of texts, which a model of random weights never ends
+HEARS: Final = ("AutoModelForSpeechSeq2Seq",)
 BY_CLASS: Final = {"text_encoder_out_layers": [1, 2, 3]}  # which FLUX.2 reads: the defaults are those of deep encoders
 ALIKE: Final = {"QwenImageEditPipeline": "QwenImagePipeline"}  # the same components; the processor wants torchvision
 
@@ -22,7 +24,7 @@ def make(job: dict[str, Any]) -> dict[str, Any]:
     """Make the model that a job asks for, if it asks for one, and return what is to be known of it."""
     folder, asked = Path(job["folder"]), job["class"]
     if job.get("single"):
-        return make_single(job["config"], folder)
+        return make_single(job["config"], folder, job["loader"])
     near = ALIKE.get(asked, asked)
     made = near if near in tiny.PIPELINES else job["otherwise"]
     if made:
@@ -30,17 +32,18 @@ def make(job: dict[str, Any]) -> dict[str, Any]:
     return {"of": made, "exact": made == asked, "fits": made == near, **called(folder, job["loader"])}
 
 
-def make_single(config: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
+def make_single(config: dict[str, Any] | None, folder: Path, loader: str) -> dict[str, Any]:
     """Make a single model of a config, or the simplest one where there is none or it cannot be made small."""
     known = {"takes": [], "call": {}, "exact": True}
     with suppress(Exception):  # the library's own code, of any class
         if config:
-            tiny.shrunk(config).save_pretrained(folder)
-            return {"of": config["model_type"], "fits": True, **known}
-    model, tokenizer = tiny.embedder()
+            model = tiny.shrunk(config, loader)
+            model.save_pretrained(folder)
+            return {"of": config["model_type"], "fits": True, **known, "call": SHORT if model.can_generate() else {}}
+    model, beside = tiny.listener() if loader in HEARS else tiny.embedder()
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return {"of": "bert", "fits": False, **known}
+    beside.save_pretrained(folder)
+    return {"of": model.config.model_type, "fits": False, **known, "call": SHORT if model.can_generate() else {}}
 
 
 def called(folder: Path, loader: str) -> dict[str, Any]:

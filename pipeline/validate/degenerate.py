@@ -51,7 +51,7 @@ def _twins(task: Task, answers: Sequence[Any], pairs: Sequence[Pair]) -> Mapping
     for index, pair in enumerate(pairs):
         for before in range(index):
             other = pairs[before]
-            apart = other.seed == pair.seed and other.index != pair.index
+            apart = other.seed == pair.seed and other.index != pair.index and not _ask_the_same(task, pair, other)
             if apart and _alike(small[index], small[before], task.medium.alike):
                 found[index] = before
                 break
@@ -67,9 +67,14 @@ def _exact_twins(task: Task, pairs: Sequence[Pair]) -> tuple[Pair, Pair] | None:
     seen: dict[tuple[int, bytes], Pair] = {}
     for pair in pairs:
         other = seen.setdefault((pair.seed, task.medium.content(pair.reference)), pair)
-        if other.index != pair.index:
+        if other.index != pair.index and not _ask_the_same(task, pair, other):
             return other, pair
     return None
+
+
+def _ask_the_same(task: Task, one: Pair, other: Pair) -> bool:
+    """Tell whether two questions have the same right answer, such as two clips in which nothing is said."""
+    return task.exact and one.label is not None and one.label == other.label
 
 
 def _degenerate(what: str, side: Side) -> RecipeError:

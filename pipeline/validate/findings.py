@@ -12,7 +12,7 @@ from pipeline.tasks import Task
 from pipeline.tasks.metrics import Measured, Metric, MetricInput, Pair, PairMetric, PooledMetric, Reading
 from pipeline.validate.intervals import LEAST, interval, prompts_needed
 from pipeline.validate.limits import Limit, limits_of
-from pipeline.validate.report import Finding, Interval, LimitResult, Statistic, Verdict, Worst
+from pipeline.validate.report import Finding, Interval, LimitResult, Statistic, Verdict, Worst, change
 
 Limits = Mapping[str, tuple[Limit, ...]]
 MEANS: Final = frozenset({"value", "drop"})  # what a limit may be on that is a mean over prompts
@@ -37,18 +37,23 @@ class Sample:
 
     @property
     def readings(self) -> list[tuple[Pair, Reading]]:
-        """The pairs with what is read on them; none where the number is no mean."""
-        return list(zip(self.pairs, self.measured.readings, strict=True)) if self.measured.readings else []
+        """The pairs with what is read on them, where anything is; none where the number is no mean."""
+        return self.on_pairs(self.measured.readings)
+
+    @property
+    def shares(self) -> list[tuple[Pair, Reading]]:
+        """The pairs with what each contributes to the value: what is read on them, where it is the mean of that."""
+        return self.on_pairs(self.measured.shares or self.measured.readings)
+
+    def on_pairs(self, readings: Sequence[Reading]) -> list[tuple[Pair, Reading]]:
+        """Return readings with their pairs, without those that weigh nothing."""
+        found = zip(self.pairs, readings, strict=True) if readings else ()
+        return [(pair, reading) for pair, reading in found if reading.weight]
 
     @property
     def prompts(self) -> int:
         """How many prompts there are behind the mean."""
         return len({pair.index for pair, _ in self.readings})
-
-    @property
-    def shares(self) -> list[tuple[Pair, Reading]]:
-        """The pairs with what each contributes to the value: what is read on them, where it is the mean of that."""
-        return list(zip(self.pairs, self.measured.shares or self.measured.readings, strict=True))
 
     def by_prompt(self, of: str) -> list[float]:
         """Return the mean over the seeds of each prompt, of the candidate's ``value``s or the source's own."""
@@ -64,26 +69,31 @@ class Sample:
             return self.by_prompt("value"), (span[0], span[0], span[1], span[1]) if span else ()
         width = span[1] - span[0] if span and not self.same else 0.0
         both = zip(self.by_prompt("reference"), self.by_prompt("value"), strict=True)
-        return [own - value for own, value in both], (width, -width) if width else ()
+        return [self.worse(own, value) for own, value in both], (width, -width) if width else ()
+
+    def worse(self, own: float, value: float) -> float:
+        """Return how much worse a value is than the source's own."""
+        return own - value if self.metric.direction == "higher" else value - own
 
     def number(self, of: Statistic) -> Interval | None:
         """Return the candidate's value or its drop from the source's, as a mean with its interval or at the worst.
 
         None where the metric has no such number.
         """
-        if (of in {"drop", "worst drop"} and self.measured.reference is None) or (not self.readings and of != "value"):
+        one_sided = self.measured.reference is not None
+        if (of in {"drop", "worst drop"} and not one_sided) or (not self.readings and of != "value"):
             return None
-        if of in {"worst", "worst drop"}:
+        if of.startswith("worst"):
             return exactly(self.worst(of))
         if not self.readings:
             return exactly(self.measured.value)
         found = interval(*self.numbers(of))
-        return found if of == "drop" else within(found, self.metric.ends)
+        return within(found, self.metric.ends) if of == "value" else found
 
     def worst(self, of: Statistic) -> float:
         """Return the value or the drop of the answer that speaks loudest against the candidate."""
         if of == "worst drop":
-            return max((one.reference or 0.0) - one.value for _, one in self.readings)
+            return max(self.worse(one.reference or 0.0, one.value) for _, one in self.readings)
         values = [one.value for _, one in self.readings]
         return min(values) if self.metric.direction == "higher" else max(values)
 
@@ -190,7 +200,7 @@ def judgement(name: str, sample: Sample, limit: Limit, floor: float | None, noun
     if is_mean and sample.prompts < LEAST:
         verdict = "INCONCLUSIVE"
     return LimitResult(
-        words=limit.words(sample.metric.unit, noun),
+        words=limit.words(sample.metric.unit, noun, change(sample.metric.direction)),
         of=limit.of,
         kind=limit.kind,
         bound=limit.bound,

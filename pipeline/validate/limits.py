@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pipeline.errors import RecipeError
 from pipeline.tasks.metrics import Metric
-from pipeline.validate.report import Statistic
+from pipeline.validate.report import Statistic, change
 
-LIMITS = "Its limits are min, max, worst and drop: {max, worst}."
+LIMITS = "Its limits are min, max, worst and {change}: {{max, worst}}."
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Limit:
     kind: Literal["min", "max"]
     bound: float
 
-    def words(self, unit: str, noun: str) -> str:
+    def words(self, unit: str, noun: str, change: str = "drop") -> str:
         """Return it in words, such as ``at least 18 dB`` or ``a drop of at most 0.5 points in every picture``."""
-        drop = "a drop of " if self.of in {"drop", "worst drop"} else ""
+        drop = f"a {change} of " if self.of in {"drop", "worst drop"} else ""
         each = f" in every {noun}" if self.of in {"worst", "worst drop"} else ""
         return f"{drop}{'at least' if self.kind == 'min' else 'at most'} {amount(self.bound, unit)}{each}"
 
@@ -39,8 +39,8 @@ def limits_of(requirements: Mapping[str, Any], metrics: Mapping[str, Metric]) ->
     """Return the limits by metric; where a mean is bounded and nothing else said, so is its worst answer.
 
     Args:
-        requirements: A recipe's ``require``: metric name to ``min``, ``max``, ``worst``, ``drop: {max, worst}`` and the
-            judging ``model`` with its ``revision``.
+        requirements: A recipe's ``require``: metric name to ``min``, ``max``, ``worst``, ``drop: {max, worst}`` (it is
+            ``rise`` where less is better) and the judging ``model`` with its ``revision``.
         metrics: Those of the task.
 
     Raises:
@@ -59,7 +59,7 @@ def judges_of(requirements: Mapping[str, Any]) -> dict[str, Path]:
 def _limits(name: str, metric: Metric, require: dict[str, Any]) -> tuple[Limit, ...]:
     for word in ("model", "revision"):  # who judges, which bounds nothing
         require.pop(word, None)
-    drop = dict(require.pop("drop", {}))
+    drop = dict(require.pop(change(metric.direction), {}))
     found = [_limit(name, metric, "value", kind, bound) for kind, bound in require.items()]
     found += [_limit(name, metric, "drop", kind, bound) for kind, bound in drop.items()]
     if (tail := metric.tail) and not any(limit.of.startswith("worst") for limit in found):
@@ -69,7 +69,7 @@ def _limits(name: str, metric: Metric, require: dict[str, Any]) -> tuple[Limit, 
 
 def _limit(name: str, metric: Metric, of: Literal["value", "drop"], kind: str, bound: Any) -> Limit:
     if kind not in {"min", "max", "worst"}:
-        raise _wrong(f"{name} knows no {kind!r}", LIMITS)
+        raise _wrong(f"{name} knows no {kind!r}", LIMITS.format(change=change(metric.direction)))
     if not isinstance(bound, Real) or isinstance(bound, bool):
         raise _wrong(f"{name}'s {kind} is {bound!r}, no number", "Give a number.")
     if kind == "worst" and of == "drop":

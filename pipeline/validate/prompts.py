@@ -58,7 +58,7 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
     asked, task = loaded.recipe.validation.prompts, TASKS[loaded.recipe.task]
     public = not loaded.recipe.destination.private
     if isinstance(asked, str):
-        prompts, files = read_pinned(loaded.resolve(asked), task.keys)
+        prompts, files = read_pinned(loaded.resolve(asked), task.form)
         planned = PlannedPrompts(prompts=prompts)
         keep_files(task, planned, files, store)
         return planned

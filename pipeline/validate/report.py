@@ -55,8 +55,8 @@ class LimitResult(Value):
 
     Attributes:
         words: What is required, such as ``at least 18 dB`` or ``a drop of at most 0.5 points``.
-        of: Of what: the candidate's value, its drop from the source's, either of them in its worst answer, or in older
-            reports its ratio to the source's.
+        of: Of what: the candidate's value, its drop from the source's (where less is better its rise), either of them
+            in its worst answer, or in older reports its ratio to the source's.
         kind: Whether the bound is the least or the most that passes.
         bound: The recipe's bound, or what follows from it for the worst answer.
         found: What was measured.
@@ -86,7 +86,8 @@ class Finding(Value):
         interval: Of value, over prompts; none where there are no pairs behind it.
         error: The standard error of value over what was read in the answers, such as tokens.
         reference: The source's own, where the metric looks at one side at a time.
-        drop: ``reference - value`` and its interval.
+        drop: How much worse than the source's it is, and its interval: ``reference - value``, or where less is better
+            ``value - reference``.
         ratio: ``value / reference``, of what a model costs.
         floor: The mean between two runs of the source itself: of the value where two answers are compared, else of the
             size of the drop.
@@ -108,6 +109,16 @@ class Finding(Value):
     direction: Literal["higher", "lower"]
     judgements: tuple[LimitResult, ...] = ()
     worst: tuple[Worst, ...] = ()
+
+    @property
+    def change(self) -> str:
+        """What ``drop`` is in words."""
+        return change(self.direction)
+
+
+def change(direction: str) -> str:
+    """Return what becoming worse is where the given direction is better."""
+    return "drop" if direction == "higher" else "rise"
 
 
 class PairReport(Value):

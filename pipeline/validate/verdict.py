@@ -183,33 +183,34 @@ def _metric_reasons(task: Task, findings: Mapping[str, Finding], limits: Limits,
     for name in limits:
         finding = findings[name]
         for judgement in finding.judgements:
-            said = _sentence(name, judgement, finding.unit, task.medium.noun)
+            said = _sentence(name, judgement, finding, task.medium.noun)
             text = f"{said}{_what_next(task, judgement, finding, texts)}."
             found.append(Reason(about="metric", verdict=judgement.verdict, text=text))
     return found
 
 
-def _sentence(name: str, judgement: LimitResult, unit: str, noun: str) -> str:
+def _sentence(name: str, judgement: LimitResult, finding: Finding, noun: str) -> str:
     """Return what was found and what was required; unrounded where rounding would hide the difference."""
-    number, sign = judgement.found.number, 1.0
-    verb = "dropped by" if judgement.of in {"drop", "worst drop"} else "is"
-    if verb == "dropped by" and number < 0 <= judgement.bound:
-        verb, sign = "rose by", -1.0
+    number, sign, unit = judgement.found.number, 1.0, finding.unit
+    verbs = ("dropped by", "rose by") if finding.change == "drop" else ("rose by", "dropped by")
+    verb = verbs[0] if judgement.of in {"drop", "worst drop"} else "is"
+    if verb != "is" and number < 0 <= judgement.bound:
+        verb, sign = verbs[1], -1.0
     shown, bound = amount(sign * number, unit), amount(judgement.bound, unit)
     if shown == bound and number != judgement.bound:
         shown = f"{number!r} {unit}".rstrip()
     where = f" in its worst {noun}" if judgement.of.startswith("worst") else ""
-    required = f"{judgement.words} is required{_beside_the_noise(judgement, unit)}"
+    required = f"{judgement.words} is required{_beside_the_noise(judgement, finding)}"
     return f"{name} {verb} {shown}{where}{_between(judgement.found, sign, unit)}; {required}"
 
 
-def _beside_the_noise(judgement: LimitResult, unit: str) -> str:
+def _beside_the_noise(judgement: LimitResult, finding: Finding) -> str:
     """Return what the source keeps to itself where that is not what is required."""
     noise, bound = judgement.floor, judgement.bound
     if noise is None or (noise >= bound if judgement.kind == "min" else noise <= bound):
         return ""
-    drop = "a drop of " if judgement.of == "drop" else ""
-    return f", which the source itself does not keep when it runs a second time ({drop}{amount(noise, unit)})"
+    drop = f"a {finding.change} of " if judgement.of == "drop" else ""
+    return f", which the source itself does not keep when it runs a second time ({drop}{amount(noise, finding.unit)})"
 
 
 def _between(found: Interval, sign: float, unit: str) -> str:
@@ -262,6 +263,7 @@ def _pair_reports(
     reports, words = [], reference.task.medium.words
     for index, pair in enumerate(pairs):
         readings = {name: one.readings[index] for name, one in measured.items() if one.readings}
+        readings = {name: reading for name, reading in readings.items() if reading.weight}
         report = PairReport(
             prompt=pair.index,
             text=pair.prompt,

@@ -1,6 +1,6 @@
 """The whole path on this machine: an embedded Hub, the digits on it, every target published, loaded, read and reported.
 
-Then the same of a real sentence embedder, whose weights a package carries.
+Then the same of a real sentence embedder and a real Whisper, whose weights packages carry.
 
 Usage: python demo.py [--home DIR]; the home holds the Hub and the results, ``.publish/demo`` of the checkout by default
 """
@@ -33,6 +33,7 @@ from pipeline.tasks.images.labels import open_classifier
 
 HERE = Path(__file__).parent
 MINILM = HERE.parent / "minilm"
+SPEECH = HERE.parent / "speech"
 CHECKOUT = HERE.parents[1]
 
 
@@ -55,6 +56,10 @@ def main() -> int:
         if embedders is None:
             return 1
         table(embedders, "least cosine by sentence-transformers", lambda found: f"{found['cosine']:.4f}")
+        listeners = listen(home)
+        if listeners is None:
+            return 1
+        table(listeners, "clips heard as the source hears them", lambda found: f"{found['same']} of {found['of']}")
     print(f"\nDone in {time.monotonic() - began:.0f} s. `publish --home {short(home)} serve` shows the Hub again.")
     return 0
 
@@ -118,6 +123,32 @@ def embeddings(model: str) -> Any:
             raise SystemExit(f"{model} does not load:\n{done.stderr}")
         found = np.load(made)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def listen(home: Path) -> list[dict[str, Any]] | None:
+    """Publish the Whisper that `make speech` laid out, and compare what a stranger hears with both."""
+    results = publish(home, SPEECH)
+    if results is None:
+        return None
+    source = heard(str(SPEECH / "source"))
+    for result in results:
+        print(f"Loading {result['repository']} as a stranger would ...", flush=True)
+        found = heard(result["repository"])
+        result |= {"same": sum(map(str.__eq__, found, source)), "of": len(source)}
+    return results
+
+
+def heard(model: str) -> list[str]:
+    """Return what a stranger's process hears in the recipe's clips."""
+    with tempfile.TemporaryDirectory() as cache:
+        stranger = {name: os.environ[name] for name in ("HF_ENDPOINT", "PATH")} | {"HF_HOME": cache, "HOME": cache}
+        made = Path(cache) / "heard.json"
+        command = [sys.executable, str(SPEECH / "stranger.py"), model, str(made)]
+        done = subprocess.run(command, env=stranger, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{model} does not load:\n{done.stderr}")
+        found: list[str] = json.loads(made.read_text())
+    return found
 
 
 def table(results: list[dict[str, Any]], last: str, tell: Callable[[dict[str, Any]], str]) -> None:

@@ -148,7 +148,7 @@ def test_two_questions_may_get_the_same_answer_but_not_with_the_same_certainty()
 def test_a_question_that_is_none_is_told_with_its_line(line: Any, told: str, tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text(json.dumps(line) + "\n")
-    (fault,) = scan(path, TASK.keys)[1]
+    (fault,) = scan(path, TASK.form)[1]
     assert fault.startswith("line 1: ")
     assert told in fault
 
@@ -156,7 +156,7 @@ def test_a_question_that_is_none_is_told_with_its_line(line: Any, told: str, tmp
 def test_other_tasks_take_no_messages(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text(json.dumps({"messages": [{"role": "user", "content": "Hi"}]}) + "\n")
-    assert scan(path, TASKS["text-to-image"].keys)[1] == [
+    assert scan(path, TASKS["text-to-image"].form)[1] == [
         "line 1: unknown key 'messages'; the keys are prompt and label"
     ]
 
@@ -164,7 +164,7 @@ def test_other_tasks_take_no_messages(tmp_path: Path) -> None:
 def test_a_conversation_is_called_by_what_the_user_said_last(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text(json.dumps({"messages": [{"role": "user", "content": "Hi"}], "text": "Ho"}) + "\n")
-    (line,) = scan(path, TASK.keys)[0]
+    (line,) = scan(path, TASK.form)[0]
     assert (line.prompt, line.text) == ("Hi", "Ho")
     asked = Prompt(prompt="Hi", messages=line.messages, text="Ho").question
     assert asked.model_dump(mode="json") == {"prompt": "Hi", "messages": list(line.messages), "text": "Ho"}

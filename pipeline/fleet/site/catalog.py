@@ -170,7 +170,7 @@ class Listed:
     def title(self) -> str:
         """What it is called where it is told, as the page on a verdict calls it."""
         finding = self.measured and self.measured.finding(self.metric)
-        return f"{self.metric}, drop" if finding and finding.drop else self.metric
+        return f"{self.metric}, {finding.change}" if finding and finding.drop else self.metric
 
     @property
     def measured(self) -> Target | None:
@@ -184,8 +184,9 @@ class Listed:
         finding = self.measured and self.measured.finding(self.metric)
         limits = " and ".join(limit.words for limit in finding.judgements) if finding else ""
         drops = bool(finding and finding.drop)
+        way = "drops below" if metric.direction == "higher" else "rises above"
         unit = f" in {metric.unit}" if metric.unit else ""
-        what = f"how far {self.metric} drops below the source's own" if drops else self.metric
+        what = f"how far {self.metric} {way} the source's own" if drops else self.metric
         better = "lower" if drops else metric.direction
         why = "the first that this recipe requires" if self.required else "which this recipe does not require"
         return f"Quality is {what}{unit}, {why}; {better} is better{f', and {limits} is required' if limits else ''}."

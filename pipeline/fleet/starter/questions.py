@@ -32,9 +32,9 @@ def questions_for(task: str, recipe: Path) -> tuple[str, dict[str, bytes]]:
             return name, {name: ours}
         if (folder / name).is_file() and (folder / name).read_bytes() == ours:
             return name, {}
-    if not scan(folder / name, TASKS[task].keys)[1]:
+    if not scan(folder / name, TASKS[task].form)[1]:
         return name, {}
-    what = f"The prompts that lie here are not fit for {task}: {scan(folder / name, TASKS[task].keys)[1][0]}."
+    what = f"The prompts that lie here are not fit for {task}: {scan(folder / name, TASKS[task].form)[1][0]}."
     raise RecipeError(what, where=str(folder / name), remedy="Correct them, or write the recipe to another folder.")
 
 

@@ -62,7 +62,7 @@ def telling(report: Report) -> dict[str, str]:
     """Return the metrics that tell quality by how they are called; the required ones first."""
     found = [name for name, finding in in_order(report).items() if measures(finding)]
     found.sort(key=lambda name: not report.metrics[name].judgements)
-    return {f"{name}, drop" if report.metrics[name].drop else name: name for name in found}
+    return {f"{name}, {report.metrics[name].change}" if report.metrics[name].drop else name: name for name in found}
 
 
 def _paid(value: float | None, show: Callable[[float], str]) -> tuple[float | None, str]:

@@ -1,0 +1,1 @@
+"""Speech: clips are heard, and what was said in them is written down."""

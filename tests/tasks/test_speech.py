@@ -1,0 +1,291 @@
+"""Clips become transcripts: sound is read whatever its file looks like, and errors are counted as the field counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from pipeline.recipe.prompts import scan
+from pipeline.tasks import TASKS
+from pipeline.tasks.metrics import MetricInput, Pair
+from pipeline.tasks.speech import audio
+from pipeline.tasks.speech.audio import RATE, read_clip
+from pipeline.tasks.speech.transcripts import edits, fault, plain, words
+from pipeline.tasks.texts.text import Text
+from pipeline.trial import tiny
+from pipeline.validate.findings import Sample
+from tests.desk import Desk
+
+TASK = TASKS["automatic-speech-recognition"]
+
+
+def tone(rate: int, seconds: float = 0.5, hertz: float = 440) -> Any:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)
+
+
+def heard(said: str | None, own: str, other: str, at: int = 0) -> Pair:
+    both = (Text(text, tuple(map(ord, text))) for text in (own, other))
+    return Pair(at, f"clip {at}", said, 0, *both)
+
+
+def measured(metric: str, *pairs: Pair) -> Any:
+    return TASK.metrics[metric].measure(MetricInput(pairs))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_any_rate_becomes_that_of_the_model(rate: int, tmp_path: Path) -> None:
+    wavfile.write(tmp_path / "a.wav", rate, tone(rate).astype(np.float32))
+    clip = read_clip(tmp_path / "a.wav")
+    assert (clip.rate, clip.channels, len(clip.samples)) == (rate, 1, RATE // 2)
+    inner = slice(400, -400)  # the filter rings at both ends
+    assert np.abs(clip.samples - tone(RATE))[inner].max() < 0.01
+
+
+@pytest.mark.parametrize(("kind", "within"), [("u1", 0.02), ("<i2", 1e-4), ("<i4", 1e-6), ("<f4", 1e-6), ("<f8", 1e-6)])
+def test_any_kind_of_sample_is_the_same_sound(kind: str, within: float, tmp_path: Path) -> None:
+    whole = np.iinfo(kind).max if kind[-2] in "iu" else 1
+    values = tone(RATE) * (127 if kind == "u1" else whole) + (128 if kind == "u1" else 0)
+    wavfile.write(tmp_path / "a.wav", RATE, values.astype(kind))
+    assert np.abs(read_clip(tmp_path / "a.wav").samples - tone(RATE)).max() < within
+
+
+def test_channels_are_mixed(tmp_path: Path) -> None:
+    both = np.stack([tone(RATE), np.zeros(RATE // 2)], axis=1).astype(np.float32)
+    wavfile.write(tmp_path / "a.wav", RATE, both)
+    clip = read_clip(tmp_path / "a.wav")
+    assert clip.channels == 2
+    np.testing.assert_allclose(clip.samples, tone(RATE) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("suffix", "within"), [(".flac", 1e-3), (".ogg", 0.2), (".mp3", 0.2)])
+def test_what_is_no_wav_is_read_too(suffix: str, within: float, tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / f"a{suffix}", tone(RATE, 2), RATE)
+    clip = read_clip(tmp_path / f"a{suffix}")
+    assert abs(clip.seconds - 2) < 0.1
+    assert np.abs(clip.samples[8000:9000]).max() == pytest.approx(0.5, abs=within)
+
+
+def test_bytes_that_say_wav_and_are_none(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + bytes(40))
+    with pytest.raises(ValueError, match="it is no sound that can be read"):
+        read_clip(tmp_path / "a.wav")
+
+
+def test_text_is_no_sound(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("hello")
+    with pytest.raises(ValueError, match=r"no sound that can be read|it is no WAV"):
+        read_clip(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "told"),
+    [
+        ([], RATE, "there is no sample in it; record it again"),
+        (np.zeros(8_000 * 3600, np.uint8), 8_000, "it takes 60 minutes; cut it into clips of at most 10"),
+        (np.full(100, np.nan, np.float32), RATE, "some of its samples are NaN or infinite; convert it to 16 bits"),
+        (np.zeros(10, np.int16), 10, "it says that it has 10 samples a second; convert it to 16000"),
+    ],
+)
+def test_a_clip_that_cannot_be_heard_is_told_with_the_way_out(
+    samples: Any, rate: int, told: str, tmp_path: Path
+) -> None:
+    wavfile.write(tmp_path / "a.wav", rate, np.asarray(samples, getattr(samples, "dtype", np.int16)))
+    with pytest.raises(ValueError, match=told):
+        read_clip(tmp_path / "a.wav")
+
+
+def test_a_file_is_not_read_where_its_size_says_enough(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(ValueError, match="the file is empty; record it again"):
+        read_clip(tmp_path / "empty.wav")
+    with (tmp_path / "huge.wav").open("wb") as file:
+        file.truncate(audio.LARGEST + 1)
+    with pytest.raises(ValueError, match="larger than 256 MiB; cut it into clips of 10 minutes"):
+        read_clip(tmp_path / "huge.wav")
+
+
+@pytest.mark.parametrize(
+    ("said", "other", "apart"),
+    [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("abcd", "abcd", 0), ("ab", "ba", 2)],
+)
+def test_edits_are_the_fewest(said: str, other: str, apart: int) -> None:
+    assert edits(said, other) == edits(other, said) == apart
+
+
+def test_texts_are_compared_without_what_is_not_heard() -> None:
+    assert words("Go forward ten meters.") == words("go forward 10 meters")
+    assert words("Mr. Smith, hmm, doesn't") == ["mister", "smith", "does", "not"]
+    assert plain("Größe, Maß!") == "größe maß"
+
+
+def test_an_error_rate_is_that_of_all_clips_together() -> None:
+    pairs = (
+        heard("one two three four five six seven cat dog cow", "x " * 10, "x " * 5 + "six", 0),
+        heard("a cat", "a cat", "a dog", 1),
+        heard("", "you", "thank you", 2),
+        heard(None, "who knows", "who knew", 3),
+    )
+    found = measured("wer", *pairs)
+    said = [len(words(pair.label or "")) for pair in pairs]
+    wrong = [edits(words(pair.label or ""), words(pair.candidate.text)) for pair in pairs[:2]]
+    assert found.value == pytest.approx(sum(wrong) / sum(said))
+    assert found.reference == pytest.approx(edits(words(pairs[0].label or ""), ["x"] * 10) / sum(said))
+    sample = Sample(TASK.metrics["wer"], found, pairs)
+    assert sample.prompts == 2
+    number = sample.number("value")
+    assert number is not None
+    assert number.number == pytest.approx(found.value)
+    rise = sample.number("drop")
+    assert rise is not None
+    assert rise.number == pytest.approx(found.value - found.reference)
+    assert sample.worst("worst drop") == pytest.approx(0.5)
+
+
+def test_letters_are_counted_for_the_other_rate() -> None:
+    assert measured("cer", heard("a cat", "a cat", "a car")).value == pytest.approx(1 / 5)
+
+
+def test_what_is_heard_in_silence_is_counted_there_alone() -> None:
+    found = measured("insertions_on_silence", heard("a cat", "a", "a b c d e"), heard("", "you", "thank you so", 1))
+    assert (found.value, found.reference) == (3, 1)
+    assert TASK.metrics["insertions_on_silence"].lacks(MetricInput((heard("a cat", "a", "a"),)))
+    assert TASK.metrics["wer"].lacks(MetricInput((heard("", "a", "a"), heard(None, "a", "a"))))
+
+
+def test_tokens_agree_as_far_as_they_are_the_same() -> None:
+    assert measured("token_agreement", heard(None, "abcd", "abxd")).value == pytest.approx(0.75)
+    assert measured("token_agreement", heard(None, "abcd", "abcdabcd")).value == pytest.approx(0.5)
+    assert measured("token_agreement", heard(None, "", "")).value == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "told"),
+    [
+        ("a cat", "a cat", ""),
+        ("", "a cat", "empty, where the source hears something"),
+        ("", "", ""),
+        ("and so " * 30, "and so it goes", "a repetition: it can be written 11.7 times shorter"),
+    ],
+)
+def test_a_transcript_that_is_none(text: str, own: str, told: str) -> None:
+    assert fault(Text(text), Text(own)) == told
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"audio": "a.wav", "transcript": "a cat"}, None),
+        ({"audio": "a.wav", "transcript": ""}, None),
+        ({"audio": "a.wav", "prompt": "somebody"}, None),
+        ({"transcript": "a cat"}, "line 1: the key 'audio' is missing"),
+        ({"audio": "b.wav"}, "line 1: there is no file 'b.wav' beside the prompts"),
+        ({"audio": "a.wav", "transcript": 3}, "line 1: 'transcript' must be a text, \"\" where"),
+        (
+            {"audio": "a.wav", "transcript": " "},
+            "line 1: 'transcript' must be a text, \"\" where",
+        ),
+        (
+            {"audio": "a.wav", "label": "a cat"},
+            "line 1: unknown key 'label'; the keys are prompt, transcript and",
+        ),
+    ],
+)
+def test_a_line_names_its_clip(line: dict[str, Any], told: str | None, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "prompts.jsonl").write_text(json.dumps(line))
+    found, faults = scan(tmp_path / "prompts.jsonl", TASK.form)
+    if told:
+        assert faults[0].startswith(told)
+        return
+    assert faults == []
+    assert (found[0].prompt, found[0].label) == (line.get("prompt", "a"), line.get("transcript"))
+
+
+@pytest.fixture(scope="session")
+def listener(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Whisper of random weights, which hears two seconds at once."""
+    folder = tmp_path_factory.mktemp("listeners") / "tiny-whisper"
+    for part in tiny.listener():
+        part.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\nlanguage: en\n---\n")
+    return folder
+
+
+def clips(folder: Path, seconds: float = 1.0, count: int = 9) -> list[dict[str, str]]:
+    """Write clips that sound unlike each other, the last too long to be heard at once, and return their lines."""
+    lines = []
+    for number in range(count):
+        sound = tone(RATE, 3.5 if number == count - 1 else seconds, 200 * 1.5**number)
+        noise = np.random.default_rng(number).normal(scale=0.02 * number, size=len(sound))
+        wavfile.write(folder / f"{number}.wav", RATE, (sound + noise).astype(np.float32))
+        lines.append({"audio": f"{number}.wav", "transcript": f"clip number {number}" if number else ""})
+    return lines
+
+
+def recipe(desk: Desk, source: Path, lines: list[dict[str, str]], **validation: Any) -> Path:
+    (desk.folder / "clips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    require = {"wer": {"rise": {"max": 0.9}}, "insertions_on_silence": {"rise": {"worst": 9}}}
+    written = {
+        "source": {"path": str(source)},
+        "task": "automatic-speech-recognition",
+        "destination": {"namespace": "alice", "name": "tiny-whisper-{target}"},
+        "targets": {"int8": {"model": {"backend": "torchao", "scheme": "int8-weight-only", "dtype": "float32"}}},
+        "validation": {"prompts": "clips.jsonl", "call": {"max_new_tokens": 12}, "require": require, **validation},
+        "card": {"template": "automatic-speech-recognition"},
+    }
+    (desk.folder / "speech.yaml").write_text(json.dumps(written))
+    return desk.folder / "speech.yaml"
+
+
+def test_a_whisper_is_published_with_its_clips(desk: Desk, listener: Path) -> None:
+    done = desk.publish("run", recipe(desk, listener, clips(desk.folder)))
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-whisper-int8", local_dir=desk.folder / "release"))
+    report = json.loads((release / "publish" / "report.json").read_text())
+    found = report["metrics"]
+    assert {"wer", "cer", "insertions_on_silence", "token_agreement", "real_time_factor"} <= found.keys()
+    assert found["wer"]["reference"] > 0
+    assert len(report["pairs"]) == 9
+    assert "wer" not in report["pairs"][0]["values"]
+    assert all("wer" in pair["values"] for pair in report["pairs"][1:])
+    card = (release / "README.md").read_text()
+    assert "pipeline_tag: automatic-speech-recognition" in card
+    assert "type: wer" in card
+    assert "a rise of at most 0.9" in card
+    assert 'pipeline("automatic-speech-recognition"' in card
+    assert len(list((release / "publish" / "questions").glob("*.wav"))) == 9
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            {"call": {"lenguage": "de"}},
+            "lenguage is none of the arguments that a transcript is made with; did",
+        ),
+        ({"call": {"num_beams": "four"}}, "num_beams must be a whole number"),
+        ({"call": {"task": "translation"}}, "task must be transcribe or translate, found 'translation'"),
+        ({"require": {"wer": {"drop": {"max": 0.1}}}}, "unknown key 'drop'"),
+        ({"require": {"wer": {}}}, "nothing is required of it; write max or rise"),
+        ({"require": {"insertions_on_silence": {}}}, "nothing is required of it; write worst or rise"),
+        ({"seeds": [1]}, "seeds"),
+    ],
+)
+def test_a_recipe_has_the_words_of_its_task(wrong: Any, told: str, desk: Desk, listener: Path) -> None:
+    done = desk.publish("check", recipe(desk, listener, clips(desk.folder, count=1), **wrong))
+    assert done.code == 2
+    assert told in done.out
+
+
+def test_a_clip_that_is_none_ends_before_anything_is_made(desk: Desk, listener: Path) -> None:
+    lines = clips(desk.folder, count=3)
+    (desk.folder / "1.wav").write_bytes(b"")
+    done = desk.publish("run", recipe(desk, listener, lines))
+    assert done.code == 2
+    assert "The file that is asked with '1' cannot be opened: the file is empty; record it again" in done.error
