@@ -106,6 +106,12 @@ def questions_folder(planned: PlannedPrompts, store: Store) -> Path | None:
     return store.look(FILES, files_key(planned))
 
 
+def clips_of(planned: PlannedPrompts, store: Store) -> dict[int, Path]:
+    """Return the clips that some questions ask, by the numbers of those."""
+    folder, asked = questions_folder(planned, store), enumerate(planned.prompts)
+    return {number: folder / one.files["audio"] for number, one in asked if "audio" in one.files} if folder else {}
+
+
 def files_key(planned: PlannedPrompts) -> str:
     """Return the digest of which further files some questions have."""
     return digest_of(sorted({name for prompt in planned.prompts for name in prompt.files.values()}))

@@ -21,7 +21,7 @@ from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, judge
 from pipeline.validate.page import Subject
 from pipeline.validate.page.used import questions
-from pipeline.validate.prompts import questions_folder
+from pipeline.validate.prompts import clips_of, questions_folder
 from pipeline.validate.stage import (
     DECIDING,
     answer,
@@ -99,6 +99,7 @@ class FolderValidation:
             candidate=out,
             others={},
             used=self.used(checkpoint),
+            clips=clips_of(engine.prompts, engine.store),
         )
         write_page(subject, out / PAGE)
         return report

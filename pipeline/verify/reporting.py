@@ -14,6 +14,7 @@ from pipeline.plan.planner import Planner
 from pipeline.store import Store
 from pipeline.validate.page import Subject, render
 from pipeline.validate.page.used import used
+from pipeline.validate.prompts import clips_of
 from pipeline.validate.stage import Judged, judged_before
 
 
@@ -68,6 +69,7 @@ def pages(planner: Planner, store: Store, targets: Iterable[str], out: Path) -> 
             candidate=judged.candidate,
             others={name: report for name, report in reports.items() if name != target},
             used=used(plan, str(planner.loaded.recipe.validation.prompts)),
+            clips=clips_of(plan.validation, store),
         )
         yield write_page(subject, path)
 

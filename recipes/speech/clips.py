@@ -1,4 +1,4 @@
-"""Make the clips of this recipe, with what is said in them: prompts.jsonl and the folder clips.
+"""Make the clips that prompts.jsonl names, and that file.
 
 People speak in what Debian's pocketsphinx-testdata has (LibriVox readings among it, which are in the public domain),
 espeak-ng says the rest; in three clips nothing is said, and one is longer than the half minute that Whisper hears at

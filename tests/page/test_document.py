@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import random
 import re
 from collections import Counter
@@ -19,9 +20,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.tasks.protocol import Given
 from pipeline.tasks.text_to_video import save
+from pipeline.tasks.texts.text import save as keep_text
 from pipeline.validate.page import render
 from pipeline.validate.page.answers import side_for
+from pipeline.validate.page.clips import MOST_BYTES, Heard
+from pipeline.validate.page.clips import heard as heard_clips
 from tests.page.conftest import NASTY, PROMPTS, pair, report, subject
 
 SPACE = "{http://www.w3.org/1999/xhtml}"
@@ -220,7 +225,7 @@ def test_a_page_of_videos_speaks_of_videos_and_of_no_labels(tmp_path: Path) -> N
     folders = tmp_path / "source", tmp_path / "candidate"
     for folder, shade in zip(folders, (40, 200), strict=True):
         folder.mkdir()
-        save(np.linspace(0, shade / 255, 3 * 16 * 16 * 3).reshape(3, 16, 16, 3), folder / "002-0.png")
+        save(Given(np.linspace(0, shade / 255, 3 * 16 * 16 * 3).reshape(3, 16, 16, 3)), folder / "002-0.png")
     found = report(pairs=[pair(2, 0)]).model_copy(update={"task": "text-to-video", "unmeasured": {"ssim": "nothing"}})
     tree = parsed(render(subject(found, folders)))
     (main,) = elements(tree, "main")
@@ -230,3 +235,33 @@ def test_a_page_of_videos_speaks_of_videos_and_of_no_labels(tmp_path: Path) -> N
     assert "picture" not in told
     assert "must show" not in told
     assert "must show 7" in render(subject(found.model_copy(update={"task": "text-to-image"}), folders))
+
+
+def test_clips_are_heard_on_the_page_beside_what_both_hear(tmp_path: Path) -> None:
+    folders = tmp_path / "source", tmp_path / "candidate"
+    for folder, text, token in zip(folders, ("a red barn", f"a read barn {NASTY}"), (2, 4), strict=True):
+        folder.mkdir()
+        said = Given(np.zeros(3), text=text, tokens=(1, token, 3), pieces=text.split(" ", 2))
+        keep_text(said, folder / "002-0.json")
+        np.save(folder / "002-0.sound.npy", [1.5, 44_100, 2])
+    (tmp_path / "clip.wav").write_bytes(b"RIFF and more")
+    heard = pair(2, 0) | {"reference": "002-0.json", "candidate": "002-0.json", "label": "a red barn"}
+    found = report(pairs=[heard]).model_copy(update={"task": "automatic-speech-recognition"})
+    text = render(subject(found, folders, clips={2: tmp_path / "clip.wav"}))
+    (player,) = elements(parsed(text), "audio")
+    assert player.get("src") == f"data:audio/wav;base64,{base64.b64encode(b'RIFF and more').decode()}"
+    (main,) = elements(parsed(text), "main")
+    assert "(1.5 s, 2 channels mixed, resampled from 44.1 to 16 kHz)" in text_of(main)
+    assert "was said a red barn" in text_of(main)
+    assert "media-src data:" in text
+    assert NASTY not in text
+    marked = [text_of(one) for one in elements(parsed(text), "mark")]
+    assert "read" in " ".join(marked)
+
+
+def test_clips_for_which_a_page_has_no_room_are_left_out(tmp_path: Path) -> None:
+    np.save(tmp_path / "000-0.sound.npy", [1.0, 16_000, 1])
+    (tmp_path / "clip.wav").touch()
+    os.truncate(tmp_path / "clip.wav", MOST_BYTES + 1)
+    (one,) = report(pairs=[pair(0, 0)]).pairs
+    assert heard_clips([one], {0: tmp_path / "clip.wav"}, tmp_path) == {0: Heard("", "1.0 s")}

@@ -79,6 +79,22 @@ TEXTS = {
     },
     "card": {"template": "text-generation"},
 }
+SPEECH = {
+    "task": "automatic-speech-recognition",
+    "loras": [],
+    "validation": {
+        "prompts": "prompts.jsonl",
+        "seeds": [0],
+        "call": {"language": "en"},
+        "require": {
+            **{name: {"max": 0.5, "rise": {"max": 0.1, "worst": 0.5}} for name in ("wer", "cer")},
+            "insertions_on_silence": {"worst": 1, "rise": {"worst": 2}},
+            "token_agreement": {"min": 0.5, "worst": 0.2},
+            "size_ratio": {"max": 0.5},
+        },
+    },
+    "card": {"template": "automatic-speech-recognition"},
+}
 VIDEO = {
     "task": "text-to-video",
     "validation": {
@@ -150,6 +166,7 @@ MADE = {
     "components": recipe(False),
     "budget": recipe(True),
     "embedder": recipe(False, **EMBEDDER),
+    "speech": recipe(False, **SPEECH),
     "video": recipe(False, **VIDEO),
     "texts": recipe(False, **TEXTS),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from pipeline.tasks import TASKS
+from pipeline.validate.page.clips import Heard, heard
 from pipeline.validate.page.differences import Piece, pieces
 from pipeline.validate.page.numbers import in_order, is_cost, number
 from pipeline.validate.report import PairReport, Report
@@ -37,6 +38,7 @@ class Compared:
         reference: The source's picture; empty where there is none.
         candidate: The target's picture.
         told: The tokens of both answers, where they are texts.
+        clip: What was heard, where a clip is asked.
         width: Of the picture in pixels, as it was made.
         height: The same.
         measured: Of each metric its name, its value, and the source's own where it has one.
@@ -50,6 +52,7 @@ class Compared:
     width: int = 0
     height: int = 0
     told: tuple[list[Piece], list[Piece]] | None = None
+    clip: Heard | None = None
 
     @property
     def small(self) -> bool:
@@ -74,17 +77,21 @@ class Gallery:
     note: str
 
 
-def gallery(report: Report, reference: Path | None, candidate: Path | None) -> Gallery:
+def gallery(
+    report: Report, reference: Path | None, candidate: Path | None, clips: Mapping[int, Path] | None = None
+) -> Gallery:
     """Return the pairs, with their pictures where answers are pictures and are here.
 
     Args:
         report: The report on them.
         reference: The folder with the source's answers; None where they are not here.
         candidate: The folder with the candidate's answers.
+        clips: The files of clips that were asked, by the prompts' numbers.
     """
     orders, beside = orders_of(report), TASKS[report.task].medium.beside
     drawn, note = _drawn(report, reference, candidate) if beside and reference and candidate else ({}, "")
     told = _told(report, reference, candidate) if reference and candidate else {}
+    sounds = heard([report.pairs[index] for index in orders["worst"]], clips or {}, reference)
     worst = tuple(
         Compared(
             index,
@@ -92,6 +99,7 @@ def gallery(report: Report, reference: Path | None, candidate: Path | None) -> G
             _measured(report, report.pairs[index]),
             *drawn.get(index, ("", "", 0, 0)),
             told.get(index),
+            sounds.get(report.pairs[index].prompt),
         )
         for index in orders["worst"]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +35,7 @@ class Subject:
         reference: The folder with the source's answers; None where the page is to do without pictures.
         candidate: The folder with the target's answers.
         others: The reports of the recipe's other targets; none where one was not judged.
+        clips: The files of clips that were asked, by the prompts' numbers.
         used: What the run used, as facts by their names under headings.
         above: Where the page is found from, as a relative address; empty where it stands by itself.
     """
@@ -47,6 +48,7 @@ class Subject:
     others: Mapping[str, Report | None]
     used: Mapping[str, Mapping[str, str]]
     above: str = ""
+    clips: Mapping[int, Path] = field(default_factory=dict)
 
 
 def render(subject: Subject) -> str:
@@ -57,7 +59,7 @@ def render(subject: Subject) -> str:
     """
     report = subject.report
     judged = {subject.target: report, **{name: other for name, other in subject.others.items() if other}}
-    shown = gallery(report, subject.reference, subject.candidate)
+    shown = gallery(report, subject.reference, subject.candidate, subject.clips)
     return document(
         "page.html.jinja",
         asset("page.css"),
@@ -85,11 +87,11 @@ def document(template: str, style: str, script: str, package: str = __package__,
 
 
 def policy(style: str, script: str) -> str:
-    """Return the Content-Security-Policy under which only this style and this script act, and only inline pictures."""
+    """Return the Content-Security-Policy under which this style and script act alone, and inline pictures and clips."""
     style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
-        "base-uri 'none'; form-action 'none'"
+        "media-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
