@@ -99,7 +99,7 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "question": plan.validation.prompts[0],
         "questions": QUESTIONS,
         "layers": layers_of(report),
-        "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in ("lora", "compile")},
+        "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in ("lora", "compile", "device")},
         "license": source.license,
         "prompt": plan.validation.prompts[0].prompt,
         "call": plan.validation.call,

@@ -22,6 +22,7 @@ def can_i_run(
     *,
     revision: Annotated[str | None, typer.Option("--revision", help="A commit, branch or tag; default main.")] = None,
     memory: Annotated[str, typer.Option("--memory", help="Ask for a card of this size instead, such as 8GB.")] = "",
+    cpu: Annotated[bool, typer.Option("--cpu", help="That memory is of a processor, such as a board's.")] = False,
     hub: HubName = "",
 ) -> None:
     """Say whether a repository loads here, with how much memory and in which way; its weights are not downloaded."""
@@ -38,9 +39,12 @@ def can_i_run(
         size = names.bytes_of(names.size(memory)) if memory else 0
     except names.UnfitError as error:
         raise RecipeError(f"{error}.", where="--memory") from error
+    if cpu and not size:
+        raise RecipeError("Of whose processor is to be said by its memory.", where="--cpu", remedy="Add --memory 4GB.")
     with session.hubs_soon(session.home(), hub) as (target, _):
         needs = read_needs(target, *read_name(repo, revision, target.endpoint))
-    found = Fit(needs, Machine.another(size) if size else Machine.here())
+    another = Machine.without_card if cpu else Machine.another
+    found = Fit(needs, another(size) if size else Machine.here())
     show_fit(session.console, found)
     if not found.runs:
         raise typer.Exit(CannotHereError.exit_code)

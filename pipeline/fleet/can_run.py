@@ -49,10 +49,29 @@ class Machine:
         """Return a machine of which nothing is known but how many bytes its CUDA device has."""
         return cls(Room(Card("cuda", memory), None))
 
+    @classmethod
+    def without_card(cls, memory: int) -> Machine:
+        """Return a machine of which nothing is known but how many bytes its processor has."""
+        return cls(Room(None, memory))
+
     @property
     def ours(self) -> bool:
         """Whether it is this one, whose disk and libraries can be looked at."""
         return self.disk is not None
+
+    @property
+    def card_memory(self) -> int:
+        """Bytes of its card."""
+        return self.room.card.memory or 0 if self.room.card else 0
+
+    @property
+    def where(self) -> str:
+        """Which machine it is, in words."""
+        if self.ours:
+            return "here"
+        if self.room.card:
+            return f"on a card of {human_size(self.card_memory)}"
+        return f"within {human_size(self.room.memory or 0)} of memory"
 
 
 @dataclass(frozen=True)
@@ -64,9 +83,9 @@ class Fit:
 
     @cached_property
     def modes(self) -> list[Mode]:
-        """The ways to run it, the fastest first; of another machine those that its card is asked for."""
-        found = modes(self.needs, self.machine.room)
-        return found if self.machine.ours else [mode for mode in found if mode.name != "cpu"]
+        """The ways to run it, the fastest first; of another machine's card those that it is asked for."""
+        found, asked = modes(self.needs, self.machine.room), not self.machine.ours and self.machine.room.card
+        return [mode for mode in found if mode.name != "cpu"] if asked else found
 
     @cached_property
     def mode(self) -> Mode | None:
@@ -87,19 +106,13 @@ class Fit:
     @property
     def verdict(self) -> str:
         """The answer in one paragraph: how to run it, or why not and what to do next."""
-        needs, on = self.needs, "here" if self.machine.ours else f"on a card of {human_size(self.card_memory)}"
+        needs, on = self.needs, self.machine.where
         name = f"{needs.repository}@{needs.commit[:12]}"
         if self.runs and self.mode:
             loaded = f", loaded with dtype=torch.{needs.dtype}" if needs.dtype else ""
             return f"{name} runs {on} {HOW[self.mode.name]}{loaded}: {self.mode.line}"
         first = next(remark for remark in self.remarks if remark.level == "problem")
         return f"{name} does not run {on}: {first.text}. {first.remedy}"
-
-    @property
-    def card_memory(self) -> int:
-        """Bytes of the machine's card."""
-        found = self.machine.room.card
-        return found.memory or 0 if found else 0
 
     def json(self) -> dict[str, Any]:
         """Return the answer for programs."""
@@ -193,7 +206,7 @@ class Fit:
 
     def instead(self) -> str:
         """Say what to do where it does not run."""
-        asked = "" if self.machine.ours else f" --memory {self.card_memory}B"
+        asked = "" if self.machine.ours else f" --memory {self.machine.card_memory}B"
         if self.machine.ours and not self.machine.room.card and "cpu" not in self.needs.devices:
             return f"Ask for the card of another machine: `publish can-i-run {self.needs.repository} --memory 12GB`."
         if step := self.sibling():
@@ -212,7 +225,7 @@ class Fit:
             for step in steps
             if step.published
             and step.repository != self.needs.repository
-            and step.memory[step.offload].total <= self.card_memory
+            and step.memory[step.offload].total <= self.machine.card_memory
         ]
         return fitting[-1] if fitting else None
 

@@ -94,6 +94,8 @@ def of_card(needs: Needs, card: Card) -> Iterator[Mode]:
 def on_processor(needs: Needs) -> Mode:
     """Return what it takes to run a model without a GPU."""
     line = f'{"pipe" if needs.pipeline else "model"}.to("cpu")'
+    if needs.confined:
+        return Mode("cpu", line, 0, needs.confined, "measured")
     if needs.judged and needs.judged.device == "cpu":
         return Mode("cpu", line, 0, needs.judged.peak_memory_bytes, "measured")
     return Mode("cpu", line, 0, PIPELINE_MEMORY + needs.weights + needs.activations)

@@ -24,6 +24,7 @@ from pipeline.source.layout import Component, read_json, read_slots, read_source
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Facts
+from pipeline.validate import Report
 
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
 HALVES: Final = frozenset({"BF16", "F16"})  # in which no library keeps scales as long as a row
@@ -69,6 +70,7 @@ class Needs:
         footprint: What a pipeline takes beside its weights; None for a single model, which takes little.
         plan: What it was made by, where quantpress made it.
         judged: How it answered when it was judged, where it was.
+        confined: Bytes that it took at most on a processor within a small device's limits, where that was tried.
         withdrawn: Why it was withdrawn, where it was.
     """
 
@@ -80,6 +82,7 @@ class Needs:
     footprint: Footprint | None = None
     plan: TargetPlan | None = None
     judged: Facts | None = None
+    confined: int | None = None
     withdrawn: Withdrawal | None = None
 
     @property
@@ -152,10 +155,11 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
     slots = {name: read_slots(place, part) for name, part in weighty.items()}
     parts = {name: read_part(place, part, slots[name], plan) for name, part in weighty.items()}
     files = {name: place.files[name].size for name in layout.wanted}
-    pipeline, judged = "model_index.json" in place.files, read_facts(hub, repo, commit) if plan else None
+    pipeline, report = "model_index.json" in place.files, judgement(hub, repo, commit) if plan else None
     taken = read_footprint(place, weighty, slots, parts, plan) if pipeline else None
     withdrawn = withdrawal(hub, repo, plan) if plan else None
-    return Needs(repo, commit, pipeline, parts, files, taken, plan, judged, withdrawn)
+    judged, confined = (report.candidate, confined_bytes(report)) if report else (None, None)
+    return Needs(repo, commit, pipeline, parts, files, taken, plan, judged, confined, withdrawn)
 
 
 def read_part(place: Repository, component: Component, slots: Slots, plan: TargetPlan | None) -> Part:
@@ -223,13 +227,19 @@ def unpacked(slots: Slots) -> Slots:
     return {"": square | kept} if square else slots
 
 
-def read_facts(hub: Hub, repo: str, commit: str) -> Facts | None:
-    """Return how a published checkpoint answered when it was judged; None where no report says so."""
+def judgement(hub: Hub, repo: str, commit: str) -> Report | None:
+    """Return what was measured when a published checkpoint was judged; None where no report says so."""
     text = hub.content(repo, commit, REPORT, LARGEST)
     try:
-        return judged_in(json.loads(text)).candidate if text else None
+        return judged_in(json.loads(text)) if text else None
     except (ValidationError, ValueError, AttributeError):
         return None
+
+
+def confined_bytes(report: Report) -> int | None:
+    """Return the bytes that a checkpoint took within a small device's limits; None where it was not tried or failed."""
+    found = (use for use in report.uses if use.kind == "device" and use.verdict == "PASS")
+    return next((int(use.numbers["peak_memory"]) for use in found), None)
 
 
 def withdrawal(hub: Hub, repo: str, plan: TargetPlan) -> Withdrawal | None:

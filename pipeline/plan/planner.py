@@ -357,6 +357,7 @@ class Planner:
             require=written.require.model_dump(mode="json", exclude_none=True),
             judges=dict(self.judges),
             compile=written.compile,
+            device=written.device,
         )
 
     @property

@@ -18,6 +18,7 @@ from pipeline.recipe.prompts import Prompt, read_prompts
 from pipeline.recipe.schema import (
     Compile,
     DatasetPrompts,
+    Device,
     FolderLora,
     FolderSource,
     HubLora,
@@ -33,6 +34,7 @@ __all__ = [
     "BudgetTarget",
     "Compile",
     "DatasetPrompts",
+    "Device",
     "FolderLora",
     "FolderSource",
     "HubLora",

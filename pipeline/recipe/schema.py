@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from pipeline.recipe import names
-from pipeline.recipe.budget import CARDS, KEY, Budget, BudgetTarget, Ladder, named_twice
+from pipeline.recipe.budget import CARDS, KEY, Budget, BudgetTarget, Ladder, Size, named_twice
 from pipeline.recipe.clause import Commit, Component, ComponentNames, Dtype, RecipeModel, Text, Texts, optional, written
 from pipeline.recipe.problems import nearest
 from pipeline.recipe.require import Requirements
@@ -227,6 +227,18 @@ class Compile(RecipeModel):
     )
 
 
+class Device(RecipeModel):
+    """A small device without a GPU, such as a board, that every target must run on; tried within its limits."""
+
+    memory: Size = Field(description="The memory that a process may have there, such as `4GB`.")
+    threads: int = Field(default=1, ge=1, le=1024, description="How many threads of the processor it may use.")
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory in bytes."""
+        return names.bytes_of(self.memory)
+
+
 class Validation(RecipeModel):
     """How the targets are judged against the source; a task says what may be required."""
 
@@ -241,6 +253,7 @@ class Validation(RecipeModel):
     call: dict[Keyword, Argument] = Field(default_factory=dict, description="Keyword arguments of the pipeline's call.")
     require: SerializeAsAny[Requirements] = Field(description="What a target must reach to be published.")
     compile: Compile | None = optional("Tries whether components can be compiled with `torch.compile`.")
+    device: Device | None = optional("Tries whether targets answer within a small device's memory and threads.")
 
     @field_validator("seeds")
     @classmethod

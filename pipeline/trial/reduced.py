@@ -35,8 +35,9 @@ def reduced(loaded: Loaded, stand_in: StandIn) -> tuple[Loaded, list[str]]:
     told += [f"{name} is not measured: {why}" for name, why in unmeasured.items()]
     told += ["its LoRAs are not tried: they fit the source alone"] if recipe.loras else []
     told += ["torch.compile is not tried"] if validation.compile else []
+    told += ["a small device is not tried: the stand-in fits any"] if validation.device else []
     told += ["its prompts are in a dataset; others are asked"] if from_dataset(recipe) else []
-    asked = {"call": call, "seeds": validation.seeds[:1], "compile": None}
+    asked = {"call": call, "seeds": validation.seeds[:1], "compile": None, "device": None}
     bar = validation.require.model_copy(update=dict.fromkeys(unmeasured))
     changed = {
         "source": FolderSource(path=str(stand_in.folder)),

@@ -19,7 +19,7 @@ from pipeline.quantize.lora.adapters import Adapter, try_on
 from pipeline.source.layout import Folder, read_layout
 from pipeline.store import Store
 from pipeline.tasks.answers import Request
-from pipeline.validate.compatibility import Compilation, Lora, Uses, ask_with_lora, few, try_uses
+from pipeline.validate.compatibility import Compilation, Lora, SmallDevice, Uses, ask_with_lora, few, try_uses
 from pipeline.validate.report import CompatibilityCheck
 
 ADAPTED: Final = "adapted"  # the source's answers with a LoRA and without
@@ -61,12 +61,12 @@ class FollowUpChecks:
             CannotHereError: A library is missing, or the memory did not suffice.
             GenerationError: The checkpoint does not load, or does not answer.
         """
-        if not self.plan.loaded and not self.compilations:
+        if not self.plan.loaded and not self.compilations and not self.device:
             return ()
 
         def build(out: Path) -> None:
             loaded = tuple(self.lora(lora, source) for lora in self.loras if lora.planned.how == "loaded")
-            uses = Uses(loras=loaded, compilations=self.compilations)
+            uses = Uses(loras=loaded, compilations=self.compilations, device=self.device)
             found = try_uses(uses, source, checkpoint, self.request, out, self.hear)
             write_atomically(out / FOUND, pretty_json(LINES.dump_python(found, mode="json")))
 
@@ -78,7 +78,8 @@ class FollowUpChecks:
         tried = [self.key(lora) for lora in self.plan.loaded]
         compiled = [wanted.model_dump(mode="json") for wanted in self.compilations]
         asked = few(self.request).model_dump(mode="json")
-        return digest_of([self.plan.build_key, tried, compiled, asked, installed_versions(DECIDING)])
+        device = [self.device.model_dump(mode="json")] if self.device else []
+        return digest_of([self.plan.build_key, tried, compiled, asked, installed_versions(DECIDING), *device])
 
     @property
     def compilations(self) -> tuple[Compilation, ...]:
@@ -89,6 +90,12 @@ class FollowUpChecks:
         return tuple(
             Compilation(component=name, fullgraph=wanted.fullgraph, mode=wanted.mode) for name in wanted.components
         )
+
+    @property
+    def device(self) -> SmallDevice | None:
+        """The device that it is confined to."""
+        wanted = self.plan.validation.device
+        return SmallDevice(memory=wanted.memory_bytes, threads=wanted.threads) if wanted else None
 
     def lora(self, found: FoundLora, source: Path) -> Lora:
         """Return a LoRA with the source's answers, asking for them where they are not known."""

@@ -173,17 +173,17 @@ class LayerReport(Value):
 
 
 class CompatibilityCheck(Value):
-    """Something users do next, tried: a LoRA loaded onto the result, or ``torch.compile``.
+    """Something users do next, tried: a LoRA loaded onto the result, ``torch.compile``, or a small device.
 
     Attributes:
         kind: Which of them.
-        name: What it is, such as the LoRA's repository, or the compiled component.
+        name: What it is, such as the LoRA's repository, the compiled component, or the device's memory.
         verdict: Whether it works.
         text: What was seen, in one sentence with its numbers.
         numbers: The numbers of that sentence by name.
     """
 
-    kind: Literal["lora", "compile"]
+    kind: Literal["lora", "compile", "device"]
     name: str
     verdict: Verdict
     text: str

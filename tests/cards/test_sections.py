@@ -70,6 +70,14 @@ def test_what_was_tried_is_shown_with_its_code_its_verdict_and_its_numbers(plan:
     assert "[0.75]" in code
 
 
+def test_what_a_small_device_made_of_it_stands_with_what_it_needs(plan: TargetPlan, report: Report) -> None:
+    board = CompatibilityCheck(kind="device", name="small device", verdict="PASS", text="Limited to it.", numbers={})
+    assert "- Small devices, **PASS**: Limited to it." in section(
+        card(plan, report.model_copy(update={"uses": (board,)})), "What it needs"
+    )
+    assert "Small devices" not in card(plan, report)
+
+
 def test_all_code_in_a_card_is_python(plan: TargetPlan, report: Report) -> None:
     tried = asking(plan, compile=Compile(components=("transformer",), mode="reduce-overhead"))
     local = PlannedLora(path="./it's/mine", file="a.safetensors", listed=LORA.listed, scale=1.0, how="loaded")

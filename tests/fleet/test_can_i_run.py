@@ -128,6 +128,24 @@ def step(card: int) -> LadderStep:
     return LadderStep(target=f"{card}gb", card=f"{card}GB", taken=f"{card}gb", repository=name, memory=memory, **fixed)
 
 
+def test_a_board_is_held_against_what_was_measured_within_its_limits() -> None:
+    needs = replace(pipe(), confined=3 * GB)
+    board = Fit(needs, Machine.without_card(4 * GB))
+    assert board.runs
+    assert [(mode.name, mode.memory_bytes, mode.known) for mode in board.modes] == [("cpu", 3 * GB, "measured")]
+    assert "runs within 4.0 GB of memory on the processor" in board.verdict
+    smaller = Fit(needs, Machine.without_card(2 * GB)).verdict
+    assert "does not run within 2.0 GB of memory: at least 3.0 GB of memory, measured" in smaller
+
+
+def test_a_processor_is_asked_for_by_its_memory(desk: Desk) -> None:
+    done = desk.publish("can-i-run", ONE, "--cpu")
+    assert done.code == 2
+    assert "Add --memory 4GB." in done.err
+    found = desk.publish("--json", "can-i-run", ONE, "--memory", "64GB", "--cpu")
+    assert [mode["name"] for mode in found.lines[-1]["modes"]] == ["cpu"]
+
+
 def test_floats_that_are_not_quantized_are_counted_in_the_dtype_that_they_are_loaded_in(desk: Desk, hub: Hub) -> None:
     name = "vae/diffusion_pytorch_model.safetensors"
     before = read_needs(hub, REPO, None)

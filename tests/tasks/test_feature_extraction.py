@@ -99,6 +99,24 @@ def test_a_single_model_is_published_as_a_pipeline_of_one(desk: Desk, embedder: 
 
 
 @pytest.mark.nightly
+def test_an_embedder_is_published_with_what_a_board_needs(desk: Desk, embedder: Path) -> None:
+    done = desk.publish("run", recipe(desk, embedder, device={"memory": "4GB"}))
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-bert-one", local_dir=desk.folder / "release"))
+    (use,) = json.loads((release / "publish" / "report.json").read_text())["uses"]
+    assert "- Small devices, **PASS**: Limited to 4.0 GB of memory and 1 thread" in (release / "README.md").read_text()
+    fit = desk.publish("--json", "can-i-run", "alice/tiny-bert-one", "--memory", "4GB", "--cpu").lines[-1]
+    assert fit["mode"]["memory_bytes"] == use["numbers"]["peak_memory"]
+
+
+@pytest.mark.nightly
+def test_an_embedder_that_does_not_answer_on_a_board_is_not_published(desk: Desk, embedder: Path) -> None:
+    done = desk.publish("run", recipe(desk, embedder, device={"memory": "60MB"}))
+    assert done.code == 6
+    assert "small device: Limited to 60.0 MB of memory and 1 thread, without a GPU, it does not answer: " in done.err
+
+
+@pytest.mark.nightly
 def test_an_embedder_that_lost_its_neighbours_is_not_published(desk: Desk, embedder: Path) -> None:
     written = recipe(desk, embedder, require={"cosine_similarity": {"min": 0.99999}})
     done = desk.publish("run", written)

@@ -1,4 +1,4 @@
-"""What users do next with a checkpoint, tried on it: a LoRA loaded onto it, its components compiled.
+"""What users do next with a checkpoint, tried on it: a LoRA loaded onto it, its components compiled, a small device.
 
 Each is tried in a process of its own that has the checkpoint and the libraries and nothing else; `consumer` is its
 entry. What does not work is a finding with a verdict, and no error: the text says which.
@@ -10,12 +10,22 @@ from pathlib import Path
 
 from pipeline.events import Listener, silent
 from pipeline.tasks.answers import Request
-from pipeline.validate.compatibility.asking import Compilation, Lora, Uses, ask_with_lora, few, try_compiling
+from pipeline.validate.compatibility.asking import (
+    Compilation,
+    Lora,
+    SmallDevice,
+    Uses,
+    ask_with_lora,
+    few,
+    try_compiling,
+    try_confined,
+)
 from pipeline.validate.compatibility.compiled import judge_compiled
+from pipeline.validate.compatibility.confined import judge_confined
 from pipeline.validate.compatibility.lora import judge_lora
 from pipeline.validate.report import CompatibilityCheck
 
-__all__ = ["CompatibilityCheck", "Compilation", "Lora", "Uses", "ask_with_lora", "few", "try_uses"]
+__all__ = ["CompatibilityCheck", "Compilation", "Lora", "SmallDevice", "Uses", "ask_with_lora", "few", "try_uses"]
 
 
 def try_uses(
@@ -32,7 +42,7 @@ def try_uses(
         listener: Hears what is tried.
 
     Returns:
-        One line for each LoRA, then one for each component that is compiled.
+        One line for each LoRA, then one for each component that is compiled, then one for the device.
 
     Raises:
         RecipeError: The source itself does not take a LoRA.
@@ -47,4 +57,7 @@ def try_uses(
     for compilation in uses.compilations:
         folder = out / f"compiled-{compilation.component}"
         found.append(judge_compiled(compilation, try_compiling(candidate, compilation, request, folder, listener)))
+    if uses.device:
+        said = try_confined(candidate, uses.device, request, out / "device", listener)
+        found.append(judge_confined(uses.device, said))
     return tuple(found)

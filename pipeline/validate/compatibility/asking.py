@@ -7,14 +7,16 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import RecipeError
+from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.events import Listener
 from pipeline.files import disk_errors, empty, pretty_json, write_atomically
 from pipeline.tasks.answers import Request
 from pipeline.validate.generate import LOG, ask_consumer, progress
+from pipeline.worker.session import SILENCE
 
 QUESTIONS: Final = 4  # prompts, each with the first seed: with and without, on both sides, a few are a large part
 TRIED: Final = "tried.json"
+ANSWER_SECONDS: Final = 3600.0  # that loading or one answer may take on a small device; nobody waits for longer
 
 
 class Value(BaseModel):
@@ -47,11 +49,19 @@ class Compilation(Value):
     mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = "default"
 
 
+class SmallDevice(Value):
+    """A device to confine a process to: bytes of memory, and how many threads of the processor."""
+
+    memory: int
+    threads: int
+
+
 class Uses(Value):
     """What is tried."""
 
     loras: tuple[Lora, ...] = ()
     compilations: tuple[Compilation, ...] = ()
+    device: SmallDevice | None = None
 
 
 class Tried(Value):
@@ -64,6 +74,7 @@ class Tried(Value):
         missing: What this machine lacks for it, if that is why.
         numbers: What was counted and measured.
         breaks: Why the graph broke, each reason in a few words.
+        processor: The processor, where its speed was measured.
     """
 
     device: str
@@ -72,6 +83,7 @@ class Tried(Value):
     missing: str = ""
     numbers: dict[str, float] = {}
     breaks: tuple[str, ...] = ()
+    processor: str = ""
 
 
 def ask_with_lora(model: Path, lora: Lora, request: Request, out: Path, listener: Listener) -> Path:
@@ -106,6 +118,14 @@ def try_compiling(model: Path, wanted: Compilation, request: Request, out: Path,
     return ask(model, {"use": "compile", **wanted.model_dump(mode="json")}, request, out, listener)
 
 
+def try_confined(model: Path, wanted: SmallDevice, request: Request, out: Path, listener: Listener) -> Tried:
+    """Load a model and ask it a few questions within a device's limits; that it ends, however, is an answer as well."""
+    try:
+        return ask(model, {"use": "device", **wanted.model_dump()}, request, out, listener, ANSWER_SECONDS)
+    except (CannotHereError, GenerationError) as error:
+        return Tried(device="cpu", how="", failure=error.what)
+
+
 def tried(folder: Path) -> Tried:
     """Return what was said at the end of a trial."""
     return Tried.model_validate_json((folder / TRIED).read_bytes())
@@ -116,13 +136,15 @@ def few(request: Request) -> Request:
     return request.only(QUESTIONS, 1)
 
 
-def ask(model: Path, job: dict[str, Any], request: Request, out: Path, listener: Listener) -> Tried:
+def ask(
+    model: Path, job: dict[str, Any], request: Request, out: Path, listener: Listener, silence: float = SILENCE
+) -> Tried:
     """Run the process that tries, and keep what it says in ``out``."""
     module, tell = "pipeline.validate.compatibility.consumer", progress(listener, "validate", job["use"], request)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         empty(out)
-        told = ask_consumer(module, model, few(request), out, job, tell)
+        told = ask_consumer(module, model, few(request), out, job, tell, silence=silence)
         said = Tried.model_validate(told)
         if not said.failure:
             (out / LOG).unlink()

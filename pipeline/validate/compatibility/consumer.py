@@ -57,12 +57,15 @@ class Trial:
 def say(text: str, tell: Tell) -> dict[str, Any]:
     """Do a job, and return what came of it."""
     from pipeline.validate.compatibility.compiling import compile_and_ask
+    from pipeline.validate.compatibility.confining import confine_and_ask
     from pipeline.validate.compatibility.loading_lora import load_and_ask
 
     kinds: dict[str, Callable[[Trial], Tried]] = {"lora": load_and_ask, "compile": compile_and_ask}
     job = json.loads(text)
     request = Request.model_validate(job["request"])
     task = TASKS[request.task]
+    if job["use"] == "device":  # which is in the way of loading already
+        return confine_and_ask(job, task, request, tell).model_dump(mode="json")
     loaded = task.load(Path(job["model"]), request.dtype, task.loader)
     return kinds[job["use"]](Trial(job, task, loaded, request, Path(job["out"]), tell)).model_dump(mode="json")
 
@@ -70,7 +73,8 @@ def say(text: str, tell: Tell) -> dict[str, Any]:
 def words_of(error: BaseException) -> str:
     """Return the class of what a library raised and the first lines of what it said, in one line."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:LONGEST]}{'...' if len(text) > LONGEST else ''}"
+    said = f": {text[:LONGEST]}{'...' if len(text) > LONGEST else ''}" if text else ""
+    return f"{type(error).__name__}{said}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pipeline.files import human_size
+from pipeline.files import counted, human_size
 from pipeline.hub.release_files import QUESTIONS
 from pipeline.plan.model import PlannedComponent, TargetPlan
 from pipeline.plan.parts import PlannedLora, PlannedPrompts, PlannedValidation
@@ -75,12 +75,14 @@ def asked(validation: PlannedValidation, written: str) -> dict[str, str]:
         for metric, pin in validation.judges.items()
     }
     compiled = validation.compile
+    device = validation.device
     further = any(prompt.files for prompt in validation.prompts)
     return {
         **questions(validation, validation.seeds, validation.call, written),
         **({"Files of the prompts": f"{QUESTIONS}/, each named after its SHA-256"} if further else {}),
         **judges,
         **({"Compiled": f"{', '.join(compiled.components)}, mode {compiled.mode}"} if compiled else {}),
+        **({"Small device": f"{device.memory}, {counted(device.threads, 'thread')}"} if device else {}),
     }
 
 
