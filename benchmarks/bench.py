@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from judging import TARGETS, judged, make_model, write_recipe
 from recipe import write_pipeline
 from source import BLOCKS, make_source
 from table import write_readme
@@ -219,6 +220,19 @@ def peaks() -> dict[str, Any]:
     return found
 
 
+def judging() -> Iterator[tuple[str, dict[str, int]]]:
+    """Measure the memory in which each target of a model of 0.6 GB is quantized and judged."""
+    folder = WORK / "judging"
+    if not (folder / "model" / "config.json").exists():
+        (folder / "model").mkdir(parents=True)
+        with get_context("spawn").Pool(1) as elsewhere:  # as in `main`
+            elsewhere.apply(make_model, (folder / "model",))
+    for target in TARGETS:
+        found = judged(PUBLISH, write_recipe(folder), target, folder / "home")
+        tell(f"memory of {target}, 0.6 GB: {found}")
+        yield target, found
+
+
 def compiling() -> dict[str, float]:
     """Measure what a run takes longer without compiled kernels, on a source of nearly no size."""
     out, source = WORK / "out", make_source(WORK / "source-tiny", "tiny")
@@ -265,7 +279,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"comparisons": {}}
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
-    for size in ("1", "4", "24") if not only or only - of_verdicts else ():
+    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging"} else ():
         needed = {"1": 2, "4": 20, "24": 60}[size] * 10**9
         if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
             # Not here: a child begins with the memory of who starts it, and the kernel counts that as its own.
@@ -281,6 +295,10 @@ def main() -> None:
             write(results)
     if not only or "memory" in only:
         results["peak_bytes_by_gb"] = peaks()
+    if not only or "judging" in only:
+        for target, found in judging():
+            results.setdefault("peak_bytes_judged", {})[target] = found
+            write(results)
     if not only or "compiling" in only:
         results["compiling_seconds"] = compiling()
     write(results)

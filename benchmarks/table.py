@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from judging import QUANTIZING
+
 BEGIN, END = "<!-- measured -->", "<!-- end -->"
 
 
@@ -31,6 +33,13 @@ def tables(results: dict[str, Any]) -> str:
     if found := results.get("peak_bytes_by_gb"):
         sizes = "; ".join(f"{size} GB source: {peak / 1e6:.0f} MB" for size, peak in found.items())
         lines += [f"Peak memory of nf4, the process and its children: {sizes}.\n"]
+    if found := results.get("peak_bytes_judged"):
+        lines += [
+            "| a model of 0.6 GB | quantizing, to reach 600 MB | quantizing and judging | to reach | met |",
+            "| --- | --- | --- | --- | --- |",
+            *(judged(target, one) for target, one in found.items()),
+            "",
+        ]
     if found := results.get("compiling_seconds"):
         schemes = "; ".join(f"{scheme} {seconds:.1f} s" for scheme, seconds in found.items())
         lines += [f"A run without compiled kernels takes longer by: {schemes}.\n"]
@@ -51,6 +60,13 @@ def row(one: dict[str, Any]) -> str:
         f"| {one['what']}{idle} | {ours['median_seconds']:.1f} s | {other['median_seconds']:.1f} s ({other['name']}) "
         f"| **{one['ratio']:.2f}** ({ratios}) | {reached} | {'yes' if met(one) else '**no**'} | {memory} |"
     )
+
+
+def judged(target: str, one: dict[str, int]) -> str:
+    """Return the memory of one target as a row."""
+    reached = one["quantizing"] <= QUANTIZING and one["judging"] <= one["limit"]
+    megabytes = [f"{one[name] / 1e6:.0f} MB" for name in ("quantizing", "judging", "limit")]
+    return f"| {target} | {' | '.join(megabytes)} | {'yes' if reached else '**no**'} |"
 
 
 def met(one: dict[str, Any]) -> bool:
