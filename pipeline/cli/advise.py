@@ -8,7 +8,7 @@ import typer
 
 from pipeline.cli.context import Session
 
-NEEDS = "real-time, cpu, web, memory, lora and compile"  # said again, for reading all that is advised takes a while
+NEEDS = "real-time, cpu, web, memory, embedded, lora and compile"  # said again, for reading it all takes a while
 
 
 def advise(

@@ -169,6 +169,25 @@ ROWS: Final = (
         ),
     ),
     Row(
+        "embedded",
+        "embedded and boards",
+        (("torchao", "int8-weight-only"),),
+        "The recipe tries it within a board's memory and threads (`device:` under `validation:`), on the processor of "
+        "the machine that judges; report and card say what it took. No Arm board ran it yet.",
+        (
+            Evidence(
+                "test",
+                "tests/uses/test_device.py::test_a_model_answers_within_a_board_s_memory_on_one_thread",
+                "a model is loaded and answers on one thread that may have 4 GB",
+            ),
+            Evidence(
+                "test",
+                "tests/uses/test_device.py::test_less_memory_than_the_libraries_take_is_a_failure_that_says_what_ended_it",
+                "with less than it takes it fails",
+            ),
+        ),
+    ),
+    Row(
         "lora",
         "LoRA",
         (("torchao", "int8-weight-only"), ("bitsandbytes", "nf4")),
