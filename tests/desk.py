@@ -30,10 +30,11 @@ from pipeline.events import Listener, silent
 from pipeline.hub import xet
 from pipeline.hub.client import Hub
 from pipeline.recipe import Vocabulary, load
+from pipeline.recipe.prompts import Question
 from pipeline.run import Engine
 from pipeline.store import Store
 from pipeline.tasks import TASKS
-from pipeline.tasks.answers import Question, Request
+from pipeline.tasks.answers import Request
 
 XET = {name: os.environ[name] for name in ("HF_HUB_DISABLE_XET",) if name in os.environ}  # for children
 CALL = {"height": 16, "width": 16, "num_inference_steps": 1, "max_sequence_length": 16}  # of the tiny model

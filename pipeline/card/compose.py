@@ -10,8 +10,10 @@ from pipeline.card.context import facts
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
 from pipeline.plan.model import TargetPlan
+from pipeline.recipe.prompts import Question
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
+from pipeline.validate.browser.scripts import MODULE, address_of_questions
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
@@ -25,10 +27,11 @@ BESIDES: Final = frozenset({"source_page", "usage", "weights"})  # what it says 
 
 @dataclass(frozen=True)
 class Card:
-    """A card as text, and the snippet in it."""
+    """A card as text, and the snippets in it: for Python, and for a page where a browser was tried."""
 
     text: str
     usage: str
+    page: str = ""
 
 
 def compose(
@@ -55,8 +58,14 @@ def compose_body(
 ) -> Card:
     """Write what templates write of a card, all but its metadata; takes and raises what `compose` does."""
     values = facts(plan, report, source, executed=executed)
-    usage = render(TASKS[plan.task].usage, values, loader)
-    return Card(render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage}, loader), usage)
+    asked, task = {}, TASKS[plan.task]
+    usage = render(task.usage, values, loader)
+    if task.page and (settings := next((use.settings for use in report.uses if use.settings), {})):
+        question = Question(prompt=plan.validation.prompts[0].prompt, files=plan.validation.prompts[0].files)
+        first, options = task.page.question(question, plan.validation.call, address_of_questions(plan.repository))
+        asked = {"module": MODULE, "settings": settings, "first": first, "options": options}
+    page = render(task.page.usage, {**values, **asked}, loader) if task.page and asked else ""
+    return Card(render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage, "page": page}, loader), usage, page)
 
 
 def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:

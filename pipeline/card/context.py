@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pipeline.backends import BACKENDS, Loader, loaders
 from pipeline.card.metadata import SourceCard
@@ -16,7 +16,7 @@ from pipeline.tasks import TASKS
 from pipeline.tasks.metrics import Sizes
 from pipeline.tasks.protocol import IDENTICAL
 from pipeline.validate import Finding, PairReport, Report
-from pipeline.validate.report import LayerReport
+from pipeline.validate.report import LayerReport, UseKind
 
 MOST_NAMED: Final = 8  # modules that are kept, of one component for one reason
 
@@ -99,7 +99,7 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "question": plan.validation.prompts[0],
         "questions": QUESTIONS,
         "layers": layers_of(report),
-        "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in ("lora", "compile", "device")},
+        "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in get_args(UseKind)},
         "license": source.license,
         "prompt": plan.validation.prompts[0].prompt,
         "call": plan.validation.call,

@@ -96,7 +96,7 @@ def planned(plan: TargetPlan, loaded: Loaded, target: str) -> TargetPlan:
     recipe = loaded.recipe
     asked = recipe.validation
     validation: dict[str, Any] = {"seeds": asked.seeds, "call": dict(asked.call)}
-    validation |= {"compile": asked.compile, "device": asked.device}
+    validation |= {"compile": asked.compile, "device": asked.device, "browser": asked.browser}
     if isinstance(asked.prompts, str):
         validation["prompts"] = read_prompts(loaded.resolve(asked.prompts), TASKS[recipe.task].form)
     else:

@@ -109,6 +109,11 @@ def literal(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
+def as_json(value: object) -> str:
+    """Return a JSON value as a script in a page has it: no text of it ends the script."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+
+
 def rounded(number: float, within: Interval | None = None, unit: str = "") -> str:
     """Return a number with its unit, to the digits that mean something.
 
@@ -163,6 +168,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "count": counted,
     "differing": differing,
     "interval": interval,
+    "json": as_json,
     "large": large,
     "literal": literal,
     "rounded": rounded,

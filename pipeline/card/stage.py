@@ -28,13 +28,28 @@ from pipeline.files import (
     pretty_json,
     write_atomically,
 )
-from pipeline.hub.release_files import CARD, MANIFEST, MEDIAN, PLAN, PROVENANCE, QUESTIONS, RECIPE, REPORT, USAGE, WORST
+from pipeline.hub.release_files import (
+    CARD,
+    MANIFEST,
+    MEDIAN,
+    PAGE,
+    PLAN,
+    PROVENANCE,
+    QUESTIONS,
+    RECIPE,
+    REPORT,
+    USAGE,
+    WORST,
+)
+from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
 from pipeline.tasks import TASKS
+from pipeline.validate.browser.asking import run_page
+from pipeline.validate.browser.scripts import scripts
 from pipeline.validate.prompts import questions_folder
-from pipeline.validate.stage import Judged
+from pipeline.validate.stage import Judged, request_of
 
 
 def write_card(
@@ -71,10 +86,26 @@ def write_card(
         card = compose_published(TargetPlan.model_validate_json((folder / PLAN).read_bytes()), report)
         write_atomically(folder / CARD, card.text.encode())
         write_atomically(folder / USAGE, card.usage.encode())
+        if card.page:
+            write_atomically(folder / PAGE, card.page.encode())
+            show_page(plan, card.page, checkpoint, store)
         draw(replace(judged, report=judged_in(report)), folder)
         describe(folder, report, made | taken_over(plan, folder))
 
     return store.make("release", release_key(plan, judged, recipe), build)
+
+
+def show_page(plan: TargetPlan, page: str, checkpoint: Path, store: Store) -> None:
+    """Have a browser show the page of a card until it has an answer.
+
+    Raises:
+        CardError: It raises something instead.
+        CannotHereError: There is no browser.
+    """
+    with temporary_in(store.root, "page") as out:
+        shown = run_page(page, checkpoint, plan.repository, request_of(plan), scripts(store), out)
+    if shown.failure:
+        raise CardError(f"The page of the card does not answer in {shown.browser}: {shown.failure}", where=PAGE)
 
 
 def release_key(plan: TargetPlan, judged: Judged, recipe: bytes) -> str:

@@ -30,6 +30,7 @@ from pipeline.recipe import DatasetPrompts
 from pipeline.run import PLAIN, Engine
 from pipeline.source.fetch import FETCH, fetch_key
 from pipeline.store import Store
+from pipeline.validate.browser.scripts import KEY, SCRIPTS
 from pipeline.validate.follow_up import ADAPTED, USES, FollowUpChecks
 from pipeline.validate.judges import read_by_judges
 from pipeline.validate.prompts import FILES, STAGE, files_key, prompts_key
@@ -40,6 +41,7 @@ RELEASES: Final = ("release", "signed")
 KILLED: Final = (TEMPORARY, "rebuild")  # folders in which nothing outlives the process that made it
 STAGES: Final = (
     FETCH, PLAIN, FUSED, CHECKPOINT, FAILED, *RELEASES, REFERENCE, CANDIDATE, ADAPTED, USES, JUDGED, STAGE, FILES,
+    SCRIPTS,
 )  # fmt: skip
 Named = tuple[str, str]
 """A stage and a key."""
@@ -200,6 +202,8 @@ def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     yield CANDIDATE, candidate_key(plan)
     yield JUDGED, plan.verdict_key
     yield USES, following.tried_key
+    if plan.validation.browser:
+        yield SCRIPTS, KEY
     yield from ((ADAPTED, following.key(lora)) for lora in plan.loaded)
     if isinstance(asked := engine.loaded.recipe.validation.prompts, DatasetPrompts):
         yield STAGE, prompts_key(asked, public=not plan.private)

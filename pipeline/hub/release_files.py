@@ -15,6 +15,7 @@ WORST: Final = "images/worst.png"  # source beside candidate where they differ m
 MEDIAN: Final = "images/median.png"  # and where they differ as much as in the middle
 QUESTIONS: Final = "publish/questions"  # further files of what was asked, each named after its SHA-256
 USAGE: Final = "publish/usage.py"  # the card's snippet
+PAGE: Final = "publish/usage.html"  # the card's snippet for a page, where a browser was tried
 RECIPE: Final = "publish/recipe.yaml"  # as written, with the words of what it includes
 PLAN: Final = "publish/plan.json"  # as resolved
 REPORT: Final = "publish/report.json"  # as measured
@@ -22,7 +23,7 @@ PROVENANCE: Final = "publish/provenance.json"
 MANIFEST: Final = "publish/manifest.json"  # every file but itself and the signature
 SIGNATURE: Final = "publish/signature.json"
 YANKED: Final = "publish/yanked.json"  # which tags were withdrawn, and why
-WRITTEN: Final = frozenset({CARD, WORST, MEDIAN, USAGE, RECIPE, PLAN, REPORT, PROVENANCE, MANIFEST, SIGNATURE})
+WRITTEN: Final = frozenset({CARD, WORST, MEDIAN, USAGE, PAGE, RECIPE, PLAN, REPORT, PROVENANCE, MANIFEST, SIGNATURE})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.files import ListedFile
-from pipeline.recipe import Budget, Compile, DatasetPrompts, Device, Prompt
+from pipeline.recipe import Budget, Compile, DatasetPrompts, Device, InBrowser, Prompt
 
 
 class Value(BaseModel):
@@ -197,3 +197,4 @@ class PlannedValidation(PlannedPrompts):
     judges: dict[str, str]
     compile: Compile | None = Field(default=None, exclude_if=lambda value: value is None)
     device: Device | None = Field(default=None, exclude_if=lambda value: value is None)
+    browser: InBrowser | None = Field(default=None, exclude_if=lambda value: value is None)

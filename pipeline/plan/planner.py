@@ -358,6 +358,7 @@ class Planner:
             judges=dict(self.judges),
             compile=written.compile,
             device=written.device,
+            browser=written.browser,
         )
 
     @property

@@ -239,6 +239,14 @@ class Device(RecipeModel):
         return names.bytes_of(self.memory)
 
 
+class InBrowser(RecipeModel):
+    """How targets that a page can load are tried in a browser."""
+
+    questions: int = Field(
+        default=4, ge=1, le=100, description="How many of the questions it is asked, the first ones."
+    )
+
+
 class Validation(RecipeModel):
     """How the targets are judged against the source; a task says what may be required."""
 
@@ -254,6 +262,9 @@ class Validation(RecipeModel):
     require: SerializeAsAny[Requirements] = Field(description="What a target must reach to be published.")
     compile: Compile | None = optional("Tries whether components can be compiled with `torch.compile`.")
     device: Device | None = optional("Tries whether targets answer within a small device's memory and threads.")
+    browser: InBrowser | None = optional(
+        "Has a browser load the targets that are ONNX, as a page does, and answer some of the questions."
+    )
 
     @field_validator("seeds")
     @classmethod

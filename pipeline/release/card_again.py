@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline.card.compose import Card, compose_published
 from pipeline.errors import CardError
-from pipeline.hub.release_files import CARD, PLAN, REPORT, USAGE, YANKED
+from pipeline.hub.release_files import CARD, PAGE, PLAN, REPORT, USAGE, YANKED
 from pipeline.hub.withdrawn import Withdrawals
 from pipeline.release.documents import Documents
 from pipeline.release.yank import banner, with_banner
@@ -30,7 +30,10 @@ def require_same(documents: Documents, address: str) -> None:
     if YANKED in documents.manifest.files:
         known = documents.read(YANKED, lambda: Withdrawals.model_validate_json(documents.content(YANKED)))
         text = withdrawn(text, served, known, address)
-    for name, found, meant in ((CARD, served, text), (USAGE, documents.content(USAGE), written.usage)):
+    both = [(CARD, served, text), (USAGE, documents.content(USAGE), written.usage)]
+    if written.page:
+        both.append((PAGE, documents.content(PAGE), written.page))
+    for name, found, meant in both:
         if told := difference(found, meant.encode()):
             raise documents.differs(f"{name}:{told}")
 

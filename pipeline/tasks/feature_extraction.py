@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,11 +10,12 @@ from pydantic import Field, field_validator
 
 from pipeline.recipe import names
 from pipeline.recipe.clause import RecipeModel, optional
+from pipeline.recipe.prompts import Question
 from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Requirements
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
 from pipeline.tasks.answers import Request
 from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness, metrics_of
-from pipeline.tasks.protocol import IDENTICAL, Given, LoadedModel, Medium, Task
+from pipeline.tasks.protocol import IDENTICAL, Given, LoadedModel, Medium, Page, Task
 from pipeline.tasks.transformers_model import load
 
 NEIGHBOURS: Final = 10
@@ -42,6 +44,20 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
     if call.get("normalize", True):
         pooled = torch.nn.functional.normalize(pooled, dim=0)
     return Given(pooled.float().cpu().numpy())
+
+
+def question_in_browser(question: Question, call: Mapping[str, Any], _files: str) -> tuple[str, dict[str, Any]]:
+    """Return what the pipeline of transformers.js is called with to embed a text."""
+    pooling = call.get("pooling", "mean")
+    pooling = "last_token" if pooling == "last" else pooling
+    return question.prompt, {"pooling": pooling, "normalize": call.get("normalize", True)}
+
+
+def answer_in_browser(told: list[list[float]]) -> Given:
+    """Return an embedding out of a list with nothing else in it."""
+    import numpy as np
+
+    return Given(np.asarray(told[0], np.float32))
 
 
 def save(given: Given, path: Path) -> None:
@@ -201,4 +217,5 @@ FEATURE_EXTRACTION: Final = Task(
     ask=ask,
     seeded=False,
     single=True,
+    page=Page(question=question_in_browser, answer=answer_in_browser, usage="embedder.html.jinja"),
 )

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe.prompts import Form
+from pipeline.recipe.prompts import Form, Question
 from pipeline.recipe.schema import Validation
 from pipeline.source.layout import Layout, Place, read_layout, read_single
 from pipeline.tasks.answers import Request
@@ -111,6 +111,22 @@ class Medium:
     part: str = ""
 
 
+@dataclass(frozen=True)
+class Page:
+    """How a page asks a model, by the pipeline that transformers.js has under the task's name.
+
+    Attributes:
+        question: Returns what the pipeline is called with for a question, the call of its recipe, and the address under
+            which its files lie: its input, and its options.
+        answer: Returns what it answered, as JSON has it, as an answer of the task.
+        usage: The template in ``cards/`` of the page that a card shows.
+    """
+
+    question: Callable[[Question, Mapping[str, Any], str], tuple[Any, Mapping[str, Any]]]
+    answer: Callable[[Any], Given]
+    usage: str
+
+
 IDENTICAL = 100.0
 """Decibels that stand for no difference at all, and the most that are told."""
 
@@ -139,6 +155,7 @@ class Task:
         exact: Whether that is all an answer says: it may be nothing, and two questions may have the same.
         named_by: The file whose name is the text of a question that has none.
         tag: The Hub's ``pipeline_tag``, where the Hub has no task of this name.
+        page: How a page asks it; None where none can.
     """
 
     medium: Medium
@@ -159,6 +176,7 @@ class Task:
     exact: bool = False
     named_by: str = ""
     tag: str = ""
+    page: Page | None = None
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
@@ -183,4 +201,4 @@ class Task:
         return f"The {self.medium.noun} for {prompt!r}{f' with seed {seed}' if self.seeded else ''}"
 
 
-__all__ = ["IDENTICAL", "Given", "LoadedModel", "Medium", "Task"]
+__all__ = ["IDENTICAL", "Given", "LoadedModel", "Medium", "Page", "Task"]

@@ -19,8 +19,12 @@ from pipeline.quantize.lora.adapters import Adapter, try_on
 from pipeline.source.layout import Folder, read_layout
 from pipeline.store import Store
 from pipeline.tasks.answers import Request
+from pipeline.validate.browser.asking import answers_in_browser, ask_in_browser
+from pipeline.validate.browser.judging import judge_in_browser
+from pipeline.validate.browser.scripts import KEY, scripts
 from pipeline.validate.compatibility import Compilation, Lora, SmallDevice, Uses, ask_with_lora, few, try_uses
 from pipeline.validate.report import CompatibilityCheck
+from pipeline.validate.stage import ask_both, prompts_of, resolved_requirements, side
 
 ADAPTED: Final = "adapted"  # the source's answers with a LoRA and without
 USES: Final = "uses"
@@ -61,16 +65,29 @@ class FollowUpChecks:
             CannotHereError: A library is missing, or the memory did not suffice.
             GenerationError: The checkpoint does not load, or does not answer.
         """
-        if not self.plan.loaded and not self.compilations and not self.device:
+        in_browser = self.plan.validation.browser is not None and answers_in_browser(self.request, checkpoint)
+        if not (self.plan.loaded or self.compilations or self.device or in_browser):
             return ()
 
         def build(out: Path) -> None:
             loaded = tuple(self.lora(lora, source) for lora in self.loras if lora.planned.how == "loaded")
             uses = Uses(loras=loaded, compilations=self.compilations, device=self.device)
             found = try_uses(uses, source, checkpoint, self.request, out, self.hear)
+            if in_browser:
+                found = (*found, self.in_browser(source, checkpoint, out / "browser"))
             write_atomically(out / FOUND, pretty_json(LINES.dump_python(found, mode="json")))
 
         return LINES.validate_json((self.store.make(USES, self.tried_key, build) / FOUND).read_bytes())
+
+    def in_browser(self, source: Path, checkpoint: Path, out: Path) -> CompatibilityCheck:
+        """Have a browser answer some of the questions, and judge its answers among the checkpoint's own."""
+        wanted, plan = self.plan.validation.browser, self.plan
+        few_asked = self.request.only(wanted.questions if wanted else 0, 1)
+        tried = ask_in_browser(checkpoint, plan.repository, few_asked, scripts(self.store), out, self.hear)
+        reference, candidate = map(side, ask_both(plan, source, checkpoint, self.store, self.listen))
+        answered = candidate.with_answers(tried.given, out)
+        require = resolved_requirements(plan.validation.require, {})
+        return judge_in_browser(tried, answered, (reference, candidate), prompts_of(plan.validation), require)
 
     @property
     def tried_key(self) -> str:
@@ -78,8 +95,12 @@ class FollowUpChecks:
         tried = [self.key(lora) for lora in self.plan.loaded]
         compiled = [wanted.model_dump(mode="json") for wanted in self.compilations]
         asked = few(self.request).model_dump(mode="json")
-        device = [self.device.model_dump(mode="json")] if self.device else []
-        return digest_of([self.plan.build_key, tried, compiled, asked, installed_versions(DECIDING), *device])
+        known = [self.plan.build_key, tried, compiled, asked, installed_versions(DECIDING)]
+        if self.device:
+            known.append(self.device.model_dump(mode="json"))
+        if self.plan.validation.browser:
+            known += [self.plan.validation.model_dump(mode="json"), KEY]
+        return digest_of(known)
 
     @property
     def compilations(self) -> tuple[Compilation, ...]:

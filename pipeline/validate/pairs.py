@@ -37,6 +37,13 @@ class Side:
         """What was asked of it."""
         return TASKS[self.answers.task]
 
+    def with_answers(self, answers: Sequence[Answer], folder: Path) -> Side:
+        """Return the same side with some answers, whose files lie elsewhere, in the place of its own."""
+        others = {(answer.prompt, answer.seed): answer for answer in answers}
+        moved = {asked: answer.moved(str(folder.resolve())) for asked, answer in others.items()}
+        given = tuple(moved.get((answer.prompt, answer.seed), answer) for answer in self.answers.given)
+        return Side(self.answers.model_copy(update={"given": given}), self.folder)
+
     def without(self, prompts: Container[int]) -> Side:
         """Return the same side as if some prompts, by their index, had not been asked."""
         told = self.answers

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from pipeline.tasks.answers import Facts
 from pipeline.tasks.metrics import Sizes
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+UseKind = Literal["lora", "compile", "device", "browser"]
 Statistic = Literal["value", "drop", "ratio", "worst", "worst drop"]
 
 
@@ -173,21 +174,24 @@ class LayerReport(Value):
 
 
 class CompatibilityCheck(Value):
-    """Something users do next, tried: a LoRA loaded onto the result, ``torch.compile``, or a small device.
+    """Something users do next, tried: a LoRA loaded, ``torch.compile``, a small device, or a page in a browser.
 
     Attributes:
         kind: Which of them.
-        name: What it is, such as the LoRA's repository, the compiled component, or the device's memory.
+        name: What it is, such as the LoRA's repository, the compiled component, the device's memory, or what the page
+            loads it by.
         verdict: Whether it works.
         text: What was seen, in one sentence with its numbers.
         numbers: The numbers of that sentence by name.
+        settings: With what it was tried, where a card repeats that: what a page gives to load it.
     """
 
-    kind: Literal["lora", "compile", "device"]
+    kind: UseKind
     name: str
     verdict: Verdict
     text: str
     numbers: dict[str, float]
+    settings: dict[str, JsonValue] = Field(default={}, exclude_if=lambda value: not value)
 
 
 class Floor(Value):

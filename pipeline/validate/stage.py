@@ -81,10 +81,7 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
         GenerationError: The checkpoint does not load or does not run.
         SourceError: The source itself does not answer, or its answers are degenerate.
     """
-    request = request_of(plan, questions_folder(plan.validation, store))
-    hearing = partial(meanwhile, request, bool(judges), plan.target, listen)
-    own = ask_source(source, request, reference_key(plan, request), store, hearing)
-    drawn = store.make(CANDIDATE, candidate_key(plan), lambda out: answer(checkpoint, request, out, hearing))
+    own, drawn = ask_both(plan, source, checkpoint, store, listen, judged=bool(judges))
 
     def build(out: Path) -> None:
         requirements = resolved_requirements(plan.validation.require, judges)
@@ -96,6 +93,21 @@ def validate(  # noqa: PLR0913, PLR0917 - what is judged, by what, and where it 
 
     judged = store.make(JUDGED, plan.verdict_key, build)
     return Judged(Report.model_validate_json((judged / REPORT).read_bytes()), own, drawn)
+
+
+def ask_both(
+    plan: TargetPlan, source: Path, checkpoint: Path, store: Store, listen: Listener, *, judged: bool = False
+) -> tuple[Path, Path]:
+    """Return the folders of the source's answers and of the checkpoint's, each of which is asked once.
+
+    Raises:
+        GenerationError: The checkpoint does not load or does not run.
+        SourceError: The source itself does not answer.
+    """
+    request = request_of(plan, questions_folder(plan.validation, store))
+    hearing = partial(meanwhile, request, judged, plan.target, listen)
+    own = ask_source(source, request, reference_key(plan, request), store, hearing)
+    return own, store.make(CANDIDATE, candidate_key(plan), lambda out: answer(checkpoint, request, out, hearing))
 
 
 def judged_before(plan: TargetPlan, store: Store) -> Judged | None:

@@ -11,7 +11,7 @@ from jinja2 import DictLoader
 from pipeline.card.render import packaged, sandbox
 from tests.cards.conftest import TEMPLATES
 
-OURS = ("95 %", "SHA-256", "%.2f")  # with a digit that is no number of a model
+OURS = ("95 %", "SHA-256", "%.2f", "utf-8")  # with a digit that is no number of a model
 
 
 def digits(name: str, template: str) -> Iterator[str]:

@@ -123,6 +123,8 @@ def recipe(budget: bool, **other: Any) -> Recipe:
             "call": {"height": 16},
             "require": REQUIRE,
             "compile": {"components": ["transformer"], "fullgraph": True, "mode": "reduce-overhead"},
+            "browser": {"questions": 6},
+            "device": {"memory": "4GB", "threads": 2},
         },
         "card": {"template": "text-to-image"},
     }  # fmt: skip

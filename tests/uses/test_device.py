@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.plan.parts import PlannedValidation
 from pipeline.recipe import Device
-from pipeline.tasks.answers import Question, Request
+from pipeline.recipe.prompts import Question
+from pipeline.tasks.answers import Request
 from pipeline.validate.compatibility import CompatibilityCheck, SmallDevice, Uses, try_uses
 from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.compatibility.confined import judge_confined

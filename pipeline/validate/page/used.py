@@ -81,6 +81,7 @@ def asked(validation: PlannedValidation, written: str) -> dict[str, str]:
         **questions(validation, validation.seeds, validation.call, written),
         **({"Files of the prompts": f"{QUESTIONS}/, each named after its SHA-256"} if further else {}),
         **judges,
+        **({"Asked in a browser": str(validation.browser.questions)} if validation.browser else {}),
         **({"Compiled": f"{', '.join(compiled.components)}, mode {compiled.mode}"} if compiled else {}),
         **({"Small device": f"{device.memory}, {counted(device.threads, 'thread')}"} if device else {}),
     }
