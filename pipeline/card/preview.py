@@ -100,9 +100,10 @@ def planned(plan: TargetPlan, loaded: Loaded, target: str) -> TargetPlan:
     if isinstance(asked.prompts, str):
         validation["prompts"] = read_prompts(loaded.resolve(asked.prompts), TASKS[recipe.task].form)
     else:
-        validation["dataset"] = PlannedDataset(
-            **asked.prompts.model_dump(), rows=len(plan.validation.prompts), repeated=0
-        )
+        files = dict.fromkeys(TASKS[recipe.task].files, "0" * 64)  # named after what only the dataset's rows tell
+        stand_ins = plan.validation.prompts
+        validation["prompts"] = tuple(prompt.model_copy(update={"files": files}) for prompt in stand_ins)
+        validation["dataset"] = PlannedDataset(**asked.prompts.model_dump(), rows=len(stand_ins), repeated=0)
     return plan.model_copy(
         update={
             "target": target,

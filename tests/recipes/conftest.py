@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -11,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from localhub.server import running
 from pipeline.backends import SCHEMES
 from pipeline.card.render import templates
-from pipeline.recipe import HubSource, Loaded, Vocabulary, load
+from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Vocabulary, load
 from pipeline.tasks import TASKS
 from tests.desk import TOKENS, Desk, Shelf, home_in, once
 from tests.recipes.families import FAMILIES
@@ -61,6 +64,37 @@ def stock(folder: Path, recipes: list[Path]) -> None:
         (made / "config.json").write_text("{}\n")
         assert commit, "a judge has no commit"
         shelve(folder / "hub", repository, commit, made)
+    asked = [opened_recipe(path).recipe.validation.prompts for path in recipes]
+    for dataset in {one.dataset: one for one in asked if isinstance(one, DatasetPrompts)}.values():
+        made = folder / "made" / dataset.dataset
+        write_rows(made, dataset)
+        shelve(folder / "hub", dataset.dataset, dataset.revision, made, "datasets")
+
+
+def write_rows(folder: Path, asked: DatasetPrompts) -> None:
+    """Write a dataset of clips with texts, in the columns that are asked for."""
+    from datasets import Dataset
+
+    tones = [np.sin(np.arange(1600) * (at + 1) / 50) for at in range(12)]
+    table = {asked.column: [f"clip {at}" for at in range(len(tones))]}
+    table |= {name: ["what is said"] * len(tones) for name in (asked.label,) if name}
+    for name in asked.files.values():
+        table[name] = [{"bytes": sounding(tone), "path": f"{at}.wav"} for at, tone in enumerate(tones)]  # type: ignore[misc]
+    where = folder / (asked.config or "data")
+    where.mkdir(parents=True)
+    Dataset.from_dict(table).to_parquet(where / f"{asked.split}-00000-of-00001.parquet")
+    config = {
+        "config_name": asked.config or "default",
+        "data_files": [{"split": asked.split, "path": f"{where.name}/*"}],
+    }
+    (folder / "README.md").write_text(f"---\n{json.dumps({'configs': [config]})}\n---\n")
+
+
+def sounding(tone: Any) -> bytes:
+    """Return a sound as WAV of 16,000 samples a second."""
+    made = io.BytesIO()
+    wavfile.write(made, 16_000, (tone * 20_000).astype(np.int16))
+    return made.getvalue()
 
 
 def read_so_far() -> int:

@@ -257,6 +257,23 @@ def stable_diffusion_3(published: float, **transformer: Any) -> Family:
     return Family("StableDiffusion3Pipeline", parts, SD_3_SMALL, "other", {"transformer": published})
 
 
+def whisper(width: int, layers: int, published: int, dtype: str = "F32", **config: Any) -> Family:
+    """Whisper, whose encoder and decoder are as deep as each other but in turbo."""
+    shape = {
+        "vocab_size": 51865,
+        "d_model": width,
+        "encoder_layers": layers,
+        "decoder_layers": layers,
+        "encoder_attention_heads": width // 64,
+        "decoder_attention_heads": width // 64,
+        "encoder_ffn_dim": 4 * width,
+        "decoder_ffn_dim": 4 * width,
+    }
+    name = ("transformers", "WhisperForConditionalGeneration")
+    shallow = {"encoder_layers": 1, "decoder_layers": 1}
+    return single(Part(name, {**shape, **config}, shallow, dtype), "apache-2.0", published)
+
+
 def single(part: Part, license: str, published: float) -> Family:  # noqa: A002  as the card calls it
     """Return a repository of one model, with its tokenizer."""
     return Family("", {"model": part}, {}, license, {"model": published})
@@ -368,5 +385,32 @@ FAMILIES: dict[str, Family] = {
         ),
         "apache-2.0",
         90.9e6,
+    ),
+    "openai/whisper-tiny": whisper(384, 4, 151_061_672),
+    "openai/whisper-base": whisper(512, 6, 290_403_936),
+    "openai/whisper-small": whisper(768, 12, 966_995_080),
+    "openai/whisper-medium": whisper(1024, 24, 3_055_544_304),
+    "openai/whisper-large-v3": whisper(1280, 32, 3_087_130_976, "F16", num_mel_bins=128, vocab_size=51866),
+    "openai/whisper-large-v3-turbo": whisper(
+        1280, 32, 1_617_824_864, "F16", num_mel_bins=128, vocab_size=51866, decoder_layers=4
+    ),
+    "Qwen/Qwen3-0.6B": single(
+        Part(
+            ("transformers", "Qwen3ForCausalLM"),
+            {
+                "vocab_size": 151936,
+                "hidden_size": 1024,
+                "intermediate_size": 3072,
+                "num_hidden_layers": 28,
+                "num_attention_heads": 16,
+                "num_key_value_heads": 8,
+                "head_dim": 128,
+                "tie_word_embeddings": True,
+            },
+            {"num_hidden_layers": 1},
+            repeated={"lm_head.weight": "model.embed_tokens.weight"},
+        ),
+        "apache-2.0",
+        1_503_300_328,
     ),
 }

@@ -109,13 +109,13 @@ def put(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def shelve(root: Path, repository: str, commit: str, folder: Path) -> None:
+def shelve(root: Path, repository: str, commit: str, folder: Path, kind: str = "models") -> None:
     """Move a folder into an embedded Hub that is not running, as this commit of a repository."""
     store = Store(root)
-    made = store.create("models", repository, State(created=now()))
+    made = store.create(kind, repository, State(created=now()))
     blobs = {path.relative_to(folder).as_posix(): shelved(store, path) for path in folder.rglob("*") if path.is_file()}
     found = made.add_commit(blobs, (), ("Upload the model", ""), "system").model_copy(update={"oid": commit})
-    (root / "repos" / "models" / repository / "commits" / f"{commit}.json").write_text(found.model_dump_json())
+    (root / "repos" / kind / repository / "commits" / f"{commit}.json").write_text(found.model_dump_json())
     with made.changing() as state:
         state.refs[MAIN] = commit
 

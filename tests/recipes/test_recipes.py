@@ -123,8 +123,9 @@ def test_what_is_written_of_one_layer_of_each_kind_is_what_was_planned(
 def rewritten(desk: Desk, recipe: Path, source: Any, targets: Any) -> Path:
     """Write a recipe with another source and other targets, whose questions stay where they are."""
     found = yaml.safe_load(opened_recipe(recipe).published)
-    prompts = str(recipe.parent / found["validation"]["prompts"])
-    validation = {**found["validation"], "prompts": prompts, "require": {"size_ratio": {"max": 2.0}}}
+    prompts = found["validation"]["prompts"]
+    lying = prompts if isinstance(prompts, dict) else str(recipe.parent / prompts)
+    validation = {**found["validation"], "prompts": lying, "require": {"size_ratio": {"max": 2.0}}}
     written = desk.folder / "rewritten.yaml"
     written.write_text(json.dumps({**found, "source": source, "targets": targets, "validation": validation}))
     return written
