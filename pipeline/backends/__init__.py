@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.backends import bitsandbytes, quanto, torchao
+from pipeline.backends import bitsandbytes, onnx, quanto, torchao
 from pipeline.backends.protocol import Backend, Layout, Loader, Options, Packed, Scheme, Streaming
 
 # By the word of recipes, which is the ``quant_method`` of the library's checkpoints as well.
@@ -16,6 +16,7 @@ BACKENDS: dict[str, Backend] = {
     "bitsandbytes": bitsandbytes,
     "torchao": torchao,
     "quanto": quanto,
+    "onnx": onnx,
 }
 # Those that can say what becomes of a weight; looking whether they do takes longer than asking them.
 STREAMING: dict[str, Streaming] = {

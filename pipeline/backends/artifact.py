@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,28 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.files import BuiltFile, files_under, hashed
 
 CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Form:
+    """In what files a component lies.
+
+    Attributes:
+        weights: Patterns of the files that hold weights, by their paths from the component's folder.
+        config: Whether its config is written anew, and tells how the weights are quantized; else it stays the source's,
+            and the files of weights themselves tell.
+    """
+
+    weights: tuple[str, ...]
+    config: bool = True
+
+    def weights_in(self, folder: Path) -> list[str]:
+        """Return the files of weights in a folder by their names in it, sorted."""
+        found = {path for pattern in self.weights for path in folder.glob(pattern)}
+        return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+SAFETENSORS = Form(("*.safetensors",))
 
 
 class BuildRequest(BaseModel):
@@ -55,10 +78,10 @@ class Artifact(BaseModel):
     config: str = CONFIG
 
 
-def artifact_in(folder: Path, weights: str) -> Artifact:
-    """Return all files of a folder as an artifact, those of weights being the ones whose names end so."""
+def artifact_in(folder: Path, form: Form = SAFETENSORS) -> Artifact:
+    """Return all files of a folder as an artifact of a form."""
     files = {}
     for path in files_under(folder):
         (digest,) = hashed(path, blake3())
         files[path.relative_to(folder).as_posix()] = BuiltFile(size=path.stat().st_size, blake3=digest)
-    return Artifact(files=files, weights=tuple(name for name in files if name.endswith(weights)))
+    return Artifact(files=files, weights=tuple(form.weights_in(folder)))

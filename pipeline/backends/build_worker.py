@@ -6,6 +6,7 @@ Its job is a `BuildRequest`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -58,11 +59,11 @@ def forget_source(request: BuildRequest) -> None:
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def say(request: BuildRequest) -> dict[str, Any]:
+def say(request: BuildRequest, maker: Callable[[BuildRequest], None] = make) -> dict[str, Any]:
     """Make a component, and return nothing, or why it could not be made."""
     try:
         with gc_paused():
-            make(request)
+            maker(request)
     except WorkerError as refusal:
         return refusal.said
     except ImportError as error:

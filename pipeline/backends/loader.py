@@ -8,6 +8,8 @@ from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any, Final
 
+from pipeline.backends.artifact import SAFETENSORS, Form
+
 EVERYWHERE: Final = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -15,7 +17,8 @@ EVERYWHERE: Final = ("cpu", "cuda", "mps", "xpu")
 class Loader:
     """How one library, diffusers or transformers, loads what a backend made of a component of it.
 
-    Its ``from_pretrained`` does, once everything is imported that tells it of the method.
+    Its ``from_pretrained`` does, once everything is imported that tells it of the method, unless another function opens
+    what was made as an object that is called in the same way.
 
     Attributes:
         imports: Packages that a consumer imports before that.
@@ -23,16 +26,28 @@ class Loader:
         lift: The `Lift` by which validation makes it work without a GPU as well, as ``module:name``, so that nothing
             of a library is imported before it is loaded.
         onto_gpu: Whether ``from_pretrained`` puts it onto the GPU by itself where there is one, offloaded later or not.
+        form: In what files it lies.
+        opens: The function that is called with class and folder instead of ``from_pretrained``, as ``module:name``.
+        how: The sentence on how that loads it, for report and card.
+        teaches: A module of ours that tells the library what becomes of a component, where it does not know the method.
+        usage: What the name of the template of a card's snippet begins with, where it is another than the task's own.
+        tags: What a card's metadata has of it as tags besides.
     """
 
     imports: tuple[str, ...] = ()
     devices: tuple[str, ...] = EVERYWHERE
     lift: str = ""
     onto_gpu: bool = False
+    form: Form = SAFETENSORS
+    opens: str = ""
+    how: str = ""
+    teaches: str = ""
+    usage: str = ""
+    tags: tuple[str, ...] = ()
 
     def learn(self) -> None:
         """Import what tells the library of the method."""
-        for package in self.imports:
+        for package in (*self.imports, *((self.teaches,) if self.teaches else ())):
             import_module(package)
 
 

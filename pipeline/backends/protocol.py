@@ -67,6 +67,7 @@ class Scheme:
         bits: Bits that a weight takes with its share of scales and the like, from which a plan estimates sizes where
             the backend cannot say them exactly, which `Streaming` ones do.
         activations: Whether activations are quantized as they come, which adds as much noise again: 3 dB of `sqnr`.
+        suffix: What the names of its graphs end with, as transformers.js has it; empty where there are none.
         capability: The least compute capability of a CUDA device that runs it; 0 where any does.
     """
 
@@ -78,6 +79,7 @@ class Scheme:
     makes_on: str = "cpu"
     bits: float = 16.0
     activations: bool = False
+    suffix: str = ""
     capability: float = 0.0
 
 

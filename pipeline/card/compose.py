@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.card.context import facts
+from pipeline.card.context import facts, usages_of
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
 from pipeline.plan.model import TargetPlan
@@ -59,7 +59,7 @@ def compose_body(
     """Write what templates write of a card, all but its metadata; takes and raises what `compose` does."""
     values = facts(plan, report, source, executed=executed)
     asked, task = {}, TASKS[plan.task]
-    usage = render(task.usage, values, loader)
+    usage = render("-".join([*usages_of(plan), task.usage]), values, loader)
     if task.page and (settings := next((use.settings for use in report.uses if use.settings), {})):
         question = Question(prompt=plan.validation.prompts[0].prompt, files=plan.validation.prompts[0].files)
         first, options = task.page.question(question, plan.validation.call, address_of_questions(plan.repository))

@@ -114,6 +114,11 @@ def loaders_of(plan: TargetPlan) -> list[Loader]:
     return loaders((part.library, part.quantization.backend) for part in plan.components.values())
 
 
+def usages_of(plan: TargetPlan) -> list[str]:
+    """Return what the name of the snippet's template begins with where a loader has another one than the task."""
+    return sorted({loader.usage for loader in loaders_of(plan) if loader.usage})
+
+
 def ordered(report: Report) -> dict[str, Finding]:
     """Return the metrics in their order, those first of which something is required."""
     every = (*TASKS[report.task].metrics, *report.metrics)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.backends import loaders
 from pipeline.card.render import interval, rounded
 from pipeline.files import counted
 from pipeline.plan.model import TargetPlan
@@ -55,7 +56,9 @@ def metadata(plan: TargetPlan, report: Report, source: SourceCard) -> str:
         "library_name": TASKS[plan.task].library,
         "pipeline_tag": source.metadata.get("pipeline_tag", TASKS[plan.task].tag or plan.task),
     }
-    fields["tags"] = ["quantized", *backends, *schemes, "quantpress"]
+    known = loaders((part.library, part.quantization.backend) for part in plan.components.values())
+    tags = sorted({tag for loader in known for tag in loader.tags})
+    fields["tags"] = ["quantized", *backends, *schemes, *tags, "quantpress"]
     fields |= {"model_name": plan.repository.rpartition("/")[2], "eval_results": results(plan, report)}
     return f"{ModelCardData(**fields).to_yaml()}\n"
 

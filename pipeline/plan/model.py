@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.backends import BACKENDS, STREAMING, Scheme
 from pipeline.backends import Layout as TensorLayout
+from pipeline.backends.artifact import SAFETENSORS, Form
 from pipeline.backends.available import require_installed
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, installed_versions
 from pipeline.errors import RecipeError
@@ -229,7 +230,10 @@ class TargetPlan(Value):
             folder, _, file = name.rpartition("/")
             component = folder if self.is_pipeline else MODEL * (not folder)
             weights = file.endswith((".safetensors", INDEX))
-            made = component in self.components and (weights or file == "config.json")
+            part = self.components.get(component)
+            made = part is not None and (
+                weights or (file == "config.json" and form_of(part.library, part.quantization).config)
+            )
             if not (made or (self.fused and weights) or (name != source and file.endswith(INDEX))):
                 found[name] = listed
         return found
@@ -288,9 +292,16 @@ class ResolvedComponent:
         return self.quantization.backend in STREAMING
 
     @property
+    def form(self) -> Form:
+        """In what files it will lie."""
+        return form_of(self.component.library, self.quantization)
+
+    @property
     def files(self) -> set[str]:
         """The paths of the files that it becomes."""
         part, folder = self.component, self.component.folder
+        if not self.form.config:
+            return {*part.small}  # what its weights are called is known once they are made
         weights = {f"{folder}{shard.name}" for shard in self.weights.shards}
         index = {f"{folder}{WEIGHTS_NAME[part.library]}{INDEX}"} if len(weights) > 1 else set()
         return {*part.small, *weights, *index}
@@ -392,7 +403,9 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
     if not component.weights or component.library not in {"diffusers", "transformers"}:
         reason = f"{component.name} is a {component.library}.{component.class_name} and cannot be quantized."
         raise RecipeError(reason, where=where, remedy="Take it out of the target.")
-    if reason := unfit(component.library, quantization):
+    graph = not form_of(component.library, quantization).config
+    reason = "a pipeline loads no graphs" if graph and not component.root else unfit(component.library, quantization)
+    if reason:
         remedy = "Choose another backend for this component."
         raise RecipeError(f"{quantization.backend} cannot be used here: {reason}.", where=where, remedy=remedy)
 
@@ -426,6 +439,12 @@ def read_plan(text: bytes | None) -> TargetPlan | None:
 def scheme_of(quantization: Quantization) -> Scheme:
     """Return what a backend says of the scheme that is asked of it."""
     return BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
+
+
+def form_of(library: str, quantization: Quantization) -> Form:
+    """Return in what files a backend's components of a library lie."""
+    backend = BACKENDS.get(quantization.backend)
+    return backend.LOADERS[library].form if backend and library in backend.LOADERS else SAFETENSORS
 
 
 def chosen(recipe: Recipe, names: Sequence[str]) -> list[str]:

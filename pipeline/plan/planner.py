@@ -23,6 +23,7 @@ from pipeline.plan.model import (
     Slots,
     TargetPlan,
     deciding_versions,
+    form_of,
     lay_out_result,
     question_of,
     scheme_of,
@@ -255,7 +256,8 @@ class Planner:
         for name, component in self.layout.components.items():
             if component.weights and name in (budget.components or self.layout.components):
                 for quantization in schemes_of(budget.backends):
-                    if component.library in LIBRARIES and not unfit(component.library, quantization):
+                    loads = component.root or form_of(component.library, quantization).config
+                    if component.library in LIBRARIES and loads and not unfit(component.library, quantization):
                         yield name, quantization.model_copy(update=budget.words(name))
 
     def candidates(self, budget: Budget) -> dict[str, list[Candidate]]:
@@ -389,8 +391,9 @@ class Planner:
 
 
 def searched(backends: Sequence[str]) -> list[str]:
-    """Return the libraries that a budget chooses from: those that it names, else all that there are."""
-    return [name for name in BACKENDS if not backends or name in backends]
+    """Return the libraries that a budget chooses from: those that it names, else all that ``from_pretrained`` loads."""
+    plain = [name for name, one in BACKENDS.items() if all(loader.form.config for loader in one.LOADERS.values())]
+    return [name for name in BACKENDS if name in (backends or plain)]
 
 
 def schemes_of(backends: Sequence[str]) -> Iterator[Quantization]:

@@ -124,7 +124,7 @@ class Origin:
     def put(self, parts: Mapping[str, ResolvedComponent], folder: Path) -> None:
         """Put the files that a checkpoint takes as they are into its folder, under plain names."""
         replaced = {file for part in parts.values() for file in (*part.component.weights, part.component.index)}
-        replaced |= {part.component.config for part in parts.values()}
+        replaced |= {part.component.config for part in parts.values() if part.form.config}
         for name, source in self.layout.published.items():
             if source not in replaced:
                 self.lay(name, source, folder / name, copy if self.lent else link_or_copy)

@@ -232,6 +232,8 @@ def words(node: Node, *path: str) -> list[Node]:
 
 def library_of(component: str) -> str:
     """Return the library whose ``save_pretrained`` writes a component, as far as its name tells."""
+    if component == "model":  # of a source that is one model, which only its config tells
+        return ""
     return "transformers" if component.startswith(TRANSFORMERS) else "diffusers"
 
 

@@ -21,6 +21,7 @@ from pipeline.source.variants import INDEX_FILE, index_files, plain_name, varian
 SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, tokenizers, schedulers, chat templates
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
+GRAPHS: Final = ("onnx/*.onnx", "onnx/*.onnx_data*")  # as transformers.js reads them
 INDEX: Final = ".safetensors.index.json"
 MODEL: Final = "model"  # what the one component of a source is called that is no pipeline
 MODULES: Final = "modules.json"  # where sentence-transformers lists the folders of a model that it reads
@@ -119,6 +120,7 @@ class Component(BaseModel):
         weights: Its safetensors files, by path from the source's root; empty where it has no weights.
         index: The path of the index of shards, if there is one.
         variant: The variant that these files are of; None where they are the plain ones.
+        graphs: Its files of ONNX, by path from the source's root, where it has no other weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -131,6 +133,7 @@ class Component(BaseModel):
     weights: tuple[str, ...] = ()
     index: str | None = None
     variant: str | None = None
+    graphs: tuple[str, ...] = ()
 
     @property
     def config(self) -> str:
@@ -146,7 +149,9 @@ class Component(BaseModel):
     def files(self) -> dict[str, str]:
         """Its files by the name under which each is published: weights and index without their variant."""
         weights = (*self.weights, *((self.index,) if self.index else ()))
-        return {file: file for file in self.small} | {plain_name(file, self.variant): file for file in weights}
+        return {file: file for file in (*self.small, *self.graphs)} | {
+            plain_name(file, self.variant): file for file in weights
+        }
 
 
 class Layout(BaseModel):
@@ -202,7 +207,7 @@ def read_single(place: Place, variant: str | None = None) -> Layout:
         remedy = "Name a model as save_pretrained writes it, or a whole pipeline with model_index.json."
         raise SourceError(reason, where=place.where, remedy=remedy)
     component = read_component(place, MODEL, library, class_name, variant, root=True)
-    if not component.weights:
+    if not component.weights and not component.graphs:
         raise SourceError("It has a config and no weights.", where=place.where, remedy=UNFIT)
     top = (*license_files(place), *module_files(place))
     layout = Layout(class_name=class_name, components={MODEL: component}, top=top)
@@ -325,6 +330,8 @@ def read_component(
         weights, index = find_weights(place, component, wanted)
         if weights:
             return component.model_copy(update={"weights": weights, "index": index, "variant": wanted})
+    if graphs := [path for file, path in sorted(inside.items()) if any(fnmatchcase(file, form) for form in GRAPHS)]:
+        return component.model_copy(update={"graphs": tuple(graphs)})
     if found := [path for file, path in inside.items() if matches(file, (*PICKLES, "*.safetensors"))]:
         raise unreadable(place, component, found)
     return component

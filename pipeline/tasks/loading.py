@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Final
 
-from pipeline.backends import loaders
+from pipeline.backends import BACKENDS, loaders
 from pipeline.backends.loader import lifts_of
 from pipeline.source.layout import MODEL
 from pipeline.tasks.protocol import LoadedModel
@@ -22,11 +23,11 @@ AS_PUBLISHED: Final = "as published: from_pretrained"
 def quantized_components(model: Path) -> dict[str, tuple[str, str]]:
     """Return for every quantized component its library (``diffusers`` or ``transformers``) and quant_method."""
     index = model / "model_index.json"
-    configs = {MODEL: ("transformers", model / "config.json")}
+    folders = {MODEL: ("transformers", model)}
     if index.is_file():
         entries = json.loads(index.read_text(encoding="utf-8")).items()
-        configs = {name: (str(entry[0]), model / name / "config.json") for name, entry in entries if named(entry)}
-    methods = {name: (library, method_in(config)) for name, (library, config) in configs.items()}
+        folders = {name: (str(entry[0]), model / name) for name, entry in entries if named(entry)}
+    methods = {name: (library, method_in(folder, library)) for name, (library, folder) in folders.items()}
     return {name: (library, method) for name, (library, method) in methods.items() if method}
 
 
@@ -35,10 +36,14 @@ def named(entry: Any) -> bool:
     return isinstance(entry, list) and isinstance(entry[0], str)
 
 
-def method_in(config: Path) -> str:
-    """Return the ``quant_method`` that a config names; empty where there is none."""
+def method_in(folder: Path, library: str) -> str:
+    """Return the ``quant_method`` that a config names, else the backend of whose form its weights are; else nothing."""
+    config = folder / "config.json"
     found = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    return str((found.get("quantization_config") or {}).get("quant_method", ""))
+    if said := (found.get("quantization_config") or {}).get("quant_method"):
+        return str(said)
+    telling = {name: backend.LOADERS[library].form for name, backend in BACKENDS.items() if library in backend.LOADERS}
+    return next((name for name, form in telling.items() if not form.config and form.weights_in(folder)), "")
 
 
 def from_pretrained(
@@ -60,8 +65,10 @@ def from_pretrained(
     lifts = [] if torch.cuda.is_available() else lifts_of(known)
     said = [lift.before() for lift in lifts]
     lifted = {name: value for lift in lifts for name, value in lift.arguments.items()}
-    loaded = kind.from_pretrained(model, **{**further, **lifted})
+    opens = next((resolve_name(loader.opens) for loader in known if loader.opens), None)
+    loaded = opens(kind, model) if opens else kind.from_pretrained(model, **{**further, **lifted})
     said += [after(parts(loaded)) for after in dict.fromkeys(lift.after for lift in lifts)]
     told = [sentence for sentence in said if sentence]
     how = "; ".join(["from_pretrained", *told]) if told else AS_PUBLISHED
+    how = next((loader.how for loader in known if loader.how), how)
     return LoadedModel(loaded, parts(loaded), loaded.device, how)

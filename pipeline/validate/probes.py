@@ -28,7 +28,7 @@ def write_answers(loaded: LoadedModel, dtype: str, to: Path) -> None:
 
     Linear layers answer with a tensor of shape (8, out_features), or (32, out_features) where outputs are few, without
     their bias; other parameters and buffers with a sketch of shape (256,). The metadata names the layers that are
-    quantized, and the tensors that a library keeps in a form that cannot be read.
+    quantized, the tensors that a library keeps in a form that cannot be read, and what it has of neither.
 
     Args:
         loaded: The model.
@@ -45,12 +45,14 @@ def write_answers(loaded: LoadedModel, dtype: str, to: Path) -> None:
         for component, model in _models(loaded):
             for name, module in model.named_modules():
                 key = f"{component}/{name}"
-                if _is_linear(module):
+                if _is_linear(module) and module.weight.is_meta:
+                    unread.append(key)
+                elif _is_linear(module):
                     found[key] = _answer(module, getattr(torch, dtype), loaded.device)
                     quantized += [key] if _is_quantized(module) else []
                 for part, tensor in _own_tensors(module):
                     whole = f"{key}.{part}" if name else f"{component}/{part}"
-                    if tensor.is_floating_point():
+                    if tensor.is_floating_point() and not tensor.is_meta:
                         found[whole] = _sketch(tensor)
                     else:
                         unread.append(whole)

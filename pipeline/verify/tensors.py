@@ -1,4 +1,7 @@
-"""Two sets of safetensors files compared tensor by tensor, in constant memory: what differs, in how many elements."""
+"""Two sets of weight files compared tensor by tensor, in constant memory: what differs, in how many elements.
+
+A file that is no safetensors, such as a graph of ONNX, counts as one tensor of bytes under its own name.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ Pieces = Callable[[int, int], Iterator[bytes]]
 
 @dataclass(frozen=True)
 class Weights:
-    """A safetensors file somewhere.
+    """A file of weights somewhere.
 
     Attributes:
         component: Whose weights they are; two components may have tensors of one name.
@@ -34,11 +37,13 @@ class Weights:
     pieces: Pieces
 
     def slots(self) -> dict[str, TensorInfo]:
-        """Return its tensors.
+        """Return its tensors, or the whole file as one.
 
         Raises:
             SourceError: Its header lies.
         """
+        if not self.where.endswith(".safetensors"):
+            return {self.where.rpartition("/")[2]: TensorInfo("U8", (self.size,), 0, self.size)}
         return parse_header(lambda at, length: b"".join(self.pieces(at, at + length)), self.size, self.where)
 
 

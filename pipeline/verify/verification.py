@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
@@ -52,6 +53,7 @@ from pipeline.validate import generate
 from pipeline.validate.stage import request_of
 from pipeline.verify.tensors import Comparison, Weights, compare
 
+WEIGHTS: Final = ("*.safetensors", "*.onnx", "*.onnx_data*")
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
@@ -348,8 +350,9 @@ class Verification:
         if self.wanted.rebuild is None:
             return "not checked", "not asked for"
         built = self.wanted.rebuild(self.documents.plan, self.documents.recipe)
-        made = [local(path, path.relative_to(built).as_posix()) for path in sorted(built.rglob("*.safetensors"))]
-        served = [self.remote(name) for name in sorted(self.served) if name.endswith(".safetensors")]
+        held = [path for path in sorted(built.rglob("*")) if has_weights(path.name)]
+        made = [local(path, path.relative_to(built).as_posix()) for path in held]
+        served = [self.remote(name) for name in sorted(self.served) if has_weights(name)]
         total, done = sum(weights.size for weights in served), 0
 
         def heard(tensor: str, size: int) -> None:
@@ -363,7 +366,9 @@ class Verification:
                 f"Made again it is another checkpoint ({self.rebuilt.first}; the first as made, the second as served)."
             )
             raise VerificationError(what, where=self.documents.where, remedy=self.versions()[1].capitalize() + ".")
-        return "passed", f"all {self.rebuilt.identical} tensors are identical"
+        graphs = any(not one.where.endswith(".safetensors") for one in served)
+        each = "graphs, and tensors beside them, are identical byte for byte" if graphs else "tensors are identical"
+        return "passed", f"all {self.rebuilt.identical} {each}"
 
     def remote(self, name: str) -> Weights:
         """Return a file of weights as the Hub serves it."""
@@ -401,6 +406,11 @@ def verify(
         raise SourceError(what, where=hub.endpoint, remedy=remedy)
     with disk_errors(home), temporary_in(home, "verify") as folder:
         return Verification(hub, repo, commit, folder, wanted, vocabulary, listen).run()
+
+
+def has_weights(name: str) -> bool:
+    """Return whether a file holds weights, by its name."""
+    return any(fnmatchcase(name.rpartition("/")[2], form) for form in WEIGHTS)
 
 
 def missing_backend(plan: TargetPlan) -> str:

@@ -1,0 +1,109 @@
+"""ONNX: a component as a graph that onnxruntime and transformers.js run, its matrices as integers of 8 or 4 bits.
+
+No optimum takes part: torch's own exporter writes the graph, onnxruntime's own functions quantize it. The source's
+config stays as it is, since transformers reads no such graph: the file tells how its weights are quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.backends import build as by_library
+from pipeline.backends.artifact import Form
+from pipeline.backends.oracle.quirks import Quirks
+from pipeline.backends.protocol import Loader, Options, Scheme, Skip
+from pipeline.source.layout import GRAPHS
+
+EXTRA = "onnx"
+DISTRIBUTION = "onnxruntime"
+PACKAGE = "onnxruntime"
+SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
+FORM = Form(GRAPHS, config=False)
+
+REFUSES = {"diffusers": "components of diffusers are not exported as graphs"}
+RUNS_ON = "onnxruntime on any processor, and transformers.js in a browser; torch is not needed"
+
+
+class Embeddings(Options):
+    """What a scheme takes beside Linear layers.
+
+    Attributes:
+        embeddings: Whether tables of embeddings that are taller than wide are quantized as well, as a vocabulary is.
+    """
+
+    embeddings: bool = True
+
+
+class Blocks(Embeddings):
+    """How weights are quantized in blocks of one row.
+
+    Attributes:
+        block_size: Values with one scale.
+        symmetric: Whether there is no zero point beside the scale.
+        accuracy_level: 4 computes with activations of 8 bits, which is faster; 0 with those that there are.
+    """
+
+    block_size: int = Field(default=32, ge=16, le=256, multiple_of=16)
+    symmetric: bool = False
+    accuracy_level: int = Field(default=4, ge=0, le=4)
+
+
+SCHEMES = {
+    "int8": Scheme(
+        "8-bit integers with one scale an output, activations of 8 bits with one scale a call",
+        RUNS_ON,
+        41.2,
+        options=Embeddings,
+        refuses=REFUSES,
+        suffix="_quantized",
+        bits=8.1,
+        activations=True,
+    ),
+    "q8": Scheme(
+        "8-bit integers in blocks with a scale (MatMulNBits)",
+        RUNS_ON,
+        45.0,
+        options=Blocks,
+        refuses=REFUSES,
+        bits=9.25,
+        suffix="_quantized",
+    ),
+    "q4": Scheme(
+        "4-bit integers in blocks with a scale (MatMulNBits)",
+        RUNS_ON,
+        20.8,
+        options=Blocks,
+        refuses=REFUSES,
+        bits=5.13,
+        suffix="_q4",
+    ),
+}
+LOADERS = {
+    "transformers": Loader(
+        devices=("cpu",),
+        form=FORM,
+        opens="pipeline.backends.onnx.runtime:opened",
+        how="onnxruntime on the CPU",
+        teaches="pipeline.backends.onnx.quantizer",
+        usage="onnx",
+        tags=("transformers.js",),
+    )
+}
+
+build = partial(by_library.build, worker="pipeline.backends.onnx.worker", form=FORM)
+
+
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the graph is quantized with; no library writes it into a config."""
+    return {"quant_method": "onnx", "scheme": scheme, **options}
+
+
+def quirks() -> Quirks:
+    """Return what is beside what our quantizer of transformers says."""
+    from pipeline.backends.onnx.quantizer import require_float32
+
+    return Quirks(refuse=require_float32)

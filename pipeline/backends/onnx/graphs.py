@@ -1,0 +1,180 @@
+"""Graphs of a model, by torch's own exporter, with names that tell which module each matrix and table is of.
+
+The exporter names nodes and folded weights by numbers and writes stack traces with paths beside them. Here a node is
+called ``/encoder/layer/0/query/MatMul`` after its module, its weight ``encoder.layer.0.query.weight`` as in the source,
+and what only tells of the export is taken out: the same model gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.worker.child import WorkerError, first_line
+
+if TYPE_CHECKING:
+    import onnx_ir
+    import torch
+
+FOLDER: Final = "onnx"
+OPSET: Final = 21
+LARGEST: Final = (1 << 31) - (1 << 20)  # bytes that a file of protobuf holds, with room for the graph itself
+WRAPPED: Final = "model"  # under which name a wrapper holds the model
+SCOPES: Final = "pkg.torch.onnx.name_scopes"
+WEIGHED: Final = frozenset({"MatMul", "Gemm", "Gather", "Conv"})
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph to export.
+
+    Attributes:
+        name: The file's name without its ending.
+        module: A module that holds the model as ``model``, and whose ``forward`` takes and returns what the graph does.
+        inputs: An example of each input by its name.
+        outputs: The names of the outputs.
+        dynamic: The names of the dimensions that vary by their index, in the structure of what ``forward`` takes.
+    """
+
+    name: str
+    module: torch.nn.Module
+    inputs: Mapping[str, Any]
+    outputs: Sequence[str]
+    dynamic: Any
+
+
+def export(model: Any, folder: Path) -> list[Path]:
+    """Write the graphs of a model in the dtype that it has, and return their files.
+
+    Args:
+        model: A model of transformers on the CPU.
+        folder: Where ``onnx/`` is made.
+
+    Raises:
+        WorkerError: The exporter stops at an operator of it.
+    """
+    from pipeline.backends.onnx.kinds import kind_of
+
+    return [write(graph, folder / FOLDER / f"{graph.name}.onnx") for graph in kind_of(model).graphs(model.eval())]
+
+
+def write(graph: Graph, path: Path, largest: int = LARGEST) -> Path:
+    """Export one graph into a file; weights that no file of protobuf holds go beside it, into ``<name>.onnx_data``.
+
+    Raises:
+        WorkerError: The exporter stops at an operator.
+    """
+    import onnx_ir
+
+    program = exported(graph)
+    tidy(program)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(value.const_value.nbytes for value in program.graph.initializers.values() if value.const_value)
+    onnx_ir.save(program, path, external_data=f"{path.name}_data" if size > largest else None)
+    return path
+
+
+def exported(graph: Graph) -> onnx_ir.Model:
+    """Return a graph as the exporter makes it.
+
+    Raises:
+        WorkerError: The exporter stops at an operator.
+    """
+    import torch
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                graph.module.eval(),
+                (),
+                kwargs={"inputs": dict(graph.inputs)},
+                dynamo=True,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                dynamic_shapes=varying(graph.dynamic, {}),
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise stopped(error, graph) from error
+    return program.model
+
+
+def varying(named: Any, known: dict[str, Any]) -> Any:
+    """Return named dimensions as the exporter has them, one object a name."""
+    import torch
+
+    if isinstance(named, str):
+        return known.setdefault(named, torch.export.Dim(named))
+    if isinstance(named, Mapping):
+        return {key: varying(inner, known) for key, inner in named.items()}
+    return None if named is None else tuple(varying(inner, known) for inner in named)
+
+
+def stopped(error: Exception, graph: Graph) -> WorkerError:
+    """Return the error for an export that an operator stopped, with the module that it is in."""
+    what = f"torch's exporter stopped at {graph.name}.onnx: {first_line(error)}"
+    return WorkerError("library", what, "Leave this component out, or choose a backend that needs no graph.")
+
+
+def tidy(model: onnx_ir.Model) -> None:
+    """Name nodes and weights after their modules, and take out what only tells of the export."""
+    model.doc_string = None
+    model.metadata_props.clear()
+    for held in (model.graph, *model.functions.values()):
+        held.metadata_props.clear()
+    taken: set[str] = set()
+    for node in model.graph.all_nodes():
+        name_after_module(node, taken)
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for name, value in list(model.graph.initializers.items()):
+        value.metadata_props.clear()
+        if name.startswith(f"{WRAPPED}."):
+            rename(value, name.removeprefix(f"{WRAPPED}."), model.graph)
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.metadata_props.clear()
+
+
+def name_after_module(node: onnx_ir.Node, taken: set[str]) -> None:
+    """Name a node after its module where it holds the module's weight, and the weight as the module's."""
+    module = module_of(node)
+    weights = [
+        value for value in node.inputs if value is not None and value.is_initializer() and len(value.shape or ()) > 1
+    ]
+    if node.op_type not in WEIGHED or not module or not weights:
+        return
+    name = f"/{module.replace('.', '/')}/{node.op_type}"
+    if name in taken:  # a module that is called twice
+        return
+    taken.add(name)
+    node.name = name
+    (weight,) = weights[:1]
+    wanted = f"{module}.weight"
+    known = weight.graph.initializers if weight.graph is not None else {}
+    tied = f"{WRAPPED}.{wanted}" in known  # the table of tokens, turned for the logits
+    if known and wanted not in known and not tied and not weight.name.startswith(WRAPPED):
+        rename(weight, wanted, weight.graph)
+
+
+def module_of(node: onnx_ir.Node) -> str:
+    """Return the module of the model that a node was exported from; empty where none is told."""
+    scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
+    return scopes[-2].removeprefix(WRAPPED).removeprefix(".") if len(scopes) > 1 else ""
+
+
+def rename(value: onnx_ir.Value, name: str, graph: Any) -> None:
+    """Give a weight another name, by which its graph finds it as well."""
+    del graph.initializers[value.name]
+    value.name = name
+    graph.initializers[name] = value

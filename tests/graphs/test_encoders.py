@@ -1,0 +1,177 @@
+"""An encoder as a graph of ONNX: what the exporter and onnxruntime themselves make of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import transformers
+
+from pipeline.backends import BACKENDS
+from pipeline.backends.artifact import BuildRequest
+from pipeline.backends.onnx.graphs import write
+from pipeline.backends.onnx.kinds import kind_of
+from pipeline.backends.onnx.runtime import GraphLinear, opened
+from pipeline.backends.onnx.worker import make
+
+SCHEMES = BACKENDS["onnx"].SCHEMES
+TOKENS = {
+    "input_ids": torch.arange(15).reshape(3, 5),
+    "attention_mask": torch.tensor([[1] * 5, [1] * 5, [1, 1, 1, 0, 0]]),
+}
+LEAST = {"int8": 25.0, "q8": 30.0, "q4": 12.0}  # decibels of the states; their own noise is that of the schemes
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT whose vocabulary is taller than wide."""
+    torch.manual_seed(1)
+    config = transformers.BertConfig(
+        vocab_size=96,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=32,
+        initializer_range=0.2,
+    )
+    folder = tmp_path_factory.mktemp("encoder") / "bert"
+    model = transformers.BertModel(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:  # the exporter keeps tensors that are equal once
+            torch.nn.init.normal_(parameter, float("LayerNorm.weight" in name), 0.1)
+    model.save_pretrained(folder)
+    return folder
+
+
+def build(source: Path, out: Path, scheme: str, **options: Any) -> Path:
+    """Make a graph of a scheme beside the source's config."""
+    out.mkdir()
+    chosen = SCHEMES[scheme].options(**options).model_dump(mode="json")
+    kept = options.pop("kept", [])
+    wanted = BACKENDS["onnx"].configuration(scheme, chosen) | {"modules_to_not_convert": kept}
+    make(
+        BuildRequest(
+            backend="onnx",
+            library="transformers",
+            class_name="BertModel",
+            source=source,
+            out=out,
+            dtype="float32",
+            quantization=wanted,
+        )
+    )
+    (out / "config.json").write_bytes((source / "config.json").read_bytes())
+    return out
+
+
+@pytest.fixture(scope="module", params=sorted(SCHEMES))
+def made(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A folder of each scheme."""
+    return request.param, build(source, tmp_path_factory.mktemp("made") / request.param, request.param)
+
+
+def decibels(own: torch.Tensor, other: torch.Tensor) -> float:
+    return float(10 * torch.log10(own.square().sum() / (own - other).square().sum()))
+
+
+def test_what_is_opened_answers_as_the_class_does_layer_by_layer(source: Path, made: tuple[str, Path]) -> None:
+    scheme, folder = made
+    own, model = transformers.AutoModel.from_pretrained(source), opened(transformers.AutoModel, folder)
+    with torch.no_grad():
+        assert decibels(own(**TOKENS).last_hidden_state, model(**TOKENS).last_hidden_state) > LEAST[scheme]
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, GraphLinear)}
+    assert len(linears) == 12, "six matrices a layer; the pooler is in no graph of an encoder"
+    noise = torch.randn(32, 64)
+    for name, module in linears.items():
+        if module.in_features == 64:
+            answer = torch.nn.functional.linear(noise, own.get_submodule(name).weight)
+            assert decibels(answer, module(noise)) > LEAST[scheme], name
+    assert torch.equal(model.encoder.layer[1].output.LayerNorm.weight, own.encoder.layer[1].output.LayerNorm.weight)
+    assert model.pooler.dense.weight.is_meta
+
+
+def test_the_source_again_gives_the_same_bytes_which_tell_nothing_of_where(
+    source: Path, made: tuple[str, Path], tmp_path: Path
+) -> None:
+    scheme, folder = made
+    again = build(source, tmp_path / "again", scheme)
+    (path,) = folder.glob("onnx/*.onnx")
+    assert path.name == f"model{SCHEMES[scheme].suffix}.onnx"
+    content = path.read_bytes()
+    assert content == (again / "onnx" / path.name).read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path.cwd()).encode() not in content
+    assert sorted(one.name for one in again.rglob("*")) == sorted(["onnx", path.name, "config.json"])
+
+
+def test_a_scheme_is_what_onnxruntime_makes_of_the_same_graph(
+    source: Path, made: tuple[str, Path], tmp_path: Path
+) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+
+    scheme, folder = made
+    (graph,) = kind_of(model := transformers.BertModel.from_pretrained(source)).graphs(model)
+    plain = write(graph, tmp_path / "model.onnx")
+    if scheme == "int8":
+        tables = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Gather"]
+        apart = [name for name in tables if "word_embeddings" not in name]
+        theirs = tmp_path / "theirs.onnx"
+        quantize_dynamic(plain, theirs, per_channel=True, nodes_to_exclude=apart)
+        wanted = onnx.load(theirs)
+    else:
+        how = DefaultWeightOnlyQuantConfig(32, False, 4, bits=8 if scheme == "q8" else 4)
+        quantizer = MatMulNBitsQuantizer(onnx.load(plain), algo_config=how)
+        quantizer.process()
+        wanted = quantizer.model.model
+    ours = {
+        one.name: one for one in onnx.load(folder / "onnx" / f"model{SCHEMES[scheme].suffix}.onnx").graph.initializer
+    }
+    matrices = [one for one in wanted.graph.initializer if ".layer." in one.name]
+    assert any("uery.weight" in one.name for one in matrices)
+    for one in matrices:
+        assert ours[one.name].SerializeToString() == one.SerializeToString(), one.name
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_table_of_8_bits_is_half_a_step_off_at_most(symmetric: bool, tmp_path: Path) -> None:
+    from pipeline.backends.onnx.schemes import table_in_blocks
+
+    table = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32)
+    table[3, :32] = 0
+    node = onnx.helper.make_node("Gather", ["table", "ids"], ["rows"], "/table/Gather")
+    ids = onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["n"])
+    rows = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["n", 64])
+    graph = onnx.helper.make_graph([node], "g", [ids], [rows], [onnx.numpy_helper.from_array(table, "table")])
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    table_in_blocks(model.graph, model.graph.node[0], {"block_size": 32, "symmetric": symmetric})
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"ids": np.arange(50)})
+    blocks = table.reshape(50, 2, 32)
+    span = (
+        2 * np.abs(blocks).max(2) / 254
+        if symmetric
+        else (np.maximum(blocks.max(2), 0) - np.minimum(blocks.min(2), 0)) / 255
+    )
+    steps = np.repeat(span, 32, 1)
+    assert (np.abs(found - table) <= steps * (1.01 if not symmetric else 0.51) + 1e-6).all()
+    assert not found[3, :32].any()
+
+
+def test_weights_that_no_file_holds_lie_beside_it_and_the_graph_answers_the_same(source: Path, tmp_path: Path) -> None:
+    model = transformers.BertModel.from_pretrained(source)
+    (graph,) = kind_of(model).graphs(model.eval())
+    path = write(graph, tmp_path / "onnx" / "model.onnx", largest=1000)
+    assert (tmp_path / "onnx" / "model.onnx_data").stat().st_size > 100_000
+    (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
+    assert path.stat().st_size < 200_000
+    with torch.no_grad():
+        answered = opened(transformers.AutoModel, tmp_path)(**TOKENS).last_hidden_state
+        assert decibels(model(**TOKENS).last_hidden_state, answered) > 100

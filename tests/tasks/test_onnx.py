@@ -1,0 +1,42 @@
+"""An encoder is published as a graph of ONNX, judged by onnxruntime, verified and made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.desk import Desk
+
+
+@pytest.mark.nightly
+def test_an_encoder_is_published_as_a_graph_which_loads_and_is_made_again(desk: Desk, embedder: Path) -> None:
+    targets = {"one": {"model": {"backend": "onnx", "scheme": "q8", "dtype": "float32"}}}
+    require = {"cosine_similarity": {"min": 0.99}}
+    written = desk.recipe_of_model(embedder, "feature-extraction", targets, require=require)
+    done = desk.publish("run", written)
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-bert-one", local_dir=desk.folder / "release"))
+    files = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()}
+    assert {"onnx/model_quantized.onnx", "config.json", "vocab.txt", "1_Pooling/config.json"} <= files
+    assert not [name for name in files if name.endswith(".safetensors")]
+    assert (release / "config.json").read_bytes() == (embedder / "config.json").read_bytes()
+    report = json.loads((release / "publish" / "report.json").read_text())
+    assert sum(layer["quantized"] for layer in report["layers"]) == 12
+    assert report["candidate"]["how"] == "onnxruntime on the CPU"
+    card = (release / "README.md").read_text()
+    assert "- transformers.js" in card
+    assert "onnxruntime.InferenceSession" in card
+    verified = desk.publish("verify", "alice/tiny-bert-one", "--rebuild", "--recipe", written, "--json")
+    assert verified.code == 0, verified.err
+    states = {check["name"]: check["state"] for check in verified.lines[-1]["result"]["checks"]}
+    assert states["loads"] == states["rebuild"] == "passed"
+
+
+def test_another_dtype_than_that_of_the_graph_is_refused(desk: Desk, embedder: Path) -> None:
+    targets = {"one": {"model": {"backend": "onnx", "scheme": "q8"}}}
+    written = desk.recipe_of_model(embedder, "feature-extraction", targets, require={"cosine_similarity": {"min": 0.9}})
+    done = desk.publish("plan", written)
+    assert done.code == 2
+    assert "Write `dtype: float32` beside backend and scheme." in done.err
