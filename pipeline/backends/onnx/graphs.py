@@ -149,9 +149,8 @@ def tidy(model: onnx_ir.Model) -> None:
 def name_after_module(node: onnx_ir.Node, taken: set[str]) -> None:
     """Name a node after its module where it holds the module's weight, and the weight as the module's."""
     module = module_of(node)
-    weights = [
-        value for value in node.inputs if value is not None and value.is_initializer() and len(value.shape or ()) > 1
-    ]
+    read = (weight_behind(value) for value in node.inputs if value is not None)
+    weights = [value for value in read if value.is_initializer() and len(value.shape or ()) > 1]
     if node.op_type not in WEIGHED or not module or not weights:
         return
     name = f"/{module.replace('.', '/')}/{node.op_type}"
@@ -165,6 +164,13 @@ def name_after_module(node: onnx_ir.Node, taken: set[str]) -> None:
     tied = f"{WRAPPED}.{wanted}" in known  # the table of tokens, turned for the logits
     if known and wanted not in known and not tied and not weight.name.startswith(WRAPPED):
         rename(weight, wanted, weight.graph)
+
+
+def weight_behind(value: onnx_ir.Value) -> onnx_ir.Value:
+    """Return what a value is the transpose of, as the logits' matrix is of the table of tokens; else itself."""
+    node = value.producer()
+    turned = node.inputs[0] if node is not None and node.op_type == "Transpose" else None
+    return value if turned is None else turned
 
 
 def module_of(node: onnx_ir.Node) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from pipeline.backends.onnx import encoder
+from pipeline.backends.onnx import decoder, encoder, seq2seq
 from pipeline.backends.onnx.graphs import Graph
 from pipeline.worker.child import WorkerError
 
@@ -31,7 +31,7 @@ class Kind(Protocol):
         """
 
 
-KINDS: Final[Sequence[Kind]] = (encoder,)
+KINDS: Final[Sequence[Kind]] = (encoder, decoder, seq2seq)
 
 
 def kind_of(model: Any) -> Kind:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from functools import cached_property, wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any, Final
@@ -163,7 +163,12 @@ class GraphLinear(torch.nn.Linear):  # type: ignore[misc]
             torch.empty(0, dtype=torch.float32 if plain else torch.int8), requires_grad=False
         )
         self.bias = like.bias
-        self._session = session_of(alone(nodes, tensors))
+        self._nodes, self._tensors = nodes, tensors
+
+    @cached_property
+    def _session(self) -> Any:
+        """The session, opened once it is asked: most are not, and each holds its weight again."""
+        return session_of(alone(self._nodes, self._tensors))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return what the nodes make of values of shape (rows, in)."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.backends.onnx.graphs import LARGEST
+from pipeline.backends.onnx.tied import read_from_matrix, tables, written_out
 from pipeline.worker.child import WorkerError
 
 BITS: Final = {"q8": 8, "q4": 4}
@@ -28,12 +29,12 @@ def quantize(scheme: str, options: Mapping[str, Any], source: Path, to: Path, la
     from onnxruntime.quantization import quant_utils  # noqa: F401  its import sets the levels of loggers
 
     logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
-    model = onnx.load(source)
+    model = written_out(onnx.load(source))
     nodes = [node.name for node in taken(model.graph, options)]
     if not nodes:
         what = f"No matrix of {source.name} is left to be quantized."
         raise WorkerError("recipe", what, "Keep less, or take this component out.")
-    model = in_blocks(model, nodes, scheme, options) if scheme in BITS else dynamic(source, nodes)
+    model = in_blocks(model, nodes, scheme, options) if scheme in BITS else dynamic(model, source, nodes)
     del model.metadata_props[:]
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     more = {"save_as_external_data": True, "location": f"{to.name}_data"} if size > largest else {}
@@ -63,14 +64,15 @@ def module_of(node: Any) -> str:
     return str(node.name).strip("/").rpartition("/")[0].replace("/", ".")
 
 
-def dynamic(source: Path, nodes: Sequence[str]) -> Any:
+def dynamic(model: Any, source: Path, nodes: Sequence[str]) -> Any:
     """Quantize weights to 8 bits with a scale for each output, and have activations quantized as they come."""
     import onnx
     from onnxruntime.quantization import quantize_dynamic
 
-    made = source.with_stem(f"{source.stem}-made")
+    whole, made = (source.with_stem(f"{source.stem}-{kind}") for kind in ("whole", "made"))
+    onnx.save(model, whole, save_as_external_data=model.ByteSize() > LARGEST, location=f"{whole.name}_data")
     more = {"MatMulConstBOnly": True, "EnableSubgraph": True}
-    quantize_dynamic(source, made, nodes_to_quantize=list(nodes), per_channel=True, extra_options=more)
+    quantize_dynamic(whole, made, nodes_to_quantize=list(nodes), per_channel=True, extra_options=more)
     return onnx.load(made)
 
 
@@ -79,7 +81,8 @@ def in_blocks(model: Any, nodes: Sequence[str], scheme: str, options: Mapping[st
     from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
     bits, kinds = BITS[scheme], ("MatMul", "Gather")
-    others = [node.name for node in model.graph.node if node.op_type in kinds and node.name not in {*nodes}]
+    tied = [node.name for node in tables(model.graph) if node.name in {*nodes}]
+    others = [node.name for node in model.graph.node if node.op_type in kinds and node.name not in {*nodes}] + tied
     how = DefaultWeightOnlyQuantConfig(
         block_size=options["block_size"],
         is_symmetric=options["symmetric"],
@@ -90,8 +93,10 @@ def in_blocks(model: Any, nodes: Sequence[str], scheme: str, options: Mapping[st
     quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=how)
     quantizer.process()
     made = quantizer.model.model
+    for node in [node for node in made.graph.node if node.name in tied]:
+        read_from_matrix(made.graph, node)
     if bits == 8:  # its quantizer knows tables of 4 bits only
-        for node in [node for node in made.graph.node if node.op_type == "Gather" and node.name in {*nodes}]:
+        for node in [node for node in made.graph.node if node.op_type == "Gather" and node.name in {*nodes} - {*tied}]:
             table_in_blocks(made.graph, node, options)
     return made
 
