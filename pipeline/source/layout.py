@@ -21,7 +21,7 @@ from pipeline.source.variants import INDEX_FILE, index_files, plain_name, varian
 SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, tokenizers, schedulers, chat templates
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
-GRAPHS: Final = ("onnx/*.onnx", "onnx/*.onnx_data*")  # as transformers.js reads them
+GRAPHS: Final = ("onnx/*.onnx", "onnx/*.onnx_data", "onnx/*.onnx_data_[0-9]*")  # as transformers.js reads them
 INDEX: Final = ".safetensors.index.json"
 MODEL: Final = "model"  # what the one component of a source is called that is no pipeline
 MODULES: Final = "modules.json"  # where sentence-transformers lists the folders of a model that it reads

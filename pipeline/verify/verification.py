@@ -53,7 +53,7 @@ from pipeline.validate import generate
 from pipeline.validate.stage import request_of
 from pipeline.verify.tensors import Comparison, Weights, compare
 
-WEIGHTS: Final = ("*.safetensors", "*.onnx", "*.onnx_data*")
+WEIGHTS: Final = ("*.safetensors", "*.onnx", "*.onnx_data", "*.onnx_data_[0-9]*")
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
