@@ -14,6 +14,7 @@ from pipeline.tasks.answers import Answers
 
 # What a quantized component's config says of its making, not of what it computes.
 MAKING: Final = frozenset({"quantization_config", "dtype", "torch_dtype", "transformers_version", "architectures"})
+OPTIONAL: Final = frozenset({"generation_config.json", "chat_template.jinja"})  # libraries silently do without
 LONGEST = 60  # characters of a value that is shown
 
 
@@ -30,6 +31,8 @@ def differences(reference: Answers, candidate: Answers) -> list[str]:
         for name in candidate.configs
         if name not in reference.configs
     ]
+    missing = sorted(OPTIONAL & reference.files.keys() - candidate.files.keys())
+    found += [f"{name} of the source is not in what was loaded." for name in missing]
     shared = reference.files.keys() & candidate.files.keys()
     changed_files = sorted(name for name in shared if reference.files[name] != candidate.files[name])
     named = {line.split(" ", 1)[0] for line in found}
