@@ -77,6 +77,8 @@ soak: $(READY)
 	$(BIN)/python -m tests.quality.simulate
 	$(BIN)/python -m tests.gate.gate --weak
 	$(BIN)/python -m tests.gate.gate --honest 100
+	$(BIN)/python -m tests.gate.gate --recipe smollm2 --prompts 8
+	$(BIN)/python -m tests.gate.gate --recipe smollm2 --prompts 12 --honest 100
 
 demo: speech
 	$(BIN)/python recipes/digits/demo.py

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,7 +68,9 @@ class Bench:
     require: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, targets: Sequence[str]) -> None:
-        """Plan and quantize targets in one pass over the source, as a run does it."""
+        """Plan and quantize targets in one pass over the source, as a run does it; the source is made if need be."""
+        if not self.source.exists():
+            subprocess.run([sys.executable, self.recipe / "source.py"], check=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "recipe.yaml"
         YAML().dump(written(self.recipe, self.more), path)

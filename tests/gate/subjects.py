@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.gate.defects import DEFECTS, Defect
-from tests.gate.honest import DIGITS, TWO_BITS
+from tests.gate.honest import DIGITS, RECIPES, TWO_BITS
+from tests.gate.text_defects import TEXT_DEFECTS
 
 
 @dataclass(frozen=True)
@@ -37,5 +38,11 @@ SUBJECTS: Final[dict[str, Subject]] = {
         ("bnb-nf4", "bnb-int8"),
         DEFECTS,
         TWO_BITS,
+    ),
+    "smollm2": Subject(
+        RECIPES / "smollm2",
+        ("torchao-int8", "bnb-nf4", "bnb-int8"),
+        ("bnb-nf4", "torchao-int8"),
+        TEXT_DEFECTS,
     ),
 }
