@@ -55,7 +55,7 @@ def main() -> int:
         embedders = embed(home)
         if embedders is None:
             return 1
-        table(embedders, "least cosine by sentence-transformers", lambda found: f"{found['cosine']:.4f}")
+        table(embedders, "least cosine as strangers load it", lambda found: f"{found['cosine']:.4f}")
         listeners = listen(home)
         if listeners is None:
             return 1
@@ -64,9 +64,10 @@ def main() -> int:
     return 0
 
 
-def publish(home: Path, recipe: Path) -> list[dict[str, Any]] | None:
-    """Run a folder's recipe and return what became of its targets, or None if one failed."""
+def publish(home: Path, recipe: Path, *targets: str) -> list[dict[str, Any]] | None:
+    """Run a folder's recipe, whole or some targets of it, and return what became of them, or None if one failed."""
     command = [sys.executable, "-m", "pipeline.cli", "--json", "--home", str(home), "run", str(recipe / "recipe.yaml")]
+    command += [f"--target={target}" for target in targets]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[-1]["result"] if done.returncode == 0 else None
@@ -126,8 +127,8 @@ def embeddings(model: str) -> Any:
 
 
 def listen(home: Path) -> list[dict[str, Any]] | None:
-    """Publish the Whisper that `make speech` laid out, and compare what a stranger hears with both."""
-    results = publish(home, SPEECH)
+    """Publish the Whisper that `make speech` laid out as a graph, and compare what a stranger hears with both."""
+    results = publish(home, SPEECH, "onnx-int8")
     if results is None:
         return None
     source = heard(str(SPEECH / "source"))
