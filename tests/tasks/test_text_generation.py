@@ -111,6 +111,15 @@ def test_the_same_model_diverges_from_itself_nowhere(tmp_path: Path) -> None:
     assert TASK.metrics["same_top_token"].measure(given).value == 1
 
 
+@pytest.mark.parametrize("metric", ["kl_divergence", "perplexity", "perplexity_ratio", "same_top_token"])
+def test_where_another_chat_template_makes_other_tokens_what_both_have_is_measured(metric: str, tmp_path: Path) -> None:
+    given, _ = pairs_in(tmp_path, (14, 9))
+    for kind in (EXPECTED, SAID):
+        path = given.pairs[0].besides[kind][1]
+        np.save(path, np.load(path)[:10])
+    assert np.isfinite(TASK.metrics[metric].measure(given).value)
+
+
 def text(words: str, tokens: Any) -> Text:
     return Text(words, tuple(tokens), tuple("ab"[token % 2] for token in tokens), (-0.1,) * len(tokens))
 

@@ -64,10 +64,16 @@ def apart(pair: Pair) -> Apart:
 def _apart(own: Path, other: Path, *_written: int) -> Apart:
     import numpy as np
 
-    sides = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (own, other)]
+    sides = _shared(*(np.load(path, mmap_mode="r", allow_pickle=False) for path in (own, other)))
     found = [_compared(*(side[at : at + ROWS] for side in sides)) for at in range(0, len(sides[0]), ROWS)]
     divergence, same = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Apart(divergence, same)
+
+
+def _shared(own: Any, other: Any) -> tuple[Any, Any]:
+    """Return what both have; another tokenizer or chat template, of which the report tells, makes other places."""
+    both = tuple(slice(min(sizes)) for sizes in zip(own.shape, other.shape, strict=True))
+    return own[both], other[both]
 
 
 def _compared(own: Any, other: Any) -> tuple[Any, Any]:
@@ -91,7 +97,7 @@ def said(pair: Pair) -> tuple[Any, Any]:
     import numpy as np
 
     own, other = (np.load(path, allow_pickle=False).astype(np.float64) for path in pair.besides[SAID])
-    return own, other
+    return _shared(own, other)
 
 
 def lacks(given: MetricInput) -> str:
