@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.tasks.protocol import Given
 from pipeline.tasks.text_to_video import beside, fault, read, save, unlike
 from tests.desk import ONE, WORDS, Desk
 
@@ -18,7 +19,7 @@ CALL = {"height": 16, "width": 16, "num_frames": 5, "num_inference_steps": 1, "m
 def test_frames_are_kept_as_they_are_and_lie_beneath_each_other(tmp_path: Path) -> None:
     levels = np.random.default_rng(3).integers(0, 256, (5, 8, 12, 3), dtype=np.uint8)
     levels[3] = levels[2]  # an animation could leave out what does not change
-    save(levels / 255, tmp_path / "video.png")
+    save(Given(levels / 255), tmp_path / "video.png")
     assert (np.asarray(read(tmp_path / "video.png")) == levels.reshape(40, 12, 3)).all()
 
 
@@ -26,7 +27,7 @@ def test_the_middle_frame_is_shown(tmp_path: Path) -> None:
     for name, shade in (("one", 40), ("two", 200)):
         frames = np.zeros((5, 16, 16, 3))
         frames[2] = shade / 255
-        save(frames, tmp_path / f"{name}.png")
+        save(Given(frames), tmp_path / f"{name}.png")
     beside(tmp_path / "one.png", tmp_path / "two.png", tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert (sheet[100, 100, 0], sheet[100, 400, 0]) == (40, 200)
@@ -36,7 +37,7 @@ def column(*shades: int, path: Path) -> Image.Image:
     """Frames of noise, and where there is a shade one of nothing else."""
     noise = np.random.default_rng(7).random((len(shades), 8, 8, 3))
     frames = [np.full((8, 8, 3), shade / 255) if shade else frame for shade, frame in zip(shades, noise, strict=True)]
-    save(np.stack(frames), path)
+    save(Given(np.stack(frames)), path)
     return read(path)
 
 
