@@ -129,9 +129,26 @@ ROWS: Final = (
     Row(
         "web",
         "web and phones",
-        (),
-        "Nothing that is published today loads there. ONNX is planned, and nothing is claimed of it.",
-        (),
+        (("onnx", "q8"), ("onnx", "int8")),
+        "Text embedders, Whisper and language models, as transformers.js and onnxruntime read them. int8 is smaller "
+        "and quantizes activations as well, of which language models take harm. No phone was tried.",
+        (
+            Evidence(
+                "test",
+                "tests/browser/test_in_browser.py::test_a_page_answers_from_the_hub_as_the_source_does",
+                "a page in Chromium loads an embedder from the Hub and answers as its source does",
+            ),
+            Evidence(
+                "test",
+                "tests/tasks/test_onnx.py::test_an_encoder_is_published_as_a_graph_which_loads_and_is_made_again",
+                "an embedder is published as a graph, loaded by the card's snippet and made again",
+            ),
+            Evidence(
+                "test",
+                "tests/graphs/test_generation.py::test_whisper_writes_what_the_model_does",
+                "a Whisper writes by its graphs what it writes by torch",
+            ),
+        ),
     ),
     Row(
         "memory",
