@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,7 +21,10 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 def validate(
     ctx: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A folder or a repository: what is judged.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="What is judged: a folder, a repository, or a graph of ONNX alone."),
+    ],
     *,
     reference: Annotated[str, typer.Option("--reference", help="A folder or a repository: what it is judged against.")],
     recipe: Annotated[Path, typer.Option("--recipe", help="The recipe whose questions and limits are used.")],
@@ -30,11 +34,12 @@ def validate(
 ) -> None:
     """Judge one folder or repository against another; nothing is made and nothing published."""
     session: Session = ctx.obj
-    from pipeline.verify.folder import PAGE, FolderValidation
+    from pipeline.verify.folder import PAGE, FolderValidation, is_graph
 
     with session.engine(recipe, hub) as engine:
         court = FolderValidation(engine, session.source_at(reference), dtype)
-        report = court.judge(session.source_at(checkpoint), out.absolute())
+        with court.with_graph(Path(checkpoint)) if is_graph(checkpoint) else nullcontext() as made:
+            report = court.judge(made or session.source_at(checkpoint), out.absolute())
     show_judged(session.console, report, out / PAGE)
     if report.verdict != "PASS":
         raise typer.Exit(VerdictError.exit_code)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pipeline.backends.oracle.conversion import installed_versions
-from pipeline.files import pretty_json, write_atomically
+from pipeline.errors import SourceError
+from pipeline.files import link_or_copy, pretty_json, write_atomically
 from pipeline.hub.release_files import REPORT
 from pipeline.hub.source import Repository
+from pipeline.locks import temporary_in
 from pipeline.recipe.clause import Dtype
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
@@ -37,6 +41,11 @@ from pipeline.validate.stage import REPORT as JUDGED
 from pipeline.verify.reporting import write_page
 
 PAGE: Final = "report.html"
+
+
+def is_graph(checkpoint: str) -> bool:
+    """Return whether what is judged is a graph of ONNX, and no folder that holds one."""
+    return checkpoint.endswith(".onnx")
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,26 @@ class FolderValidation:
         )
         write_page(subject, out / PAGE)
         return report
+
+    @contextmanager
+    def with_graph(self, graph: Path) -> Iterator[Folder]:
+        """Lay a graph that is a file by itself beside the reference's small files, as it would be published.
+
+        Raises:
+            SourceError: There is no such file.
+        """
+        if not graph.is_file():
+            raise SourceError("There is no such file.", where=str(graph), remedy="Correct its name.")
+        (component,) = self.layout(self.source).components.values()
+        reference = self.here(self.source)
+        with temporary_in(self.engine.store.root, "graph") as folder:
+            for name in component.small:
+                link_or_copy(reference / name, folder / name)
+            for part in (graph, *graph.parent.glob(f"{graph.name}_data*")):
+                link_or_copy(part, folder / "onnx" / part.name)
+            made = Folder(folder)
+            made.where = str(graph)
+            yield made
 
     def used(self, checkpoint: Folder | Repository) -> dict[str, dict[str, str]]:
         """Return what was judged and what was asked, as facts under headings."""

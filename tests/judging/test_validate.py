@@ -101,3 +101,9 @@ def test_what_is_no_pipeline_is_refused(desk: Desk, recipe: Path, source: Path) 
     assert done.code == 4
     assert "model_index.json" in done.error
     assert desk.publish("validate", source, "--reference", desk.folder / "nowhere", *command).code == 4
+
+
+def test_a_graph_that_is_not_there_is_told_by_its_name(desk: Desk, recipe: Path, source: Path) -> None:
+    done = desk.publish("validate", "no.onnx", "--reference", source, "--recipe", recipe, "--out", "out")
+    assert done.code == 4
+    assert "no.onnx: There is no such file." in done.error

@@ -32,6 +32,14 @@ def test_an_encoder_is_published_as_a_graph_which_loads_and_is_made_again(desk: 
     assert verified.code == 0, verified.err
     states = {check["name"]: check["state"] for check in verified.lines[-1]["result"]["checks"]}
     assert states["loads"] == states["rebuild"] == "passed"
+    apart = desk.folder / "somebody.onnx"
+    apart.write_bytes((release / "onnx" / "model_quantized.onnx").read_bytes())
+    asked = ("--reference", embedder, "--recipe", written, "--dtype", "float32", "--out", "out")
+    done = desk.publish("validate", apart, *asked)
+    assert done.code == 0, done.err
+    assert "PASS" in done.out.splitlines()[0]
+    found = json.loads((desk.folder / "out" / "report.json").read_text())["metrics"]
+    assert found["cosine_similarity"]["value"] == report["metrics"]["cosine_similarity"]["value"]
 
 
 def test_another_dtype_than_that_of_the_graph_is_refused(desk: Desk, embedder: Path) -> None:
