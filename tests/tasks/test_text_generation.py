@@ -187,9 +187,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TARGETS = {"int8": {"model": {"backend": "torchao", "scheme": "int8-weight-only", "dtype": "float32"}}}
 
 
-def recipe(desk: Desk, source: Path, questions: Any = QUESTIONS, **validation: Any) -> Path:
+def recipe(desk: Desk, source: Path, questions: Any = QUESTIONS, targets: Any = TARGETS, **validation: Any) -> Path:
     asked = {"call": {"max_new_tokens": 6}, "require": {"kl_divergence": {"max": 0.05}}, **validation}
-    path = desk.recipe_of_model(source, "text-generation", TARGETS, **asked)
+    path = desk.recipe_of_model(source, "text-generation", targets, **asked)
     (desk.folder / "words.jsonl").write_text("".join(json.dumps(line) + "\n" for line in questions))
     written = json.loads(path.read_text())
     written["card"] = {"template": "text-generation"}
@@ -220,6 +220,18 @@ def test_a_chat_model_is_published_with_both_answers_and_what_was_expected(desk:
     assert pages.code == 0, pages.err
     (page,) = (path for path in (desk.folder / "pages").glob("*.html") if "int8" in path.name)
     assert '<p class="said">' in page.read_text()
+
+
+@pytest.mark.nightly
+def test_a_chat_model_is_published_as_a_graph_which_the_card_runs_without_torch(desk: Desk, model: Path) -> None:
+    graph = {"q8": {"model": {"backend": "onnx", "scheme": "q8", "dtype": "float32"}}}
+    done = desk.publish("run", recipe(desk, model, targets=graph))
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-llama-q8", local_dir=desk.folder / "release"))
+    assert (release / "onnx" / "model_quantized.onnx").is_file()
+    card = (release / "README.md").read_text()
+    assert "import torch" not in card
+    assert "This very file" in card
 
 
 def refused(desk: Desk, source: Path, **further: Any) -> str:
