@@ -262,6 +262,21 @@ def test_a_whisper_is_published_with_its_clips(desk: Desk, listener: Path) -> No
     assert len(list((release / "publish" / "questions").glob("*.wav"))) == 9
 
 
+@pytest.mark.nightly
+def test_a_whisper_is_published_as_graphs_which_the_card_runs_without_torch(desk: Desk, listener: Path) -> None:
+    written = recipe(desk, listener, clips(desk.folder))
+    graphs = {"q8": {"model": {"backend": "onnx", "scheme": "q8", "dtype": "float32"}}}
+    written.write_text(json.dumps({**json.loads(written.read_text()), "targets": graphs}))
+    done = desk.publish("run", written)
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-whisper-q8", local_dir=desk.folder / "release"))
+    files = {path.name for path in (release / "onnx").iterdir()}
+    assert files == {"encoder_model_quantized.onnx", "decoder_model_merged_quantized.onnx"}
+    card = (release / "README.md").read_text()
+    assert "import torch" not in card
+    assert "This very file" in card
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
