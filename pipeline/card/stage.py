@@ -103,7 +103,8 @@ def show_page(plan: TargetPlan, page: str, checkpoint: Path, store: Store) -> No
         CannotHereError: There is no browser.
     """
     with temporary_in(store.root, "page") as out:
-        shown = run_page(page, checkpoint, plan.repository, request_of(plan), scripts(store), out)
+        request = request_of(plan, questions_folder(plan.validation, store))
+        shown = run_page(page, checkpoint, plan.repository, request, scripts(store), out)
     if shown.failure:
         raise CardError(f"The page of the card does not answer in {shown.browser}: {shown.failure}", where=PAGE)
 

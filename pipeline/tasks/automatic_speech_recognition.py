@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,13 +12,14 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pipeline.recipe import names
 from pipeline.recipe.clause import RecipeModel, optional
 from pipeline.recipe.problems import listed, nearest
+from pipeline.recipe.prompts import Question
 from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Requirements
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
 from pipeline.source.layout import MODEL
 from pipeline.tasks.answers import Request
 from pipeline.tasks.loading import from_pretrained
 from pipeline.tasks.metrics import metrics_of
-from pipeline.tasks.protocol import Given, LoadedModel, Medium, Task
+from pipeline.tasks.protocol import Given, LoadedModel, Medium, Page, Task
 from pipeline.tasks.speech.audio import RATE, read_clip
 from pipeline.tasks.speech.transcripts import CER, INSERTIONS, REAL_TIME_FACTOR, TOKEN_AGREEMENT, WER, fault
 from pipeline.tasks.texts import text as texts
@@ -31,6 +33,7 @@ CALL: Final[dict[str, type]] = {
 }
 """The words of `generate` that a recipe may use; what draws by chance is not among them."""
 TASK_WORDS: Final = ("transcribe", "translate")
+CHUNK, STRIDE = 30, 5  # seconds that a page hears at once, and by which two such pieces overlap
 SHARE: Final = "as a share of the words that are said"
 
 
@@ -93,6 +96,18 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
         tokens=tokens,
         pieces=[tokenizer.decode([token]) for token in tokens],
     )
+
+
+def question_in_browser(question: Question, call: Mapping[str, Any], files: str) -> tuple[str, dict[str, Any]]:
+    """Return what the pipeline of transformers.js is called with to transcribe a clip, whatever its length."""
+    return f"{files}{question.files['audio']}", {"chunk_length_s": CHUNK, "stride_length_s": STRIDE, **call}
+
+
+def answer_in_browser(told: Mapping[str, Any]) -> Given:
+    """Return a transcript, of which the page tells no tokens."""
+    import numpy as np
+
+    return Given(np.zeros(0), text=told["text"])
 
 
 def endless(tokens: list[int], ends: int | list[int]) -> str:
@@ -247,6 +262,7 @@ AUTOMATIC_SPEECH_RECOGNITION: Final = Task(
     single=True,
     files={"audio": "a clip of sound"},
     open_file=read_clip,
+    page=Page(question=question_in_browser, answer=answer_in_browser, usage="speech.html.jinja"),
     label="transcript",
     named_by="audio",
     exact=True,

@@ -73,10 +73,15 @@ def _error_rate(split: Callable[[str], Sequence[str]]) -> Callable[[MetricInput]
 
 
 def _agreement(given: MetricInput) -> list[Reading]:
-    """Share of the source's tokens and the candidate's that are the same, aligned by the fewest edits."""
+    """Share of the source's tokens and the candidate's that are the same, aligned by the fewest edits.
+
+    Of words, where a side tells no tokens, as pages do not.
+    """
 
     def of(pair: Pair) -> float:
-        own, other = pair.reference.tokens, pair.candidate.tokens
+        sides = (pair.reference, pair.candidate)
+        told = all(side.tokens for side in sides)
+        own, other = ([*side.tokens] if told else words(side.text) for side in sides)
         return 1 - edits(own, other) / max(len(own), len(other), 1)
 
     return [Reading(of(pair)) for pair in given.pairs]

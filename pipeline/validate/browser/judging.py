@@ -15,7 +15,7 @@ from pipeline.validate.browser.asking import TriedInBrowser
 from pipeline.validate.browser.scripts import TRANSFORMERS
 from pipeline.validate.limits import Limit, amount, limits_of
 from pipeline.validate.pairs import Prompt, Side, pair_up
-from pipeline.validate.report import CompatibilityCheck, Verdict
+from pipeline.validate.report import CompatibilityCheck, Verdict, change
 
 NAME: Final = f"transformers.js {TRANSFORMERS.version}"
 MEGABYTE: Final = 1e6
@@ -55,8 +55,10 @@ def judge_in_browser(
         metric: PairMetric = medium.metrics[name]  # type: ignore[assignment]
         inside = readings(metric, pairs, asked)
         outside = readings(metric, native, asked)
+        if not inside:
+            continue
         for limit in limits:
-            if pair := beyond(limit, inside):
+            if pair := beyond(metric, limit, inside):
                 return judged("FAIL", _failed(tried, name, metric, limit, pair, medium.noun))
         both = [amount(mean(reading.value for _, reading in of), metric.unit) for of in (inside, outside)]
         told.append(f"{name} {both[0]} in the mean, {both[1]} outside of a browser")
@@ -76,13 +78,14 @@ def required(
 def readings(metric: PairMetric, pairs: tuple[Pair, ...], asked: set[tuple[int, int]]) -> list[tuple[Pair, Reading]]:
     """Return what a metric reads of the answers that a browser was asked for, among all others."""
     found = zip(pairs, metric.measure(MetricInput(pairs)).readings, strict=True)
-    return [(pair, reading) for pair, reading in found if (pair.index, pair.seed) in asked]
+    return [(pair, reading) for pair, reading in found if (pair.index, pair.seed) in asked and reading.weight]
 
 
-def beyond(limit: Limit, found: list[tuple[Pair, Reading]]) -> tuple[Pair, float] | None:
+def beyond(metric: PairMetric, limit: Limit, found: list[tuple[Pair, Reading]]) -> tuple[Pair, float] | None:
     """Return the answer that is farthest outside of a limit, with its number."""
+    worse = 1 if metric.direction == "lower" else -1
     numbers = [
-        (pair, (reading.reference or 0.0) - reading.value if limit.of == "worst drop" else reading.value)
+        (pair, worse * (reading.value - (reading.reference or 0.0)) if limit.of == "worst drop" else reading.value)
         for pair, reading in found
     ]
     sign = 1 if limit.kind == "max" else -1
@@ -93,9 +96,10 @@ def beyond(limit: Limit, found: list[tuple[Pair, Reading]]) -> tuple[Pair, float
 def _failed(
     tried: TriedInBrowser, name: str, metric: PairMetric, limit: Limit, worst: tuple[Pair, float], noun: str
 ) -> str:
-    verb = "drops by" if limit.of == "worst drop" else "is"
+    verb = f"{change(metric.direction)}s by" if limit.of == "worst drop" else "is"
     found = f"{name} {verb} {amount(worst[1], metric.unit)} for {worst[0].prompt!r}"
-    return f"{tried.browser} answers otherwise: {found}; {limit.words(metric.unit, noun)} is required."
+    wanted = limit.words(metric.unit, noun, change(metric.direction))
+    return f"{tried.browser} answers otherwise: {found}; {wanted} is required."
 
 
 def _costs(tried: TriedInBrowser, noun: str) -> str:
