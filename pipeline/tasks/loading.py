@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 from typing import Any, Final
 
 from pipeline.backends import BACKENDS, loaders
+from pipeline.backends.artifact import SAFETENSORS
 from pipeline.backends.loader import lifts_of
 from pipeline.source.layout import MODEL
 from pipeline.tasks.protocol import LoadedModel
@@ -37,11 +38,16 @@ def named(entry: Any) -> bool:
 
 
 def method_in(folder: Path, library: str) -> str:
-    """Return the ``quant_method`` that a config names, else the backend of whose form its weights are; else nothing."""
+    """Return the ``quant_method`` that a config names, else the backend of whose form its weights are; else nothing.
+
+    Many repositories have graphs beside their weights, and ``from_pretrained`` reads the weights.
+    """
     config = folder / "config.json"
     found = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if said := (found.get("quantization_config") or {}).get("quant_method"):
         return str(said)
+    if SAFETENSORS.weights_in(folder):
+        return ""
     telling = {name: backend.LOADERS[library].form for name, backend in BACKENDS.items() if library in backend.LOADERS}
     return next((name for name, form in telling.items() if not form.config and form.weights_in(folder)), "")
 

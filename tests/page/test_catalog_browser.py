@@ -55,16 +55,16 @@ def targets(page: Page, recipe: str = "#digits") -> list[str]:
 
 def test_one_finds_sorts_and_follows(visit: Open) -> None:
     page = visit()
-    assert page.get_by_role("search").get_by_role("status").inner_text() == "8 of 8 targets"
+    assert page.get_by_role("search").get_by_role("status").inner_text() == "9 of 9 targets"
     page.get_by_label("Search").fill("DIGITS torchao")
     page.keyboard.press("Enter")  # sends nothing
     assert targets(page) == ["torchao-int8", "torchao-float8"]
     assert page.locator("#minilm").is_hidden()
     assert page.get_by_role("link", name="minilm").count() == 0
-    assert page.get_by_role("search").get_by_role("status").inner_text() == "2 of 8 targets"
+    assert page.get_by_role("search").get_by_role("status").inner_text() == "2 of 9 targets"
     page.get_by_label("Search").fill("")
     page.get_by_label("Task").select_option("feature-extraction")
-    assert (targets(page), targets(page, "#minilm")) == ([], ["torchao-int8", "bnb-int8"])
+    assert (targets(page), targets(page, "#minilm")) == ([], ["torchao-int8", "bnb-int8", "onnx-q8"])
     page.get_by_label("Task").select_option("")
     page.get_by_label("Backend").select_option("bitsandbytes")
     assert (targets(page), targets(page, "#minilm")) == (["bnb-nf4", "bnb-int8"], ["bnb-int8"])
@@ -81,7 +81,7 @@ def test_one_finds_sorts_and_follows(visit: Open) -> None:
     page.get_by_role("link", name="bnb-nf4", exact=True).click()
     assert page.title() == "PASS: bnb-nf4 · digits/digits-flux-bnb-nf4"
     page.get_by_role("link", name="All recipes").click()
-    assert page.title() == "Quantized checkpoints: 2 recipes, 8 targets"
+    assert page.title() == "Quantized checkpoints: 2 recipes, 9 targets"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

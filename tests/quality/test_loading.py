@@ -146,3 +146,12 @@ def test_values_that_are_no_numbers_are_counted(
     with Image.open(tmp_path / answers.given[0].file) as image:
         assert image.getextrema()[0] == (0, 0)
         assert not is_flat(image)
+
+
+def test_graphs_beside_weights_are_not_what_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "model.onnx").touch()
+    assert quantized_components(tmp_path) == {"model": ("transformers", "onnx")}
+    (tmp_path / "model.safetensors").touch()
+    assert quantized_components(tmp_path) == {}
