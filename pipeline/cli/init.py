@@ -104,7 +104,7 @@ def show_started(console: Console, started: Started, hub: str) -> None:
     told = [f"{name} for {' and '.join(needs)}" for name, needs in started.targets.items()]
     written = " and ".join(started.new)
     lines = [f"{written} written: {started.task}, {', '.join(told)}"]
-    if started.prompts not in started.new:
+    if started.prompts and started.prompts not in started.new:
         lines.append(f"it asks the prompts of {started.prompts}, which was there already")
     lines.append(f"next: {following}")
     lines += [f"then: publish plan {started.recipe}{f' --hub {hub}' if hub else ''}"]

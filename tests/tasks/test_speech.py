@@ -304,3 +304,14 @@ def test_a_clip_that_is_none_ends_before_anything_is_made(desk: Desk, listener: 
     done = desk.publish("run", recipe(desk, listener, lines))
     assert done.code == 2
     assert "The file that is asked with '1' cannot be opened: the file is empty; record it again" in done.error
+
+
+def test_a_recipe_is_begun_for_a_whisper(desk: Desk, listener: Path) -> None:
+    begun = desk.publish("init", listener, "--for", "cpu", "--namespace", "alice", "--out", desk.folder / "w.yaml")
+    assert begun.code == 0, begun.err
+    written = (desk.folder / "w.yaml").read_text()
+    assert "task: automatic-speech-recognition" in written
+    assert "wer: {rise: {max: 0.03}}" in written
+    assert "call:" not in written
+    assert "already" not in begun.out
+    assert desk.publish("check", desk.folder / "w.yaml").code == 0

@@ -15,6 +15,7 @@ from pipeline.recipe.names import name_of_source
 from pipeline.recipe.problems import listed
 from pipeline.recipe.whole import plain_or_json
 from pipeline.tasks import TASKS
+from pipeline.tasks.automatic_speech_recognition import TRANSCRIPTS
 from pipeline.tasks.text_generation import ANSWERS
 
 COLUMN: Final = 44  # where comments begin at the earliest
@@ -25,6 +26,7 @@ PICTURES: Final = {  # what a mean over pictures keeps: of schemes of 8 bits, an
     ),
     4: ("psnr: {min: 16}", "decibels to the source's; 4 bits draw the same with other details"),
 }
+ERRORS: Final = {4: "wer: {rise: {max: 0.05}}", 8: "wer: {rise: {max: 0.03}}"}
 DIVERGENCES: Final = {
     8: "kl_divergence: {max: 0.05}",
     4: "kl_divergence: {max: 0.2}",
@@ -166,7 +168,11 @@ def validation(draft: Draft) -> Iterator[str]:
     """Yield how the targets are judged."""
     task, call = TASKS[draft.subject.task], draft.subject.call
     yield noted("validation:", "source and target answer the same prompts")
-    yield noted(f"  prompts: {draft.prompts}", "a question a line; your own make the verdict yours")
+    if task.medium is TRANSCRIPTS:
+        yield "  # Clips with what is said in them, a file or a dataset; your own make the verdict yours."
+        yield f"  prompts: {draft.prompts}"
+    else:
+        yield noted(f"  prompts: {draft.prompts}", "a question a line; your own make the verdict yours")
     if task.seeded:
         yield noted("  seeds: [0]", f"one {task.medium.noun} a prompt from each seed")
     settings = ", ".join(f"{name}: {value}" for name, value in call.items())
@@ -187,6 +193,9 @@ def limits(draft: Draft) -> Iterator[str]:
     if TASKS[draft.subject.task].medium is ANSWERS:
         yield noted(f"    {DIVERGENCES[bits]}", "from what the source expects at each token, in nats")
         yield noted(f"    {RATIOS[bits]}", "perplexity over the source's; small models lose more than large ones")
+    elif TASKS[draft.subject.task].medium is TRANSCRIPTS:
+        yield noted(f"    {ERRORS[bits]}", "word error rate above the source's")
+        yield noted("    token_agreement: {min: 0.8}", "share of a transcript's tokens that are the source's")
     elif not TASKS[draft.subject.task].seeded:
         yield noted(f"    {EMBEDDINGS[bits][0]}", EMBEDDINGS[bits][1])
         yield noted(f"    {NEIGHBOURS[bits]}", "share of each text's nearest neighbours that stay")

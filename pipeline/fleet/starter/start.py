@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import CannotHereError, RecipeError, SourceError
 from pipeline.files import write_atomically
 from pipeline.fleet.starter.needs import KnownScheme, Weights, serve, weigh
-from pipeline.fleet.starter.questions import questions_for, write_pictures
+from pipeline.fleet.starter.questions import CLIPS, questions_for, write_pictures
 from pipeline.fleet.starter.recipe import Draft, written
 from pipeline.fleet.starter.schema import SCHEMA, schema_for
 from pipeline.fleet.starter.subject import Subject, look_at
@@ -44,7 +44,7 @@ class Started(BaseModel):
 
     Attributes:
         recipe: The file of the recipe.
-        prompts: The file of its prompts.
+        prompts: The file of its prompts; empty where they are those of a dataset.
         new: The files that were not there before.
         task: What the model is for.
         targets: The targets' names with the needs that each serves.
@@ -166,7 +166,7 @@ def start(found: Found, out: Path, namespace: str, needs: Sequence[str]) -> Star
         raise CannotHereError(what, where=str(out), remedy="Name another with --out.") from error
     return Started(
         recipe=str(out),
-        prompts=str(folder / prompts),
+        prompts="" if prompts == CLIPS else str(folder / prompts),
         new=tuple(str(folder / name) for name in contents),
         task=found.subject.task,
         targets={scheme.target: tuple(each.need for each in group) for scheme, group in draft.targets.items()},

@@ -13,6 +13,7 @@ from pipeline.recipe.problems import listed, unknown
 from pipeline.source.layout import MODEL, Component, Layout, Place, read_json
 from pipeline.source.model_card import repeated_fields
 from pipeline.tasks import TASKS
+from pipeline.tasks.automatic_speech_recognition import TRANSCRIPTS
 from pipeline.tasks.text_generation import ANSWERS
 from pipeline.tasks.texts.language_model import NEW_TOKENS
 
@@ -63,6 +64,8 @@ def look_at(place: Place, layout: Layout, task: str) -> Subject:
     task = task or task_of(place, layout, tag)
     if TASKS[task].medium is ANSWERS:
         return Subject(task, {"max_new_tokens": str(NEW_TOKENS)}, layout.class_name, said)
+    if TASKS[task].medium is TRANSCRIPTS:
+        return Subject(task, {}, layout.class_name, said)
     if TASKS[task].single:
         return Subject(task, {"pooling": pooling(place), "normalize": "true"}, layout.class_name, said)
     kind = caller(task, layout.class_name)
@@ -93,7 +96,11 @@ def tasks_of_model(model: Component, tag: str) -> list[str]:
     """Return what a single model of transformers may be for that reads text: without a head it makes embeddings."""
     if model.library != "transformers" or not any(PurePath(file).name.startswith(TOKENIZERS) for file in model.small):
         return []
-    heads = {"text-generation": model.class_name.endswith("ForCausalLM"), "image-text-to-text": tag == PICTURED}
+    heads = {
+        "text-generation": model.class_name.endswith("ForCausalLM"),
+        "image-text-to-text": tag == PICTURED,
+        "automatic-speech-recognition": model.class_name == "WhisperForConditionalGeneration",
+    }
     headless = model.class_name.endswith("Model") or tag in EMBEDS
     return [*(task for task, has in heads.items() if has), *(["feature-extraction"] if headless else [])]
 
