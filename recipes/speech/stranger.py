@@ -39,7 +39,7 @@ def is_graph() -> bool:
 def by_transformers(model: str) -> Listener:
     from transformers import pipeline
 
-    pipe = pipeline("automatic-speech-recognition", model=model, device_map="cpu")
+    pipe = pipeline("automatic-speech-recognition", model=model, device_map="cpu", dtype="float32")  # faster on a CPU
     return lambda sound: pipe({"raw": sound, "sampling_rate": RATE}, return_timestamps=len(sound) > WINDOW)["text"]
 
 
