@@ -28,6 +28,7 @@ from pipeline.plan.footprint import Footprint
 from pipeline.recipe import Vocabulary, load
 from pipeline.source.layout import Folder
 from pipeline.tasks import TASKS
+from pipeline.trial import tiny
 from tests.desk import REPO, Desk
 
 VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
@@ -90,6 +91,15 @@ def test_an_embedder_becomes_one_with_its_own_pooling_and_dtype(embedder: Path, 
     assert recipe.validation.call == {"pooling": "cls", "normalize": True}
     assert recipe.named("torchao-int8")["model"].dtype == "float32"
     assert recipe.repositories == {"torchao-int8": "alice/My-Bert.v2-torchao-int8"}
+
+
+def test_int8_of_what_is_in_float16_is_in_bfloat16(tmp_path: Path) -> None:
+    """torchao 0.18 multiplies by the codes before it does by their scale, of which sums overflow float16."""
+    whisper, processor = tiny.listener()
+    for part in (whisper.half(), processor):
+        part.save_pretrained(tmp_path / "whisper")
+    start(find(Folder(tmp_path / "whisper"), "", ""), tmp_path / "whisper.yaml", "alice", ())
+    assert load(tmp_path / "whisper.yaml", VOCABULARY).recipe.named("torchao-int8")["model"].dtype == "bfloat16"
 
 
 def test_editors_find_the_schema_where_the_recipe_says(source: Path, tmp_path: Path) -> None:

@@ -200,7 +200,10 @@ def quantizable(layout: Layout, name: str) -> bool:
 def is_linear(tensor: tuple[str, TensorInfo]) -> bool:
     """Tell the weight of a Linear layer from others, as far as name and shape show it."""
     name, slot = tensor
-    is_table = any(word in name for word in ("embeddings.", "embed_tokens", "shared.", "wte.", "wpe.", "relative_"))
+    is_table = any(
+        word in name
+        for word in ("embeddings.", "embed_tokens", "embed_positions", "shared.", "wte.", "wpe.", "relative_")
+    )
     return name.endswith(".weight") and len(slot.shape) == 2 and slot.dtype in FLOATS and not is_table
 
 

@@ -154,7 +154,9 @@ def targets(draft: Draft) -> Iterator[str]:
         if scheme is INT8 and "cpu" in {each.need for each in served}:
             yield f"  # {LATENCY}"
         yield f"  {scheme.target}:"
-        dtype = f", dtype: {draft.weights.dtype}" if draft.weights.dtype and scheme is not NF4 else ""
+        # torchao multiplies by the codes before it does by the scale, of which sums leave float16's range.
+        kept = draft.weights.dtype if scheme is INT8 and draft.weights.dtype != "float16" else ""
+        dtype = f", dtype: {kept}" if kept else ""
         for name in draft.weights.quantized:
             yield f"    {name}: {{{scheme.words}{dtype}}}"
 
