@@ -60,7 +60,9 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
     disable_progress_bar()  # the console alone speaks to people
     further = {"dtype": getattr(torch, dtype), "device_map": "cuda" if torch.cuda.is_available() else "cpu"}
     found = from_pretrained(getattr(transformers, loader), model, lambda loaded: {MODEL: loaded}, further)
-    return replace(found, model=Hearing(found.model, transformers.AutoProcessor.from_pretrained(model)))
+    processor = transformers.AutoProcessor.from_pretrained(model)
+    parts = {**found.components, "feature_extractor": processor.feature_extractor}
+    return replace(found, model=Hearing(found.model, processor), components=parts)
 
 
 def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from pipeline.tasks.answers import Answers
 
-# What a quantized component's config says of its making, not of what it computes.
-MAKING: Final = frozenset({"quantization_config", "dtype", "torch_dtype", "transformers_version", "architectures"})
+# What a component's config says of its making, not of what it computes.
+MAKING: Final = frozenset(
+    {"quantization_config", "dtype", "torch_dtype", "transformers_version", "architectures", "processor_class"}
+)
 OPTIONAL: Final = frozenset({"generation_config.json", "chat_template.jinja"})  # libraries silently do without
 LONGEST = 60  # characters of a value that is shown
 

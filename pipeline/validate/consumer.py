@@ -170,7 +170,7 @@ def _configs(loaded: LoadedModel) -> dict[str, Any]:
     """Return the class and config of each component as loaded, as JSON."""
     found = {}
     for name, part in loaded.components.items():
-        config: Any = getattr(part, "config", {})
+        config: Any = getattr(part, "config", part if hasattr(part, "to_dict") else {})
         values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
         found[name] = json.loads(json.dumps({"class": type(part).__name__, **values}, default=str))
     return found

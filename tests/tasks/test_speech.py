@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from pipeline.recipe.prompts import scan
+from pipeline.recipe.prompts import Question, scan
 from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Answers, Request
 from pipeline.tasks.metrics import MetricInput, Pair
 from pipeline.tasks.speech import audio
 from pipeline.tasks.speech.audio import RATE, read_clip
 from pipeline.tasks.speech.transcripts import edits, fault, plain, words
 from pipeline.tasks.texts.text import Text
 from pipeline.trial import tiny
+from pipeline.validate.config_diff import differences
+from pipeline.validate.consumer import answer
 from pipeline.validate.findings import Sample
 from tests.desk import Desk
 
@@ -260,6 +264,34 @@ def test_a_whisper_is_published_with_its_clips(desk: Desk, listener: Path) -> No
     assert "a rise of at most 0.9" in card
     assert 'pipeline("automatic-speech-recognition"' in card
     assert len(list((release / "publish" / "questions").glob("*.wav"))) == 9
+
+
+def test_what_a_clip_is_heard_by_is_that_of_the_source_whichever_file_says_it(listener: Path, tmp_path: Path) -> None:
+    def differs(**values: int) -> list[str]:
+        other = shutil.copytree(listener, tmp_path / "-".join(values))
+        processor = json.loads((other / "processor_config.json").read_text())
+        (other / "processor_config.json").unlink()
+        extractor = {**processor["feature_extractor"], **values}
+        (other / "preprocessor_config.json").write_text(json.dumps(extractor))
+        return differences(looked(listener), looked(other))
+
+    def looked(model: Path) -> Answers:
+        clip = Question(prompt="a tone", files={"audio": clips(tmp_path, count=1)[0]["audio"]})
+        request = Request(
+            task="automatic-speech-recognition",
+            questions=(clip,),
+            folder=tmp_path,
+            seeds=(0,),
+            call={"max_new_tokens": 1},
+            dtype="float32",
+        )
+        (out := tmp_path / "out").mkdir(exist_ok=True)
+        return answer(model, request, out, lambda *_: None, look=True)
+
+    assert differs(feature_size=16) == []
+    assert differs(hop_length=200)[0].startswith(
+        "feature_extractor is not the source's: hop_length is 200 instead of 160"
+    )
 
 
 @pytest.mark.nightly
