@@ -68,7 +68,7 @@ nightly: $(READY)
 # What the tests take a sample of, whole: every fault at every request, kills, publishers who meet, mutated inputs,
 # planted defects.
 # Two hours or more; each line of JSON that says what is wrong also says how to replay it.
-soak: $(READY)
+soak: speech
 	$(BIN)/python -m tests.matrix.matrix --all
 	$(BIN)/python -m tests.matrix.matrix --always
 	$(BIN)/python -m tests.soak.kills --kills 200 --hubs 40
@@ -79,6 +79,8 @@ soak: $(READY)
 	$(BIN)/python -m tests.gate.gate --honest 100
 	$(BIN)/python -m tests.gate.gate --recipe smollm2 --prompts 8
 	$(BIN)/python -m tests.gate.gate --recipe smollm2 --prompts 12 --honest 100
+	$(BIN)/python -m tests.gate.gate --recipe speech
+	$(BIN)/python -m tests.gate.gate --recipe speech --honest 100
 
 demo: speech
 	$(BIN)/python recipes/digits/demo.py

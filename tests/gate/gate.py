@@ -170,7 +170,7 @@ def main() -> int:
     for earlier in ("answers", "seeds", "spoiled"):
         shutil.rmtree(arguments.home / earlier, ignore_errors=True)
     subject, seeds = SUBJECTS[arguments.recipe], arguments.seeds and tuple(arguments.seeds)
-    bench = Bench(subject.recipe, arguments.home, subject.more, arguments.prompts, seeds)
+    bench = Bench(subject.recipe, arguments.home, subject.more, subject.first, arguments.prompts, seeds)
     if arguments.honest:
         bench.make(subject.many)
         return max(tell_validations(bench, target, arguments.honest) for target in subject.many)

@@ -27,6 +27,7 @@ from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, Side, generate, judge
 from pipeline.validate.consumer import answer
 from pipeline.validate.generate import ANSWERS
+from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import (
     asked_again,
     made_layers,
@@ -51,26 +52,32 @@ class Bench:
         recipe: The folder of the recipe, with its source in it.
         folder: Where everything lies: the sealed results, copies that are spoiled, answers.
         more: Further targets of it.
+        first: Prompts, by their place, that a sample has before others.
         prompts: How many of the recipe's prompts are drawn; all of them if none.
         seeds: With which seeds; the recipe's if none.
         plans: Of each target, once they are made.
         checkpoints: Its folder.
         require: The recipe's bar.
+        files: The folder of what prompts ask about, where they ask about files.
     """
 
     recipe: Path
     folder: Path
     more: Mapping[str, Any] = field(default_factory=dict)
+    first: tuple[int, ...] = ()
     prompts: int | None = None
     seeds: tuple[int, ...] | None = None
     plans: dict[str, TargetPlan] = field(default_factory=dict)
     checkpoints: dict[str, Path] = field(default_factory=dict)
     require: Mapping[str, Any] = field(default_factory=dict)
+    files: Path | None = None
 
     def make(self, targets: Sequence[str]) -> None:
         """Plan and quantize targets in one pass over the source, as a run does it; the source is made if need be."""
-        if not self.source.exists():
-            subprocess.run([sys.executable, self.recipe / "source.py"], check=True)
+        for made in ("source", "clips"):
+            script = (self.recipe / made).with_suffix(".py")
+            if script.exists() and not (self.recipe / made).exists():
+                subprocess.run([sys.executable, script], check=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "recipe.yaml"
         YAML().dump(written(self.recipe, self.more), path)
@@ -85,6 +92,7 @@ class Bench:
         made = quantize(plans, asked, origin, engine.store, silent)
         self.checkpoints = dict(zip(self.plans, made, strict=True))
         self.require = resolved_requirements(self.plan.validation.require, engine.judges.folders(engine.store, silent))
+        self.files = questions_folder(self.plan.validation, engine.store)
 
     @property
     def source(self) -> Path:
@@ -99,9 +107,13 @@ class Bench:
     @property
     def request(self) -> Request:
         """What both sides draw."""
-        whole = request_of(self.plan)
-        few = whole.questions[: self.prompts]
+        whole = request_of(self.plan, self.files)
+        few = tuple(whole.questions[place] for place in self.drawn(len(whole.questions)))
         return whole.model_copy(update={"questions": few, "seeds": self.seeds or whole.seeds})
+
+    def drawn(self, count: int) -> list[int]:
+        """Return the places of the prompts that are drawn, of so many."""
+        return [*self.first, *(place for place in range(count) if place not in self.first)][: self.prompts]
 
     @property
     def repeats(self) -> Sequence[tuple[int, int]]:
@@ -132,7 +144,8 @@ class Bench:
         kept = {
             name: limits for name, limits in self.require.items() if name != "size_ratio" or checkpoint != self.source
         }
-        prompts = prompts_of(self.plan.validation)[: self.prompts]
+        every = prompts_of(self.plan.validation)
+        prompts = [every[place] for place in self.drawn(len(every))]
         return judge(reference, answered, prompts, kept, sizes, Evidence(made_layers(checkpoint)))
 
 

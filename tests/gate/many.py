@@ -50,9 +50,10 @@ def seeds(bench: Bench, target: str, count: int) -> Iterator[tuple[int, Report]]
 def samples(bench: Bench, target: str, count: int) -> Iterator[tuple[int, Report]]:
     """Yield the report on each of so many samples of the questions."""
     reference, candidate = bench.reference, bench.answers(f"honest-{target}", bench.checkpoints[target])
-    every = range(len(bench.request.questions))
+    first = len(bench.first)  # they lead what is drawn
+    rest = range(first, len(bench.request.questions))
     for number in range(count):
-        chosen = set(Random(number).sample(every, round(SHARE * len(every))))
+        chosen = {*range(first), *Random(number).sample(rest, round(SHARE * len(rest)))}
         own, other = (
             kept(whole, lambda answer, chosen=chosen: answer.prompt in chosen)  # type: ignore[misc]
             for whole in (reference, candidate)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tests.gate.defects import DEFECTS, Defect
 from tests.gate.honest import DIGITS, RECIPES, TWO_BITS
+from tests.gate.speech_defects import SPEECH_DEFECTS
 from tests.gate.text_defects import TEXT_DEFECTS
 
 
@@ -22,6 +23,7 @@ class Subject:
         many: Those of them that are judged many times.
         defects: What is planted, by name.
         more: Further targets, to plant defects in.
+        first: Prompts, by their place, without which a sample cannot be judged.
     """
 
     recipe: Path
@@ -29,6 +31,7 @@ class Subject:
     many: tuple[str, ...]
     defects: Mapping[str, Defect]
     more: Mapping[str, Any] = field(default_factory=dict)
+    first: tuple[int, ...] = ()
 
 
 SUBJECTS: Final[dict[str, Subject]] = {
@@ -44,5 +47,15 @@ SUBJECTS: Final[dict[str, Subject]] = {
         ("torchao-int8", "bnb-nf4", "bnb-int8"),
         ("bnb-nf4", "torchao-int8"),
         TEXT_DEFECTS,
+    ),
+    "speech": Subject(
+        RECIPES / "speech",
+        ("torchao-int8", "bnb-nf4"),
+        ("torchao-int8", "bnb-nf4"),
+        SPEECH_DEFECTS,
+        {
+            "bnb-nf4": {"model": {"backend": "bitsandbytes", "scheme": "nf4", "dtype": "bfloat16"}}
+        },  # one source for both
+        first=(23, 26),  # silence, and more than is heard at once
     ),
 }

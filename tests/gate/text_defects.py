@@ -64,7 +64,8 @@ def _heads_swapped(held: Tensors) -> Tensors:
     return {name: exchanged(held[name]) for name in names}
 
 
-def _of_an_earlier_revision(held: Tensors) -> Tensors:
+def of_an_earlier_revision(held: Tensors) -> Tensors:
+    """Return all layers of 8 bits as they were some training steps before."""
     found: Tensors = {}
     for name in [key.removesuffix("._weight_qdata") for key in held if key.endswith("._weight_qdata")]:
         weight = held[f"{name}._weight_qdata"].float() * held[f"{name}._weight_scale"].float()
@@ -73,7 +74,8 @@ def _of_an_earlier_revision(held: Tensors) -> Tensors:
     return found
 
 
-def _with_nan(absmax: Any) -> Any:
+def with_nan(absmax: Any) -> Any:
+    """Return scales of which one is no number."""
     found = absmax.clone()
     found.view(-1)[3] = float("nan")
     return found
@@ -122,12 +124,14 @@ def _begun_twice(folder: Path, _strength: float) -> None:
         }
 
 
-def _without_quantization_config(folder: Path, _strength: float) -> None:
+def without_quantization_config(folder: Path, _strength: float) -> None:
+    """Leave out what says how the weights are packed."""
     with document(folder / "config.json") as held:
         del held["quantization_config"]
 
 
-def _file_cut(folder: Path, _strength: float) -> None:
+def cut(folder: Path, _strength: float) -> None:
+    """Leave half of the weights' file, as a download that ended early."""
     (path,) = folder.glob("*.safetensors")
     content = path.read_bytes()
     path.unlink()
@@ -150,9 +154,9 @@ TEXT_DEFECTS: Final[dict[str, Defect]] = {
     "all layers at 2 bits": layer(
         "torchao-int8", "model.layers", each("._weight_qdata", lambda codes: fewer_levels(codes, 2))
     ),
-    "layers of an earlier revision": layer("torchao-int8", "model.layers", _of_an_earlier_revision),
+    "layers of an earlier revision": layer("torchao-int8", "model.layers", of_an_earlier_revision),
     "scales of another order": layer("bnb-nf4", QUERY, one(f"{QUERY}.weight.absmax", lambda scales: scales.flip(0))),
-    "one block of NaN": layer("bnb-nf4", QUERY, one(f"{QUERY}.weight.absmax", _with_nan), weakens=False),
+    "one block of NaN": layer("bnb-nf4", QUERY, one(f"{QUERY}.weight.absmax", with_nan), weakens=False),
     "norm of another block": layer(
         "bnb-nf4",
         f"{BLOCK}.input_layernorm",
@@ -205,8 +209,8 @@ TEXT_DEFECTS: Final[dict[str, Defect]] = {
     "end lost": config(GENERATION, GENERATION, eos_token_id=None),
     "defaults of generation missing": file(GENERATION, without(GENERATION)),
     # What does not load, or with random values for the weights that are not there
-    "quantization_config missing": file("is not now", _without_quantization_config, "layer"),
-    "file cut": file("", _file_cut, "load"),
+    "quantization_config missing": file("is not now", without_quantization_config, "layer"),
+    "file cut": file("", cut, "load"),
     # The reference itself
     "reference that says nothing": Defect(
         "source", weights("", one("model.norm.weight", zeroed)), "source", "empty", weakens=False
