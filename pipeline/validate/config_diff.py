@@ -17,6 +17,8 @@ MAKING: Final = frozenset(
     {"quantization_config", "dtype", "torch_dtype", "transformers_version", "architectures", "processor_class"}
 )
 OPTIONAL: Final = frozenset({"generation_config.json", "chat_template.jinja"})  # libraries silently do without
+VOCABULARY: Final = "tokenizer.json"  # as well, with no words for a tokenizer, where no file of an older form has them
+OLDER: Final = ("vocab", "spiece", "sentencepiece", "tokenizer.model")  # how the names of those begin
 LONGEST = 60  # characters of a value that is shown
 
 
@@ -33,7 +35,8 @@ def differences(reference: Answers, candidate: Answers) -> list[str]:
         for name in candidate.configs
         if name not in reference.configs
     ]
-    missing = sorted(OPTIONAL & reference.files.keys() - candidate.files.keys())
+    needed = OPTIONAL if any(name.startswith(OLDER) for name in candidate.files) else OPTIONAL | {VOCABULARY}
+    missing = sorted(needed & reference.files.keys() - candidate.files.keys())
     found += [f"{name} of the source is not in what was loaded." for name in missing]
     shared = reference.files.keys() & candidate.files.keys()
     changed_files = sorted(name for name in shared if reference.files[name] != candidate.files[name])
