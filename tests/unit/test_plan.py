@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from importlib import invalidate_caches
 from pathlib import Path
 
 import pytest
 
 from pipeline.backends import oracle
-from pipeline.backends.oracle.conversion import (
-    Conversion,
-    ConversionPlan,
-    ConversionRequest,
-    installed_version,
-    place_of,
-)
+from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.errors import RecipeError
 from pipeline.plan.model import lay_out_result
 from pipeline.recipe import Quantization
@@ -25,6 +19,7 @@ from pipeline.source.layout import Component
 from pipeline.source.safetensors import TensorInfo
 
 ORACLE = Path(oracle.__file__).parent
+CHECKOUT = ORACLE.parents[2]
 QUESTION = ConversionRequest(
     library="diffusers",
     class_name="FluxTransformer2DModel",
@@ -50,21 +45,13 @@ def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:
         lay_out_result(component, quantization, slots, answer)
 
 
-def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
+def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(tmp_path: Path) -> None:
+    about = tmp_path / "torchao-0.dist-info"
+    about.mkdir()
     places = []
     for version in ("1.0", "1.1", "1.1"):
-        about = tmp_path / f"torchao-{version}.dist-info"
-        about.mkdir(exist_ok=True)
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torchao\nVersion: {version}\n")
-        invalidate_caches()
-        installed_version.cache_clear()  # another process
-        places.append(place_of(QUESTION, tmp_path))
-        if version == "1.0":
-            (about / "METADATA").unlink()
-            about.rmdir()
+        places.append(place_in(CHECKOUT, tmp_path))
     assert places[0] != places[1] == places[2]
 
 
@@ -85,11 +72,12 @@ def test_an_answer_is_kept_by_the_code_that_asked(changed: str, asked_again: boo
     assert (place_in(tmp_path) != before) is asked_again
 
 
-def place_in(checkout: Path) -> str:
-    """Return where another checkout of this program keeps an answer."""
+def place_in(checkout: Path, *libraries: Path) -> str:
+    """Return where another process keeps an answer, of another checkout or with other libraries installed."""
     code = (
         "import sys; from pathlib import Path; from pipeline.backends.oracle.conversion import *;"
         "print(place_of(ConversionRequest.model_validate_json(sys.argv[1]), Path()))"
     )
     command = [sys.executable, "-c", code, QUESTION.model_dump_json()]
-    return subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, libraries))}
+    return subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True, env=environment).stdout
