@@ -15,14 +15,13 @@ from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.prompts import Question
 from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Requirements
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
-from pipeline.source.layout import MODEL
 from pipeline.tasks.answers import Request
-from pipeline.tasks.loading import from_pretrained
 from pipeline.tasks.metrics import metrics_of
 from pipeline.tasks.protocol import Given, LoadedModel, Medium, Page, Task
 from pipeline.tasks.speech.audio import RATE, read_clip
 from pipeline.tasks.speech.transcripts import CER, INSERTIONS, REAL_TIME_FACTOR, TOKEN_AGREEMENT, WER, fault
 from pipeline.tasks.texts import text as texts
+from pipeline.tasks.transformers_model import load_alone
 
 CALL: Final[dict[str, type]] = {
     "language": str,
@@ -46,20 +45,10 @@ class Hearing:
 
 
 def load(model: Path, dtype: str, loader: str) -> LoadedModel:
-    """Load a model onto the GPU if there is one, else onto the CPU, with its processor.
-
-    Args:
-        model: Its folder.
-        dtype: Name of a torch dtype for everything that is not quantized.
-        loader: The class of transformers that loads it.
-    """
-    import torch
+    """Load a model with its processor; see :func:`load_alone` for where and how."""
     import transformers
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # the console alone speaks to people
-    further = {"dtype": getattr(torch, dtype), "device_map": "cuda" if torch.cuda.is_available() else "cpu"}
-    found = from_pretrained(getattr(transformers, loader), model, lambda loaded: {MODEL: loaded}, further)
+    found = load_alone(model, dtype, loader)
     processor = transformers.AutoProcessor.from_pretrained(model)
     parts = {**found.components, "feature_extractor": processor.feature_extractor}
     return replace(found, model=Hearing(found.model, processor), components=parts)

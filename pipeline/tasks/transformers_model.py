@@ -20,6 +20,14 @@ class TextModel:
 
 
 def load(model: Path, dtype: str, loader: str) -> LoadedModel:
+    """Load a model with its tokenizer; see :func:`load_alone` for where and how."""
+    import transformers
+
+    found = load_alone(model, dtype, loader)
+    return replace(found, model=TextModel(found.model, transformers.AutoTokenizer.from_pretrained(model)))
+
+
+def load_alone(model: Path, dtype: str, loader: str) -> LoadedModel:
     """Load a model onto the GPU if there is one, else onto the CPU.
 
     Args:
@@ -33,5 +41,4 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
 
     disable_progress_bar()  # the console alone speaks to people
     further = {"dtype": getattr(torch, dtype), "device_map": "cuda" if torch.cuda.is_available() else "cpu"}
-    found = from_pretrained(getattr(transformers, loader), model, lambda loaded: {MODEL: loaded}, further)
-    return replace(found, model=TextModel(found.model, transformers.AutoTokenizer.from_pretrained(model)))
+    return from_pretrained(getattr(transformers, loader), model, lambda loaded: {MODEL: loaded}, further)

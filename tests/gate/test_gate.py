@@ -5,16 +5,10 @@ A sample of ``python -m tests.gate.gate``, which tries everything.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from tests.gate.defects import DEFECTS
+from tests.gate.sampling import Lines, require_named, require_seen_beside_answers, sample
 from tests.gate.table import short
 
 pytestmark = pytest.mark.nightly
@@ -28,32 +22,16 @@ CHOSEN = (
     "statistic missing",
     "reference of one colour",
 )
-Lines = Mapping[str, Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
-    """What the gate says of each candidate, by its name."""
-    home = tmp_path_factory.mktemp("gate")
-    arguments = ["--home", str(home), "--prompts", "12", "--seeds", "0", "--only", *CHOSEN]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.gate.gate", *arguments],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
-    assert len(found) == len(CHOSEN) + 3, done.stderr[-4000:]
-    return found
+    return sample(tmp_path_factory.mktemp("gate"), CHOSEN, "--prompts=12", "--seeds=0")
 
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_planted_defect_fails_and_the_first_reason_names_it(name: str, lines: Lines) -> None:
-    found = lines[name]
-    assert found["verdict"] == "FAIL"
-    assert found["about"] == DEFECTS[name].about
-    assert DEFECTS[name].names in found["reason"]
+    require_named(lines[name], DEFECTS[name])
 
 
 def test_an_honest_target_does_not_fail(lines: Lines) -> None:
@@ -73,7 +51,7 @@ def test_the_source_does_not_fail_against_itself_with_another_kernel(lines: Line
 
 
 def test_layers_show_what_pictures_alone_do_not(lines: Lines) -> None:
-    assert any(lines[name]["answers"] != "FAIL" for name in CHOSEN if DEFECTS[name].about == "layer")
+    require_seen_beside_answers(lines, DEFECTS)
 
 
 def test_a_report_says_how_much_its_sample_shows(lines: Lines) -> None:

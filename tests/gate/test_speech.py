@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.gate.sampling import Lines, require_named, require_seen_beside_answers, sample
 from tests.gate.speech_defects import SPEECH_DEFECTS
 
 RECORDED = Path("/usr/share/pocketsphinx/test/data")
@@ -33,40 +29,16 @@ CHOSEN = (
     "extractor missing",
     "reference that hears nothing",
 )
-Lines = Mapping[str, Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
-    """What the gate says of each candidate, by its name."""
-    home = tmp_path_factory.mktemp("gate")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.gate.gate",
-            "--recipe=speech",
-            f"--home={home}",
-            "--prompts=4",
-            "--only",
-            *CHOSEN,
-        ],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
-    assert len(found) >= len(CHOSEN) + 3, done.stderr[-4000:]
-    return found
+    return sample(tmp_path_factory.mktemp("gate"), CHOSEN, "--recipe=speech", "--prompts=4")
 
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_planted_defect_fails_and_the_first_reason_names_it(name: str, lines: Lines) -> None:
-    found = lines[name]
-    assert found["verdict"] == "FAIL"
-    assert found["about"] == SPEECH_DEFECTS[name].about
-    assert SPEECH_DEFECTS[name].names in found["reason"]
+    require_named(lines[name], SPEECH_DEFECTS[name])
 
 
 @pytest.mark.parametrize("name", ["honest source", "honest source, other attention", "honest torchao-int8"])
@@ -75,4 +47,4 @@ def test_what_is_honest_does_not_fail(name: str, lines: Lines) -> None:
 
 
 def test_layers_and_files_show_what_answers_alone_do_not(lines: Lines) -> None:
-    assert any(lines[name]["answers"] != "FAIL" for name in CHOSEN if SPEECH_DEFECTS[name].about in {"layer", "file"})
+    require_seen_beside_answers(lines, SPEECH_DEFECTS)
