@@ -54,7 +54,7 @@ class Blocks(Embeddings):
 
 SCHEMES = {
     "int8": Scheme(
-        "8-bit integers with one scale an output, activations of 8 bits with one scale a call",
+        "integers of 7 bits in a byte with one scale an output, activations of 8 bits with one scale a call",
         RUNS_ON,
         41.2,
         options=Embeddings,

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.backends.onnx import tables
 from pipeline.backends.onnx.graphs import LARGEST
-from pipeline.backends.onnx.tied import read_from_matrix, tables, written_out
 from pipeline.worker.child import WorkerError
 
 BITS: Final = {"q8": 8, "q4": 4}
@@ -29,7 +29,7 @@ def quantize(scheme: str, options: Mapping[str, Any], source: Path, to: Path, la
     from onnxruntime.quantization import quant_utils  # noqa: F401  its import sets the levels of loggers
 
     logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
-    model = written_out(onnx.load(source))
+    model = tables.written_out(onnx.load(source))
     nodes = [node.name for node in taken(model.graph, options)]
     if not nodes:
         what = f"No matrix of {source.name} is left to be quantized."
@@ -65,79 +65,45 @@ def module_of(node: Any) -> str:
 
 
 def dynamic(model: Any, source: Path, nodes: Sequence[str]) -> Any:
-    """Quantize weights to 8 bits with a scale for each output, and have activations quantized as they come."""
+    """Quantize weights to 7 bits of a byte with a scale for each output, and have activations quantized as they come.
+
+    Processors without VNNI add products of two bytes pairwise in 16 bits, which codes of 8 bits overflow: the same
+    graph would answer worse there. onnxruntime's functions call this the reduced range.
+    """
     import onnx
     from onnxruntime.quantization import quantize_dynamic
 
     whole, made = (source.with_stem(f"{source.stem}-{kind}") for kind in ("whole", "made"))
     onnx.save(model, whole, save_as_external_data=model.ByteSize() > LARGEST, location=f"{whole.name}_data")
+    how = {"per_channel": True, "reduce_range": True}
     more = {"MatMulConstBOnly": True, "EnableSubgraph": True}
-    quantize_dynamic(whole, made, nodes_to_quantize=list(nodes), per_channel=True, extra_options=more)
+    quantize_dynamic(whole, made, nodes_to_quantize=list(nodes), **how, extra_options=more)
     return onnx.load(made)
 
 
 def in_blocks(model: Any, nodes: Sequence[str], scheme: str, options: Mapping[str, Any]) -> Any:
     """Quantize weights in blocks of one output, with a scale and perhaps a zero point for each."""
-    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+    from onnxruntime.quantization.matmul_nbits_quantizer import (
+        DefaultWeightOnlyQuantConfig,
+        DefaultWeightOnlyQuantizer,
+        MatMulNBitsQuantizer,
+    )
 
-    bits, kinds = BITS[scheme], ("MatMul", "Gather")
-    tied = [node.name for node in tables(model.graph) if node.name in {*nodes}]
-    others = [node.name for node in model.graph.node if node.op_type in kinds and node.name not in {*nodes}] + tied
+    bits = BITS[scheme]
     how = DefaultWeightOnlyQuantConfig(
         block_size=options["block_size"],
         is_symmetric=options["symmetric"],
         accuracy_level=options["accuracy_level"],
         bits=bits,
-        op_types_to_quantize=kinds if bits == 4 else ("MatMul",),
     )
+    others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in {*nodes}]
+    tied = [node.name for node in tables.tied(model.graph)]
     quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=how)
     quantizer.process()
     made = quantizer.model.model
-    for node in [node for node in made.graph.node if node.name in tied]:
-        read_from_matrix(made.graph, node)
-    if bits == 8:  # its quantizer knows tables of 4 bits only
-        for node in [node for node in made.graph.node if node.op_type == "Gather" and node.name in {*nodes} - {*tied}]:
-            table_in_blocks(made.graph, node, options)
+    for node in [node for node in made.graph.node if node.op_type == "Gather" and node.name in {*nodes}]:
+        if node.name in tied:
+            tables.from_matrix(made.graph, node)
+        else:
+            tables.in_blocks(made.graph, node, DefaultWeightOnlyQuantizer(how), bits)
     return made
-
-
-def table_in_blocks(graph: Any, node: Any, options: Mapping[str, Any]) -> None:
-    """Quantize a table of embeddings to 8 bits in blocks of one row, as ``GatherBlockQuantized`` reads it.
-
-    https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GatherBlockQuantized
-    """
-    import numpy as np
-    import onnx
-
-    size = options["block_size"]
-    tensor = next(one for one in graph.initializer if one.name == node.input[0])
-    table = onnx.numpy_helper.to_array(tensor)
-    rows, columns = table.shape
-    blocks = np.pad(table, ((0, 0), (0, -columns % size))).reshape(rows, -1, size)
-    least, most = np.minimum(blocks.min(2), 0), np.maximum(blocks.max(2), 0)
-    if options["symmetric"]:
-        scales, zeros = np.maximum(most, -least) / 127, np.full(least.shape, 128, np.uint8)
-    else:
-        scales = (most - least) / 255
-        zeros = np.rint(-least / np.where(scales, scales, 1)).astype(np.uint8)
-    scales = np.where(scales, scales, 1).astype(table.dtype)
-    codes = np.rint(blocks / scales[..., None]) + zeros[..., None]
-    codes = np.clip(codes, 0, 255).astype(np.uint8).reshape(rows, -1)[:, :columns]
-    parts = {f"{tensor.name}_Q8": codes, f"{tensor.name}_scales": scales, f"{tensor.name}_zero_points": zeros}
-    graph.initializer.remove(tensor)
-    graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.ascontiguousarray(part), name) for name, part in parts.items()
-    )
-    (codes_name, scales_name, zeros_name), (_, index) = parts, node.input
-    found = onnx.helper.make_node(
-        "GatherBlockQuantized",
-        [codes_name, index, scales_name, zeros_name],
-        list(node.output),
-        f"{node.name}_Q8",
-        domain="com.microsoft",
-        bits=8,
-        block_size=size,
-        gather_axis=0,
-        quantize_axis=1,
-    )
-    node.CopyFrom(found)
