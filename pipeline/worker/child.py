@@ -35,7 +35,7 @@ class WorkerError(Exception):
         return {"error": self.kind, "what": self.what, "remedy": self.remedy, "where": self.where}
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return what a library says went wrong, as one sentence."""
     lines = str(error).strip().splitlines() or ["no reason given"]
     return f"{lines[0].strip().rstrip('.:')}."

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import transformers
 
 from tests.desk import Desk
 
@@ -48,3 +49,20 @@ def test_another_dtype_than_that_of_the_graph_is_refused(desk: Desk, embedder: P
     done = desk.publish("plan", written)
     assert done.code == 2
     assert "Write `dtype: float32` beside backend and scheme." in done.err
+
+
+@pytest.mark.nightly
+def test_a_user_is_told_the_module_and_what_to_do(desk: Desk, tmp_path: Path) -> None:
+    sizes = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.LongformerConfig(
+        **sizes, intermediate_size=64, max_position_embeddings=64, attention_window=[4]
+    )
+    transformers.LongformerModel(config).save_pretrained(tmp_path / "source")
+    asked = ("--backend", "onnx", "--scheme", "q8", "--dtype", "float32", "--out", "made")
+    done = desk.publish("quantize", tmp_path / "source", *asked)
+    assert done.code != 0
+    said = " ".join(done.err.split())
+    assert "stopped at encoder.layer.0.attention.self (LongformerSelfAttention) of model.onnx: Could not guard" in said
+    assert "Its code is `query = self._chunk(" in said
+    assert "Quantize this component with another backend, which needs no graph, or leave it out." in said
+    assert "arg0_1" not in said, "a dump of the whole program"

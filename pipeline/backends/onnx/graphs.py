@@ -8,11 +8,14 @@ and what only tells of the export is taken out: the same model gives the same by
 from __future__ import annotations
 
 import ast
+import linecache
 import logging
+import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.worker.child import WorkerError, first_line
@@ -120,8 +123,54 @@ def varying(named: Any, known: dict[str, Any]) -> Any:
 
 def stopped(error: Exception, graph: Graph) -> WorkerError:
     """Return the error for an export that an operator stopped, with the module that it is in."""
-    what = f"torch's exporter stopped at {graph.name}.onnx: {first_line(error)}"
-    return WorkerError("library", what, "Leave this component out, or choose a backend that needs no graph.")
+    at, why = place(error, graph.module)
+    what = f"torch's exporter stopped at {f'{at} of ' if at else ''}{graph.name}.onnx: {why}"
+    return WorkerError(
+        "library", what, "Quantize this component with another backend, which needs no graph, or leave it out."
+    )
+
+
+def place(error: BaseException, model: torch.nn.Module) -> tuple[str, str]:
+    """Return the module that an export stopped in and why, in words; the module is empty where no frame tells it.
+
+    Args:
+        error: What the exporter raised: from the model's own code while it was traced, or from the translation of a
+            node of what was traced.
+        model: The module that was exported.
+    """
+    import torch
+
+    names = {id(module): name for name, module in model.named_modules()}
+    module, why = "", first_line(error)
+    for reason, frame, line in frames(error):
+        mine, node = frame.f_locals.get("self"), frame.f_locals.get("node")
+        if isinstance(node, torch.fx.Node) and node.op == "call_function":
+            module = scope(node, model) or module
+            why = f"ONNX has nothing for its operator {node.target}."
+        elif (name := names.get(id(mine))) and frame.f_globals["__name__"] == type(mine).__module__:
+            written = linecache.getline(frame.f_code.co_filename, line).strip()
+            module, why = told(name, mine), f"{first_line(reason)} Its code is `{written}`."
+    return module, why
+
+
+def frames(error: BaseException | None) -> Iterator[tuple[BaseException, FrameType, int]]:
+    """Yield the calls through which an error and those behind it came, the outermost first, each with its line."""
+    while error is not None:
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            yield error, frame, line
+        error = error.__cause__
+
+
+def scope(node: torch.fx.Node, model: torch.nn.Module) -> str:
+    """Return the innermost module that a node was traced in, in words."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+    name, _ = list(stack.values())[-1]
+    return told(name, model.get_submodule(name)) if name else ""
+
+
+def told(name: str, module: torch.nn.Module) -> str:
+    """Return a module by its name in the model and its class."""
+    return f"{name.removeprefix(WRAPPED).removeprefix('.') or 'the model'} ({type(module).__name__})"
 
 
 def tidy(model: onnx_ir.Model) -> None:
