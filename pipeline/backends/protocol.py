@@ -77,7 +77,7 @@ class Scheme:
     options: type[BaseModel] = Options
     refuses: Mapping[str, str] = field(default_factory=dict)
     makes_on: str = "cpu"
-    bits: float = 16.0
+    bits: float = 0.0
     activations: bool = False
     suffix: str = ""
     capability: float = 0.0

@@ -47,7 +47,7 @@ def test_what_a_scheme_does_not_refuse_has_a_loader(name: str) -> None:
 @every_backend
 def test_a_plan_knows_or_is_told_how_large_a_weight_becomes(name: str) -> None:
     for scheme in BACKENDS[name].SCHEMES.values():
-        assert name in STREAMING or scheme.bits < 16
+        assert name in STREAMING or scheme.bits > 0
 
 
 DIFFUSERS = [name for name, backend in BACKENDS.items() if "diffusers" in backend.LOADERS]

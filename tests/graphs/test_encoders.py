@@ -24,13 +24,27 @@ from pipeline.backends.onnx.kinds import kind_of
 from pipeline.backends.onnx.runtime import GraphLinear, opened
 from pipeline.backends.onnx.tables import in_blocks
 from pipeline.backends.onnx.worker import make
+from pipeline.worker.child import WorkerError
 
 SCHEMES = BACKENDS["onnx"].SCHEMES
 TOKENS = {
     "input_ids": torch.arange(15).reshape(3, 5),
     "attention_mask": torch.tensor([[1] * 5, [1] * 5, [1, 1, 1, 0, 0]]),
 }
-LEAST = {"int8": 25.0, "q8": 30.0, "q4": 12.0}  # decibels of the states; their own noise is that of the schemes
+LINEARS = [
+    f"encoder.layer.{layer}.{name}"
+    for layer in (0, 1)
+    for name in (
+        *(f"attention.self.{one}" for one in ("query", "key", "value")),
+        *("attention.output.dense", "intermediate.dense", "output.dense"),
+    )
+]
+LEAST = {
+    "fp16": 60.0,
+    "int8": 25.0,
+    "q8": 30.0,
+    "q4": 12.0,
+}  # decibels of the states; their own noise is that of the schemes
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +72,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(source: Path, out: Path, scheme: str, **options: Any) -> Path:
     """Make a graph of a scheme beside the source's config."""
     out.mkdir()
-    chosen = SCHEMES[scheme].options(**options).model_dump(mode="json")
     kept = options.pop("kept", [])
+    chosen = SCHEMES[scheme].options(**options).model_dump(mode="json")
     wanted = BACKENDS["onnx"].configuration(scheme, chosen) | {"modules_to_not_convert": kept}
     make(
         BuildRequest(
@@ -120,6 +134,7 @@ def test_a_scheme_is_what_onnxruntime_makes_of_the_same_graph(
     source: Path, made: tuple[str, Path], tmp_path: Path
 ) -> None:
     from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.transformers.float16 import convert_tensor_float_to_float16
 
     scheme, folder = made
     (graph,) = kind_of(model := transformers.BertModel.from_pretrained(source)).graphs(model)
@@ -130,6 +145,11 @@ def test_a_scheme_is_what_onnxruntime_makes_of_the_same_graph(
         theirs = tmp_path / "theirs.onnx"
         quantize_dynamic(plain, theirs, per_channel=True, reduce_range=True, nodes_to_exclude=apart)
         wanted = onnx.load(theirs)
+    elif scheme == "fp16":
+        wanted = onnx.load(plain)
+        for one in wanted.graph.initializer:
+            if len(one.dims) > 1:
+                one.CopyFrom(convert_tensor_float_to_float16(one))
     else:
         how = DefaultWeightOnlyQuantConfig(32, False, 4, bits=8 if scheme == "q8" else 4)
         quantizer = MatMulNBitsQuantizer(onnx.load(plain), algo_config=how)
@@ -147,6 +167,52 @@ def test_a_scheme_is_what_onnxruntime_makes_of_the_same_graph(
             assert 2 * 255 * np.abs(codes.astype(int)).max() < 1 << 15, (
                 "processors without VNNI add two products at once"
             )
+
+
+def test_float16_is_where_weights_are_and_nowhere_else(source: Path, tmp_path: Path) -> None:
+    kept = ["encoder.layer.1.output.dense"]
+    graph = onnx.load(build(source, tmp_path / "halves", "fp16", kept=kept) / "onnx" / "model_fp16.onnx").graph
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    assert {one.type.tensor_type.elem_type for one in graph.output} == {single}
+    kinds = {one.name: one.data_type for one in graph.initializer}
+    halves = {name for name, kind in kinds.items() if kind == half}
+    matrices = {f"{name}.weight" for name in LINEARS if name not in kept}
+    assert halves == matrices | {"embeddings.word_embeddings.weight"}
+    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+    assert len(norms) == 5
+    assert not [name for node in norms for name in node.input if name.endswith("_float16")]
+
+
+def test_a_weight_of_float16_is_read_by_what_stays_in_float32_and_places_stay_whole() -> None:
+    from pipeline.backends.onnx.halves import in_halves
+
+    table = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    constants = {"table": table, "places": np.arange(3), "weight": table[:4]}
+    nodes = [
+        onnx.helper.make_node("Gather", ["table", "places"], ["rows"], "/table/Gather"),
+        onnx.helper.make_node("MatMul", ["rows", "weight"], ["once"], "/linear/MatMul"),
+        onnx.helper.make_node("MatMul", ["once", "weight"], ["twice"], "again"),
+    ]
+    twice = onnx.helper.make_tensor_value_info("twice", onnx.TensorProto.FLOAT, [3, 4])
+    tensors = [onnx.numpy_helper.from_array(values, name) for name, values in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "g", [], [twice], tensors)
+    in_halves(graph, ["/table/Gather", "/linear/MatMul"])
+    kinds = {one.name: onnx.numpy_helper.to_array(one).dtype for one in graph.initializer}
+    assert kinds == {"table": np.float16, "places": np.int64, "weight": np.float16}
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {})
+    assert found == pytest.approx(table[:3] @ table[:4] @ table[:4], abs=0.02)
+
+
+def test_a_weight_beyond_float16_is_refused_by_its_name(source: Path, tmp_path: Path) -> None:
+    model = transformers.BertModel.from_pretrained(source)
+    model.encoder.layer[1].output.dense.weight.data[0, 0] = 70000
+    model.save_pretrained(tmp_path / "source")
+    with pytest.raises(WorkerError) as refusal:
+        build(tmp_path / "source", tmp_path / "made", "fp16")
+    assert refusal.value.what == "encoder.layer.1.output.dense.weight holds 70000, and float16 nothing beyond 65504."
+    build(tmp_path / "source", tmp_path / "kept", "fp16", kept=["encoder.layer.1.output.dense"])
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3)])

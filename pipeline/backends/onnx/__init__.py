@@ -1,4 +1,4 @@
-"""ONNX: a component as a graph that onnxruntime and transformers.js run, its matrices as integers of 8 or 4 bits.
+"""ONNX: a component as a graph that onnxruntime and transformers.js run, its matrices as integers or in float16.
 
 No optimum takes part: torch's own exporter writes the graph, onnxruntime's own functions quantize it. The source's
 config stays as it is, since transformers reads no such graph: the file tells how its weights are quantized.
@@ -53,6 +53,15 @@ class Blocks(Embeddings):
 
 
 SCHEMES = {
+    "fp16": Scheme(
+        "float16 weights and matrix products, all else in float32",
+        RUNS_ON,
+        73.5,
+        options=Embeddings,
+        refuses=REFUSES,
+        suffix="_fp16",
+        bits=16.0,
+    ),
     "int8": Scheme(
         "integers of 7 bits in a byte with one scale an output, activations of 8 bits with one scale a call",
         RUNS_ON,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipeline.backends.onnx import tables
 from pipeline.backends.onnx.graphs import LARGEST
+from pipeline.backends.onnx.halves import in_halves
 from pipeline.worker.child import WorkerError
 
 BITS: Final = {"q8": 8, "q4": 4}
@@ -34,7 +35,10 @@ def quantize(scheme: str, options: Mapping[str, Any], source: Path, to: Path, la
     if not nodes:
         what = f"No matrix of {source.name} is left to be quantized."
         raise WorkerError("recipe", what, "Keep less, or take this component out.")
-    model = in_blocks(model, nodes, scheme, options) if scheme in BITS else dynamic(model, source, nodes)
+    if scheme == "fp16":
+        in_halves(model.graph, nodes)
+    else:
+        model = in_blocks(model, nodes, scheme, options) if scheme in BITS else dynamic(model, source, nodes)
     del model.metadata_props[:]
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     more = {"save_as_external_data": True, "location": f"{to.name}_data"} if size > largest else {}

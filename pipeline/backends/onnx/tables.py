@@ -38,6 +38,15 @@ def tied(graph: Any) -> list[Any]:
     return [node for node in graph.node if node.op_type == "Gather" and f"{node.input[0]}{TURNED}" in names]
 
 
+def turned_again(graph: Any, table: Any) -> None:
+    """Have the matrix that is the transpose of a table be turned from it at run time, so that the weight lies once."""
+    import onnx
+
+    name = f"{table.input[0]}{TURNED}"
+    graph.initializer.remove(next(tensor for tensor in graph.initializer if tensor.name == name))
+    graph.node.insert(0, onnx.helper.make_node("Transpose", [table.input[0]], [name], f"{name}/Transpose", perm=[1, 0]))
+
+
 def from_matrix(graph: Any, table: Any) -> None:
     """Have a node read its table from the blocks of the matrix that is its transpose.
 
