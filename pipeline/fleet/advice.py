@@ -129,9 +129,10 @@ ROWS: Final = (
     Row(
         "web",
         "web and phones",
-        (("onnx", "q8"), ("onnx", "int8")),
-        "Text embedders, Whisper and language models, as transformers.js and onnxruntime read them. int8 is smaller "
-        "and quantizes activations as well, of which language models take harm. No phone was tried.",
+        (("onnx", "q8"),),
+        "Text embedders, Whisper and language models, as transformers.js and onnxruntime read them. int8 is smaller, "
+        "for embedders and Whisper: it quantizes activations as well, of which language models take harm. For "
+        "those q4 is smaller. No phone was tried.",
         (
             Evidence(
                 "test",
