@@ -30,6 +30,7 @@ from pipeline.recipe import DatasetPrompts
 from pipeline.run import PLAIN, Engine
 from pipeline.source.fetch import FETCH, fetch_key
 from pipeline.store import Store
+from pipeline.tasks import TASKS
 from pipeline.validate.browser.scripts import KEY, SCRIPTS
 from pipeline.validate.follow_up import ADAPTED, USES, FollowUpChecks
 from pipeline.validate.judges import read_by_judges
@@ -206,7 +207,7 @@ def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
         yield SCRIPTS, KEY
     yield from ((ADAPTED, following.key(lora)) for lora in plan.loaded)
     if isinstance(asked := engine.loaded.recipe.validation.prompts, DatasetPrompts):
-        yield STAGE, prompts_key(asked, public=not plan.private)
+        yield STAGE, prompts_key(asked, public=not plan.private, exact=TASKS[plan.task].form.exact)
     yield FILES, files_key(plan.validation)
 
 

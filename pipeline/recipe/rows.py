@@ -35,6 +35,7 @@ class Job(BaseModel):
         folder: The dataset's tables, those that are not wanted yet left empty, and what describes them.
         beside: Where the prompts' further files are written.
         asked: The clause of the recipe.
+        exact: Whether a label is all that an answer says, which may be nothing; one that is null nobody knows.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +44,7 @@ class Job(BaseModel):
     folder: str
     beside: str
     asked: DatasetPrompts
+    exact: bool = False
 
 
 def files(job: Job) -> dict[str, Any]:
@@ -60,11 +62,11 @@ def rows(job: Job) -> dict[str, Any]:
     builder.config.data_files = type(builder.config.data_files)({asked.split: builder.config.data_files[asked.split]})
     if hasattr(builder.config, "batch_size"):  # else of Parquet a whole row group, which are all pictures of a shard
         builder.config.batch_size = ROWS_AT_ONCE
-    texts = Texts(asked, read_columns(builder, asked))
+    texts = Texts(asked, read_columns(builder, asked), exact=job.exact)
     chosen = choose(asked, texts)
     if not texts.rows:
         raise WorkerError("recipe", "The split has no rows.", "Choose another split.")
-    refuse_unfit(asked, chosen)
+    refuse_unfit(asked, chosen, exact=job.exact)
     prompts = [{"prompt": row.text, "label": row.label, "files": written(row, job.beside)} for row in chosen]
     return {"prompts": prompts, "rows": texts.rows, "repeated": texts.rows - len(texts.seen)}
 

@@ -56,8 +56,9 @@ class Texts:
     whole prompts, narrower than what was seen. A file's author is told of it; a dataset has other authors.
     """
 
-    def __init__(self, asked: DatasetPrompts, columns: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, asked: DatasetPrompts, columns: Iterable[Mapping[str, Any]], *, exact: bool) -> None:
         self.asked = asked
+        self.exact = exact
         self.columns = columns
         self.rows = 0
         self.seen: set[bytes] = set()
@@ -65,7 +66,9 @@ class Texts:
     def __iter__(self) -> Iterator[Row]:
         asked = self.asked
         for number, values in enumerate(self.columns):
-            label = as_text(number, asked.label, values.get(asked.label)) if asked.label else None
+            value = values.get(asked.label) if asked.label else None
+            unknown = value is None and (self.exact or not asked.label)  # of what is exact, nothing may be said
+            label = None if unknown else as_text(number, asked.label or "", value)
             files = {role: as_file(number, column, values.get(column)) for role, column in asked.files.items()}
             row = Row(number, as_text(number, asked.column, values.get(asked.column)), label, files)
             self.rows += 1
@@ -120,12 +123,16 @@ def choose(asked: DatasetPrompts, texts: Iterable[Row]) -> list[Row]:
     return sorted(lowest, key=lambda row: row.number)
 
 
-def refuse_unfit(asked: DatasetPrompts, chosen: list[Row]) -> None:
-    """Refuse texts and labels that are empty, and more text than a file of prompts may have."""
+def refuse_unfit(asked: DatasetPrompts, chosen: list[Row], *, exact: bool) -> None:
+    """Refuse texts and labels that are empty, and more text than a file of prompts may have.
+
+    An ``exact`` label is all that an answer says, which may be nothing.
+    """
     other = "Choose another column" + (", or another 'seed:'." if asked.sample else ", or a 'sample:' without it.")
     for row in chosen:
         files = ((asked.files[role], file.content) for role, file in row.files.items())
-        for column, value in ((asked.column, row.text), (asked.label, row.label), *files):
+        label = None if exact and row.label == "" else row.label
+        for column, value in ((asked.column, row.text), (asked.label, label), *files):
             if value is not None and not value.strip():
                 raise WorkerError("recipe", f"The column {column!r} of row {row.number} is empty.", other)
     if sum(len(row.text) for row in chosen) > LARGEST:

@@ -62,8 +62,13 @@ def ask_prompts(loaded: Loaded, find: Find, store: Store, listen: Listener) -> P
         planned = PlannedPrompts(prompts=prompts)
         keep_files(task, planned, files, store)
         return planned
-    key = prompts_key(asked, public=public)
-    kept = store.make(STAGE, key, lambda folder: draw(asked, find, store, folder, listen, public=public))
+    exact = task.form.exact
+    key = prompts_key(asked, public=public, exact=exact)
+
+    def build(folder: Path) -> None:
+        draw(asked, repository(asked, find, public=public), store, folder, listen, exact=exact)
+
+    kept = store.make(STAGE, key, build)
     planned = PlannedPrompts.model_validate_json((kept / PROMPTS).read_bytes())
     keep_files(task, planned, {path.name: path for path in (kept / FILES).iterdir()}, store, asked.where)
     return planned
@@ -117,17 +122,17 @@ def files_key(planned: PlannedPrompts) -> str:
     return digest_of(sorted({name for prompt in planned.prompts for name in prompt.files.values()}))
 
 
-def prompts_key(asked: DatasetPrompts, *, public: bool) -> str:
+def prompts_key(asked: DatasetPrompts, *, public: bool, exact: bool) -> str:
     """Return the digest of what the prompts of a dataset depend on: what is asked, and how rows are read and drawn.
 
     What was drawn to be published was public then; what was drawn for a private repository may not have been.
     """
     readers = [sha256_file(Path(str(module.__file__))) for module in (rows, sample)]
-    return digest_of([asked.model_dump(mode="json"), readers, public])
+    return digest_of([asked.model_dump(mode="json"), readers, public, exact])
 
 
-def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: Listener, *, public: bool) -> None:
-    """Put the prompts of a dataset into a folder; those that would become ``public`` must be so already."""
+def repository(asked: DatasetPrompts, find: Find, *, public: bool) -> Repository:
+    """Return where a dataset lies; what would become ``public`` must be so already."""
     if not installed("datasets"):
         remedy = "Install it with pip install 'quantpress[datasets]'."
         what = "Prompts of a dataset need the library datasets, which is not installed."
@@ -137,6 +142,13 @@ def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: 
         what = "The dataset is private, and a release would publish its prompts and their files."
         remedy = "Write `destination: {private: true}`, or take a public dataset."
         raise RecipeError(what, where=asked.where, remedy=remedy)
+    return place
+
+
+def draw(
+    asked: DatasetPrompts, place: Repository, store: Store, folder: Path, listen: Listener, *, exact: bool
+) -> None:
+    """Put the prompts of a dataset into a folder; the label of an ``exact`` one may be empty."""
     describing = [name for name in DESCRIBING if name in place.files]
     names = {*describing, *tables(place.files, asked)}
     safe_listing(names, place.where)
@@ -145,7 +157,7 @@ def draw(asked: DatasetPrompts, find: Find, store: Store, folder: Path, listen: 
         files = {name: place.files[name] for name in wanted}
         with emptied(folder / "reading") as scratch:
             spread(names, fetch(place, files, store, listen), scratch / "dataset")
-            return ask_datasets(step, asked, scratch, folder / FILES)
+            return ask_datasets(step, asked, scratch, folder / FILES, exact=exact)
 
     (folder / FILES).mkdir()
     wanted = ask("files", describing)["files"]
@@ -193,7 +205,7 @@ def refuse_large(asked: DatasetPrompts, size: int) -> None:
         raise RecipeError(what, where=asked.where, remedy="Choose a dataset of the prompts alone.")
 
 
-def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path, beside: Path) -> dict[str, Any]:
+def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path, beside: Path, *, exact: bool) -> dict[str, Any]:
     """Ask ``datasets`` about the folder ``dataset`` in a process of its own, and return its answer.
 
     Further files of prompts are written to the folder ``beside``.
@@ -202,7 +214,7 @@ def ask_datasets(step: str, asked: DatasetPrompts, scratch: Path, beside: Path) 
         PublishError: There is none.
     """
     folder = str((scratch / "dataset").resolve())
-    job = rows.Job(step=step, folder=folder, beside=str(beside), asked=asked)  # type: ignore[arg-type]
+    job = rows.Job(step=step, folder=folder, beside=str(beside), asked=asked, exact=exact)  # type: ignore[arg-type]
     caches = dict.fromkeys(("HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE"), str(scratch / "cache"))
     try:
         (said,) = ask_worker("pipeline.recipe.rows", [job.model_dump_json()], QUIETLY | caches)

@@ -22,14 +22,15 @@ Ask = Callable[..., Said]
 def ask(tmp_path: Path) -> Ask:
     """Ask for prompts of the one file of a dataset, named as it is given."""
 
-    def asked(files: dict[str, bytes], /, step: str = "rows", **words: Any) -> Said:
+    def asked(files: dict[str, bytes], /, step: str = "rows", exact: bool = False, **words: Any) -> Said:
         for name, content in files.items():
             path = tmp_path / "dataset" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         clause = {"dataset": "a/b", "revision": "0" * 40, "split": "train", "column": "text", **words}
         folder = (tmp_path / "dataset").resolve()
-        return say(Job(step=step, folder=str(folder), beside=str(tmp_path), asked=DatasetPrompts(**clause)))
+        asked_for = DatasetPrompts(**clause)
+        return say(Job(step=step, folder=str(folder), beside=str(tmp_path), asked=asked_for, exact=exact))
 
     return asked
 
@@ -169,6 +170,19 @@ dataset_info:
 def test_a_label_that_is_not_there_is_refused(ask: Ask) -> None:
     rows = lines({"text": "a", "about": "x"}, {"text": "b", "about": None})
     assert "The column 'about' of row 1 is empty." in told(ask(rows, label="about"))
+
+
+def test_a_transcript_may_be_empty_where_nothing_is_said_and_null_where_nobody_knows(ask: Ask) -> None:
+    sounds = [{"bytes": sound, "path": "a.wav"} for sound in (b"one", b"two", b"three")]
+    table = {"train.parquet": parquet(id=["a", "b", "c"], text=["a cat", "", None], audio=sounds)}
+    said = ask(table, exact=True, column="id", label="text", files={"audio": "audio"})
+    assert [(prompt["prompt"], prompt["label"]) for prompt in said["prompts"]] == [
+        ("a", "a cat"),
+        ("b", ""),
+        ("c", None),
+    ]
+    blank = {"train.parquet": parquet(id=["a"], text=[" "])}
+    assert "The column 'text' of row 0 is empty." in told(ask(blank, exact=True, column="id", label="text"))
 
 
 def test_a_split_without_rows_is_refused(ask: Ask) -> None:

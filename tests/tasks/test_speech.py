@@ -24,6 +24,7 @@ from pipeline.validate.config_diff import differences
 from pipeline.validate.consumer import answer
 from pipeline.validate.findings import Sample
 from tests.desk import Desk
+from tests.prompts.conftest import parquet, push
 
 TASK = TASKS["automatic-speech-recognition"]
 
@@ -307,6 +308,22 @@ def test_a_whisper_is_published_as_graphs_which_the_card_runs_without_torch(desk
     card = (release / "README.md").read_text()
     assert "import torch" not in card
     assert "This very file" in card
+
+
+def test_clips_of_a_dataset_are_asked_and_nothing_need_be_said_in_them(desk: Desk, listener: Path) -> None:
+    lines = clips(desk.folder, count=3)
+    sounds = [{"bytes": (desk.folder / line["audio"]).read_bytes(), "path": line["audio"]} for line in lines]
+    table = parquet(id=["none", "one", "who knows"], text=["", "clip number 1", None], audio=sounds)
+    commit = push(desk.shelf, "acme/clips", {"data/test-00000-of-00001.parquet": table})
+    asked = {"dataset": "acme/clips", "revision": commit, "split": "test", "column": "id", "label": "text"}
+    prompts = {**asked, "files": {"audio": "audio"}}
+    found = desk.engine(recipe(desk, listener, [], prompts=prompts)).prompts.prompts
+    assert [(prompt.prompt, prompt.label) for prompt in found] == [
+        ("none", ""),
+        ("one", "clip number 1"),
+        ("who knows", None),
+    ]
+    assert len({prompt.files["audio"] for prompt in found}) == 3
 
 
 @pytest.mark.parametrize(
