@@ -372,22 +372,30 @@ class Planner:
         return CallRequest(loader=task.loader, class_name=self.layout.class_name)
 
     def require_taken(self) -> None:
-        """Refuse arguments that the pipeline's call does not take.
+        """Refuse arguments that the source's call does not take.
 
         Raises:
             InvalidRecipe: With all of them.
         """
+        problems = [
+            problem_at(self.loaded, ("validation", "call", name, "[key]"), text, meant)
+            for name, text, meant in self.untaken()
+        ]
+        if problems:
+            raise InvalidRecipe(problems, str(self.loaded.path))
+
+    def untaken(self) -> Iterator[tuple[str, str, str]]:
+        """Yield arguments that the call does not take, each with the reason and the word that is likely meant."""
+        call = self.loaded.recipe.validation.call
+        for name, why in TASKS[self.loaded.recipe.task].untaken(self.place, call).items():
+            yield name, f"{self.layout.class_name} takes no {name!r}: {why}", ""
         if self.called is None:
             return
         known = ask_call(self.called, self.answers, self.place.where)
-        problems = []
-        for name in self.loaded.recipe.validation.call.keys() - {*known.takes}:
+        for name in call.keys() - {*known.takes}:
             meant = nearest(name, known.takes)
             rest = "" if meant else f"; it takes {listed(known.takes, 'and')}"
-            text = f"{known.class_name} takes no {name!r}{rest}"
-            problems.append(problem_at(self.loaded, ("validation", "call", name, "[key]"), text, meant))
-        if problems:
-            raise InvalidRecipe(problems, str(self.loaded.path))
+            yield name, f"{known.class_name} takes no {name!r}{rest}", meant
 
 
 def searched(backends: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.prompts import Question
 from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Requirements
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
+from pipeline.source.layout import Place, read_json
 from pipeline.tasks.answers import Request
 from pipeline.tasks.metrics import metrics_of
 from pipeline.tasks.protocol import Given, LoadedModel, Medium, Page, Task
@@ -32,6 +33,8 @@ CALL: Final[dict[str, type]] = {
 }
 """The words of `generate` that a recipe may use; what draws by chance is not among them."""
 TASK_WORDS: Final = ("transcribe", "translate")
+OF_SEVERAL: Final = ("language", "task")  # words of a model for several languages
+GENERATION: Final = "generation_config.json"
 CHUNK, STRIDE = 30, 5  # seconds that a page hears at once, and by which two such pieces overlap
 SHARE: Final = "as a share of the words that are said"
 
@@ -87,6 +90,13 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
         tokens=tokens,
         pieces=[tokenizer.decode([token]) for token in tokens],
     )
+
+
+def untaken(place: Place, call: Mapping[str, Any]) -> dict[str, str]:
+    """Return the words of a call that ``generate`` refuses of a model for English alone."""
+    alone = GENERATION in place.files and read_json(place, GENERATION).get("is_multilingual") is False
+    why = f"it knows one language (is_multilingual is false in its {GENERATION}); leave it out"
+    return {name: why for name in OF_SEVERAL if alone and name in call}
 
 
 def question_in_browser(question: Question, call: Mapping[str, Any], files: str) -> tuple[str, dict[str, Any]]:
@@ -257,4 +267,5 @@ AUTOMATIC_SPEECH_RECOGNITION: Final = Task(
     label="transcript",
     named_by="audio",
     exact=True,
+    untaken=untaken,
 )

@@ -156,6 +156,8 @@ class Task:
         named_by: The file whose name is the text of a question that has none.
         tag: The Hub's ``pipeline_tag``, where the Hub has no task of this name.
         page: How a page asks it; None where none can.
+        untaken: Returns which words of a recipe's call a source does not take, each with the reason as the end of the
+            sentence "it takes no 'word': ..."; of what its files tell, before anything of it is loaded.
     """
 
     medium: Medium
@@ -177,6 +179,7 @@ class Task:
     named_by: str = ""
     tag: str = ""
     page: Page | None = None
+    untaken: Callable[[Place, Mapping[str, Any]], Mapping[str, str]] = lambda _place, _call: {}
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:

@@ -347,6 +347,19 @@ def test_a_recipe_has_the_words_of_its_task(wrong: Any, told: str, desk: Desk, l
     assert told in done.out
 
 
+def test_a_model_for_one_language_is_asked_for_none(desk: Desk, listener: Path) -> None:
+    """``generate`` refuses both words there, which would be known after everything was quantized."""
+    written = recipe(desk, listener, clips(desk.folder, count=1), call={"language": "en", "task": "transcribe"})
+    done = desk.publish("plan", written)
+    assert done.code == 2
+    assert "WhisperForConditionalGeneration takes no 'language': it knows one language" in done.out + done.err
+    assert "takes no 'task'" in done.out + done.err
+    other = shutil.copytree(listener, desk.folder / "several")
+    told = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps({**told, "is_multilingual": True}))
+    assert desk.publish("plan", recipe(desk, other, clips(desk.folder, count=1), call={"language": "en"})).code == 0
+
+
 def test_a_clip_that_is_none_ends_before_anything_is_made(desk: Desk, listener: Path) -> None:
     lines = clips(desk.folder, count=3)
     (desk.folder / "1.wav").write_bytes(b"")
