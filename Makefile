@@ -79,8 +79,8 @@ soak: speech
 	$(BIN)/python -m tests.gate.gate --honest 100
 	$(BIN)/python -m tests.gate.gate --recipe smollm2 --prompts 8
 	$(BIN)/python -m tests.gate.gate --recipe smollm2 --prompts 12 --honest 100
-	$(BIN)/python -m tests.gate.gate --recipe speech
-	$(BIN)/python -m tests.gate.gate --recipe speech --honest 100
+	$(BIN)/python -m tests.gate.gate --recipe speech --prompts 27
+	$(BIN)/python -m tests.gate.gate --recipe speech --prompts 27 --honest 100
 
 demo: speech
 	$(BIN)/python recipes/digits/demo.py

@@ -140,7 +140,7 @@ def listen(home: Path) -> list[dict[str, Any]] | None:
 
 
 def heard(model: str) -> list[str]:
-    """Return what a stranger's process hears in the recipe's clips."""
+    """Return what a stranger's process hears in the first of the recipe's clips."""
     with tempfile.TemporaryDirectory() as cache:
         stranger = {name: os.environ[name] for name in ("HF_ENDPOINT", "PATH")} | {"HF_HOME": cache, "HOME": cache}
         made = Path(cache) / "heard.json"
