@@ -76,7 +76,7 @@ def test_every_target_can_be_planned_and_is_as_small_as_its_recipe_requires(ever
     required = loaded.validation.require.model_dump()["size_ratio"]["max"]
     made = [plan for plan in plans if not plan.instead]
     for plan in made:
-        assert not plan.estimated
+        assert plan.estimated == is_graph(plan)
         assert plan.result_bytes < required * plan.source_bytes, f"{plan.target} is larger than it may be"
     schemes = [
         {name: (part.quantization.backend, part.quantization.scheme) for name, part in plan.components.items()}
@@ -110,7 +110,7 @@ def test_what_is_written_of_one_layer_of_each_kind_is_what_was_planned(
     plans = planned(every, written)
     done = every.publish("run", written, "--stop-after", "quantize")
     assert done.code == 0, done.err
-    for plan in plans:
+    for plan in (plan for plan in plans if not is_graph(plan)):
         checkpoint = every.home / "store" / "checkpoint" / plan.build_key
         for name, part in plan.components.items():
             more = data_bytes(inside(checkpoint, plan, name)) - part.result_bytes
@@ -118,6 +118,11 @@ def test_what_is_written_of_one_layer_of_each_kind_is_what_was_planned(
             assert 0 <= more <= late, f"{plan.target}, {name}"
         whole = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
         assert whole == pytest.approx(plan.result_bytes, rel=0.001, abs=1 << 14)  # headers, and what was measured
+
+
+def is_graph(plan: TargetPlan) -> bool:
+    """Return whether a target is a graph, of which its plan says about how large it is."""
+    return any(part.quantization.backend == "onnx" for part in plan.components.values())
 
 
 def rewritten(desk: Desk, recipe: Path, source: Any, targets: Any) -> Path:
