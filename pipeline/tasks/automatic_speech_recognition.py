@@ -263,7 +263,7 @@ AUTOMATIC_SPEECH_RECOGNITION: Final = Task(
     single=True,
     files={"audio": "a clip of sound"},
     open_file=read_clip,
-    page=Page(question=question_in_browser, answer=answer_in_browser, usage="speech.html.jinja"),
+    page=Page(question=question_in_browser, answer=answer_in_browser, usage="speech.html.jinja", trial="transcript"),
     label="transcript",
     named_by="audio",
     exact=True,

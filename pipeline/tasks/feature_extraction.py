@@ -217,5 +217,5 @@ FEATURE_EXTRACTION: Final = Task(
     ask=ask,
     seeded=False,
     single=True,
-    page=Page(question=question_in_browser, answer=answer_in_browser, usage="embedder.html.jinja"),
+    page=Page(question=question_in_browser, answer=answer_in_browser, usage="embedder.html.jinja", trial="similarity"),
 )

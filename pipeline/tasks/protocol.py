@@ -120,11 +120,14 @@ class Page:
             which its files lie: its input, and its options.
         answer: Returns what it answered, as JSON has it, as an answer of the task.
         usage: The template in ``cards/`` of the page that a card shows.
+        trial: The name of the form, and of the script that asks by it, with which visitors of a catalog try a model:
+            files in ``pipeline/fleet/site/templates/``.
     """
 
     question: Callable[[Question, Mapping[str, Any], str], tuple[Any, Mapping[str, Any]]]
     answer: Callable[[Any], Given]
     usage: str
+    trial: str
 
 
 IDENTICAL = 100.0

@@ -1,13 +1,15 @@
-"""The catalog written down: one page with everything, a page on each verdict, and links that hold wherever it lies."""
+"""The catalog written down: one page with everything, pages on each verdict, and links that hold wherever it lies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from pipeline.files import write_atomically
 from pipeline.fleet.site.catalog import CARDS, HOW, Listed, Target
+from pipeline.fleet.site.trial import settings_of, trial_page
 from pipeline.hub.client import Hub
 from pipeline.plan.model import TargetPlan
 from pipeline.validate import Report
@@ -31,7 +33,15 @@ def write_site(catalog: Sequence[Listed], address: str, folder: Path) -> None:
             found = target.published
             if found and found.report:
                 write_atomically(folder / target.page, page(listed, target, found.plan, found.report).encode())
+                if trial := trials(target, address):
+                    write_atomically(folder / trial, trial_page(found, address, f"../../{INDEX}").encode())
     write_atomically(folder / INDEX, index(catalog, address).encode())
+
+
+def trials(target: Target, address: str) -> str:
+    """Return the place in the site of the page by which a target is tried; empty where none can."""
+    found = target.published
+    return f"try/{target.repository}.html" if address and found and settings_of(found) else ""
 
 
 def address_of(hub: Hub) -> str:
@@ -75,4 +85,5 @@ def index(catalog: Sequence[Listed], address: str) -> str:
         cards=CARDS,
         how=HOW,
         quote=quote,
+        trials=partial(trials, address=address),
     )

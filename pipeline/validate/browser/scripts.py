@@ -77,6 +77,41 @@ MODULE: Final = f"{NETWORK}{TRANSFORMERS.address}"
 KEY: Final = digest_of([asdict(package) for package in PACKAGES])
 
 
+@dataclass(frozen=True)
+class Script:
+    """A file of a package, as a page that holds its bytes against a digest loads it.
+
+    Attributes:
+        address: Where it lies.
+        size: Its bytes.
+        integrity: Its SHA-384, as ``fetch`` takes it.
+    """
+
+    address: str
+    size: int
+    integrity: str
+
+
+LOADED: Final = {
+    "library": Script(
+        f"{MODULE}/{TRANSFORMERS.files[0]}",
+        587_917,
+        "sha384-xFDNfwR3J/vPYzGjMr1VSM8LHIcA+ii2Ha4x+6WAuISKpT9I0dxgF/mVQW+I0kSd",
+    ),
+    "factory": Script(
+        f"{NETWORK}{ONNXRUNTIME.address}/{ONNXRUNTIME.files[0]}",
+        53_057,
+        "sha384-ik7L7J2uXfXmGuWHh3yOUDPpUslz/dJjcvZgdX5hcItLjxlkEpUF7mpCcATr3Dg8",
+    ),
+    "wasm": Script(
+        f"{NETWORK}{ONNXRUNTIME.address}/{ONNXRUNTIME.files[1]}",
+        26_861_777,
+        "sha384-JuzrCV6BUmTUbsgNhgU94qo0vZ4l3w0VqgQAKPm0La2hXL9kmv8P9pGenfsWJY9c",
+    ),
+}
+"""What runs in a page: transformers.js, and onnxruntime's WebAssembly with the module that sets it up."""
+
+
 def address_of_questions(repository: str) -> str:
     """Return where the files of a published model's questions lie."""
     return f"{HUB}{repository}/resolve/main/{QUESTIONS}/"

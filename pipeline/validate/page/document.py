@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -80,19 +81,42 @@ def render(subject: Subject) -> str:
     )
 
 
-def document(template: str, style: str, script: str, package: str = __package__, **values: Any) -> str:
-    """Return a template of a package as one document, with its style and its script inside and no others let in."""
+def document(
+    template: str,
+    style: str,
+    script: str,
+    package: str = __package__,
+    lets: Mapping[str, str] = MappingProxyType({}),
+    **values: Any,
+) -> str:
+    """Return a template of a package as one document, with its style and its script inside.
+
+    Args:
+        template: Its file's name.
+        style: The style.
+        script: The script.
+        package: The package.
+        lets: What is let in besides them, by directives of the policy.
+        values: What the template may use.
+    """
     within = {"style": Markup(style), "script": Markup(script)}  # noqa: S704 - files of these packages
-    return environment(package).get_template(template).render(policy=policy(style, script), **within, **values)
+    return environment(package).get_template(template).render(policy=policy(style, script, lets), **within, **values)
 
 
-def policy(style: str, script: str) -> str:
-    """Return the Content-Security-Policy under which this style and script act alone, and inline pictures and clips."""
+def policy(style: str, script: str, lets: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the Content-Security-Policy under which this style and script act, and inline pictures and clips."""
     style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
-        "media-src data:; base-uri 'none'; form-action 'none'"
-    )
+    directives = {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": f"'sha256-{style}'",
+        "script-src": f"'sha256-{script}'",
+        "media-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    found = {name: f"{directives.get(name, '')} {lets.get(name, '')}".strip() for name in {**directives, **lets}}
+    return "; ".join(f"{name} {sources}" for name, sources in found.items())
 
 
 def asset(name: str, package: str = __package__) -> str:
