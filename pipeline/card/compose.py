@@ -10,7 +10,6 @@ from pipeline.card.context import facts, usages_of
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
 from pipeline.plan.model import TargetPlan
-from pipeline.recipe.prompts import Question
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
 from pipeline.validate.browser.scripts import MODULE, address_of_questions
@@ -61,8 +60,8 @@ def compose_body(
     asked, task = {}, TASKS[plan.task]
     usage = render("-".join([*usages_of(plan), task.usage]), values, loader)
     if task.page and (settings := next((use.settings for use in report.uses if use.settings), {})):
-        question = Question(prompt=plan.validation.prompts[0].prompt, files=plan.validation.prompts[0].files)
-        first, options = task.page.question(question, plan.validation.call, address_of_questions(plan.repository))
+        question, files = plan.validation.prompts[0], address_of_questions(plan.repository)
+        first, options = task.page.question(question, plan.validation.call, files)
         asked = {"module": MODULE, "settings": settings, "first": first, "options": options}
     page = render(task.page.usage, {**values, **asked}, loader) if task.page and asked else ""
     return Card(render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage, "page": page}, loader), usage, page)

@@ -29,6 +29,7 @@ from pipeline.quantize.spans import WeightFile, local_file
 from pipeline.quantize.stream import DamagedDownloadError, require_listed, stream
 from pipeline.quantize.whole import made_before, make_whole
 from pipeline.recipe import Quantization
+from pipeline.source import chat_template
 from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.disk import Opened
 from pipeline.source.layout import INDEX, Layout
@@ -128,6 +129,8 @@ class Origin:
         for name, source in self.layout.published.items():
             if source not in replaced:
                 self.lay(name, source, folder / name, copy if self.lent else link_or_copy)
+        if any(part.form.template for part in parts.values()):
+            chat_template.tell(folder)
 
     def lay(self, name: str, source: str, at: Path, share: Callable[[Path, Path], Any]) -> None:
         """Put a file somewhere that is published under a plain name."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import Field, field_validator
 
 from pipeline.recipe import names
-from pipeline.recipe.prompts import MESSAGES, TEXT
+from pipeline.recipe.prompts import MESSAGES, TEXT, Question
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
 from pipeline.tasks.metrics import metrics_of
-from pipeline.tasks.protocol import Medium, Task
+from pipeline.tasks.protocol import Given, Medium, Page, Task
 from pipeline.tasks.texts import text
-from pipeline.tasks.texts.language_model import ask, load
+from pipeline.tasks.texts.language_model import NEW_TOKENS, ask, load
 from pipeline.tasks.texts.require import Require
 
 MOST_TOKENS: Final = 4096  # of an answer
@@ -54,6 +55,24 @@ FITS: Final[dict[str, Any]] = {
     "repetition_penalty": lambda value: type(value) in {int, float} and value > 0,
     "enable_thinking": lambda value: isinstance(value, bool),
 }
+
+
+def question_in_browser(question: Question, call: Mapping[str, Any], _files: str) -> tuple[Any, dict[str, Any]]:
+    """Return what the pipeline of transformers.js is called with to continue a text or a conversation, greedily."""
+    options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, **call}
+    thinking = {name: options.pop(name) for name in ("enable_thinking",) if name in options}
+    if question.messages:
+        messages = [message.model_dump() for message in question.messages]
+        return messages, options | ({"tokenizer_encode_kwargs": thinking} if thinking else {})
+    return question.prompt, options | {"return_full_text": False, "add_special_tokens": True}
+
+
+def answer_in_browser(told: Sequence[Mapping[str, Any]]) -> Given:
+    """Return an answer, of which the page tells no tokens: alone, or as the last message of a conversation."""
+    import numpy as np
+
+    said = told[0]["generated_text"]
+    return Given(np.zeros(0), text=said if isinstance(said, str) else said[-1]["content"])
 
 
 def content(answer: text.Text) -> bytes:
@@ -117,4 +136,7 @@ TEXT_GENERATION: Final = Task(
     seeded=False,
     single=True,
     words=(MESSAGES, TEXT),
+    page=Page(
+        question=question_in_browser, answer=answer_in_browser, usage="causal_lm.html.jinja", trial="continuation"
+    ),
 )

@@ -19,7 +19,8 @@ from typing import Any
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.oracle.conversion import installed_versions
-from pipeline.files import sha256_file
+from pipeline.files import digest_of, sha256_file
+from pipeline.source.chat_template import TEMPLATE, TOKENIZER, told
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Answer, Answers, Request
 from pipeline.tasks.loading import quantized_components
@@ -179,11 +180,14 @@ def _configs(loaded: LoadedModel) -> dict[str, Any]:
 def _small_files(model: Path) -> dict[str, str]:
     """Return the digests of vocabularies and the like: what is read beside weights, their indices and configs."""
     inner = "[!.]*/[!.]*" if (model / "model_index.json").exists() else "[!.]*"  # hidden is what fetching left
-    return {
+    found = {
         path.relative_to(model).as_posix(): sha256_file(path)
         for path in sorted(model.glob(inner))
         if path.suffix in SMALL and path.name != "config.json" and not path.name.endswith(".index.json")
     }
+    if {TEMPLATE, TOKENIZER} <= found.keys():  # a result may tell in both what its source tells in one
+        found[TOKENIZER] = digest_of(told(model))
+    return found
 
 
 def peak_memory() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.tasks import TASKS
 from pipeline.tasks.metrics import Pair, PairMetric
 from pipeline.tasks.texts.text import Text
-from pipeline.validate.browser.judging import beyond, readings
+from pipeline.validate.browser.judging import begun_otherwise, beyond, readings
 from pipeline.validate.limits import Limit
 
 SILENCE = TASKS["automatic-speech-recognition"].metrics["insertions_on_silence"]
@@ -34,3 +34,20 @@ def test_words_are_compared_where_a_page_tells_no_tokens() -> None:
     assert isinstance(AGREEMENT, PairMetric)
     ((_, found),) = readings(AGREEMENT, (pair(0, "", "the cat sat down", "the cat sat up"),), {(0, 0)})
     assert found.value == 0.75
+
+
+def test_texts_may_part_but_not_all_from_the_first_word() -> None:
+    native = (pair(0, "", "a", "The moon is up."), pair(1, "", "b", ""), pair(2, "", "c", "Three"))
+    parted = (pair(0, "", "a", "The moon has set."), pair(1, "", "b", "Two"), pair(2, "", "c", "Four"))
+    words = TASKS["text-generation"].medium.words
+    assert words
+    assert begun_otherwise(words, parted, native, {(0, 0), (1, 0)}) is None
+    assert begun_otherwise(words, parted, native, {(1, 0), (2, 0)}) is parted[1]
+    assert begun_otherwise(words, native, native, {(1, 0)}) is None, "an empty text is one, too"
+
+
+def test_answers_are_equal_where_a_page_tells_no_tokens_by_their_words() -> None:
+    equal = TASKS["text-generation"].metrics["answers_equal"]
+    assert isinstance(equal, PairMetric)
+    two = (pair(0, "", "the cat", "the cat"), pair(1, "", "the cat", "the dog"))
+    assert [found.value for _, found in readings(equal, two, {(0, 0), (1, 0)})] == [1.0, 0.0]

@@ -21,7 +21,7 @@ from pipeline.tasks.texts.distribution import EXPECTED, SAID, kept
 from pipeline.tasks.texts.text import Text
 from pipeline.validate.findings import Sample
 from tests.desk import Desk
-from tests.tasks.language_models import llama, tokenizer
+from tests.tasks.language_models import TEMPLATE, llama, tokenizer
 
 TASK = TASKS["text-generation"]
 RECIPE = Path(__file__).parents[2] / "recipes" / "smollm2"
@@ -223,15 +223,25 @@ def test_a_chat_model_is_published_with_both_answers_and_what_was_expected(desk:
 
 
 @pytest.mark.nightly
-def test_a_chat_model_is_published_as_a_graph_which_the_card_runs_without_torch(desk: Desk, model: Path) -> None:
+def test_a_chat_model_is_published_as_a_graph_which_the_card_runs_without_torch(
+    desk: Desk, model: Path, tmp_path: Path
+) -> None:
+    source = copied(model, tmp_path)
+    settings = json.loads((source / "generation_config.json").read_text())
+    (source / "generation_config.json").write_text(json.dumps(settings | {"repetition_penalty": 1.7}))
     graph = {"q8": {"model": {"backend": "onnx", "scheme": "q8", "dtype": "float32"}}}
-    done = desk.publish("run", recipe(desk, model, targets=graph))
+    done = desk.publish("run", recipe(desk, source, targets=graph))
     assert done.code == 0, done.err
     release = Path(desk.shelf.api.snapshot_download("alice/tiny-llama-q8", local_dir=desk.folder / "release"))
     assert (release / "onnx" / "model_quantized.onnx").is_file()
     card = (release / "README.md").read_text()
     assert "import torch" not in card
     assert "This very file" in card
+    assert json.loads((release / "tokenizer_config.json").read_text())["chat_template"] == TEMPLATE
+    first, *_ = json.loads((release / "publish" / "report.json").read_text())["pairs"]
+    snippet = [sys.executable, release / "publish" / "usage.py"]
+    said = subprocess.run(snippet, env=desk.environment, capture_output=True, text=True, check=True).stdout
+    assert said == f"{first['texts'][1]}\n"
 
 
 def refused(desk: Desk, source: Path, **further: Any) -> str:

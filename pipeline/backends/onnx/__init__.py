@@ -22,7 +22,7 @@ EXTRA = "onnx"
 DISTRIBUTION = "onnxruntime"
 PACKAGE = "onnxruntime"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
-FORM = Form(GRAPHS, config=False)
+FORM = Form(GRAPHS, config=False, template=True)
 
 REFUSES = {"diffusers": "components of diffusers are not exported as graphs"}
 RUNS_ON = "onnxruntime on any processor, and transformers.js in a browser; torch is not needed"

@@ -22,6 +22,7 @@ from pipeline.tasks.metrics import (
     Reading,
     greatest_distance,
 )
+from pipeline.tasks.texts.text import Text
 
 EXPECTED: Final = "expected"  # log probabilities of the whole vocabulary, float16, shape (places, vocabulary)
 SAID: Final = "said"  # log probabilities of the tokens that are there, float32, shape (tokens,)
@@ -138,7 +139,12 @@ class DivergenceQuantile:
 
 
 def _equal(given: MetricInput) -> list[Reading]:
-    return [Reading(float(pair.reference.tokens == pair.candidate.tokens)) for pair in given.pairs]
+    """Whether all tokens are the same; words are compared where a page tells no tokens."""
+    return [Reading(float(_same(pair.reference, pair.candidate))) for pair in given.pairs]
+
+
+def _same(own: Text, other: Text) -> bool:
+    return own.tokens == other.tokens if other.tokens else own.text == other.text
 
 
 def _perplexity(pair: Pair) -> Parts:

@@ -6,7 +6,7 @@ checkpoint's other answers, and what is read of it is held against what is requi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from pipeline.validate.report import CompatibilityCheck, Verdict, change
 
 NAME: Final = f"transformers.js {TRANSFORMERS.version}"
 MEGABYTE: Final = 1e6
+SHOWN: Final = 60  # characters of an answer
 
 
 def judge_in_browser(
@@ -50,6 +51,10 @@ def judge_in_browser(
     if broken:
         return judged("FAIL", f"In {tried.browser} the {medium.noun} for {broken[0]}.")
     pairs, native = pair_up(reference, answered, prompts), pair_up(reference, candidate, prompts)
+    if medium.words and (other := begun_otherwise(medium.words, pairs, native, asked)):
+        what = f"answers otherwise: no {medium.noun} begins as outside of a browser"
+        said = medium.words(other.candidate)[:SHOWN]
+        return judged("FAIL", f"{tried.browser} {what}; for {other.prompt!r} it begins {said!r}.")
     told = []
     for name, limits in required(requirements, reference, pairs):
         metric: PairMetric = medium.metrics[name]  # type: ignore[assignment]
@@ -63,6 +68,19 @@ def judge_in_browser(
         both = [amount(mean(reading.value for _, reading in of), metric.unit) for of in (inside, outside)]
         told.append(f"{name} {both[0]} in the mean, {both[1]} outside of a browser")
     return judged("PASS", f"{_costs(tried, medium.noun)}: {'; '.join(told) or 'no number was required'}.")
+
+
+def begun_otherwise(
+    words: Callable[[Any], str], inside: Sequence[Pair], outside: Sequence[Pair], asked: set[tuple[int, int]]
+) -> Pair | None:
+    """Return the first answer of a browser's where none begins with the word that it begins with outside of one.
+
+    Texts part where two words are nearly as likely, which other kernels decide otherwise; a question that comes to the
+    model as another one, such as by another chat template, is another from the first word.
+    """
+    both = [two for two in zip(inside, outside, strict=True) if (two[0].index, two[0].seed) in asked]
+    begun = [[words(pair.candidate).split()[:1] for pair in two] for two in both]
+    return None if any(own == other for own, other in begun) else both[0][0]
 
 
 def required(
