@@ -22,13 +22,12 @@ class Form:
         weights: Patterns of the files that hold weights, by their paths from the component's folder.
         config: Whether its config is written anew, and tells how the weights are quantized; else it stays the source's,
             and the files of weights themselves tell.
-        template: Whether a chat template that is a file is told in the tokenizer's config as well, the one place where
-            transformers.js 4.3.2 reads it.
+        rewrites: Further small files that are written anew, where the source has them.
     """
 
     weights: tuple[str, ...]
     config: bool = True
-    template: bool = False
+    rewrites: tuple[str, ...] = ()
 
     def weights_in(self, folder: Path) -> list[str]:
         """Return the files of weights in a folder by their names in it, sorted."""

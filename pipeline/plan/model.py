@@ -231,9 +231,8 @@ class TargetPlan(Value):
             component = folder if self.is_pipeline else MODEL * (not folder)
             weights = file.endswith((".safetensors", INDEX))
             part = self.components.get(component)
-            made = part is not None and (
-                weights or (file == "config.json" and form_of(part.library, part.quantization).config)
-            )
+            form = form_of(part.library, part.quantization) if part else SAFETENSORS
+            made = part is not None and (weights or (file == "config.json" and form.config) or file in form.rewrites)
             if not (made or (self.fused and weights) or (name != source and file.endswith(INDEX))):
                 found[name] = listed
         return found

@@ -29,7 +29,6 @@ from pipeline.quantize.spans import WeightFile, local_file
 from pipeline.quantize.stream import DamagedDownloadError, require_listed, stream
 from pipeline.quantize.whole import made_before, make_whole
 from pipeline.recipe import Quantization
-from pipeline.source import chat_template
 from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.disk import Opened
 from pipeline.source.layout import INDEX, Layout
@@ -126,11 +125,10 @@ class Origin:
         """Put the files that a checkpoint takes as they are into its folder, under plain names."""
         replaced = {file for part in parts.values() for file in (*part.component.weights, part.component.index)}
         replaced |= {part.component.config for part in parts.values() if part.form.config}
+        replaced |= {f"{part.component.folder}{name}" for part in parts.values() for name in part.form.rewrites}
         for name, source in self.layout.published.items():
             if source not in replaced:
                 self.lay(name, source, folder / name, copy if self.lent else link_or_copy)
-        if any(part.form.template for part in parts.values()):
-            chat_template.tell(folder)
 
     def lay(self, name: str, source: str, at: Path, share: Callable[[Path, Path], Any]) -> None:
         """Put a file somewhere that is published under a plain name."""
@@ -279,7 +277,7 @@ def build_whole(result: Result, name: str, origin: Origin, files: Sequence[Weigh
     read = {*part.component.weights, part.component.index, part.component.config}
     with TemporaryDirectory() as folder:
         for plain, source in part.component.files.items():
-            if source in read:
+            if source in read or part.form.rewrites:
                 origin.lay(plain, source, Path(folder) / plain.rpartition("/")[2], link)
         artifact = make_whole(part, Path(folder), out, result.journal(name), result.device)
     return measurements(Made(sources=sources), artifact)

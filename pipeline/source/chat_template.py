@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.errors import SourceError
 from pipeline.files import pretty_json, write_atomically
 from pipeline.source.strict import WHOLE, parse
+from pipeline.worker.child import WorkerError
 
 TEMPLATE: Final = "chat_template.jinja"
 TOKENIZER: Final = "tokenizer_config.json"
@@ -20,21 +20,22 @@ def told(folder: Path) -> Any:
         folder: A folder that has both files.
 
     Raises:
-        SourceError: The config is no JSON, or the template no text.
+        WorkerError: The config is no JSON, or the template no text.
     """
     try:
         template, config = (folder / TEMPLATE).read_bytes().decode(), parse((folder / TOKENIZER).read_bytes())
     except ValueError as error:
         what = f"{TOKENIZER} or {TEMPLATE} cannot be read: {error}."
-        raise SourceError(what, where=str(folder), remedy=WHOLE) from error
+        raise WorkerError("source", what, WHOLE) from error
     return {"chat_template": template, **config} if isinstance(config, dict) else config
 
 
-def tell(folder: Path) -> None:
-    """Write the template that is a file into the tokenizer's config, too, where a folder has both files.
+def write(source: Path, out: Path) -> None:
+    """Write a source's config of a tokenizer, where it has one, with the template that is a file.
 
     Raises:
-        SourceError: One of them cannot be read.
+        WorkerError: One of them cannot be read.
     """
-    if (folder / TEMPLATE).is_file() and (folder / TOKENIZER).is_file():
-        write_atomically(folder / TOKENIZER, pretty_json(told(folder)))
+    if (source / TOKENIZER).is_file():
+        known = (source / TEMPLATE).is_file()
+        write_atomically(out / TOKENIZER, pretty_json(told(source)) if known else (source / TOKENIZER).read_bytes())

@@ -14,7 +14,7 @@ from pipeline.backends.onnx.graphs import export
 from pipeline.backends.onnx.runtime import opened
 from pipeline.events import silent
 from pipeline.recipe.prompts import Message, Question
-from pipeline.source.chat_template import TEMPLATE, tell
+from pipeline.source.chat_template import TEMPLATE, write
 from pipeline.tasks.answers import Request
 from pipeline.tasks.texts.text import read
 from pipeline.validate.browser.asking import ask_in_browser
@@ -53,7 +53,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     export(model, folder)
     (folder / "model.safetensors").unlink()
     tokenizer().save_pretrained(folder)
-    tell(folder)
+    write(folder, folder)
     return Chat(model, folder)
 
 

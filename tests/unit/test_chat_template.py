@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SourceError
-from pipeline.source.chat_template import TEMPLATE, TOKENIZER, tell, told
+from pipeline.source.chat_template import TEMPLATE, TOKENIZER, told, write
 from pipeline.validate.consumer import _small_files
+from pipeline.worker.child import WorkerError
 
 
 def tokenizer(folder: Path, config: bytes = b'{"eos_token": "</s>"}', template: bytes = b"{{ messages }}\n") -> Path:
@@ -21,7 +21,7 @@ def tokenizer(folder: Path, config: bytes = b'{"eos_token": "</s>"}', template: 
 
 def test_the_config_tells_what_the_file_says_and_nothing_else_changes(tmp_path: Path) -> None:
     source, result = tokenizer(tmp_path / "source"), tokenizer(tmp_path / "result")
-    tell(result)
+    write(result, result)
     assert json.loads((result / TOKENIZER).read_bytes()) == {"eos_token": "</s>", "chat_template": "{{ messages }}\n"}
     assert (result / TEMPLATE).read_bytes() == b"{{ messages }}\n"
     assert _small_files(result) == _small_files(source)
@@ -30,7 +30,7 @@ def test_the_config_tells_what_the_file_says_and_nothing_else_changes(tmp_path: 
 @pytest.mark.parametrize("template", [b"{{ messages[0] }}", b"{{ messages }}"])
 def test_another_template_in_the_config_is_another_file(tmp_path: Path, template: bytes) -> None:
     source, result = tokenizer(tmp_path / "source"), tokenizer(tmp_path / "result", template=template)
-    tell(result)
+    write(result, result)
     (result / TEMPLATE).write_bytes((source / TEMPLATE).read_bytes())
     differing = {name for name, digest in _small_files(source).items() if _small_files(result)[name] != digest}
     assert differing == {TOKENIZER}
@@ -38,17 +38,21 @@ def test_another_template_in_the_config_is_another_file(tmp_path: Path, template
 
 def test_a_template_of_the_config_stays(tmp_path: Path) -> None:
     folder = tokenizer(tmp_path / "one", b'{"chat_template": "own"}')
-    tell(folder)
+    write(folder, folder)
     assert told(folder) == json.loads((folder / TOKENIZER).read_bytes()) == {"chat_template": "own"}
 
 
-def test_a_folder_without_both_files_is_left_alone(tmp_path: Path) -> None:
-    (tokenizer(tmp_path / "one") / TEMPLATE).unlink()
-    tell(tmp_path / "one")
-    assert (tmp_path / "one" / TOKENIZER).read_bytes() == b'{"eos_token": "</s>"}'
+def test_a_config_without_a_template_stays_as_it_is_and_none_becomes_none(tmp_path: Path) -> None:
+    folder, out = tokenizer(tmp_path / "one"), tmp_path / "out"
+    (folder / TEMPLATE).unlink()
+    write(folder, out)
+    assert (out / TOKENIZER).read_bytes() == b'{"eos_token": "</s>"}'
+    write(tmp_path / "none", tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
 
 
 @pytest.mark.parametrize(("config", "template"), [(b"{", b""), (b"{}", b"\xff")])
 def test_what_cannot_be_read_is_told(tmp_path: Path, config: bytes, template: bytes) -> None:
-    with pytest.raises(SourceError, match="cannot be read"):
-        tell(tokenizer(tmp_path / "one", config, template))
+    with pytest.raises(WorkerError) as refusal:
+        write(tokenizer(tmp_path / "one", config, template), tmp_path)
+    assert "cannot be read" in refusal.value.what

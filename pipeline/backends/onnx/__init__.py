@@ -16,13 +16,14 @@ from pipeline.backends import build as by_library
 from pipeline.backends.artifact import Form
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.protocol import Loader, Options, Scheme, Skip
+from pipeline.source.chat_template import TOKENIZER
 from pipeline.source.layout import GRAPHS
 
 EXTRA = "onnx"
 DISTRIBUTION = "onnxruntime"
 PACKAGE = "onnxruntime"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
-FORM = Form(GRAPHS, config=False, template=True)
+FORM = Form(GRAPHS, config=False, rewrites=(TOKENIZER,))
 
 REFUSES = {"diffusers": "components of diffusers are not exported as graphs"}
 RUNS_ON = "onnxruntime on any processor, and transformers.js in a browser; torch is not needed"

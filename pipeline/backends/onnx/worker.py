@@ -14,6 +14,7 @@ from pipeline.backends.onnx.graphs import export
 from pipeline.backends.onnx.schemes import quantize
 from pipeline.backends.oracle.model import known_class
 from pipeline.files import emptied
+from pipeline.source import chat_template
 from pipeline.worker.child import serve
 
 
@@ -34,6 +35,7 @@ def make(request: BuildRequest) -> None:
             to = request.out / path.relative_to(folder).with_stem(f"{path.stem}{SCHEMES[scheme].suffix}")
             to.parent.mkdir(parents=True, exist_ok=True)
             quantize(scheme, wanted, path, to)
+    chat_template.write(request.source, request.out)  # transformers.js 4.3.2 reads it in the config of a tokenizer only
 
 
 if __name__ == "__main__":
