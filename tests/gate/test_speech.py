@@ -1,4 +1,4 @@
-"""The gate works on a speech recognizer as well: a sample of ``python -m tests.gate.gate --recipe speech --prompts 27``."""
+"""The gate works on a speech recognizer as well: a sample of ``tests.gate.gate --recipe speech --prompts 27``."""
 
 from __future__ import annotations
 
