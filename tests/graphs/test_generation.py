@@ -147,14 +147,17 @@ def test_whisper_answers_as_the_model_does_then_with_its_cache(whisper: Exported
     assert_same(own.later, other.later)
 
 
-@pytest.mark.parametrize("how", [{}, {"num_beams": 3}, {"use_cache": False}, {"repetition_penalty": 1.5}], ids=str)
+BY_NIGHT = [pytest.param(how, marks=pytest.mark.nightly) for how in ({"use_cache": False}, {"repetition_penalty": 1.5})]
+
+
+@pytest.mark.parametrize("how", [{}, {"num_beams": 3}, *BY_NIGHT], ids=str)
 def test_a_language_model_generates_what_the_model_does(llama: Exported, how: dict[str, Any]) -> None:
     tokens, mask = torch.randint(3, WORDS, (2, 6)), torch.tensor([[1] * 6, [0, 0, 1, 1, 1, 1]])
     asked = {"attention_mask": mask, "max_new_tokens": 16, "do_sample": False, **how}
     assert torch.equal(llama.model.generate(tokens, **asked), llama.graph.generate(tokens, **asked))
 
 
-@pytest.mark.parametrize("how", [{}, {"num_beams": 3}, {"return_timestamps": True}], ids=str)
+@pytest.mark.parametrize("how", [{}, {"num_beams": 3}], ids=str)
 def test_whisper_writes_what_the_model_does(whisper: Exported, how: dict[str, Any]) -> None:
     sound = torch.randn(2, 80, FRAMES)
     assert torch.equal(whisper.model.generate(sound, **how), whisper.graph.generate(sound, **how))
