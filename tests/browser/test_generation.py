@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +13,15 @@ import transformers
 
 from pipeline.backends.onnx.graphs import export
 from pipeline.backends.onnx.runtime import opened
+from pipeline.card.render import render
 from pipeline.events import silent
 from pipeline.recipe.prompts import Message, Question
 from pipeline.source.chat_template import TEMPLATE, write
+from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Request
 from pipeline.tasks.texts.text import read
-from pipeline.validate.browser.asking import ask_in_browser
+from pipeline.validate.browser.asking import ask_in_browser, run_page, settings_of
+from pipeline.validate.browser.scripts import MODULE
 from tests.tasks.language_models import tokenizer
 
 CALL = {"max_new_tokens": 12, "repetition_penalty": 1.4}
@@ -69,6 +73,7 @@ def continued(model: Any) -> list[str]:
     return [str(reads.decode(answer, skip_special_tokens=True)) for answer in made]
 
 
+@pytest.mark.nightly
 def test_a_page_continues_greedily_as_the_model_does_in_python(qwen: Chat, scripts: Path, tmp_path: Path) -> None:
     wanted = continued(qwen.model)
     assert continued(opened(transformers.AutoModelForCausalLM, qwen.folder)) == wanted
@@ -76,3 +81,17 @@ def test_a_page_continues_greedily_as_the_model_does_in_python(qwen: Chat, scrip
     tried = ask_in_browser(qwen.folder, "alice/qwen", ASKED, scripts, tmp_path, silent)
     assert tried.failure == ""
     assert [read(tmp_path / answer.file).text for answer in tried.given] == wanted
+
+
+@pytest.mark.nightly
+def test_the_page_of_a_card_shows_an_answer_to_a_conversation_and_to_a_text(
+    qwen: Chat, scripts: Path, tmp_path: Path
+) -> None:
+    page = TASKS["text-generation"].page
+    assert page is not None
+    for question in ASKED.questions:
+        first, options = page.question(question, CALL, "")
+        given = {"module": MODULE, "settings": settings_of(qwen.folder), "first": first, "options": options}
+        plan = SimpleNamespace(repository="alice/qwen")
+        text = render(page.usage, {**given, "plan": plan, "question": question})
+        assert run_page(text, qwen.folder, "alice/qwen", ASKED, scripts, tmp_path).failure == ""

@@ -66,6 +66,7 @@ def test_a_browser_that_answers_as_the_target_passes_and_shows_the_page_of_the_c
     assert shown.failure == ""
 
 
+@pytest.mark.nightly
 def test_a_target_that_only_a_browser_answers_otherwise_is_refused(
     desk: Desk, embedder: Path, published: Path, tmp_path: Path
 ) -> None:

@@ -179,6 +179,21 @@ def test_a_conversation_is_called_by_what_the_user_said_last(tmp_path: Path) -> 
     assert asked.model_dump(mode="json") == {"prompt": "Hi", "messages": list(line.messages), "text": "Ho"}
 
 
+def test_a_page_is_asked_as_python_is() -> None:
+    page, call = TASK.page, {"max_new_tokens": 6, "repetition_penalty": 1.3, "enable_thinking": False}
+    assert page is not None
+    said = ({"role": "user", "content": "Hi"},)
+    greedy = {"max_new_tokens": 6, "do_sample": False, "repetition_penalty": 1.3}
+    assert page.question(Question(prompt="Hi", messages=said), call, "") == (
+        list(said),
+        {**greedy, "tokenizer_encode_kwargs": {"enable_thinking": False}},
+    )
+    alone = {"return_full_text": False, "add_special_tokens": True}
+    assert page.question(Question(prompt="A fox"), call, "") == ("A fox", {**greedy, **alone})
+    assert page.answer([{"generated_text": " ran"}]).text == " ran"
+    assert page.answer([{"generated_text": [*said, {"role": "assistant", "content": "Ho"}]}]).text == "Ho"
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return llama(tmp_path_factory.mktemp("llamas") / "tiny-llama")
