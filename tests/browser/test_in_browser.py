@@ -67,6 +67,21 @@ def test_a_page_answers_from_the_hub_as_the_source_does(
     assert "cosine_similarity 1 in the mean, 1 outside of a browser" in use.text
 
 
+@pytest.mark.nightly
+def test_a_graph_of_float16_answers_in_a_page_as_well(
+    published: Path, scripts: Path, asked: Request, native: Side, tmp_path: Path
+) -> None:
+    from pipeline.backends.onnx.schemes import quantize
+
+    folder = shutil.copytree(published, tmp_path / "model")
+    single = folder / "onnx" / "model.onnx"
+    quantize("fp16", {"embeddings": True}, single, single.with_name("model_fp16.onnx"))
+    single.unlink()
+    out = tmp_path / "out"
+    use = judged(ask_in_browser(folder, REPO, asked.only(2, 1), scripts, out, silent), out, native)
+    assert (use.verdict, use.settings) == ("PASS", {"dtype": "fp16"})
+
+
 def test_a_damaged_graph_fails_with_the_answer_that_is_another(
     published: Path, scripts: Path, asked: Request, native: Side, tmp_path: Path
 ) -> None:
