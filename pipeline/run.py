@@ -39,6 +39,7 @@ from pipeline.plan.loras import FoundLora, find_loras
 from pipeline.plan.model import ResolvedComponent, TargetPlan, chosen, read_plan
 from pipeline.plan.parts import PlannedPrompts
 from pipeline.plan.planner import Planner
+from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.build import Origin, quantize
 from pipeline.quantize.lora.fuse import fused_source
 from pipeline.quantize.sourcing import Sourcing, gate_of
@@ -62,8 +63,8 @@ from pipeline.validate.findings import undecided_by
 from pipeline.validate.follow_up import FollowUpChecks
 from pipeline.validate.intervals import LEAST
 from pipeline.validate.judges import Judges
-from pipeline.validate.prompts import ask_prompts, questions_folder
-from pipeline.validate.stage import earlier_failure, reference_answers, refuse, request_of, validate
+from pipeline.validate.prompts import ask_prompts
+from pipeline.validate.stage import earlier_failure, reference_answers, refuse, validate
 
 PLAIN: Final = "plain"  # a source whose files have other names, under those that are published
 State = Literal["published", "unchanged", "yanked", "same", "stopped"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from blake3 import blake3
@@ -38,6 +39,25 @@ class Form:
 SAFETENSORS = Form(("*.safetensors",))
 
 
+class Calibration(BaseModel):
+    """What a component is asked while it is made, where ranges of its activations are part of what is saved.
+
+    Attributes:
+        by: The function that asks, as ``module:name``: a floor above the backends knows what a question is. It is
+            called with a folder that holds the component, in the form that a consumer opens, and the request.
+        request: The questions, and where their files lie.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: str
+    request: dict[str, Any]
+
+    def ask(self, folder: Path) -> None:
+        """Have the component in a folder answer all questions."""
+        resolve_name(self.by)(folder, self.request)
+
+
 class BuildRequest(BaseModel):
     """One component to make.
 
@@ -50,6 +70,7 @@ class BuildRequest(BaseModel):
         dtype: The dtype that ``from_pretrained`` is asked for.
         quantization: The ``quantization_config`` as a user would pass it.
         device: Where the library works: ``cpu`` or ``cuda``.
+        calibration: What it is asked meanwhile, where the scheme is `calibrated`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +83,7 @@ class BuildRequest(BaseModel):
     dtype: str
     quantization: dict[str, Any]
     device: str = "cpu"
+    calibration: Calibration | None = None
 
 
 class Artifact(BaseModel):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.backends.artifact import Artifact, BuildRequest
 from pipeline.backends.loader import Loader
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backend",
+    "Calibrated",
     "Finished",
     "Layout",
     "Loader",
@@ -38,6 +39,16 @@ class Options(BaseModel):
     """What a recipe may say beside ``backend`` and ``scheme``; a scheme without options uses this class itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Calibrated(Options):
+    """What a scheme takes that fits something to answers of the source.
+
+    Attributes:
+        samples: How many of the recipe's questions the source is asked for it, the first ones.
+    """
+
+    samples: int = Field(default=32, ge=1, le=1000)
 
 
 class Skip(TypedDict):

@@ -43,13 +43,13 @@ from pipeline.hub.release_files import (
 )
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
+from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
 from pipeline.tasks import TASKS
 from pipeline.validate.browser.asking import run_page
 from pipeline.validate.browser.scripts import scripts
-from pipeline.validate.prompts import questions_folder
-from pipeline.validate.stage import Judged, request_of
+from pipeline.validate.stage import Judged
 
 
 def write_card(

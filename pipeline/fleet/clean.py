@@ -23,6 +23,7 @@ from pipeline.hub.release_files import PLAN
 from pipeline.hub.source import Repository
 from pipeline.locks import TEMPORARY, Lock
 from pipeline.plan.model import TargetPlan, read_plan
+from pipeline.plan.questions import FILES, files_key, request_of
 from pipeline.quantize.build import streamed_files
 from pipeline.quantize.lora.fuse import FUSED, fused_key
 from pipeline.quantize.room import CHECKPOINT
@@ -34,8 +35,8 @@ from pipeline.tasks import TASKS
 from pipeline.validate.browser.scripts import KEY, SCRIPTS
 from pipeline.validate.follow_up import ADAPTED, USES, FollowUpChecks
 from pipeline.validate.judges import read_by_judges
-from pipeline.validate.prompts import FILES, STAGE, files_key, prompts_key
-from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key, failed_name, reference_key, request_of
+from pipeline.validate.prompts import STAGE, prompts_key
+from pipeline.validate.stage import CANDIDATE, JUDGED, REFERENCE, candidate_key, failed_name, reference_key
 
 FAILED: Final = "failed"
 RELEASES: Final = ("release", "signed")

@@ -24,6 +24,7 @@ from pipeline.hub.release_files import PLAN, QUESTIONS, REPORT, WORST
 from pipeline.hub.source import Repository
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan, read_plan
+from pipeline.plan.questions import request_of
 from pipeline.recipe import HubSource, Loaded
 from pipeline.recipe.pins import Kind, find_pins
 from pipeline.run import Engine
@@ -31,7 +32,6 @@ from pipeline.source.fetch import FETCH, fetch, fetch_key
 from pipeline.store import Store
 from pipeline.tasks import TASKS
 from pipeline.validate import generate
-from pipeline.validate.stage import request_of
 
 Loads = tuple[bool | Literal["unknown"], str]
 SOURCE: Final[tuple[Kind, ...]] = ("source",)

@@ -20,6 +20,7 @@ from pipeline.backends import Layout as TensorLayout
 from pipeline.backends.artifact import SAFETENSORS, Form
 from pipeline.backends.available import require_installed
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, installed_versions
+from pipeline.backends.protocol import Calibrated
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.plan.parts import (
@@ -31,6 +32,7 @@ from pipeline.plan.parts import (
     PlannedValidation,
     Value,
 )
+from pipeline.plan.questions import request_of
 from pipeline.plan.shards import Weights, lay_out
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.budget import step
@@ -167,6 +169,8 @@ class TargetPlan(Value):
         """The digest of what the checkpoint's bytes depend on."""
         content = self.model_dump(mode="json", include={"components"})
         versions = {name: found for name, found in self.versions.items() if name != "peft" or self.fused}
+        if samples := max(map(samples_of, self.components.values()), default=0):
+            content["calibration"] = request_of(self).only(samples, 1).model_dump(mode="json")
         return digest_of(content | {"files": self.source_content, "versions": versions})
 
     @cached_property
@@ -438,6 +442,12 @@ def read_plan(text: bytes | None) -> TargetPlan | None:
 def scheme_of(quantization: Quantization) -> Scheme:
     """Return what a backend says of the scheme that is asked of it."""
     return BACKENDS[quantization.backend].SCHEMES[quantization.scheme]
+
+
+def samples_of(part: PlannedComponent | ResolvedComponent) -> int:
+    """Return on how many questions it depends what is made of a component."""
+    options = scheme_of(part.quantization).options
+    return options.model_validate(part.quantization.options).samples if issubclass(options, Calibrated) else 0
 
 
 def form_of(library: str, quantization: Quantization) -> Form:

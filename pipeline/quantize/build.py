@@ -22,7 +22,8 @@ from pipeline.backends.library import LibraryPacking
 from pipeline.backends.protocol import Packing
 from pipeline.events import Event, Listener
 from pipeline.files import BuiltFile, ListedFile, copy, files_under, hashed, link_or_copy, pretty_json, write_atomically
-from pipeline.plan.model import ResolvedComponent, TargetPlan
+from pipeline.plan.model import ResolvedComponent, TargetPlan, samples_of
+from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.component_writer import Job, Made, restored
 from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
 from pipeline.quantize.spans import WeightFile, local_file
@@ -35,6 +36,7 @@ from pipeline.source.layout import INDEX, Layout
 from pipeline.source.safetensors import STORED_DTYPES, TensorInfo
 from pipeline.source.variants import plain_index
 from pipeline.store import Store
+from pipeline.tasks.answers import Request
 
 MEASURED: Final = "publish/quantization.json"
 JOURNALS: Final = ".journals"
@@ -148,11 +150,13 @@ class Result:
         folder: Where; it may hold what an interrupted run left.
         parts: What is known of each component to quantize.
         device: Where the library packs what it packs itself.
+        request: What the source is asked, on which some schemes depend; None where there is nothing.
     """
 
     folder: Path
     parts: Mapping[str, ResolvedComponent]
     device: str = "cpu"
+    request: Request | None = None
 
     def journal(self, component: str) -> Path:
         """Return the file that remembers which files of a component are done."""
@@ -200,7 +204,10 @@ def quantize(
 
     def build(folders: Mapping[str, Path]) -> None:
         require_room(results_to_come([known[key][0] for key in folders], store, origin.folder), store)
-        results = [Result(folder, known[key][1]) for key, folder in folders.items()]
+        results = [
+            Result(folder, parts, request=request_of(plan, questions_folder(plan.validation, store)))
+            for folder, (plan, parts) in ((folder, known[key]) for key, folder in folders.items())
+        ]
         subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
         make(results, origin, subject, listen)
 
@@ -274,12 +281,15 @@ def build_whole(result: Result, name: str, origin: Origin, files: Sequence[Weigh
     for file in files:
         (found,) = hashed(origin.folder / file.name, (file.stored or file.listed).hashing())
         sources[file.name] = require_listed(file, found)
-    read = {*part.component.weights, part.component.index, part.component.config}
+    samples = samples_of(part)
+    request = result.request.only(samples, 1) if result.request and samples else None
+    asked = part.component.small if request else ()
+    read = {*part.component.weights, part.component.index, part.component.config, *asked}
     with TemporaryDirectory() as folder:
         for plain, source in part.component.files.items():
             if source in read or part.form.rewrites:
                 origin.lay(plain, source, Path(folder) / plain.rpartition("/")[2], link)
-        artifact = make_whole(part, Path(folder), out, result.journal(name), result.device)
+        artifact = make_whole(part, Path(folder), out, result.journal(name), result.device, request)
     return measurements(Made(sources=sources), artifact)
 
 

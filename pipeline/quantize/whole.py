@@ -8,12 +8,21 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.artifact import Artifact, BuildRequest
+from pipeline.backends.artifact import Artifact, BuildRequest, Calibration
 from pipeline.files import emptied, link_or_copy, pretty_json, write_atomically
 from pipeline.plan.model import ResolvedComponent, scheme_of
+from pipeline.tasks.answers import Request
+from pipeline.tasks.calibration import BY
 
 
-def make_whole(part: ResolvedComponent, source: Path, out: Path, journal: Path, device: str) -> Artifact:
+def make_whole(
+    part: ResolvedComponent,
+    source: Path,
+    out: Path,
+    journal: Path,
+    device: str,
+    request: Request | None = None,
+) -> Artifact:
     """Have the library make a component, unless an interrupted run did, and return what it made.
 
     Files of the source that a checkpoint takes as they are lie in the folder already, and stay.
@@ -24,6 +33,7 @@ def make_whole(part: ResolvedComponent, source: Path, out: Path, journal: Path, 
         out: The folder of the result.
         journal: The file that remembers what was made.
         device: Where the library works; on a CUDA device where it can nowhere else.
+        request: What the source is asked, for a scheme that depends on it.
 
     Raises:
         CannotHereError: Something that the library needs is missing.
@@ -43,6 +53,7 @@ def make_whole(part: ResolvedComponent, source: Path, out: Path, journal: Path, 
                 dtype=chosen.dtype,
                 quantization=asked(part),
                 device=device if scheme.makes_on == "cpu" else "cuda",
+                calibration=Calibration(by=BY, request=request.job()) if request else None,
             )
         )
         taken = {name: file for name, file in made.files.items() if not (out / name).exists()}

@@ -15,8 +15,8 @@ from pipeline.files import disk_errors, files_under, link_or_copy
 from pipeline.hub.release_files import QUESTIONS, USAGE
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
+from pipeline.plan.questions import request_of
 from pipeline.validate import generate
-from pipeline.validate.stage import request_of
 from pipeline.worker.process import run
 
 SNIPPET_SECONDS: Final = 6 * 3600.0  # it answers one question in full, perhaps on a processor

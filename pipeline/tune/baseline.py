@@ -11,6 +11,7 @@ from statistics import mean, stdev
 
 from pipeline.errors import PublishError, RecipeError, VerdictError
 from pipeline.plan.model import ResolvedComponent, TargetPlan
+from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.build import Origin, quantize
 from pipeline.run import Engine, Outcome, Run
 from pipeline.store import Store
@@ -21,14 +22,12 @@ from pipeline.tune.values import Change
 from pipeline.validate import Report, Side, judge
 from pipeline.validate.layer_swaps import numbers
 from pipeline.validate.limits import judges_of
-from pipeline.validate.prompts import questions_folder
 from pipeline.validate.report import Interval, LimitResult, Statistic, Verdict
 from pipeline.validate.stage import (
     Judged,
     failed_name,
     judged_before,
     prompts_of,
-    request_of,
     resolved_requirements,
     side,
 )

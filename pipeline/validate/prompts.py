@@ -13,6 +13,7 @@ from pipeline.events import Listener
 from pipeline.files import copy, digest_of, emptied, human_size, link_or_copy, pretty_json, safe_listing, sha256_file
 from pipeline.hub.source import Repository
 from pipeline.plan.parts import PlannedDataset, PlannedPrompts
+from pipeline.plan.questions import FILES, files_key, questions_folder
 from pipeline.recipe import DatasetPrompts, Loaded, Prompt, rows, sample
 from pipeline.recipe.prompts import read_pinned
 from pipeline.source.fetch import fetch
@@ -22,7 +23,6 @@ from pipeline.worker.child import first_line
 from pipeline.worker.session import WorkerDiedError, ask_worker, error_of
 
 STAGE: Final = "prompts"
-FILES: Final = "questions"
 PROMPTS: Final = "prompts.json"
 DESCRIBING: Final = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # where a dataset tells of its files
 # Of what datasets reads, tables are what holds texts, and nothing but data: a pickle is a program. It never sees the
@@ -106,20 +106,10 @@ def keep_files(task: Task, planned: PlannedPrompts, files: Mapping[str, Path], s
         store.make(FILES, files_key(planned), build)
 
 
-def questions_folder(planned: PlannedPrompts, store: Store) -> Path | None:
-    """Return the folder with the further files of some questions; None where they have none."""
-    return store.look(FILES, files_key(planned))
-
-
 def clips_of(planned: PlannedPrompts, store: Store) -> dict[int, Path]:
     """Return the clips that some questions ask, by the numbers of those."""
     folder, asked = questions_folder(planned, store), enumerate(planned.prompts)
     return {number: folder / one.files["audio"] for number, one in asked if "audio" in one.files} if folder else {}
-
-
-def files_key(planned: PlannedPrompts) -> str:
-    """Return the digest of which further files some questions have."""
-    return digest_of(sorted({name for prompt in planned.prompts for name in prompt.files.values()}))
 
 
 def prompts_key(asked: DatasetPrompts, *, public: bool, exact: bool) -> str:

@@ -16,6 +16,7 @@ from pipeline.files import digest_of, files_under, pretty_json, write_atomically
 from pipeline.hub.release_files import REPORT as PUBLISHED
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedPrompts
+from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.build import MEASURED, measured
 from pipeline.store import Store
 from pipeline.tasks import TASKS
@@ -24,7 +25,6 @@ from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Prompt, Report, Side, generate, judge
 from pipeline.validate.generate import ANSWERS
 from pipeline.validate.preload import judges_imported
-from pipeline.validate.prompts import questions_folder
 from pipeline.validate.report import CompatibilityCheck
 
 REPORT = "report.json"
@@ -186,23 +186,6 @@ def failure(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
 def failed_name(plan: TargetPlan) -> str:
     """Return the name under which a failed build is kept."""
     return f"{plan.target}-{plan.verdict_key[:12]}"
-
-
-def request_of(plan: TargetPlan, folder: Path | None = None) -> Request:
-    """Return the questions that both sides answer.
-
-    Args:
-        plan: The plan.
-        folder: Where the files of the questions lie, for somebody who asks them.
-    """
-    return Request(
-        task=plan.task,
-        questions=tuple(one.question for one in plan.validation.prompts),
-        folder=folder,
-        seeds=plan.validation.seeds,
-        call=plan.validation.call,
-        dtype=plan.dtype,
-    )
 
 
 def reference_key(plan: TargetPlan, request: Request) -> str:

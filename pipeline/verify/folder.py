@@ -15,6 +15,7 @@ from pipeline.files import link_or_copy, pretty_json, write_atomically
 from pipeline.hub.release_files import REPORT
 from pipeline.hub.source import Repository
 from pipeline.locks import temporary_in
+from pipeline.plan.questions import questions_folder
 from pipeline.recipe.clause import Dtype
 from pipeline.run import Engine
 from pipeline.source.fetch import fetch
@@ -25,7 +26,7 @@ from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, judge
 from pipeline.validate.page import Subject
 from pipeline.validate.page.used import questions
-from pipeline.validate.prompts import clips_of, questions_folder
+from pipeline.validate.prompts import clips_of
 from pipeline.validate.stage import (
     DECIDING,
     answer,

@@ -41,6 +41,7 @@ from pipeline.hub.snapshot import Snapshot
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
+from pipeline.plan.questions import request_of
 from pipeline.recipe import Loaded, Recipe, Vocabulary
 from pipeline.release import signing
 from pipeline.release.card_again import require_same
@@ -50,7 +51,6 @@ from pipeline.release.signing import Expected
 from pipeline.release.yank import lasting
 from pipeline.source.layout import Folder, is_pickle, read_source
 from pipeline.validate import generate
-from pipeline.validate.stage import request_of
 from pipeline.verify.tensors import Comparison, Weights, compare
 
 WEIGHTS: Final = ("*.safetensors", "*.onnx", "*.onnx_data", "*.onnx_data_[0-9]*")

@@ -12,12 +12,13 @@ from pipeline.card.compose import compose
 from pipeline.card.metadata import SourceCard
 from pipeline.events import silent
 from pipeline.plan.model import TargetPlan
+from pipeline.plan.questions import request_of
 from pipeline.store import Store
 from pipeline.validate.browser.asking import run_page
 from pipeline.validate.browser.scripts import KEY, SCRIPTS
 from pipeline.validate.follow_up import FollowUpChecks
 from pipeline.validate.report import Report
-from pipeline.validate.stage import request_of, validate
+from pipeline.validate.stage import validate
 from tests.browser.conftest import halved
 from tests.desk import Desk, Shelf, desk_in
 

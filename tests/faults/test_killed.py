@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.errors import PublishError
 from pipeline.events import Event, Listener, silent
+from pipeline.plan.questions import request_of
 from pipeline.run import Engine, Run
 from pipeline.store import Store
 from pipeline.validate.follow_up import FollowUpChecks
-from pipeline.validate.stage import request_of
 from tests.desk import REPO, TWO, Desk, contents, torn
 
 VARIED = "acme/varied"

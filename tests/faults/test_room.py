@@ -110,8 +110,8 @@ def test_a_checkpoint_that_was_streamed_is_not_counted_again(begin: Any, desk: D
 
 
 def next_of(engine: Engine, plan: TargetPlan) -> Any:
+    from pipeline.plan.questions import request_of
     from pipeline.validate.follow_up import FollowUpChecks
-    from pipeline.validate.stage import request_of
 
     return FollowUpChecks(plan, (), request_of(plan), engine.store, silent)
 

@@ -18,6 +18,7 @@ from pipeline.card.render import templates
 from pipeline.events import silent
 from pipeline.hub.client import Hub
 from pipeline.plan.model import TargetPlan
+from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.build import quantize
 from pipeline.recipe import Vocabulary, load
 from pipeline.run import Engine
@@ -27,12 +28,10 @@ from pipeline.tasks.metrics import Sizes
 from pipeline.validate import Evidence, Report, Side, generate, judge
 from pipeline.validate.consumer import answer
 from pipeline.validate.generate import ANSWERS
-from pipeline.validate.prompts import questions_folder
 from pipeline.validate.stage import (
     asked_again,
     made_layers,
     prompts_of,
-    request_of,
     resolved_requirements,
     side,
     weight_of,

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.matmul_nbits_quantizer import (
     DefaultWeightOnlyQuantConfig,
     DefaultWeightOnlyQuantizer,
@@ -18,13 +19,14 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 )
 
 from pipeline.backends import BACKENDS
-from pipeline.backends.artifact import BuildRequest
+from pipeline.backends.artifact import BuildRequest, Calibration
 from pipeline.backends.onnx.graphs import export, write
 from pipeline.backends.onnx.kinds import kind_of
 from pipeline.backends.onnx.runtime import GraphLinear, opened
 from pipeline.backends.onnx.schemes import quantize
 from pipeline.backends.onnx.tables import in_blocks
 from pipeline.backends.onnx.worker import make
+from pipeline.backends.protocol import Calibrated
 from pipeline.worker.child import WorkerError
 
 SCHEMES = BACKENDS["onnx"].SCHEMES
@@ -43,9 +45,11 @@ LINEARS = [
 LEAST = {
     "fp16": 60.0,
     "int8": 25.0,
+    "int8-static": 25.0,
     "q8": 30.0,
     "q4": 12.0,
 }  # decibels of the states; their own noise is that of the schemes
+TEXTS = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12], [95, 5, 95, 5, 95, 5]]  # by which ranges are read off
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(source: Path, out: Path, scheme: str, **options: Any) -> Path:
+def ask(folder: Path, request: dict[str, Any]) -> None:
+    """Have a model embed texts."""
+    model = opened(transformers.AutoModel, folder)
+    for text in request["texts"]:
+        model(input_ids=torch.tensor([text]))
+
+
+def build(source: Path, out: Path, scheme: str, texts: list[list[int]] = TEXTS, **options: Any) -> Path:
     """Make a graph of a scheme beside the source's config."""
     out.mkdir()
     kept = options.pop("kept", [])
@@ -85,6 +96,7 @@ def build(source: Path, out: Path, scheme: str, **options: Any) -> Path:
             out=out,
             dtype="float32",
             quantization=wanted,
+            calibration=Calibration(by=f"{__name__}:ask", request={"texts": texts}),
         )
     )
     (out / "config.json").write_bytes((source / "config.json").read_bytes())
@@ -104,6 +116,8 @@ def made(
 ) -> tuple[str, Path]:
     """A folder of each scheme."""
     scheme, folder = request.param, tmp_path_factory.mktemp("made") / request.param
+    if issubclass(SCHEMES[scheme].options, Calibrated):
+        return scheme, build(source, folder, scheme)
     (folder / "onnx").mkdir(parents=True)
     options = SCHEMES[scheme].options().model_dump(mode="json")
     quantize(scheme, options, plain, folder / "onnx" / f"model{SCHEMES[scheme].suffix}.onnx")
@@ -155,7 +169,9 @@ def test_a_scheme_is_what_onnxruntime_makes_of_the_same_graph(
     from onnxruntime.transformers.float16 import convert_tensor_float_to_float16
 
     scheme, folder = made
-    if scheme == "int8":
+    if scheme == "int8-static":
+        wanted = calibrated_by_onnxruntime(plain, tmp_path)
+    elif scheme == "int8":
         tables = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Gather"]
         apart = [name for name in tables if "word_embeddings" not in name]
         theirs = tmp_path / "theirs.onnx"
@@ -177,12 +193,88 @@ def test_a_scheme_is_what_onnxruntime_makes_of_the_same_graph(
     matrices = [one for one in wanted.graph.initializer if ".layer." in one.name]
     assert any("uery.weight" in one.name for one in matrices)
     for one in matrices:
-        assert ours[one.name].SerializeToString() == one.SerializeToString(), one.name
+        assert np.array_equal(*map(onnx.numpy_helper.to_array, (ours[one.name], one))), one.name
         codes = onnx.numpy_helper.to_array(one)
-        if scheme == "int8" and codes.dtype == np.int8:
+        if codes.dtype == np.int8:
             assert 2 * 255 * np.abs(codes.astype(int)).max() < 1 << 15, (
                 "processors without VNNI add two products at once"
             )
+
+
+class Texts(CalibrationDataReader):  # type: ignore[misc]
+    """The texts as onnxruntime's calibration reads them."""
+
+    def __init__(self) -> None:
+        self.left = [np.array([text]) for text in TEXTS]
+
+    def get_next(self) -> dict[str, Any] | None:
+        if not self.left:
+            return None
+        tokens = self.left.pop()
+        usual = {"attention_mask": np.ones_like(tokens), "token_type_ids": np.zeros_like(tokens)}
+        return {"input_ids": tokens, **usual}
+
+
+def calibrated_by_onnxruntime(plain: Path, folder: Path) -> Any:
+    """Return what onnxruntime's own static quantization makes of a graph with the same texts."""
+    matrices = [node.name for node in onnx.load(plain).graph.node if node.name.endswith("/MatMul")]
+    quantize_static(
+        plain,
+        theirs := folder / "theirs.onnx",
+        Texts(),
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        nodes_to_quantize=matrices,
+        extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]},
+    )
+    return onnx.load(theirs)
+
+
+def test_ranges_are_those_of_onnxruntime_and_at_most_a_64th_wider(source: Path, tmp_path: Path) -> None:
+    (graph,) = kind_of(model := transformers.BertModel.from_pretrained(source)).graphs(model)
+    theirs = scales(calibrated_by_onnxruntime(write(graph, tmp_path / "model.onnx"), tmp_path))
+    folder = build(source, tmp_path / "made", "int8-static")
+    made = onnx.load(folder / "onnx" / "model_quantized.onnx")
+    ours = scales(made)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) == 8, "four inputs of matrices a layer, three reading the same"
+    for name, scale in ours.items():
+        assert 1 - 1e-6 <= scale / theirs[name] <= 1 + 1 / 64, name
+    weights = {one.name: one.dims for one in made.graph.initializer if one.name.endswith(".weight_scale")}
+    assert weights["encoder.layer.1.intermediate.dense.weight_scale"] == [128], "one an output"
+    assert sum(node.op_type == "DequantizeLinear" for node in made.graph.node) == 8 + 12 + 1, "a table comes after"
+
+
+def scales(model: Any) -> dict[str, float]:
+    """Return the scales of what matrices are given."""
+    given = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    tensors = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    return {name: float(tensors[name]) for name in given}
+
+
+def test_ranges_follow_the_questions(source: Path, tmp_path: Path) -> None:
+    one, other = (
+        build(source, tmp_path / name, "int8-static", texts) / "onnx" / "model_quantized.onnx"
+        for name, texts in (("one", TEXTS), ("other", TEXTS[:1]))
+    )
+    assert one.read_bytes() != other.read_bytes()
+
+
+def test_where_nothing_is_asked_no_range_is_made_up(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match=r"No question has model\.onnx compute") as caught:
+        build(source, tmp_path / "made", "int8-static", [])
+    assert caught.value.kind == "recipe"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_graph_that_computes_no_number_is_named(source: Path, tmp_path: Path, value: float) -> None:
+    model = transformers.BertModel.from_pretrained(source)
+    with torch.no_grad():
+        model.encoder.layer[1].attention.output.LayerNorm.bias[5] = value
+    model.save_pretrained(tmp_path / "source")
+    with pytest.raises(WorkerError, match=r"model\.onnx computes NaN or infinity"):
+        build(tmp_path / "source", tmp_path / "made", "int8-static")
 
 
 def test_float16_is_where_weights_are_and_nowhere_else(source: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from pipeline.files import sha256_file
+from pipeline.plan.questions import questions_folder
 from pipeline.tasks.images.medium import read
-from pipeline.validate.prompts import questions_folder
 from tests.desk import ONE, Desk
 from tests.prompts.conftest import parquet, push
 

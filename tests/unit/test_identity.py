@@ -173,3 +173,34 @@ def test_a_copy_of_a_plan_has_its_own_digests() -> None:
     before = {name: getattr(plan, name) for name in names}
     copied = plan.model_copy(update={"components": {}, "validation": plan.validation.model_copy(update={"seeds": ()})})
     assert [name for name in names if getattr(copied, name) == before[name]] == []
+
+
+STATIC = {"backend": "onnx", "scheme": "int8-static", "options": {"samples": 1, "embeddings": True}}
+DYNAMIC = {"backend": "onnx", "scheme": "int8", "options": {"embeddings": True}}
+
+
+def asking(quantization: dict[str, Any], change: Change = lambda _: None) -> TargetPlan:
+    """Return a plan of two questions, and something else in them or in the call."""
+
+    def content(plan: dict[str, Any]) -> None:
+        transformer(plan)["quantization"].update(quantization)
+        plan["validation"]["prompts"] = [{"prompt": "a fox", "label": "fox"}, {"prompt": "a hat", "label": "hat"}]
+        change(plan["validation"])
+
+    return changed(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "makes_anew"),
+    [
+        (lambda asked: asked["prompts"][0].update(prompt="a red fox"), True),
+        (lambda asked: asked["prompts"][0].update(files={"audio": f"{'0' * 64}.wav"}), True),
+        (lambda asked: asked["call"].update(num_beams=5), True),
+        (lambda asked: asked["prompts"][0].update(label="a fox"), False),
+        (lambda asked: asked["prompts"][1].update(prompt="a red hat"), False),
+    ],
+    ids=["a sample", "a file of one", "the call", "what it should answer", "a question that is none"],
+)
+def test_what_ranges_are_read_off_decides_over_bytes(change: Change, makes_anew: bool) -> None:
+    assert (asking(STATIC, change).build_key != asking(STATIC).build_key) == makes_anew
+    assert asking(DYNAMIC, change).build_key == asking(DYNAMIC).build_key

@@ -15,7 +15,7 @@ from pydantic import Field
 from pipeline.backends import build as by_library
 from pipeline.backends.artifact import Form
 from pipeline.backends.oracle.quirks import Quirks
-from pipeline.backends.protocol import Loader, Options, Scheme, Skip
+from pipeline.backends.protocol import Calibrated, Loader, Options, Scheme, Skip
 from pipeline.source.chat_template import TOKENIZER
 from pipeline.source.layout import GRAPHS
 
@@ -37,6 +37,10 @@ class Embeddings(Options):
     """
 
     embeddings: bool = True
+
+
+class Static(Calibrated, Embeddings):
+    """How activations get one scale each, which is saved with the weights."""
 
 
 class Blocks(Embeddings):
@@ -68,6 +72,17 @@ SCHEMES = {
         RUNS_ON,
         41.2,
         options=Embeddings,
+        refuses=REFUSES,
+        suffix="_quantized",
+        bits=8.1,
+        activations=True,
+    ),
+    "int8-static": Scheme(
+        "8-bit integers with one scale an output, activations of 8 bits with one scale a matrix, read off while the "
+        "source answered questions",
+        RUNS_ON,
+        41.2,
+        options=Static,
         refuses=REFUSES,
         suffix="_quantized",
         bits=8.1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import cached_property, wraps
 from inspect import signature
 from pathlib import Path
@@ -39,7 +40,7 @@ def opened(kind: Any, folder: Path) -> Any:
     if model.can_generate() and (folder / GENERATION).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     files = {path.stem: path for path in map(folder.joinpath, FORM.weights_in(folder)) if path.suffix == ".onnx"}
-    sessions = {name: session_of(path) for name, path in files.items()}
+    sessions = {name: OPENS.get()(path) for name, path in files.items()}
     for name, answer in kind_of(model).answers(model, sessions).items():
         answering(model.get_submodule(name), answer)
     for path in files.values():
@@ -56,6 +57,9 @@ def session_of(graph: Path | bytes) -> Any:
     options.log_severity_level = 3
     place = str(graph) if isinstance(graph, Path) else graph
     return onnxruntime.InferenceSession(place, options, providers=["CPUExecutionProvider"])
+
+
+OPENS: Final[ContextVar[Callable[[Path], Any]]] = ContextVar("what opens a model's graphs", default=session_of)
 
 
 def answering(module: Any, answer: Callable[..., Any]) -> None:
@@ -131,13 +135,22 @@ def replace(model: Any, name: str, module: torch.nn.Module) -> None:
 
 
 def matrices(graph: Any) -> dict[str, list[Any]]:
-    """Return the nodes of each matrix that a graph names after its module, in their order."""
+    """Return the nodes of each matrix that a graph names after its module, in their order.
+
+    Where the range of what it is given was read off, it is asked without: noise has another one.
+    """
     found: dict[str, list[int]] = {}
     nodes = list(nodes_of(graph))
     for at, node in enumerate(nodes):
         if named := NAMED.fullmatch(node.name):
             found.setdefault(named["module"].replace("/", "."), []).append(at)
-    sources = {output: at for at, node in enumerate(nodes) for output in node.output if node.op_type in BETWEEN}
+    weights = {tensor.name for tensor in graph.initializer}
+    between = [
+        at
+        for at, node in enumerate(nodes)
+        if node.op_type in BETWEEN or (node.op_type == "DequantizeLinear" and node.input[0] in weights)
+    ]
+    sources = {output: at for at in between for output in nodes[at].output}
     for own in found.values():
         for at in own:  # which grows by what stands before
             own.extend({sources[name] for name in nodes[at].input if name in sources} - {*own})

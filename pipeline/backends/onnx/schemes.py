@@ -16,7 +16,15 @@ from pipeline.worker.child import WorkerError
 BITS: Final = {"q8": 8, "q4": 4}
 
 
-def quantize(scheme: str, options: Mapping[str, Any], source: Path, to: Path, largest: int = LARGEST) -> None:
+def quantize(
+    scheme: str,
+    options: Mapping[str, Any],
+    source: Path,
+    to: Path,
+    *,
+    ranges: Mapping[str, tuple[float, float]] = {},
+    largest: int = LARGEST,
+) -> None:
     """Quantize one graph.
 
     Args:
@@ -24,6 +32,7 @@ def quantize(scheme: str, options: Mapping[str, Any], source: Path, to: Path, la
         options: Its options, with the patterns of modules that are left alone.
         source: The graph, as `graphs.write` names its nodes.
         to: The file to write; weights that it cannot hold go into ``<name>_data``.
+        ranges: Of what matrices are given, by the name of the tensor, where the scheme is calibrated.
         largest: Bytes that it can hold.
     """
     import onnx
@@ -37,8 +46,10 @@ def quantize(scheme: str, options: Mapping[str, Any], source: Path, to: Path, la
         raise WorkerError("recipe", what, "Keep less, or take this component out.")
     if scheme == "fp16":
         in_halves(model.graph, nodes)
+    elif scheme in BITS:
+        model = in_blocks(model, nodes, scheme, options)
     else:
-        model = in_blocks(model, nodes, scheme, options) if scheme in BITS else dynamic(model, source, nodes)
+        model = dynamic(static(model, nodes, ranges), source, nodes) if ranges else dynamic(model, source, nodes)
     del model.metadata_props[:]
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     more = {"save_as_external_data": True, "location": f"{to.name}_data"} if size > largest else {}
@@ -66,6 +77,41 @@ def weight_of(node: Any) -> str:
 def module_of(node: Any) -> str:
     """Return the module after which a node is named."""
     return str(node.name).strip("/").rpartition("/")[0].replace("/", ".")
+
+
+def given_to_matrices(source: Path, options: Mapping[str, Any]) -> list[str]:
+    """Return the tensors that the matrices which are quantized are given, each once."""
+    import onnx
+
+    graph = tables.written_out(onnx.load(source)).graph
+    return list(dict.fromkeys(node.input[0] for node in taken(graph, options) if node.op_type == "MatMul"))
+
+
+def static(model: Any, nodes: Sequence[str], ranges: Mapping[str, tuple[float, float]]) -> Any:
+    """Quantize matrices to 7 bits with a scale for each output, and what they are given with the scale of its range.
+
+    What they answer stays as it is: quantized too, it would add more noise than all the rest.
+    """
+    import numpy as np
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
+
+    ends = {name: tuple(np.array(end, np.float32) for end in ends) for name, ends in ranges.items()}
+    quantizer = QDQQuantizer(
+        save_and_reload_model_with_shape_infer(model),
+        per_channel=True,
+        reduce_range=True,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ends),
+        nodes_to_quantize=[*nodes],
+        nodes_to_exclude=[],
+        op_types_to_quantize=["MatMul"],
+        extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]},
+    )
+    quantizer.quantize_model()
+    return quantizer.model.model
 
 
 def dynamic(model: Any, source: Path, nodes: Sequence[str]) -> Any:

@@ -5,24 +5,29 @@ It takes the memory of the component, of its graph, and of what the graph become
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from pipeline.backends.artifact import BuildRequest
 from pipeline.backends.build_worker import say
 from pipeline.backends.onnx import SCHEMES
 from pipeline.backends.onnx.graphs import export
-from pipeline.backends.onnx.schemes import quantize
+from pipeline.backends.onnx.ranges import Range, ranges
+from pipeline.backends.onnx.schemes import given_to_matrices, quantize
 from pipeline.backends.oracle.model import known_class
+from pipeline.backends.protocol import Calibrated
 from pipeline.files import emptied
 from pipeline.source import chat_template
-from pipeline.worker.child import serve
+from pipeline.worker.child import WorkerError, serve
 
 
 def make(request: BuildRequest) -> None:
     """Export a component and quantize each of its graphs.
 
     Raises:
-        WorkerError: The library has no such class, or the exporter stops.
+        WorkerError: The library has no such class, the exporter stops, or questions lack that the scheme wants.
     """
     import torch
 
@@ -31,11 +36,32 @@ def make(request: BuildRequest) -> None:
     wanted = dict(request.quantization)
     scheme = wanted.pop("scheme")
     with emptied(request.out / ".graphs") as folder:
-        for path in export(model, folder):
+        paths = export(model, folder)
+        del model
+        found = calibrated(request, wanted, folder, paths) if issubclass(SCHEMES[scheme].options, Calibrated) else {}
+        for path in paths:
             to = request.out / path.relative_to(folder).with_stem(f"{path.stem}{SCHEMES[scheme].suffix}")
             to.parent.mkdir(parents=True, exist_ok=True)
-            quantize(scheme, wanted, path, to)
+            quantize(scheme, wanted, path, to, ranges=found.get(path.stem, {}))
     chat_template.write(request.source, request.out)  # transformers.js 4.3.2 reads it in the config of a tokenizer only
+
+
+def calibrated(
+    request: BuildRequest, options: Mapping[str, Any], folder: Path, graphs: Sequence[Path]
+) -> dict[str, dict[str, Range]]:
+    """Return the ranges of what the matrices of some graphs are given while they answer the questions.
+
+    Raises:
+        WorkerError: There are none, or they tell of no range.
+    """
+    if request.calibration is None:
+        what = f"The ranges of {request.class_name}'s activations are told by questions, and there are none here."
+        raise WorkerError("recipe", what, "Make it by a recipe, or choose a scheme that needs no questions.")
+    for path in request.source.iterdir():
+        if not path.match("*.safetensors*"):
+            (folder / path.name).symlink_to(path.resolve())
+    given = {path.stem: given_to_matrices(path, options) for path in graphs}
+    return ranges(given, folder, request.calibration.ask)
 
 
 if __name__ == "__main__":
