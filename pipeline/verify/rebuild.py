@@ -13,10 +13,10 @@ from pipeline.events import Event, Listener
 from pipeline.files import disk_errors, emptied, write_atomically
 from pipeline.hub.client import Hub
 from pipeline.locks import Lock
-from pipeline.plan.model import TargetPlan
+from pipeline.plan.model import TargetPlan, samples_of
 from pipeline.recipe import Loaded, Recipe
+from pipeline.recipe.prompts import MESSAGES, TEXT, Question
 from pipeline.run import Engine
-from pipeline.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class ReleaseRebuild:
     listen: Listener
     local: Loaded | None = None
 
-    def rebuild(self, plan: TargetPlan, recipe: Recipe) -> Path:
+    def rebuild(self, plan: TargetPlan, recipe: Recipe, questions: Path) -> Path:
         """Make the checkpoint of a plan again and return its folder.
 
         Args:
             plan: As published.
             recipe: As published.
+            questions: A folder with the further files of what was asked.
 
         Raises:
             PublishError: It cannot be made here.
@@ -52,7 +53,7 @@ class ReleaseRebuild:
         if away and self.local is None:
             remedy = "Give the recipe beside which it lies with --recipe."
             raise CannotHereError(f"Its {away[0]}.", where=plan.repository, remedy=remedy)
-        engine = Engine(self.unjudged(plan, recipe), self.home, self.hub, self.fallback, self.listen)
+        engine = Engine(self.unjudged(plan, recipe, questions), self.home, self.hub, self.fallback, self.listen)
         engine.prepare([plan.target])
         for ended in engine.run([plan.target], stop_after="quantize"):
             if isinstance(ended, PublishError):
@@ -60,13 +61,12 @@ class ReleaseRebuild:
         made, _ = engine.plan(plan.target)
         return engine.store.root / "checkpoint" / made.build_key
 
-    def unjudged(self, plan: TargetPlan, recipe: Recipe) -> Loaded:
+    def unjudged(self, plan: TargetPlan, recipe: Recipe, questions: Path) -> Loaded:
         """Return a recipe that makes the same bytes, and asks for nothing that only judging them needs."""
-        prompts, files = self.home / "prompts.jsonl", TASKS[plan.task].files
-        for role in files:
-            write_atomically(self.home / role, b"")
-        asked = {"prompt": plan.validation.prompts[0].prompt, **{role: role for role in files}}
-        write_atomically(prompts, json.dumps(asked).encode())
+        prompts = self.home / "prompts.jsonl"
+        samples = max(map(samples_of, plan.components.values()))
+        asked = [line_of(one, questions) for one in plan.validation.prompts[: max(samples, 1)]]
+        write_atomically(prompts, "\n".join(asked).encode())
         require = type(recipe.validation.require).model_validate({"size_ratio": {"max": 1.0}})
         validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
         path = self.local.path if self.local else self.home / "recipe.yaml"
@@ -74,6 +74,13 @@ class ReleaseRebuild:
         loras = tuple(lora for lora in recipe.loras if lora.how == "fused")
         changed = {"targets": made, "validation": validation, "loras": loras}
         return Loaded(recipe.model_copy(update=changed), path, b"")
+
+
+def line_of(question: Question, folder: Path) -> str:
+    """Return the line of a prompts file that asks a question whose further files lie in a folder."""
+    asked = question.model_dump(mode="json", include={MESSAGES, TEXT})
+    said = {} if question.messages else {"prompt": question.prompt}
+    return json.dumps(said | asked | {role: str((folder / name).resolve()) for role, name in question.files.items()})
 
 
 @contextmanager

@@ -98,14 +98,14 @@ class Wanted:
         signer: Who should have signed.
         load: Whether it is to be loaded here.
         recipe: A recipe that it should be made of.
-        rebuild: Makes a plan's checkpoint again from its recipe, and returns its folder.
+        rebuild: Makes a plan's checkpoint again from its recipe and the files of its questions, and returns its folder.
     """
 
     revision: str | None = None
     signer: Expected = field(default_factory=Expected)
     load: bool = True
     recipe: Loaded | None = None
-    rebuild: Callable[[TargetPlan, Recipe], Path] | None = None
+    rebuild: Callable[[TargetPlan, Recipe, Path], Path] | None = None
 
 
 @dataclass
@@ -349,7 +349,7 @@ class Verification:
         """Make it again, and compare tensor by tensor with what is served."""
         if self.wanted.rebuild is None:
             return "not checked", "not asked for"
-        built = self.wanted.rebuild(self.documents.plan, self.documents.recipe)
+        built = self.wanted.rebuild(self.documents.plan, self.documents.recipe, self.folder / QUESTIONS)
         held = [path for path in sorted(built.rglob("*")) if has_weights(path.name)]
         made = [local(path, path.relative_to(built).as_posix()) for path in held]
         served = [self.remote(name) for name in sorted(self.served) if has_weights(name)]

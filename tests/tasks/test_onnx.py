@@ -43,6 +43,28 @@ def test_an_encoder_is_published_as_a_graph_which_loads_and_is_made_again(desk: 
     assert found["cosine_similarity"]["value"] == report["metrics"]["cosine_similarity"]["value"]
 
 
+@pytest.mark.nightly
+def test_ranges_of_the_first_questions_are_read_off_again_from_what_is_published(desk: Desk, embedder: Path) -> None:
+    words = {"backend": "onnx", "scheme": "int8-static", "dtype": "float32", "samples": 3}
+    written = desk.recipe_of_model(
+        embedder, "feature-extraction", {"one": {"model": words}}, require={"cosine_similarity": {"min": 0.9}}
+    )
+    done = desk.publish("run", written)
+    assert done.code == 0, done.err
+    verified = desk.publish("verify", "alice/tiny-bert-one", "--rebuild", "--recipe", written, "--json")
+    assert verified.code == 0, verified.err
+    states = {check["name"]: check["state"] for check in verified.lines[-1]["result"]["checks"]}
+    assert states["loads"] == states["rebuild"] == "passed"
+
+
+def test_without_a_recipe_nothing_tells_ranges(desk: Desk, embedder: Path) -> None:
+    done = desk.publish(
+        "quantize", embedder, "--out", "out", "--backend", "onnx", "--scheme", "int8-static", "--dtype", "float32"
+    )
+    assert done.code == 2, done.err
+    assert "Make it by a recipe" in done.err
+
+
 def test_another_dtype_than_that_of_the_graph_is_refused(desk: Desk, embedder: Path) -> None:
     targets = {"one": {"model": {"backend": "onnx", "scheme": "q8"}}}
     written = desk.recipe_of_model(embedder, "feature-extraction", targets, require={"cosine_similarity": {"min": 0.9}})
