@@ -128,7 +128,7 @@ class FolderValidation:
         with temporary_in(self.engine.store.root, "graph") as folder:
             for name in component.small:
                 link_or_copy(reference / name, folder / name)
-            for part in (graph, *graph.parent.glob(f"{graph.name}_data*")):
+            for part in (graph, *graph.parent.glob(f"{graph.name}[_.]data*")):
                 link_or_copy(part, folder / "onnx" / part.name)
             made = Folder(folder)
             made.where = str(graph)

@@ -14,6 +14,7 @@ from pipeline.backends.onnx.graphs import Graph
 from pipeline.worker.child import WorkerError
 
 NAME: Final = "model"
+NAMES: Final = (NAME,)
 TEXT: Final = ("input_ids", "attention_mask", "position_ids")
 TOKENS: Final = {0: cache.BATCH, 1: "sequence_length"}
 SEEN: Final = {0: cache.BATCH, 1: "total_sequence_length"}
@@ -88,8 +89,7 @@ def require_plain_cache(model: Any) -> None:
 
 def answers(model: Any, sessions: Mapping[str, Any]) -> Mapping[str, Callable[..., Any]]:
     """Return what answers for the whole model."""
-    (session,) = sessions.values()
-    return {"": lambda **inputs: forward(model, session, inputs)}
+    return {"": lambda **inputs: forward(model, sessions[NAME], inputs)}
 
 
 def forward(model: Any, session: Any, inputs: Mapping[str, Any]) -> Any:

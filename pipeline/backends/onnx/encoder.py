@@ -10,6 +10,8 @@ from pipeline.backends.onnx.graphs import Graph
 if TYPE_CHECKING:
     import torch
 
+NAME: Final = "model"
+NAMES: Final = (NAME,)
 TOKENS: Final = {0: "batch_size", 1: "sequence_length"}
 
 
@@ -35,7 +37,7 @@ def graphs(model: Any) -> Sequence[Graph]:
     inputs = example(model)
     with torch.no_grad():
         (output, *_) = model(**inputs).keys()
-    return [Graph("model", Encoder(), inputs, (output,), {"inputs": dict.fromkeys(inputs, TOKENS)})]
+    return [Graph(NAME, Encoder(), inputs, (output,), {"inputs": dict.fromkeys(inputs, TOKENS)})]
 
 
 def example(model: Any) -> dict[str, torch.Tensor]:
@@ -51,8 +53,7 @@ def example(model: Any) -> dict[str, torch.Tensor]:
 
 def answers(_: Any, sessions: Mapping[str, Any]) -> Mapping[str, Callable[..., Any]]:
     """Return what answers for the whole model."""
-    (session,) = sessions.values()
-    return {"": lambda **inputs: forward(session, inputs)}
+    return {"": lambda **inputs: forward(sessions[NAME], inputs)}
 
 
 def forward(session: Any, inputs: Mapping[str, Any]) -> Any:

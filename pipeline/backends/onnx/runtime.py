@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 
 from pipeline.backends.onnx import FORM
-from pipeline.backends.onnx.kinds import kind_of
+from pipeline.backends.onnx.kinds import chosen, kind_of
 
 NAMED: Final = re.compile(r"/(?P<module>.+)/(?:MatMul|Gemm)(?:_.*)?")
 GENERATION: Final = "generation_config.json"
@@ -39,9 +39,11 @@ def opened(kind: Any, folder: Path) -> Any:
         model = (kind.from_config if hasattr(kind, "from_config") else kind._from_config)(config).eval()
     if model.can_generate() and (folder / GENERATION).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
-    files = {path.stem: path for path in map(folder.joinpath, FORM.weights_in(folder)) if path.suffix == ".onnx"}
+    found = kind_of(model)
+    graphs = [path for path in map(folder.joinpath, FORM.weights_in(folder)) if path.suffix == ".onnx"]
+    files = chosen(found.NAMES, graphs)
     sessions = {name: OPENS.get()(path) for name, path in files.items()}
-    for name, answer in kind_of(model).answers(model, sessions).items():
+    for name, answer in found.answers(model, sessions).items():
         answering(model.get_submodule(name), answer)
     for path in files.values():
         fill(model, path)

@@ -16,6 +16,7 @@ from pipeline.backends.onnx.graphs import Graph
 
 ENCODER: Final = "encoder_model"
 DECODER: Final = "decoder_model_merged"
+NAMES: Final = (ENCODER, DECODER)
 SOUND: Final = {0: cache.BATCH}  # Whisper hears thirty seconds, no more and no less
 TOKENS: Final = {0: cache.BATCH, 1: "decoder_sequence_length"}
 KEPT: Final = {
@@ -112,11 +113,9 @@ def example(model: Any, batch: int = 2, past: int = 5, length: int = 3) -> dict[
 
 def answers(model: Any, sessions: Mapping[str, Any]) -> Mapping[str, Callable[..., Any]]:
     """Return what answers for the whole model, and for its encoder, which ``generate`` calls by itself."""
-    files = sorted(sessions)  # called after how they are quantized, too
-    decoder, encoder = (next(sessions[file] for file in files if file.startswith(name)) for name in (DECODER, ENCODER))
     return {
-        "": lambda **inputs: forward(model, decoder, inputs),
-        "model.encoder": lambda **inputs: encode(encoder, inputs),
+        "": lambda **inputs: forward(model, sessions[DECODER], inputs),
+        "model.encoder": lambda **inputs: encode(sessions[ENCODER], inputs),
     }
 
 
