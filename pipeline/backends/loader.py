@@ -31,7 +31,9 @@ class Loader:
         how: The sentence on how that loads it, for report and card.
         teaches: A module of ours that tells the library what becomes of a component, where it does not know the method.
         usage: What the name of the template of a card's snippet begins with, where it is another than the task's own.
-        tags: What a card's metadata has of it as tags besides.
+        spares: Distributions that the task's own snippet takes, and that one does without.
+        line: The line of that snippet that loads it.
+        library: What the Hub is told loads it, where it is another library than the task's.
     """
 
     imports: tuple[str, ...] = ()
@@ -43,7 +45,9 @@ class Loader:
     how: str = ""
     teaches: str = ""
     usage: str = ""
-    tags: tuple[str, ...] = ()
+    spares: tuple[str, ...] = ()
+    line: str = ""
+    library: str = ""
 
     def learn(self) -> None:
         """Import what tells the library of the method."""

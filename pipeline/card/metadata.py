@@ -47,18 +47,18 @@ def metadata(plan: TargetPlan, report: Report, source: SourceCard) -> str:
 
     backends = sorted({part.quantization.backend for part in plan.components.values()})
     schemes = sorted({part.quantization.scheme for part in plan.components.values()})
+    known = loaders((part.library, part.quantization.backend) for part in plan.components.values())
     fields: dict[str, Any] = {
         key: source.metadata[key] for key in (*LICENSE_KEYS, "language") if key in source.metadata
     }
     if plan.source.repo:
         fields |= {"base_model": plan.source.repo, "base_model_relation": "quantized"}
     fields |= {
-        "library_name": TASKS[plan.task].library,
+        "library_name": next((loader.library for loader in known if loader.library), TASKS[plan.task].library),
         "pipeline_tag": source.metadata.get("pipeline_tag", TASKS[plan.task].tag or plan.task),
     }
-    known = loaders((part.library, part.quantization.backend) for part in plan.components.values())
-    tags = sorted({tag for loader in known for tag in loader.tags})
-    fields["tags"] = ["quantized", *backends, *schemes, *tags, "quantpress"]
+    in_browser = any(use.kind == "browser" and use.verdict == "PASS" for use in report.uses)
+    fields["tags"] = ["quantized", *backends, *schemes, *(["transformers.js"] if in_browser else []), "quantpress"]
     fields |= {"model_name": plan.repository.rpartition("/")[2], "eval_results": results(plan, report)}
     return f"{ModelCardData(**fields).to_yaml()}\n"
 

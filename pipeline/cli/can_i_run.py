@@ -40,7 +40,8 @@ def can_i_run(
     except names.UnfitError as error:
         raise RecipeError(f"{error}.", where="--memory") from error
     if cpu and not size:
-        raise RecipeError("Of whose processor is to be said by its memory.", where="--cpu", remedy="Add --memory 4GB.")
+        what = "--cpu asks for another machine's processor, and nothing says how much memory that has."
+        raise RecipeError(what, where="--cpu", remedy="Add --memory 4GB.")
     with session.hubs_soon(session.home(), hub) as (target, _):
         needs = read_needs(target, *read_name(repo, revision, target.endpoint))
     another = Machine.without_card if cpu else Machine.another

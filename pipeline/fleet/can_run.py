@@ -191,10 +191,14 @@ class Fit:
         beside = self.needs.activations
         more = f", and about {human_size(beside)} beside them for one answer" if beside else ""
         how = f" with dtype=torch.{self.needs.dtype}" if self.needs.dtype else ""
-        return Remark("ok", "weights", f"{human_size(self.needs.weights)} when they are loaded{how} ({parts}){more}")
+        what = "of graphs" if self.needs.line else f"when they are loaded{how}"
+        return Remark("ok", "weights", f"{human_size(self.needs.weights)} {what} ({parts}){more}")
 
     def of_memory(self) -> Remark:
         """Say how it is run best, or why it cannot be."""
+        if not self.modes:
+            remedy = f"Ask for a processor: `publish can-i-run {self.needs.repository} --memory 4GB --cpu`."
+            return Remark("problem", "memory", "it is run by the processor, and was tried on no card", remedy)
         if self.mode is None:
             least = min(self.modes, key=lambda mode: mode.device_bytes or mode.memory_bytes)
             return Remark("problem", "memory", f"at least {least.words}", self.instead())

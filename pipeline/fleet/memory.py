@@ -72,7 +72,7 @@ class Room:
 
 def modes(needs: Needs, room: Room) -> list[Mode]:
     """Return the ways to run a model with this card, or without one, the fastest first."""
-    found = [*of_card(needs, room.card)] if room.card else []
+    found = [*of_card(needs, room.card)] if room.card and needs.devices != {"cpu"} else []
     return [fitted(mode, needs, room) for mode in (*found, on_processor(needs))]
 
 
@@ -93,7 +93,7 @@ def of_card(needs: Needs, card: Card) -> Iterator[Mode]:
 
 def on_processor(needs: Needs) -> Mode:
     """Return what it takes to run a model without a GPU."""
-    line = f'{"pipe" if needs.pipeline else "model"}.to("cpu")'
+    line = needs.line or f'{"pipe" if needs.pipeline else "model"}.to("cpu")'
     if needs.confined:
         return Mode("cpu", line, 0, needs.confined, "measured")
     if needs.judged and needs.judged.device == "cpu":

@@ -104,7 +104,8 @@ class Needs:
         methods = {BACKENDS[part.method].DISTRIBUTION for part in self.parts.values() if part.method in BACKENDS}
         top = {"diffusers"} if self.pipeline else set[str]()
         names = {"torch", *top, *(libraries & {"diffusers", "transformers"}), *known, *methods}
-        return {name: made.get(name) for name in sorted(names)}
+        spared = {name for part in self.parts.values() if part.loader for name in part.loader.spares}
+        return {name: made.get(name) for name in sorted(names - spared)}
 
     @property
     def devices(self) -> set[str]:
@@ -123,8 +124,15 @@ class Needs:
     @property
     def dtype(self) -> str:
         """What has to be said as ``dtype`` when it is loaded; empty where loading finds it out by itself."""
+        if self.line:
+            return ""
         library = next((part.library for part in self.parts.values()), "")
         return said_dtype(self.plan, pipeline=self.pipeline, library=library)
+
+    @property
+    def line(self) -> str:
+        """The line of Python that loads it, where that is no ``from_pretrained``."""
+        return next((part.loader.line for part in self.parts.values() if part.loader and part.loader.line), "")
 
     @property
     def onto_gpu(self) -> int:
@@ -151,7 +159,7 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
         raise SourceError(what, where=f"{repo}@{revision}" if revision else repo, remedy=remedy)
     place = hub.source(repo, commit)
     layout, plan = read_source(place), read_plan(hub.content(repo, commit, PLAN, LARGEST))
-    weighty = {name: part for name, part in layout.components.items() if part.weights}
+    weighty = {name: part for name, part in layout.components.items() if part.weights or part.graphs}
     slots = {name: read_slots(place, part) for name, part in weighty.items()}
     parts = {name: read_part(place, part, slots[name], plan) for name, part in weighty.items()}
     files = {name: place.files[name].size for name in layout.wanted}
@@ -167,6 +175,9 @@ def read_part(place: Repository, component: Component, slots: Slots, plan: Targe
     config = read_json(place, component.config) if component.config in place.files else {}
     method = method_of(config)
     planned = plan.components.get(component.name) if plan else None
+    if component.graphs:
+        size = sum(place.files[name].size for name in component.graphs)
+        return Part(component.library, component.class_name, graph_backend(component.library), size)
     said = said_dtype(plan, pipeline="model_index.json" in place.files, library=component.library)
     width = WIDTHS.get(said, 2) if said else own_width(config, slots)
     sizes = loaded_sizes(flat(slots).values(), None if method else width)
@@ -196,6 +207,12 @@ def method_of(config: Mapping[str, Any]) -> str:
     """Return the ``quant_method`` of a config; empty where there is none."""
     found = config.get("quantization_config")
     return str(found.get("quant_method", "unknown")) if isinstance(found, dict) else ""
+
+
+def graph_backend(library: str) -> str:
+    """Return the backend that makes graphs of a library's components; no config tells it."""
+    known = {name: backend.LOADERS.get(library) for name, backend in BACKENDS.items()}
+    return next((name for name, loader in known.items() if loader and not loader.form.config), "")
 
 
 def loaded_sizes(tensors: Iterable[TensorInfo], width: int | None) -> list[int]:

@@ -28,7 +28,7 @@ from pipeline.plan.footprint import RESERVE, Footprint, footprint
 from pipeline.plan.model import PIPELINE_MEMORY, TargetPlan
 from pipeline.plan.parts import CardMemory, LadderStep, PlannedLadder
 from pipeline.release.yank import yank
-from pipeline.source.layout import read_slots, read_source
+from pipeline.source.layout import Folder, read_slots, read_source
 from pipeline.source.safetensors import TensorInfo
 from tests.desk import REPO, WEIGHTS, Desk
 from tests.machines import needs_compiler, with_driver
@@ -136,6 +136,34 @@ def test_a_board_is_held_against_what_was_measured_within_its_limits() -> None:
     assert "runs within 4.0 GB of memory on the processor" in board.verdict
     smaller = Fit(needs, Machine.without_card(2 * GB)).verdict
     assert "does not run within 2.0 GB of memory: at least 3.0 GB of memory, measured" in smaller
+
+
+def graph(folder: Path, **further: Any) -> Needs:
+    """A repository that has a config and a graph of 26 bytes."""
+    (folder / "onnx").mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+    (folder / "onnx" / "model_quantized.onnx").write_bytes(bytes(26))
+    place = Folder(folder)
+    (component,) = read_source(place).components.values()
+    part = read_part(place, component, read_slots(place, component), None)
+    return Needs("alice/graph", "0" * 40, False, {"model": part}, {}, **further)
+
+
+def test_graphs_are_run_by_onnxruntime_on_a_processor_and_by_nothing_else(tmp_path: Path) -> None:
+    needs = graph(tmp_path, confined=170 * 10**6)
+    assert (needs.weights, needs.devices) == (26, {"cpu"})
+    assert {"onnxruntime", "transformers"} <= needs.distributions.keys()
+    assert not {"torch", "accelerate"} & needs.distributions.keys()
+    board = Fit(needs, Machine.without_card(GB))
+    assert board.runs
+    assert 'onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])' in board.verdict
+    assert "torch" not in board.verdict
+    assert "26 B of graphs (model 26 B)" in board.weights().text
+    card = Fit(needs, Machine.another(8 * GB))
+    assert not card.runs
+    assert card.modes == []
+    assert "was tried on no card" in card.verdict
+    assert [mode.name for mode in modes(needs, Room(Card("cuda"), GB))] == ["cpu"]
 
 
 def test_a_processor_is_asked_for_by_its_memory(desk: Desk) -> None:

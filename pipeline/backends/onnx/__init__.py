@@ -26,7 +26,7 @@ SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
 FORM = Form(GRAPHS, config=False, rewrites=(TOKENIZER,))
 
 REFUSES = {"diffusers": "components of diffusers are not exported as graphs"}
-RUNS_ON = "onnxruntime on any processor, and transformers.js in a browser; torch is not needed"
+RUNS_ON = "onnxruntime on any processor; torch is not needed"
 
 
 class Embeddings(Options):
@@ -115,7 +115,9 @@ LOADERS = {
         how="onnxruntime on the CPU",
         teaches="pipeline.backends.onnx.quantizer",
         usage="onnx",
-        tags=("transformers.js",),
+        spares=("torch", "accelerate"),
+        line='onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])',
+        library="onnx",
     )
 }
 

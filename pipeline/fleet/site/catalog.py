@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pipeline.backends.available import Card
 from pipeline.card.compose import judged_in
 from pipeline.errors import PublishError
-from pipeline.fleet.memory import Mode, Room, modes
+from pipeline.fleet.memory import Mode, Room, modes, on_processor
 from pipeline.fleet.needs import LARGEST, Needs, read_needs
 from pipeline.fleet.status import AT_ONCE, changes, tag_of
 from pipeline.hub.client import Hub
@@ -110,6 +110,12 @@ class Target:
         able = [mode for mode in found if mode.name in HOW and not mode.lacks]
         less = [mode for place, mode in enumerate(able) if not place or mode.device_bytes < able[0].device_bytes]
         return [(mode, next((size for size in CARDS if mode.device_bytes <= size * 10**9), None)) for mode in less]
+
+    @property
+    def processor(self) -> Mode | None:
+        """What it takes of a processor, where it runs on nothing else."""
+        needs = self.published.needs if self.published else None
+        return on_processor(needs) if needs and needs.devices == {"cpu"} else None
 
     @property
     def card(self) -> int | None:
