@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
+from pipeline.card.compose import snippet_of
 from pipeline.card.render import templates
 from pipeline.card.stage import release_key, require_taken, write_card
 from pipeline.errors import (
@@ -532,7 +533,7 @@ class Run:
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
             request = request_of(plan, questions_folder(plan.validation, engine.store))
-            following = FollowUpChecks(plan, engine.loras, request, engine.store, engine.listen)
+            following = FollowUpChecks(plan, engine.loras, request, engine.store, engine.listen, snippet_of(plan))
             source, judges = self.reference(origin, following), engine.judges.folders(engine.store, engine.listen)
             uses = following.try_all(source, checkpoint)
             judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen, uses)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.card.context import facts, usages_of
+from pipeline.card.context import facts, facts_of_plan, usages_of
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
 from pipeline.plan.model import TargetPlan
@@ -34,7 +34,13 @@ class Card:
 
 
 def compose(
-    plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, loader: BaseLoader = PACKAGED
+    plan: TargetPlan,
+    report: Report,
+    source: SourceCard,
+    *,
+    executed: bool,
+    made: Mapping[str, int] | None = None,
+    loader: BaseLoader = PACKAGED,
 ) -> Card:
     """Write a card.
 
@@ -43,28 +49,43 @@ def compose(
         report: What was measured.
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
+        made: Bytes of the files that were made of each component, where that is known.
         loader: Where the templates come from.
 
     Raises:
         CardError: A template has no value for a variable or cannot be rendered.
     """
-    body = compose_body(plan, report, source, executed=executed, loader=loader)
+    body = compose_body(plan, report, source, executed=executed, made=made, loader=loader)
     return replace(body, text=f"---\n{metadata(plan, report, source)}---\n{body.text}")
 
 
 def compose_body(
-    plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, loader: BaseLoader = PACKAGED
+    plan: TargetPlan,
+    report: Report,
+    source: SourceCard,
+    *,
+    executed: bool,
+    made: Mapping[str, int] | None = None,
+    loader: BaseLoader = PACKAGED,
 ) -> Card:
     """Write what templates write of a card, all but its metadata; takes and raises what `compose` does."""
-    values = facts(plan, report, source, executed=executed)
-    asked, task = {}, TASKS[plan.task]
-    usage = render("-".join([*usages_of(plan), task.usage]), values, loader)
+    values = facts(plan, report, source, executed=executed, made=made)
+    asked, task, usage = {}, TASKS[plan.task], snippet_of(plan, loader)
     if task.page and (settings := next((use.settings for use in report.uses if use.settings), {})):
         question, files = plan.validation.prompts[0], address_of_questions(plan.repository)
         first, options = task.page.question(question, plan.validation.call, files)
         asked = {"module": MODULE, "settings": settings, "first": first, "options": options}
     page = render(task.page.usage, {**values, **asked}, loader) if task.page and asked else ""
     return Card(render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage, "page": page}, loader), usage, page)
+
+
+def snippet_of(plan: TargetPlan, loader: BaseLoader = PACKAGED) -> str:
+    """Write the snippet for Python, of a plan alone.
+
+    Raises:
+        CardError: Its template has no value for a variable or cannot be rendered.
+    """
+    return render("-".join([*usages_of(plan), TASKS[plan.task].usage]), facts_of_plan(plan), loader)
 
 
 def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
@@ -80,7 +101,10 @@ def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
         ValidationError: It is no report.
     """
     source = SourceCard(plan.source_card or {}, published["source_page"])
-    return compose(plan, judged_in(published), source, executed=USAGE_NOTES[published["usage"]])
+    made = {
+        part: sum(one["files"][name]["size"] for name in one["weights"]) for part, one in published["weights"].items()
+    }
+    return compose(plan, judged_in(published), source, executed=USAGE_NOTES[published["usage"]], made=made)
 
 
 def judged_in(published: Mapping[str, Any]) -> Report:

@@ -57,7 +57,29 @@ class Layers:
     unchanged: int
 
 
-def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool) -> dict[str, Any]:
+def facts_of_plan(plan: TargetPlan) -> dict[str, Any]:
+    """Return the values that the templates of snippets may use, by the names that they have for them."""
+    parts, task = plan.components, TASKS[plan.task]
+    return {
+        "plan": plan,
+        "step": plan.step,
+        "dtype": plan.dtype,
+        "schemes": {
+            name: BACKENDS[part.quantization.backend].SCHEMES[part.quantization.scheme] for name, part in parts.items()
+        },
+        "imports": sorted({package for loader in loaders_of(plan) for package in loader.imports}),
+        "loader": task.loader,
+        "question": plan.validation.prompts[0],
+        "questions": QUESTIONS,
+        "prompt": plan.validation.prompts[0].prompt,
+        "call": plan.validation.call,
+        "seed": plan.validation.seeds[0],
+    }
+
+
+def facts(
+    plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, made: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Return the values that templates may use.
 
     Args:
@@ -65,6 +87,7 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         report: What was measured.
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
+        made: Bytes of the files that were made of each component, where that is known.
 
     Returns:
         Values by the names that templates have for them; a template that wants another one is refused.
@@ -72,22 +95,22 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
     Raises:
         CardError: No metric reads answers, so there is no worst one to show.
     """
-    parts, task = plan.components.values(), TASKS[report.task]
-    schemes = {name: BACKENDS[part.quantization.backend].SCHEMES[part.quantization.scheme] for name, part in
-               plan.components.items()}  # fmt: skip
-    return {
-        "plan": plan,
+    parts, task, told = plan.components.values(), TASKS[report.task], facts_of_plan(plan)
+    known = loaders_of(plan)
+    spared = {name for loader in known for name in loader.spares}
+    return told | {
         "ladder": plan.ladder,
-        "step": plan.step,
         "report": report,
         "metrics": ordered(report),
         "source": source,
-        "dtype": plan.dtype,
-        "schemes": schemes,
-        "runs_on": sorted({scheme.runs_on for scheme in schemes.values()}),
-        "needs": [*task.installs, *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts})],
-        "imports": sorted({package for loader in loaders_of(plan) for package in loader.imports}),
+        "runs_on": sorted({scheme.runs_on for scheme in told["schemes"].values()}),
+        "needs": [
+            *(name for name in task.installs if name not in spared),
+            *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts}),
+        ],
+        "opened": next((loader.how for loader in known if loader.opens), ""),
         "executed": executed,
+        "made": made or {},
         "sizes": report.sizes or Sizes(source=plan.source_bytes, result=plan.result_bytes),
         "files": {"worst": WORST, "median": MEDIAN},
         "shown": shown(report),
@@ -95,15 +118,9 @@ def facts(plan: TargetPlan, report: Report, source: SourceCard, *, executed: boo
         "drawn": task.medium.beside is not None,
         "part": task.medium.part,
         "seeded": task.seeded,
-        "loader": task.loader,
-        "question": plan.validation.prompts[0],
-        "questions": QUESTIONS,
         "layers": layers_of(report),
         "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in get_args(UseKind)},
         "license": source.license,
-        "prompt": plan.validation.prompts[0].prompt,
-        "call": plan.validation.call,
-        "seed": plan.validation.seeds[0],
         "kept": kept_modules(plan.components),
         "most_named": MOST_NAMED,
     }

@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.card.compose import snippet_of
 from pipeline.errors import PublishError
 from pipeline.hub.release_files import PLAN
 from pipeline.hub.source import Repository
@@ -199,7 +200,7 @@ def shown(engine: Engine) -> str:
 def evidence(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     """Yield what was asked and judged of a target."""
     request = request_of(plan)
-    following = FollowUpChecks(plan, engine.loras, request, engine.store, engine.listen)
+    following = FollowUpChecks(plan, engine.loras, request, engine.store, engine.listen, snippet_of(plan))
     yield REFERENCE, reference_key(plan, request)
     yield CANDIDATE, candidate_key(plan)
     yield JUDGED, plan.verdict_key

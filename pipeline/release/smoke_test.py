@@ -11,12 +11,13 @@ from typing import Final
 
 from pipeline.card.stage import snippet_promised, snippet_runs_here
 from pipeline.errors import CannotHereError, GenerationError, VerificationError
-from pipeline.files import disk_errors, files_under, link_or_copy
+from pipeline.files import disk_errors
 from pipeline.hub.release_files import QUESTIONS, USAGE
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.questions import request_of
 from pipeline.validate import generate
+from pipeline.validate.compatibility.snippet import cached, offline
 from pipeline.worker.process import run
 
 SNIPPET_SECONDS: Final = 6 * 3600.0  # it answers one question in full, perhaps on a processor
@@ -65,17 +66,6 @@ class SnippetSmokeTest:
             return "it loaded as validation loaded it; the snippet needs a GPU"
 
 
-def cached(folder: Path, repo: str, commit: str, cache: Path) -> Path:
-    """Lay a folder out as the client's cache of a commit that is ``main``, and return its snapshot."""
-    repository = cache / f"models--{repo.replace('/', '--')}"
-    snapshot = repository / "snapshots" / commit
-    for path in files_under(folder):
-        link_or_copy(path, snapshot / path.relative_to(folder))
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
-    return snapshot
-
-
 def run_snippet(snapshot: Path, home: Path, where: str, seconds: float = SNIPPET_SECONDS) -> None:
     """Run the card's own file in a fresh process that can see one commit only, and that as ``main``.
 
@@ -83,9 +73,8 @@ def run_snippet(snapshot: Path, home: Path, where: str, seconds: float = SNIPPET
         VerificationError: It fails.
         CannotHereError: It takes longer than some seconds, and was ended.
     """
-    offline = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
     try:
-        done = run([sys.executable, "-I", str(snapshot / USAGE)], seconds, offline, cwd=home)
+        done = run([sys.executable, "-I", str(snapshot / USAGE)], seconds, offline(home), cwd=home)
     except subprocess.TimeoutExpired as error:
         what = f"The card's snippet hung on what the Hub serves, and was ended after {seconds:.0f} s."
         raise CannotHereError(what, where=where, remedy="Run the same command again: it continues.") from error

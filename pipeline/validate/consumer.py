@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from pipeline.tasks.protocol import Given, LoadedModel, Medium, Task
 from pipeline.validate import probes
 from pipeline.worker.child import Tell, WorkerError, serve
 from pipeline.worker.hardware import hardware
+from pipeline.worker.limits import peak_memory
 from pipeline.worker.startup import gc_paused
 
 Asked = tuple[int, int]  # the index of a question, and a seed
@@ -188,19 +187,6 @@ def _small_files(model: Path) -> dict[str, str]:
     if {TEMPLATE, TOKENIZER} <= found.keys():  # a result may tell in both what its source tells in one
         found[TOKENIZER] = digest_of(told(model))
     return found
-
-
-def peak_memory() -> int:
-    """Return the most bytes of host memory that were resident in this process.
-
-    Linux's ``ru_maxrss`` also remembers the parent as it was when it forked; ``VmHWM`` begins at the exec
-    (https://man7.org/linux/man-pages/man5/proc_pid_status.5.html).
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _peak_device() -> int | None:

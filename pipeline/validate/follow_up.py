@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from pipeline.backends import loaders
 from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, pretty_json, write_atomically
@@ -23,6 +24,8 @@ from pipeline.validate.browser.asking import answers_in_browser, ask_in_browser
 from pipeline.validate.browser.judging import judge_in_browser
 from pipeline.validate.browser.scripts import KEY, scripts
 from pipeline.validate.compatibility import Compilation, Lora, SmallDevice, Uses, ask_with_lora, few, try_uses
+from pipeline.validate.compatibility.snippet import judge_snippet, try_snippet
+from pipeline.validate.prompts import questions_folder
 from pipeline.validate.report import CompatibilityCheck
 from pipeline.validate.stage import ask_both, prompts_of, resolved_requirements, side
 
@@ -43,6 +46,7 @@ class FollowUpChecks:
         request: The questions of the validation, of which a few are asked.
         store: Where the source's answers are kept.
         listen: Hears one event an answer.
+        snippet: The card's snippet, which is tried where it does without something that judging takes.
     """
 
     plan: TargetPlan
@@ -50,6 +54,7 @@ class FollowUpChecks:
     request: Request
     store: Store
     listen: Listener
+    snippet: str = ""
 
     def try_all(self, source: Path, checkpoint: Path) -> tuple[CompatibilityCheck, ...]:
         """Try everything on a checkpoint, or return what was tried before.
@@ -66,18 +71,36 @@ class FollowUpChecks:
             GenerationError: The checkpoint does not load, or does not answer.
         """
         in_browser = self.plan.validation.browser is not None and answers_in_browser(self.request, checkpoint)
-        if not (self.plan.loaded or self.compilations or self.device or in_browser):
+        if not (self.plan.loaded or self.compilations or self.device or self.spared or in_browser):
             return ()
 
         def build(out: Path) -> None:
             loaded = tuple(self.lora(lora, source) for lora in self.loras if lora.planned.how == "loaded")
-            uses = Uses(loras=loaded, compilations=self.compilations, device=self.device)
+            device = None if self.spared else self.device
+            uses = Uses(loras=loaded, compilations=self.compilations, device=device)
             found = try_uses(uses, source, checkpoint, self.request, out, self.hear)
+            if self.spared:
+                found = (*found, self.by_snippet(checkpoint, out / "snippet"))
             if in_browser:
                 found = (*found, self.in_browser(source, checkpoint, out / "browser"))
             write_atomically(out / FOUND, pretty_json(LINES.dump_python(found, mode="json")))
 
         return LINES.validate_json((self.store.make(USES, self.tried_key, build) / FOUND).read_bytes())
+
+    @property
+    def spared(self) -> tuple[str, ...]:
+        """Packages that judging takes and that the card's snippet does without."""
+        parts = self.plan.components.values()
+        known = loaders((part.library, part.quantization.backend) for part in parts)
+        return next((loader.spares for loader in known if loader.spares), ())
+
+    def by_snippet(self, checkpoint: Path, out: Path) -> CompatibilityCheck:
+        """Run the card's snippet without what it spares, within the limits of the device where there is one."""
+        questions = questions_folder(self.plan.validation, self.store)
+        repo, spared = self.plan.repository, self.spared
+        return judge_snippet(
+            try_snippet(self.snippet, repo, checkpoint, questions, spared, out, self.device), spared, self.device
+        )
 
     def in_browser(self, source: Path, checkpoint: Path, out: Path) -> CompatibilityCheck:
         """Have a browser answer some of the questions, and judge its answers among the checkpoint's own."""
@@ -96,6 +119,8 @@ class FollowUpChecks:
         compiled = [wanted.model_dump(mode="json") for wanted in self.compilations]
         asked = few(self.request).model_dump(mode="json")
         known = [self.plan.build_key, tried, compiled, asked, installed_versions(DECIDING)]
+        if self.spared:
+            known.append(self.snippet)
         if self.device:
             known.append(self.device.model_dump(mode="json"))
         if self.plan.validation.browser:

@@ -43,7 +43,7 @@ def test_the_facts_are_measured(drawn: tuple[Answers, Path]) -> None:
 
 def test_memory_is_the_childs_own_even_below_a_big_parent() -> None:
     # ru_maxrss would tell of the parent's 300 MB: it survives fork and exec.
-    code = "from pipeline.validate.consumer import peak_memory; print(peak_memory())"
+    code = "from pipeline.worker.limits import peak_memory; print(peak_memory())"
     hoard = bytearray(b"x") * 300_000_000
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert 5e6 < int(said) < len(hoard) / 2

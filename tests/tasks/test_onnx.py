@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import transformers
 
+from pipeline.files import human_size
 from tests.desk import Desk
 
 
@@ -27,8 +28,18 @@ def test_an_encoder_is_published_as_a_graph_which_loads_and_is_made_again(desk: 
     assert sum(layer["quantized"] for layer in report["layers"]) == 12
     assert report["candidate"]["how"] == "onnxruntime on the CPU"
     card = (release / "README.md").read_text()
-    assert "- transformers.js" in card
     assert "onnxruntime.InferenceSession" in card
+    assert "is loaded by onnxruntime on the CPU" in card
+    assert "pip install transformers onnxruntime" in card
+    assert "transformers.js" not in card
+    size = (release / "onnx" / "model_quantized.onnx").stat().st_size
+    assert f"| {human_size(size)} |" in card
+    (snippet,) = report["uses"]
+    assert snippet["verdict"] == "PASS"
+    assert snippet["text"] in card
+    assert snippet["numbers"]["peak_memory"] < report["candidate"]["peak_memory_bytes"] / 2  # which has torch
+    held = desk.publish("--json", "can-i-run", "alice/tiny-bert-one")
+    assert held.lines[-1]["mode"]["memory_bytes"] == snippet["numbers"]["peak_memory"]
     verified = desk.publish("verify", "alice/tiny-bert-one", "--rebuild", "--recipe", written, "--json")
     assert verified.code == 0, verified.err
     states = {check["name"]: check["state"] for check in verified.lines[-1]["result"]["checks"]}

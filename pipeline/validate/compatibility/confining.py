@@ -13,12 +13,12 @@ from typing import Any
 
 from pipeline.tasks import Task
 from pipeline.tasks.answers import Request
-from pipeline.validate.compatibility.asking import SmallDevice, Tried
+from pipeline.validate.compatibility.asking import Tried
 from pipeline.validate.compatibility.compiling import not_numbers, timed
 from pipeline.validate.compatibility.consumer import Trial, words_of
-from pipeline.validate.consumer import peak_memory
 from pipeline.worker.child import Tell
 from pipeline.worker.hardware import hardware
+from pipeline.worker.limits import confine, peak_memory
 
 
 def confine_and_ask(job: dict[str, Any], task: Task, request: Request, tell: Tell) -> Tried:
@@ -29,7 +29,7 @@ def confine_and_ask(job: dict[str, Any], task: Task, request: Request, tell: Tel
     """
     if sys.platform != "linux":
         return Tried(device="cpu", how="", missing="only Linux keeps a process to so much memory")
-    confine(SmallDevice(memory=job["memory"], threads=job["threads"]))
+    confine(job["memory"], job["threads"])
     try:
         for name in task.imports:
             import_module(name)  # no part of the time that loading takes
@@ -50,19 +50,3 @@ def confine_and_ask(job: dict[str, Any], task: Task, request: Request, tell: Tel
         "not_numbers": sum(not_numbers(given) for given in answers),
     }
     return trial.said(numbers=numbers, processor=hardware()["cpu"])
-
-
-def confine(device: SmallDevice) -> None:
-    """Take all but a device's memory and threads from this process, and the GPU, before a library looks for them.
-
-    The limit is of what the process allocates and maps for itself (RLIMIT_DATA of setrlimit(2)): unlike that of its
-    address space it leaves out code and files that are only read, of which a build of torch for CUDA maps gigabytes
-    that a board never loads. What is resident of those is measured at the end.
-    """
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    memory = device.memory if hard == resource.RLIM_INFINITY else min(device.memory, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: device.threads])
-    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(device.threads)}
