@@ -80,6 +80,7 @@ class Scheme:
         activations: Whether activations are quantized as they come, which adds as much noise again: 3 dB of `sqnr`.
         suffix: What the names of its graphs end with, as transformers.js has it; empty where there are none.
         capability: The least compute capability of a CUDA device that runs it; 0 where any does.
+        dtype: The only dtype of what is not quantized, which no recipe needs to say; empty where there are more.
     """
 
     summary: str
@@ -92,6 +93,7 @@ class Scheme:
     activations: bool = False
     suffix: str = ""
     capability: float = 0.0
+    dtype: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ def quantize(
     ] = None,
     component: Annotated[list[str] | None, typer.Option("--component", help="Quantize this one; repeatable.")] = None,
     keep: Annotated[list[str] | None, typer.Option("--keep", help="Modules to leave as they are; repeatable.")] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="The type of what is not quantized.")] = "bfloat16",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="The type of what is not quantized; bfloat16, or the only one of a scheme.")
+    ] = "",
     variant: Annotated[str | None, typer.Option("--variant", help="Read the source's files of this variant.")] = None,
     device: Annotated[Device, typer.Option("--device", help="Where the library packs.")] = "cpu",
     revision: Annotated[
@@ -45,7 +47,7 @@ def quantize(
     from pipeline.recipe import Vocabulary, read_quantization
     from pipeline.source.layout import read_source
 
-    words = {"backend": backend, "scheme": scheme, "dtype": dtype}
+    words = {"backend": backend, "scheme": scheme} | ({"dtype": dtype} if dtype else {})
     lines = [f"{key}: {value}" for key, value in words.items()]
     lines += [f"{key}: {value}" for key, _, value in (text.partition("=") for text in option or ())]
     lines += ["keep:", *(f"  - {jsons.dumps(pattern)}" for pattern in keep)] if keep else []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from pipeline.recipe.nodes import Table, text_at
 from pipeline.recipe.problems import listed
@@ -56,7 +56,11 @@ def form(vocabulary: Vocabulary, backend: str, scheme: str, base: type[Words] = 
         option: f"'{option}' is an option of {listed(vocabulary.schemes_with(option), 'and')}; {rest}"
         for option in vocabulary.options - own.keys()
     }
-    return type(f"{backend} {scheme}", (rules.options, base), {"strays": strays, "__module__": __name__})
+    words: dict[str, Any] = {"strays": strays, "__module__": __name__}
+    if rules.dtype:
+        described = Field(default=rules.dtype, description=base.model_fields["dtype"].description)
+        words |= {"__annotations__": {"dtype": Literal[rules.dtype]}, "dtype": described}
+    return type(f"{backend} {scheme}", (rules.options, base), words)
 
 
 def without_scheme(vocabulary: Vocabulary) -> type[Words]:

@@ -28,6 +28,10 @@ class SchemeRules(Protocol):
     def refuses(self) -> Mapping[str, str]:
         """Libraries whose components the scheme cannot save, with the reason."""
 
+    @property
+    def dtype(self) -> str:
+        """The only dtype of what is not quantized; empty where there are more."""
+
 
 class TaskRules(Protocol):
     """What a recipe needs to know of a task; `pipeline.tasks.Task` has it."""

@@ -39,6 +39,7 @@ class Grouped(Options):
 class Rules:
     options: type[BaseModel] = Options
     refuses: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = ""
     summary: str = "What the scheme does."
 
 

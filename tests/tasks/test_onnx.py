@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import transformers
 
+from pipeline.backends import SCHEMES
 from pipeline.files import human_size
+from pipeline.recipe import Vocabulary, read_quantization
 from tests.desk import Desk
 
 
@@ -56,7 +58,7 @@ def test_an_encoder_is_published_as_a_graph_which_loads_and_is_made_again(desk: 
 
 @pytest.mark.nightly
 def test_ranges_of_the_first_questions_are_read_off_again_from_what_is_published(desk: Desk, embedder: Path) -> None:
-    words = {"backend": "onnx", "scheme": "int8-static", "dtype": "float32", "samples": 3}
+    words = {"backend": "onnx", "scheme": "int8-static", "samples": 3}
     written = desk.recipe_of_model(
         embedder, "feature-extraction", {"one": {"model": words}}, require={"cosine_similarity": {"min": 0.9}}
     )
@@ -76,12 +78,20 @@ def test_without_a_recipe_nothing_tells_ranges(desk: Desk, embedder: Path) -> No
     assert "Make it by a recipe" in done.err
 
 
-def test_another_dtype_than_that_of_the_graph_is_refused(desk: Desk, embedder: Path) -> None:
-    targets = {"one": {"model": {"backend": "onnx", "scheme": "q8"}}}
+def test_a_graph_is_of_float32_unless_anything_is_said() -> None:
+    assert read_quantization("backend: onnx\nscheme: q8", Vocabulary(SCHEMES)).dtype == "float32"
+    assert read_quantization("backend: torchao\nscheme: int8-weight-only", Vocabulary(SCHEMES)).dtype == "bfloat16"
+
+
+def test_a_graph_is_asked_for_in_float32_and_another_dtype_is_told_at_its_line(desk: Desk, embedder: Path) -> None:
+    model = {"backend": "onnx", "scheme": "q8"}
+    targets = {"one": {"model": model}, "two": {"model": model | {"dtype": "float16", "block_size": 48}}}
     written = desk.recipe_of_model(embedder, "feature-extraction", targets, require={"cosine_similarity": {"min": 0.9}})
-    done = desk.publish("plan", written)
+    done = desk.publish("check", written)
     assert done.code == 2
-    assert "Write `dtype: float32` beside backend and scheme." in done.err
+    assert "unknown dtype 'float16'; did you mean 'float32'?" in done.err + done.out
+    assert "expected 16, 32, 64, 128 or 256, found 48" in done.err + done.out
+    assert (done.err + done.out).count(written.name) == 2  # nothing of the target that says no dtype
 
 
 @pytest.mark.nightly

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -49,10 +49,10 @@ class Blocks(Embeddings):
     Attributes:
         block_size: Values with one scale.
         symmetric: Whether there is no zero point beside the scale.
-        accuracy_level: 4 computes with activations of 8 bits, which is faster; 0 with those that there are.
+        accuracy_level: 4 computes with activations of 8 bits, which is faster; less with those that there are.
     """
 
-    block_size: int = Field(default=32, ge=16, le=256, multiple_of=16)
+    block_size: Literal[16, 32, 64, 128, 256] = 32
     symmetric: bool = False
     accuracy_level: int = Field(default=4, ge=0, le=4)
 
@@ -75,6 +75,7 @@ SCHEMES = {
         refuses=REFUSES,
         suffix="_quantized",
         bits=8.1,
+        dtype="float32",
         activations=True,
     ),
     "int8-static": Scheme(
@@ -95,6 +96,7 @@ SCHEMES = {
         options=Blocks,
         refuses=REFUSES,
         bits=9.25,
+        dtype="float32",
         suffix="_quantized",
     ),
     "q4": Scheme(
@@ -104,6 +106,7 @@ SCHEMES = {
         options=Blocks,
         refuses=REFUSES,
         bits=5.13,
+        dtype="float32",
         suffix="_q4",
     ),
 }
