@@ -55,7 +55,13 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
     both = (one["input_ids"][0].tolist() for one in (begin, others))
     first = length if asked.text else max(1, same_beginning(*both))
     require_room(model.model, asked, length, every - length, first, call)
-    return answered(loaded, whole, begin, first, call)
+    return answered(loaded, whole, begin, first, call, least=seen(model.model, whole["input_ids"][0]))
+
+
+def seen(model: Any, tokens: Any) -> int:
+    """Return how many of some tokens, shape (tokens,), end with the picture's; all where none is known to be its."""
+    places = (tokens == getattr(model.config, "image_token_id", -1)).nonzero()
+    return int(places.max()) + 1 if len(places) else len(tokens)
 
 
 def messages_of(asked: Question) -> list[dict[str, Any]]:

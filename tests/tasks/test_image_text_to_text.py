@@ -63,6 +63,23 @@ def test_a_prompt_is_a_conversation_of_one_message(loaded: LoadedModel, tmp_path
     assert np.array_equal(*(expected(loaded, tmp_path, question) for question in (plain, said)))
 
 
+def test_the_picture_is_read_at_once_and_what_is_said_of_it_with_a_cache(loaded: LoadedModel, tmp_path: Path) -> None:
+    asked: list[int] = []
+    hook = loaded.model.model.register_forward_pre_hook(
+        lambda _module, _given, named: asked.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    message = Message(role="user", content="What?")
+    files = {"image": picture(tmp_path / "1.png", 1)}
+    told = Question(prompt="What?", files=files, messages=(Message(role="system", content="See"), message))
+    one = expected(loaded, tmp_path, told)
+    hook.remove()
+    assert asked[0] > len("s:See\nu:")
+    assert asked[1:3] == [1, 1]
+    loaded.model.model.generation_config.use_cache = False
+    assert np.allclose(one, expected(loaded, tmp_path, told), atol=0.02)
+    loaded.model.model.generation_config.use_cache = True
+
+
 @pytest.mark.nightly
 def test_a_vision_language_model_is_published(desk: Desk, model: Path) -> None:
     lines = [{"prompt": text, "image": picture(desk.folder / f"{at}.png", at)} for at, text in enumerate(ASKED)]

@@ -315,6 +315,48 @@ def test_what_is_no_number_is_told_of_the_answer(model: Path, tmp_path: Path) ->
     assert np.isnan(given.values).all()
 
 
+def expected(loaded: Any, question: Question) -> Any:
+    request = Request(task="text-generation", questions=(question,), seeds=(0,), call={"max_new_tokens": 2})
+    return TASK.ask(loaded, request, 0, 0).besides[EXPECTED].astype(np.float32)
+
+
+FOX = Question(prompt="A fox ran to the sea and it was far")
+
+
+def test_reading_with_a_cache_expects_what_reading_at_once_does(model: Path) -> None:
+    loaded = TASK.load(model, "float32", TASK.loader)
+    cached = expected(loaded, FOX)
+    loaded.model.model.generation_config.use_cache = False
+    assert len(cached) == len(FOX.prompt) + 1
+    assert np.allclose(cached, expected(loaded, FOX), atol=0.02)
+
+
+@pytest.mark.parametrize("side", ["keys", "values"])
+def test_a_cache_that_is_spoilt_shows_in_what_is_expected(model: Path, side: str) -> None:
+    loaded = TASK.load(model, "float32", TASK.loader)
+    own = expected(loaded, FOX)
+
+    def negated(_module: Any, _given: Any, answer: Any) -> None:
+        for layer in answer.past_key_values.layers:
+            getattr(layer, side).neg_()
+
+    loaded.model.model.register_forward_hook(negated)
+    apart = abs(expected(loaded, FOX) - own).max(-1)
+    half = len(apart) // 2
+    assert not apart[:half].any()
+    assert (apart[half + 1 :] > 0.1).all()
+
+
+@pytest.mark.parametrize("prompt", ["a", "it", "it was", "it was far"])
+def test_a_short_question_is_read_with_a_cache_as_well(model: Path, prompt: str) -> None:
+    loaded, asked = TASK.load(model, "float32", TASK.loader), []
+    loaded.model.model.register_forward_pre_hook(
+        lambda _module, _given, named: asked.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    assert len(expected(loaded, Question(prompt=prompt))) == len(prompt) + 1
+    assert asked[1] == 1
+
+
 @pytest.mark.parametrize(
     "call", [{"temperature": 0.7}, {"max_new_tokens": 0}, {"max_new_tokens": True}, {"repetition_penalty": -1}]
 )

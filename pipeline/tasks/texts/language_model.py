@@ -1,13 +1,15 @@
 """Language models of transformers: asked what they expect at each token of a question, then for an answer.
 
 A question's distribution is over its own tokens, for source and result see nothing of each other: they are the same on
-both sides whatever is answered. What a chat template puts before every first message is left out.
+both sides whatever is answered. What a chat template puts before every first message is left out. The second half is
+read as an answer is made, with the cache of what stands before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,9 @@ from pipeline.tasks.transformers_model import TextModel
 from pipeline.worker.child import WorkerError, first_line
 
 NEW_TOKENS: Final = 64  # of an answer, unless the call says otherwise
+STEPS: Final = (
+    8  # tokens of a question, of its second half at most, that are read one by one, as those of an answer are
+)
 USED: Final = 0.75  # of a model's embeddings that its tokenizer has tokens for at least; publishers pad them by a few
 
 
@@ -124,7 +129,9 @@ def require_room(model: Any, asked: Question, length: int, told: int, first: int
         raise WorkerError("recipe", what, "Ask something shorter, or lower max_new_tokens.")
 
 
-def answered(loaded: LoadedModel, whole: Mapping[str, Any], asked: Mapping[str, Any], first: int, call: Any) -> Given:
+def answered(
+    loaded: LoadedModel, whole: Mapping[str, Any], asked: Mapping[str, Any], first: int, call: Any, least: int = 1
+) -> Given:
     """Return what a model expects at the tokens of a question, and its greedy answer.
 
     Args:
@@ -133,12 +140,13 @@ def answered(loaded: LoadedModel, whole: Mapping[str, Any], asked: Mapping[str, 
         asked: What of it is answered.
         first: The first token that what is expected is measured at.
         call: The recipe's.
+        least: Tokens that must be read at once.
     """
     import numpy as np
     import torch
 
     with torch.no_grad():  # quanto's kernels refuse inference tensors
-        logits = loaded.model.model(**whole).logits[0, first - 1 :]
+        logits = logits_of(loaded.model.model, whole, first, least)
     broken = int((~torch.isfinite(logits.float().amax(-1))).sum())
     fault = f"broken: at {broken} tokens of the question what is expected is no number" if broken else ""
     said = [
@@ -148,6 +156,40 @@ def answered(loaded: LoadedModel, whole: Mapping[str, Any], asked: Mapping[str, 
     arrays = {EXPECTED: kept(logits.nan_to_num()), SAID: np.nan_to_num(np.array(said, np.float32))}
     del logits
     return replace(continued(loaded.model, asked, call), besides=arrays, fault=fault)
+
+
+def logits_of(model: Any, whole: Mapping[str, Any], first: int, least: int) -> Any:
+    """Return the logits from which each token of a text is expected, and what follows it: shape (places, vocabulary).
+
+    The second half is read with the cache of what stands before, the last few tokens one by one. A model that keeps a
+    state in place of keys and values, or that generates without a cache, reads all at once.
+
+    Args:
+        model: The model.
+        whole: What it is given, as tensors by their names.
+        first: The first token that is measured, 1 or more.
+        least: Tokens that must be read at once.
+    """
+    import torch
+
+    length = whole["input_ids"].shape[1]
+    half = min(max(least, (first + length) // 2), length - 1)
+    cached = not model._is_stateful and model.generation_config.use_cache is not False
+    cuts = sorted({half, *range(max(half, length - STEPS), length)}) if cached else []
+    found: list[Any] = []
+    past: dict[str, Any] = {}
+    for begin, end in pairwise([0, *cuts, length]):
+        answer = model(**piece(whole, begin, end), **past)
+        found.append(answer.logits[0, first - 1 if begin == 0 else 0 :])
+        past = {"past_key_values": answer.past_key_values} if cached else {}
+    return torch.cat(found)
+
+
+def piece(whole: Mapping[str, Any], begin: int, end: int) -> dict[str, Any]:
+    """Return what a model is given to read some tokens of a text: pictures with the first, a mask of all before."""
+    size, mask = whole["input_ids"].shape, "attention_mask"
+    by_token = {name: tensor[:, begin:end] for name, tensor in whole.items() if tensor.shape[:2] == size}
+    return {**(whole if begin == 0 else {}), **by_token, mask: whole[mask][:, :end]}
 
 
 def continued(loaded: TextModel, asked: Mapping[str, Any], call: Any) -> Given:
