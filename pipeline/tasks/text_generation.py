@@ -88,12 +88,21 @@ def sketch(answer: text.Text) -> Any:
 
 
 def fault(answer: text.Text, reference: text.Text) -> str:
-    """Return what makes an answer none: it is empty, or goes round where the source's does not."""
+    """Return what makes an answer none: it has other tokens to choose of, is empty, or goes round alone."""
+    if answer.expected and reference.expected and answer.expected != reference.expected:
+        return other_tokens(answer.expected, reference.expected)
     if not answer.text.strip():
         return "empty" if answer is reference or reference.text.strip() else ""
     if (cycle := cycle_of(answer)) and not cycle_of(reference):
         return f"endless: it goes round in {''.join(answer.pieces[-cycle:])!r}"
     return ""
+
+
+def other_tokens(own: tuple[int, ...], source: tuple[int, ...]) -> str:
+    """Return in what the places at which something is expected, or the tokens that can be, are not the source's."""
+    if own[1] != source[1]:
+        return f"chosen of {own[1]} tokens where the source's vocabulary has {source[1]}"
+    return f"to a question of {own[0]} tokens where the source reads {source[0]}"
 
 
 def cycle_of(answer: text.Text) -> int:

@@ -16,9 +16,10 @@ from pipeline.recipe.prompts import Prompt, Question, scan
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Request
 from pipeline.tasks.metrics import MetricInput, Pair
+from pipeline.tasks.protocol import Given
 from pipeline.tasks.text_generation import cycle_of, fault
 from pipeline.tasks.texts.distribution import EXPECTED, SAID, kept
-from pipeline.tasks.texts.text import Text
+from pipeline.tasks.texts.text import Text, read, save
 from pipeline.validate.findings import Sample
 from tests.desk import Desk
 from tests.tasks.language_models import TEMPLATE, llama, tokenizer
@@ -118,6 +119,25 @@ def test_where_another_chat_template_makes_other_tokens_what_both_have_is_measur
         path = given.pairs[0].besides[kind][1]
         np.save(path, np.load(path)[:10])
     assert np.isfinite(TASK.metrics[metric].measure(given).value)
+
+
+def test_a_token_that_one_model_does_not_have_is_ruled_out(tmp_path: Path) -> None:
+    given, exact = pairs_in(tmp_path, (12,), noise=0.0)
+    (own, _), _ = exact[0]
+    np.save(given.pairs[0].besides[EXPECTED][1], half(own)[:, :299])
+    lost = np.exp(own[:, 299]).mean()
+    assert TASK.metrics["kl_divergence"].measure(given).value > 60_000 * lost
+    assert TASK.metrics["same_top_token"].measure(given).value == (own.argmax(-1) < 299).mean()
+
+
+def test_what_is_expected_of_other_tokens_is_a_fault() -> None:
+    own = Text("a", (1,), ("a",), (-0.1,), (12, 64))
+    assert fault(own, own) == ""
+    fewer = Text("a", (1,), ("a",), (-0.1,), (12, 61))
+    assert fault(fewer, own) == "chosen of 61 tokens where the source's vocabulary has 64"
+    assert fault(own, fewer) == "chosen of 64 tokens where the source's vocabulary has 61"
+    shorter = Text("a", (1,), ("a",), (-0.1,), (9, 64))
+    assert fault(shorter, own) == "to a question of 9 tokens where the source reads 12"
 
 
 def text(words: str, tokens: Any) -> Text:
@@ -316,8 +336,12 @@ def test_what_is_no_number_is_told_of_the_answer(model: Path, tmp_path: Path) ->
 
 
 def expected(loaded: Any, question: Question) -> Any:
+    return given_by(loaded, question).besides[EXPECTED].astype(np.float32)
+
+
+def given_by(loaded: Any, question: Question) -> Given:
     request = Request(task="text-generation", questions=(question,), seeds=(0,), call={"max_new_tokens": 2})
-    return TASK.ask(loaded, request, 0, 0).besides[EXPECTED].astype(np.float32)
+    return TASK.ask(loaded, request, 0, 0)
 
 
 FOX = Question(prompt="A fox ran to the sea and it was far")
@@ -345,6 +369,12 @@ def test_a_cache_that_is_spoilt_shows_in_what_is_expected(model: Path, side: str
     half = len(apart) // 2
     assert not apart[:half].any()
     assert (apart[half + 1 :] > 0.1).all()
+
+
+def test_an_answer_tells_what_it_was_chosen_of(model: Path, tmp_path: Path) -> None:
+    given = given_by(TASK.load(model, "float32", TASK.loader), FOX)
+    save(given, tmp_path / "a.json")
+    assert read(tmp_path / "a.json").expected == (len(FOX.prompt) + 1, 64)
 
 
 @pytest.mark.parametrize("prompt", ["a", "it", "it was", "it was far"])

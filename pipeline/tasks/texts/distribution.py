@@ -66,15 +66,23 @@ def _apart(own: Path, other: Path, *_written: int) -> Apart:
     import numpy as np
 
     sides = _shared(*(np.load(path, mmap_mode="r", allow_pickle=False) for path in (own, other)))
-    found = [_compared(*(side[at : at + ROWS] for side in sides)) for at in range(0, len(sides[0]), ROWS)]
+    width = max(side.shape[1] for side in sides)
+    found = [_compared(*(_wide(side[at : at + ROWS], width) for side in sides)) for at in range(0, len(sides[0]), ROWS)]
     divergence, same = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Apart(divergence, same)
 
 
 def _shared(own: Any, other: Any) -> tuple[Any, Any]:
-    """Return what both have; another tokenizer or chat template, of which the report tells, makes other places."""
-    both = tuple(slice(min(sizes)) for sizes in zip(own.shape, other.shape, strict=True))
-    return own[both], other[both]
+    """Return both at the places that both have; that one has others is a fault, of which the report tells."""
+    places = min(len(own), len(other))
+    return own[:places], other[:places]
+
+
+def _wide(rows: Any, width: int) -> Any:
+    """Return places with a vocabulary of some width: a token that a model does not have it rules out."""
+    import numpy as np
+
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=LEAST)
 
 
 def _compared(own: Any, other: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from pipeline.tasks.protocol import IDENTICAL, Given
+from pipeline.tasks.texts.distribution import EXPECTED
 
 SUFFIX: Final = ".json"
 BUCKETS: Final = 256  # that words are counted in
@@ -24,26 +25,29 @@ class Text:
         tokens: The ids of its tokens, those that end it included.
         pieces: What each of them stands for, as its tokenizer spells it alone.
         logprobs: The natural logarithm of the probability that the model gave each when it chose it.
+        expected: The places at which it was asked what it expects, and the tokens of its vocabulary; nothing where it
+            was not asked.
     """
 
     text: str
     tokens: tuple[int, ...] = ()
     pieces: tuple[str, ...] = ()
     logprobs: tuple[float, ...] = ()
+    expected: tuple[int, ...] = ()
 
 
 def save(given: Given, path: Path) -> None:
     """Write a text and its tokens as JSON; `Given.values` are their log probabilities, shape (tokens,)."""
     logprobs = [round(float(value), 6) for value in given.values]
-    made = Text(given.text, tuple(given.tokens), tuple(given.pieces), tuple(logprobs))
+    expected = given.besides[EXPECTED].shape if EXPECTED in given.besides else ()
+    made = Text(given.text, tuple(given.tokens), tuple(given.pieces), tuple(logprobs), expected)
     path.write_text(json.dumps(asdict(made), ensure_ascii=False), encoding="utf-8")
 
 
 def read(path: Path) -> Text:
     """Return a text that was written."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    tokens, pieces, logprobs = (tuple(found[name]) for name in ("tokens", "pieces", "logprobs"))
-    return Text(found["text"], tokens, pieces, logprobs)
+    return Text(found.pop("text"), **{name: tuple(values) for name, values in found.items()})
 
 
 def content(text: Text) -> bytes:
