@@ -8,6 +8,7 @@ may take ``messages`` in place of a prompt, and a ``text`` that would answer it.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ MESSAGES = "messages"
 TEXT = "text"
 ROLES = ("system", "user", "assistant")
 HALF_MEANS = "half a character (a lone surrogate such as \\ud800) is no text"
+ENDING = re.compile(r"\.\w{1,8}$", re.ASCII)  # of a file's name that its pinned name keeps
 _HALF = re.compile(r"[\ud800-\udfff]")  # of a character: JSON can spell it, and nothing can be made of it
 
 
@@ -227,8 +229,13 @@ class Reading:
             file = entry.get(role)
             if not isinstance(file, str) or not file.strip():
                 return f"{role!r} must name a file beside the prompts"
-            if not (self.folder / file).is_file():
-                return f"there is no file {file!r} beside the prompts"
+            place = self.folder / file
+            if not os.path.isfile(place):  # noqa: PTH113 - a name that is too long is none; Path raises what the disk says
+                return f"there is no file {file[:40]!r} beside the prompts"
+            if not place.resolve().is_relative_to(self.folder.resolve()):
+                return f"the file {file[:40]!r} lies outside of the prompts' folder; copy it there to publish it"
+            if place.suffix and not ENDING.fullmatch(place.suffix):
+                return f"the file {file[:40]!r} must end in a dot and at most 8 letters or digits, such as .wav"
         return ""
 
     def fault_of(self, entry: dict[str, object], *, talk: bool) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
-from pipeline.recipe.prompts import LARGEST
+from pipeline.recipe.prompts import ENDING, LARGEST
 from pipeline.recipe.schema import MOST_PROMPTS, DatasetPrompts
 from pipeline.worker.child import WorkerError
-
-ENDING: Final = re.compile(r"\.\w{1,8}$", re.ASCII)
 
 
 @dataclass(frozen=True)

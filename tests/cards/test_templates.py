@@ -45,3 +45,10 @@ def test_a_template_has_no_number_of_its_own(name: str) -> None:
 )
 def test_a_number_is_found_wherever_a_template_has_it(name: str, text: str) -> None:
     assert list(digits(name, text))
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if name.endswith(".py.jinja")])
+def test_a_snippet_has_python_quote_what_is_not_its_own(name: str) -> None:
+    found = packaged(name)
+    assert found
+    assert re.findall(r'.*\W"\{\{.*', found[0]) == []

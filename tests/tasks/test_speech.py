@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,18 @@ def test_a_transcript_that_is_none(text: str, own: str, told: str) -> None:
     assert fault(Text(text), Text(own)) == told
 
 
+@pytest.mark.parametrize("template", ["speech.py.jinja", "onnx-speech.py.jinja"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32])
+def test_a_card_plays_a_clip_as_loud_as_it_was_judged(template: str, dtype: type, tmp_path: Path) -> None:
+    limits = np.iinfo(dtype)
+    wavfile.write(tmp_path / "a.wav", RATE, np.array([limits.min, 0, limits.max // 3, limits.max], dtype))
+    source = (resources("pipeline.cards") / template).read_text()
+    lines = source[source.index("rate, samples = wavfile") : source.index("{% else %}\nsamples, rate")]
+    given = {"np": np, "wavfile": wavfile, "clip": tmp_path / "a.wav"}
+    exec(lines, given)  # noqa: S102 - lines of a template of ours
+    assert np.asarray(given["samples"]) == pytest.approx(read_clip(tmp_path / "a.wav").samples, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -199,10 +212,24 @@ def test_a_transcript_that_is_none(text: str, own: str, told: str) -> None:
             {"audio": "a.wav", "label": "a cat"},
             "line 1: unknown key 'label'; the keys are prompt, transcript and",
         ),
+        ({"audio": "a" * 300}, "line 1: there is no file 'aaaa"),
+        ({"audio": "a\0.wav"}, "line 1: there is no file 'a\\x00.wav' beside the prompts"),
+        (
+            {"audio": 'a.wav");print("heard'},
+            "line 1: the file 'a.wav\");print(\"heard' must end in a dot and at most 8 letters or digits",
+        ),
+        ({"audio": "/etc/passwd"}, "line 1: the file '/etc/passwd' lies outside of the prompts' folder; copy it"),
+        ({"audio": "../beyond.wav"}, "line 1: the file '../beyond.wav' lies outside of the prompts' folder; copy it"),
+        ({"audio": "link.wav"}, "line 1: the file 'link.wav' lies outside of the prompts' folder; copy it"),
     ],
 )
 def test_a_line_names_its_clip(line: dict[str, Any], told: str | None, tmp_path: Path) -> None:
+    (tmp_path / "beyond.wav").touch()
+    tmp_path = tmp_path / "prompts"
+    tmp_path.mkdir()
     (tmp_path / "a.wav").touch()
+    (tmp_path / 'a.wav");print("heard').touch()
+    (tmp_path / "link.wav").symlink_to(tmp_path.parent / "beyond.wav")
     (tmp_path / "prompts.jsonl").write_text(json.dumps(line))
     found, faults = scan(tmp_path / "prompts.jsonl", TASK.form)
     if told:
