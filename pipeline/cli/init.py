@@ -26,7 +26,11 @@ def init(
     *,
     needs: Annotated[
         str,
-        typer.Option("--for", metavar="NEEDS", help="Of 8gb-gpu, 12gb-gpu, 16gb-gpu, 24gb-gpu and cpu, by commas."),
+        typer.Option(
+            "--for",
+            metavar="NEEDS",
+            help="Of 8gb-gpu, 12gb-gpu, 16gb-gpu, 24gb-gpu, cpu, memory, embedded, web; by commas.",
+        ),
     ] = "",
     out: Annotated[Path | None, typer.Option("--out", help="The recipe's file; SOURCE.yaml here by default.")] = None,
     namespace: Annotated[

@@ -21,6 +21,7 @@ from pipeline.backends import SCHEMES
 from pipeline.card.preview import problems
 from pipeline.card.render import templates
 from pipeline.errors import CannotHereError, PublishError, RecipeError, SourceError
+from pipeline.fleet.advice import rows_for
 from pipeline.fleet.starter import find, needs_of, start
 from pipeline.fleet.starter.calls import MAPPINGS, caller, families, tasks_of
 from pipeline.fleet.starter.needs import Weighed, Weights, serve
@@ -30,6 +31,7 @@ from pipeline.source.layout import Folder
 from pipeline.tasks import TASKS
 from pipeline.trial import tiny
 from tests.desk import REPO, Desk
+from tests.tasks.language_models import llama
 
 VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
 BILLION = 10**9
@@ -100,6 +102,53 @@ def test_int8_of_what_is_in_float16_is_in_bfloat16(tmp_path: Path) -> None:
         part.save_pretrained(tmp_path / "whisper")
     start(find(Folder(tmp_path / "whisper"), "", ""), tmp_path / "whisper.yaml", "alice", ())
     assert load(tmp_path / "whisper.yaml", VOCABULARY).recipe.named("torchao-int8")["model"].dtype == "bfloat16"
+
+
+def test_the_web_gets_a_graph_that_a_browser_tries_and_a_board_is_tried_within_its_limits(
+    embedder: Path, tmp_path: Path
+) -> None:
+    started = start(find(Folder(embedder), "", ""), tmp_path / "bert.yaml", "alice", needs_of("web,embedded,memory"))
+    assert started.targets == {"onnx-q8": ("web",), "torchao-int8": ("embedded",), "bnb-nf4": ("memory",)}
+    assert [str(problem) for problem in problems(tmp_path / "bert.yaml", VOCABULARY)] == []
+    recipe = load(tmp_path / "bert.yaml", VOCABULARY).recipe
+    for target, name in (("web", "onnx-q8"), ("embedded", "torchao-int8"), ("memory", "bnb-nf4")):
+        (part,), (row,) = recipe.named(name).values(), rows_for(target)
+        assert (part.backend, part.scheme) == row.choose[0]
+    assert recipe.named("onnx-q8")["model"].dtype == "float32"
+    assert (recipe.validation.browser.questions, recipe.validation.device.threads) == (4, 1)
+    start(find(Folder(embedder), "", ""), tmp_path / "plain.yaml", "alice", needs_of("cpu"))
+    plain = load(tmp_path / "plain.yaml", VOCABULARY).recipe.validation
+    assert (plain.browser, plain.device) == (None, None)
+
+
+def test_a_chat_model_has_no_page_that_a_browser_could_try(tmp_path: Path) -> None:
+    start(find(Folder(llama(tmp_path / "chat")), "", ""), tmp_path / "chat.yaml", "alice", needs_of("web"))
+    assert [str(problem) for problem in problems(tmp_path / "chat.yaml", VOCABULARY)] == []
+    recipe = load(tmp_path / "chat.yaml", VOCABULARY).recipe
+    assert (list(recipe.repositories), recipe.validation.browser) == (["onnx-q8"], None)
+
+
+@pytest.mark.parametrize(("needs", "dtype"), [("cpu", "float32"), ("cpu,embedded", "float32"), ("cpu,8gb-gpu", "")])
+def test_what_is_for_processors_alone_is_in_float32(tmp_path: Path, needs: str, dtype: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    chat = llama(tmp_path / "chat")
+    AutoModelForCausalLM.from_pretrained(chat, dtype="bfloat16").save_pretrained(chat)
+    start(find(Folder(chat), "", ""), tmp_path / "chat.yaml", "alice", needs_of(needs))
+    assert ("dtype: float32}" in (tmp_path / "chat.yaml").read_text()) == bool(dtype)
+    assert load(tmp_path / "chat.yaml", VOCABULARY).recipe.named("torchao-int8")["model"].dtype == (dtype or "bfloat16")
+
+
+@pytest.mark.parametrize(("others", "dtype"), [(10, "float32"), (90, "")])
+def test_a_model_whose_tables_would_outgrow_the_source_is_left_in_its_own_dtype(others: int, dtype: str) -> None:
+    nothing = Footprint({"model": 0}, {"model": 0})
+    weights = Weights({"model": Weighed(100 - others, 2 * others, 2)}, 100, nothing)
+    assert serve(weights, ("cpu",), "model")[0].scheme.dtype == dtype
+
+
+def test_a_pipeline_is_none_for_the_web(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="No component of a pipeline is exported"):
+        start(find(Folder(source), "", ""), tmp_path / "tiny.yaml", "alice", needs_of("cpu,web"))
 
 
 def test_editors_find_the_schema_where_the_recipe_says(source: Path, tmp_path: Path) -> None:
@@ -202,6 +251,7 @@ def test_a_need_that_is_none_is_told_with_the_nearest(words: str, told: str) -> 
     with pytest.raises(RecipeError) as refused:
         needs_of(words)
     assert told in str(refused.value)
+    assert str(refused.value).count("24gb-gpu") == 1  # the words are told once
 
 
 def test_what_pipelines_are_for_is_what_diffusers_says() -> None:

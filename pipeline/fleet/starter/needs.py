@@ -1,24 +1,29 @@
-"""Needs: what somebody has, in words such as ``8gb-gpu``, and the known good schemes that serve it."""
+"""Needs: what somebody has, in words such as ``8gb-gpu``, and the known good schemes that serve it.
+
+What is for no card is what `pipeline.fleet.advice` says first of it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final
 
 from pipeline.errors import RecipeError, SourceError
 from pipeline.files import human_size
+from pipeline.fleet.advice import rows_for
 from pipeline.plan.footprint import Footprint, footprint
 from pipeline.plan.parts import CardMemory, Offload
 from pipeline.quantize.folder import AUTOENCODERS
 from pipeline.recipe.names import COMPONENT
 from pipeline.recipe.problems import listed, unknown
-from pipeline.source.layout import Layout, Place, read_slots
+from pipeline.source.layout import MODEL, Layout, Place, read_slots
 from pipeline.source.safetensors import FLOATS, TensorInfo
 
-NEEDS: Final[Mapping[str, int]] = {"8gb-gpu": 8, "12gb-gpu": 12, "16gb-gpu": 16, "24gb-gpu": 24, "cpu": 0}
+CARDS: Final[Mapping[str, int]] = {"8gb-gpu": 8, "12gb-gpu": 12, "16gb-gpu": 16, "24gb-gpu": 24}
+NEEDS: Final = (*CARDS, "cpu", "memory", "embedded", "web")
 LIBRARIES: Final = ("diffusers", "transformers")
 LEAST: Final = 0.1  # share of a component's parameters, and of the source's, that Linear layers must have
 DTYPES: Final = {"F32": "float32", "F16": "float16"}  # else bfloat16, which recipes need not say
@@ -33,12 +38,16 @@ class KnownScheme:
         words: What a recipe says of each component.
         width: Bytes of a parameter, scales included.
         text: What it is good for.
+        dtype: What everything else is kept in; empty for what the source is kept in.
+        tables: Whether tables of tokens are quantized as well.
     """
 
     target: str
     words: str
     width: float
     text: str
+    dtype: str = ""
+    tables: bool = False
 
 
 INT8: Final = KnownScheme(
@@ -47,7 +56,17 @@ INT8: Final = KnownScheme(
 NF4: Final = KnownScheme(
     "bnb-nf4", "backend: bitsandbytes, scheme: nf4, double_quant: true", 0.52, "4 bits by bitsandbytes"
 )
+INT8_IN_FLOAT32: Final = replace(INT8, dtype="float32")  # few processors are fast in bfloat16
+Q8: Final = KnownScheme(
+    "onnx-q8",
+    "backend: onnx, scheme: q8",
+    1.16,
+    "8 bits as a graph, which onnxruntime and transformers.js run",
+    dtype="float32",
+    tables=True,
+)
 KNOWN: Final = (INT8, NF4)  # the better one first
+ADVISED: Final = {("torchao", "int8-weight-only"): INT8, ("bitsandbytes", "nf4"): NF4, ("onnx", "q8"): Q8}
 
 
 @dataclass(frozen=True)
@@ -66,7 +85,10 @@ class Weighed:
 
     def size(self, scheme: KnownScheme | None) -> int:
         """Return its bytes as loaded, with a scheme or without."""
-        return self.rest + int(self.linear * (scheme.width if scheme else self.width))
+        if scheme is None:
+            return self.rest + int(self.linear * self.width)
+        kept = scheme.width if scheme.tables else 4 if scheme.dtype == "float32" else self.width
+        return int(self.rest * kept / self.width + self.linear * scheme.width)
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,11 @@ class Weights:
     parameters: int
     beside: Footprint
     dtype: str = ""
+
+    @property
+    def single(self) -> bool:
+        """Whether they are those of a single model, and not of a pipeline."""
+        return [*self.parts] == [MODEL]
 
     @property
     def quantized(self) -> list[str]:
@@ -118,8 +145,8 @@ def needs_of(words: str) -> tuple[str, ...]:
     for word in named:
         if word not in NEEDS:
             what, meant = unknown("need", word, NEEDS)
-            likely = f"Did you mean {meant}? " if meant else ""
-            raise RecipeError(f"--for has an {what}.", remedy=f"{likely}The words are {listed(NEEDS, 'and')}.")
+            remedy = f"Did you mean {meant}? The words are {listed(NEEDS, 'and')}." if meant else ""
+            raise RecipeError(f"--for has an {what}.", remedy=remedy)
     if not named:
         raise RecipeError("--for names no need.", remedy=f"The words are {listed(NEEDS, 'and')}.")
     return named
@@ -129,29 +156,39 @@ def serve(weights: Weights, needs: Collection[str], where: str) -> list[Served]:
     """Return how needs are served; without any, the smallest card that is enough, and the CPU.
 
     Raises:
-        RecipeError: A card is too small.
+        RecipeError: A card is too small, or a pipeline is wanted for the web.
     """
-    served = [found for need in needs or NEEDS if (found := served_by(weights, need))]
-    if not needs:
-        return [*[each for each in served if each.need != "cpu"][:1], *[each for each in served if each.need == "cpu"]]
+    if "web" in needs and not weights.single:
+        remedy = "Leave web out; of a single model of transformers it is a graph that a page loads."
+        raise RecipeError("No component of a pipeline is exported for the web.", where=where, remedy=remedy)
+    known = [found for need in needs or CARDS if (found := served_by(weights, need))]
+    served = known if needs else [*known[:1], Served("cpu", INT8, offloaded=False)]
     if lacking := [need for need in needs if need not in {each.need for each in served}]:
-        enough = [need for need in NEEDS if served_by(weights, need)]
+        enough = [need for need in (*CARDS, "cpu") if served_by(weights, need)]
         least = human_size(weights.memory(NF4)["model"].total)
         what = f"{lacking[0]} is too small: in 4 bits, with one component there at a time, it takes {least}."
         raise RecipeError(what, where=where, remedy=f"Give --for {','.join(enough)}, or fewer of them.")
+    smaller = weights.size(INT8_IN_FLOAT32) < weights.size(None)  # which a vocabulary in float32 may prevent
+    if weights.single and smaller and not any(each.scheme is INT8 and each.need in CARDS for each in served):
+        return [replace(each, scheme=INT8_IN_FLOAT32) if each.scheme is INT8 else each for each in served]
     return served
 
 
 def served_by(weights: Weights, need: str) -> Served | None:
     """Return the best that is known for a need: all at once in memory if that fits, else component by component."""
-    if need == "cpu":
-        return Served(need, INT8, offloaded=False)
-    card = NEEDS[need] * 10**9
+    if need not in CARDS:
+        return Served(need, INT8 if need == "cpu" else advised(need), offloaded=False)
     for offload in ("none", "model"):
         for scheme in KNOWN:
-            if weights.memory(scheme)[offload].total <= card:
+            if weights.memory(scheme)[offload].total <= CARDS[need] * 10**9:
                 return Served(need, scheme, offloaded=offload == "model")
     return None
+
+
+def advised(need: str) -> KnownScheme:
+    """Return the first scheme that is advised for a need."""
+    (row,) = rows_for(need)
+    return ADVISED[row.choose[0]]
 
 
 def weigh(place: Place, layout: Layout, call: Mapping[str, Any], task: str) -> Weights:

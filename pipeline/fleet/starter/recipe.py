@@ -42,6 +42,7 @@ EMBEDDINGS: Final = {
 NEIGHBOURS: Final = {8: "overlap_at_10: {min: 0.85, worst: 0.5}", 4: "overlap_at_10: {min: 0.7, worst: 0.3}"}
 CLIP: Final = "clip_score: {model: openai/clip-vit-large-patch14, drop: {max: 0.5}}"
 LATENCY: Final = "It saves memory; for low latency `publish advise --for cpu` says int8-dynamic, compiled."
+FLOAT32: Final = "For processors alone `dtype: float32`: few are fast in bfloat16, SmolLM2 was a third as fast."
 SLACK: Final = 1.15  # over the size that is reckoned
 
 
@@ -151,11 +152,14 @@ def targets(draft: Draft) -> Iterator[str]:
     for scheme, served in draft.targets.items():
         size = human_size(draft.weights.size(scheme))
         yield f"  # For {listed(map(way, served), 'and')}: about {size} of weights; {scheme.text}."
-        if scheme is INT8 and "cpu" in {each.need for each in served}:
+        needs = {each.need for each in served}
+        if scheme.target == INT8.target and "cpu" in needs:
             yield f"  # {LATENCY}"
+        if scheme is INT8 and needs > {"cpu"} and draft.weights.single and draft.weights.dtype != "float32":
+            yield f"  # {FLOAT32}"
         yield f"  {scheme.target}:"
         # torchao multiplies by the codes before it does by the scale, of which sums leave float16's range.
-        kept = draft.weights.dtype if scheme is INT8 and draft.weights.dtype != "float16" else ""
+        kept = draft.weights.dtype if scheme is INT8 and draft.weights.dtype != "float16" else scheme.dtype
         dtype = f", dtype: {kept}" if kept else ""
         for name in draft.weights.quantized:
             yield f"    {name}: {{{scheme.words}{dtype}}}"
@@ -185,6 +189,11 @@ def validation(draft: Draft) -> Iterator[str]:
         )
         yield f"  # {comment if task.seeded else how}"
         yield f"  call: {{{settings}}}"
+    needs = {each.need for each in draft.served}
+    if "embedded" in needs:
+        yield noted("  device: {memory: 4GB, threads: 1}", "each target answers within a board's memory and threads")
+    if "web" in needs and task.page:
+        yield noted("  browser: {questions: 4}", "the browser of this machine loads what is ONNX, and answers")
     yield noted("  require:", "what a target must reach to be published")
     yield from limits(draft)
 
