@@ -29,11 +29,12 @@ from pipeline.plan.parts import PlannedPrompts
 from pipeline.plan.planner import Planner
 from pipeline.quantize.build import quantize
 from pipeline.quantize.sourcing import Sourcing
-from pipeline.recipe import Loaded, Prompt, Quantization
+from pipeline.recipe import Loaded, Quantization
 from pipeline.recipe.prompts import read_pinned
 from pipeline.source.layout import Folder, Layout
 from pipeline.store import Store
 from pipeline.tasks import TASKS
+from pipeline.trial.made_up import write_questions
 from pipeline.trial.reduced import BUDGET, reduced, tried_parts
 from pipeline.trial.stand_in import StandIn, stand_in
 from pipeline.validate import Report
@@ -48,11 +49,7 @@ __all__ = ["StandIn", "Trial", "Tried", "stand_in"]
 STAGE: Final = "trial"
 PROMPTS: Final = 2  # where an answer takes a whole drawing
 CHEAP_PROMPTS: Final = 16  # where it takes one pass, and some metrics compare each with ten others
-WORDS: Final = [  # in place of a dataset's
-    Prompt(prompt=f"a {colour} {thing}")
-    for thing in ("boat", "fox", "hat", "leaf")
-    for colour in ("red", "blue", "green", "old")
-]
+SAID: Final = "anything"  # in every clip, to random weights
 ENFORCED: Final = ("file", "answer")  # what is wrong with these is so whatever the weights
 
 
@@ -236,23 +233,21 @@ class Trial:
 
     @cached_property
     def prompts(self) -> PlannedPrompts:
-        """The first prompts.
+        """The first prompts; made-up ones in place of a dataset's.
 
         Raises:
-            CannotHereError: They come with files, which are in a dataset.
+            CannotHereError: They come with files of which none can be made up.
         """
         recipe, task = self.written.recipe, TASKS[self.written.recipe.task]
-        most = PROMPTS if task.seeded else CHEAP_PROMPTS
-        if isinstance(recipe.validation.prompts, str):
-            prompts, files = read_pinned(self.written.resolve(recipe.validation.prompts), task.form)
-            asked = PlannedPrompts(prompts=prompts[:most])
-            named = {name for one in asked.prompts for name in one.files.values()}
-            keep_files(task, asked, {name: files[name] for name in named}, self.store)
-            return asked
-        if task.files:
-            remedy = "Run it without --trial, on a few prompts: `sample: 8`."
-            raise CannotHereError("Pictures in a dataset are not fetched for a trial.", remedy=remedy)
-        return PlannedPrompts(prompts=tuple(WORDS[:most]))
+        most, named = PROMPTS if task.seeded else CHEAP_PROMPTS, recipe.validation.prompts
+        invented = None if isinstance(named, str) else write_questions(task, most, self.home / "made-up")
+        prompts, files = read_pinned(invented or self.written.resolve(str(named)), task.form)
+        if task.exact and not self.stand_in.trained:  # random weights may hear the same whatever is said
+            prompts = tuple(one.model_copy(update={"label": one.label and SAID}) for one in prompts)
+        asked = PlannedPrompts(prompts=prompts[:most])
+        wanted = {name for one in asked.prompts for name in one.files.values()}
+        keep_files(task, asked, {name: files[name] for name in wanted}, self.store)
+        return asked
 
 
 def nowhere(repo: str, revision: str | None) -> NoReturn:

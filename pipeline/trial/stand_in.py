@@ -36,6 +36,7 @@ SIMPLEST: Final = {"text-to-video": "WanPipeline"}  # of any other task it is FL
 TOKENIZER: Final = (
     "*processor_config.json",
     "generation_config.json",
+    "chat_template.*",
     "tokenizer*",
     "vocab.*",
     "merges.txt",

@@ -414,6 +414,14 @@ def embedder() -> tuple[Any, Any]:
     return model, BertTokenizerFast(vocab={token: at for at, token in enumerate(tokens)}, model_max_length=512)
 
 
+def talker() -> tuple[Any, Any]:
+    """Return a language model of random weights and its tokenizer, which has a template of chats."""
+    import torch
+
+    torch.manual_seed(0)
+    return qwen_3("Qwen3ForCausalLM"), qwen_tokenizer()
+
+
 def listener() -> tuple[Any, Any]:
     """Return a Whisper of random weights that hears two seconds at once, and its processor, which spells letters."""
     from transformers import AddedToken, GenerationConfig, WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer

@@ -15,7 +15,9 @@ from pipeline.worker.startup import gc_paused
 INDEX: Final = "model_index.json"
 CALL: Final = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 2}
 SHORT: Final = {"max_new_tokens": 12}  # of texts, which a model of random weights never ends
-HEARS: Final = ("AutoModelForSpeechSeq2Seq",)
+HEARS: Final = "AutoModelForSpeechSeq2Seq"
+SIMPLEST: Final = {HEARS: tiny.listener, "AutoModelForCausalLM": tiny.talker}  # of any other loader an embedder
+ENGLISH: Final = ("num_beams", "max_new_tokens", "condition_on_prev_tokens")  # what a listener to one language takes
 BY_CLASS: Final = {"text_encoder_out_layers": [1, 2, 3]}  # which FLUX.2 reads: the defaults are those of deep encoders
 ALIKE: Final = {"QwenImageEditPipeline": "QwenImagePipeline"}  # the same components; the processor wants torchvision
 
@@ -34,16 +36,21 @@ def make(job: dict[str, Any]) -> dict[str, Any]:
 
 def make_single(config: dict[str, Any] | None, folder: Path, loader: str) -> dict[str, Any]:
     """Make a single model of a config, or the simplest one where there is none or it cannot be made small."""
-    known = {"takes": [], "call": {}, "exact": True}
     with suppress(Exception):  # the library's own code, of any class
         if config:
             model = tiny.shrunk(config, loader)
             model.save_pretrained(folder)
-            return {"of": config["model_type"], "fits": True, **known, "call": SHORT if model.can_generate() else {}}
-    model, beside = tiny.listener() if loader in HEARS else tiny.embedder()
+            return {"of": config["model_type"], "fits": True, "exact": True, "takes": [], "call": short(model)}
+    model, beside = SIMPLEST.get(loader, tiny.embedder)()
     model.save_pretrained(folder)
     beside.save_pretrained(folder)
-    return {"of": model.config.model_type, "fits": False, **known, "call": SHORT if model.can_generate() else {}}
+    takes = ENGLISH if loader == HEARS else ()
+    return {"of": model.config.model_type, "fits": False, "exact": not takes, "takes": takes, "call": short(model)}
+
+
+def short(model: Any) -> dict[str, Any]:
+    """Return arguments that make the answers of a single model small."""
+    return SHORT if model.can_generate() else {}
 
 
 def called(folder: Path, loader: str) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from pipeline.backends import SCHEMES
 from pipeline.card.render import templates
 from pipeline.hub.client import Hub
 from pipeline.recipe import FolderSource, Loaded, Vocabulary, load
+from pipeline.recipe.prompts import read_pinned
 from pipeline.tasks import TASKS
 from pipeline.trial import StandIn, stand_in
+from pipeline.trial.made_up import write_questions
 from pipeline.trial.reduced import names_nothing, reduced
 from pipeline.trial.stand_in import class_at
 from tests.desk import REPO, Desk
@@ -100,3 +102,19 @@ def test_the_class_behind_a_gate_is_among_the_tags(desk: Desk) -> None:
     desk.shelf.commit_files({"README.md": b"---\nlicense: mit\ntags: [art, 'diffusers:FluxPipeline']\n---\n"})
     assert class_at(hub, REPO) == "FluxPipeline"
     assert class_at(hub, "acme/nothing") == ""
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_questions_in_place_of_a_dataset_s_have_files_that_their_task_opens_and_are_unlike(
+    name: str, tmp_path: Path
+) -> None:
+    task = TASKS[name]
+    prompts, files = read_pinned(write_questions(task, 16, tmp_path / "made-up"), task.form)
+    assert len({one.prompt for one in prompts}) == 16
+    for one in prompts:
+        assert set(one.files) == set(task.files)
+        assert bool(one.label) == task.exact  # what a recognizer should write down
+        for file in one.files.values():
+            task.open_file(files[file])
+    for role in set(task.files) - {"mask_image"}:
+        assert len({one.files[role] for one in prompts}) == 16

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.desk import Desk
+from tests.tasks.language_models import llama
 
-DIGITS = Path(__file__).parents[2] / "recipes" / "digits"
+RECIPES = Path(__file__).parents[2] / "recipes"
+DIGITS = RECIPES / "digits"
 NOWHERE = "http://127.0.0.1:9"  # discard; nothing listens there
 INT8 = {"backend": "torchao", "scheme": "int8-weight-only"}
 
@@ -156,3 +158,36 @@ def test_a_large_single_model_is_tried_as_a_shallow_one_of_its_kind(
     found = tried(desk, path)["one"]
     assert found["stand_in"].startswith(kind)
     assert any("overlap_at_10" in text for text in found["told"])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("read", [True, False])
+def test_a_chat_model_is_tried_with_its_own_template_or_with_another(desk: Desk, tmp_path: Path, read: bool) -> None:
+    small = llama(tmp_path / "small")
+    files = {path.name: path.read_bytes() for path in small.iterdir() if path.suffix != ".safetensors"}
+    desk.shelf.api.create_repo("acme/chat")
+    source = {"repo": "acme/chat", "revision": desk.shelf.commit_files(files, "acme/chat")}
+    limits = {"kl_divergence": {"max": 0.5}}
+    path = desk.recipe_of_model(small, "text-generation", prompts="chats.jsonl", require=limits)
+    (desk.folder / "chats.jsonl").write_text(
+        "".join(
+            json.dumps({"messages": [{"role": "user", "content": f"Tell me of {word}."}]}) + "\n"
+            for word in ("boats", "birds", "trees", "light", "stone", "the sea", "the sun", "rain", "snow")
+        )
+    )
+    card = {"template": "text-generation"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"source": source, "card": card}))
+    desk.extra = {} if read else {"HF_ENDPOINT": NOWHERE}
+    found = tried(desk, path)["one"]
+    assert found["stand_in"].startswith("a tiny llama" if read else "a tiny qwen3")
+    assert any("kl_divergence" in text for text in found["told"])
+
+
+@pytest.mark.nightly
+def test_a_speech_recognizer_hears_made_up_sounds_in_place_of_a_dataset_s(desk: Desk) -> None:
+    desk.extra, desk.token = {"HF_ENDPOINT": NOWHERE}, ""
+    found = tried(desk, RECIPES / "whisper-tiny.yaml", "--target", "torchao-int8")["torchao-int8"]
+    told = "\n".join(found["told"])
+    assert found["stand_in"].startswith("a tiny whisper")
+    assert "language under `call` is not tried" in told
+    assert "token_agreement" in told
