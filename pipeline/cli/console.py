@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipeline.cli.heartbeat import Heartbeat
 from pipeline.errors import CannotHereError, PublishError
 from pipeline.events import Event
 from pipeline.files import human_size
@@ -60,15 +61,19 @@ class Console:
             disable=mode == "github" or not self.terminal.is_terminal,
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._heartbeat = Heartbeat(self.say)
 
     def __enter__(self) -> Self:
-        """Begin to show progress."""
+        """Begin to show progress: as bars at a terminal, else as a line a minute."""
         self._bars.start()
+        if self._bars.disable:
+            self._heartbeat.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Take the progress bars away."""
         self._bars.stop()
+        self._heartbeat.stop()
 
     def listen(self, event: Event) -> None:
         """Show one event, and log it unless it is progress."""
@@ -82,7 +87,10 @@ class Console:
         if event.kind == "progress":
             self._advance(event, label)
             return
+        if event.kind == "started":
+            self._heartbeat.began(label)
         if event.kind in {"finished", "failed"}:
+            self._heartbeat.ended(label)
             self._forget()
         self._say(event, label)
 
@@ -112,20 +120,20 @@ class Console:
             self.terminal.print(f"  {text}")
 
     def _advance(self, event: Event, label: str) -> None:
+        shown = (
+            f"{human_size(event.done)} of {human_size(event.total)}"
+            if event.unit == "B"
+            else f"{event.done} of {event.total} {event.unit}"
+        )
+        self._heartbeat.went(label, shown)
         if self._bars.disable:
             return
         key = (event.stage, event.subject)
         if key not in self._tasks:
             self._tasks[key] = self._bars.add_task(label, total=event.total or None, amount="")
-        shown = (
-            f"{human_size(event.done)} of {human_size(event.total)}"
-            if event.unit == "B"
-            else f"{event.done} of {event.total}"
-        )
         speed = self._bars.tasks[self._bars.task_ids.index(self._tasks[key])].speed
-        rate = f", {human_size(speed)}/s" if speed else ""
-        amount = f"{shown}{rate}" if event.unit == "B" else f"{shown} {event.unit}"
-        self._bars.update(self._tasks[key], completed=event.done, total=event.total or None, amount=amount)
+        rate = f", {human_size(speed)}/s" if speed and event.unit == "B" else ""
+        self._bars.update(self._tasks[key], completed=event.done, total=event.total or None, amount=f"{shown}{rate}")
 
     def _forget(self) -> None:
         """Take the bars of a stage away that has ended, whatever each of them was of."""

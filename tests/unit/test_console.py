@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
 from pipeline.cli.console import Console
+from pipeline.cli.heartbeat import Heartbeat
 from pipeline.errors import SourceError
 from pipeline.events import Event
 
@@ -39,6 +42,33 @@ def test_people_see_what_was_done_and_text_is_never_markup(capsys: pytest.Captur
     assert shown.out == "for people\n"
     assert "one fetch 1.5 s" in shown.err
     assert "merged [bold]" in shown.err
+
+
+def test_where_nobody_sees_bars_a_line_says_what_is_still_at_work() -> None:
+    lines = list[str]()
+    said = threading.Event()
+    heartbeat = Heartbeat(lambda line: (lines.append(line), said.set())[1], every=0.05)
+
+    def line() -> str:
+        said.clear()
+        assert said.wait(10)
+        return lines[-1]
+
+    heartbeat.start()
+    try:
+        heartbeat.began("one validate")
+        assert line().startswith("  one validate, ")
+        heartbeat.went("one validate", "3 of 16 answers")
+        heartbeat.began("one quantize")
+        heartbeat.ended("one quantize")
+        heartbeat.went("one validate", "4 of 16 answers")
+        assert line().startswith("  one validate: 4 of 16 answers, ")
+        heartbeat.ended("one validate")
+        count = len(lines)
+        time.sleep(0.3)
+        assert len(lines) <= count + 1
+    finally:
+        heartbeat.stop()
 
 
 def test_github_gets_groups_and_annotations(capsys: pytest.CaptureFixture[str]) -> None:
