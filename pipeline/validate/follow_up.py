@@ -16,6 +16,7 @@ from pipeline.files import digest_of, pretty_json, write_atomically
 from pipeline.plan.loras import FoundLora
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.parts import PlannedLora
+from pipeline.plan.questions import questions_folder
 from pipeline.quantize.lora.adapters import Adapter, try_on
 from pipeline.source.layout import Folder, read_layout
 from pipeline.store import Store
@@ -25,7 +26,6 @@ from pipeline.validate.browser.judging import judge_in_browser
 from pipeline.validate.browser.scripts import KEY, scripts
 from pipeline.validate.compatibility import Compilation, Lora, SmallDevice, Uses, ask_with_lora, few, try_uses
 from pipeline.validate.compatibility.snippet import judge_snippet, try_snippet
-from pipeline.validate.prompts import questions_folder
 from pipeline.validate.report import CompatibilityCheck
 from pipeline.validate.stage import ask_both, prompts_of, resolved_requirements, side
 
