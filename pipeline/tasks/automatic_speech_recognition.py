@@ -53,7 +53,8 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
 
     found = load_alone(model, dtype, loader)
     processor = transformers.AutoProcessor.from_pretrained(model)
-    parts = {**found.components, "feature_extractor": processor.feature_extractor}
+    readers = {"feature_extractor": processor.feature_extractor, "tokenizer": processor.tokenizer}
+    parts = {**found.components, **readers}
     return replace(found, model=Hearing(found.model, processor), components=parts)
 
 

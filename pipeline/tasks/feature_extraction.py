@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,10 +15,11 @@ from pipeline.recipe.clause import RecipeModel, optional
 from pipeline.recipe.prompts import Question
 from pipeline.recipe.require import SIZE_RATIO_MEANS, Likeness, RatioAtMost, Requirements
 from pipeline.recipe.schema import Argument, Keyword, Seed, Validation
+from pipeline.source.layout import MODULES
+from pipeline.tasks import transformers_model
 from pipeline.tasks.answers import Request
 from pipeline.tasks.metrics import MetricInput, PairMetric, Reading, least_likeness, metrics_of
 from pipeline.tasks.protocol import IDENTICAL, Given, LoadedModel, Medium, Page, Task
-from pipeline.tasks.transformers_model import load
 
 NEIGHBOURS: Final = 10
 ALIKE: Final = 1e-5  # mean difference of the values of two unit vectors, below which they are one
@@ -30,6 +33,23 @@ class EmbeddingAtLeast(RecipeModel):
     worst: Likeness | None = optional(
         "What the worst text must keep; unless said, half of the mean's decibels, 1 - sqrt(1 - min)."
     )
+
+
+def load(model: Path, dtype: str, loader: str) -> LoadedModel:
+    """Load an embedder with its tokenizer, and with how sentence-transformers pools what it says."""
+    found = transformers_model.load(model, dtype, loader)
+    return replace(found, components={**found.components, "sentence-transformers": modules_of(model)})
+
+
+def modules_of(model: Path) -> dict[str, Any]:
+    """Return the modules that sentence-transformers makes a model of, in their order, and the config of each."""
+    listed = model / MODULES
+    entries = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else []
+    names = [str(entry["type"]).rpartition(".")[2] for entry in entries]
+    configs = [model / entry["path"] / "config.json" for entry in entries]
+    inner = zip(names, configs, strict=True)
+    found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in inner if path.is_file()}
+    return {"modules": names, **{name: config for name, config in found.items() if name != "Transformer"}}
 
 
 def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:

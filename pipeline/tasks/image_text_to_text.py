@@ -37,7 +37,8 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
         processor = transformers.AutoProcessor.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise language_model.unfit(f"The processor cannot be loaded: {first_line(error)}") from error
-    return replace(found, model=VisionModel(found.model.model, found.model.tokenizer, processor))
+    parts = {**found.components, "processor": processor}
+    return replace(found, model=VisionModel(found.model.model, found.model.tokenizer, processor), components=parts)
 
 
 def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Given:

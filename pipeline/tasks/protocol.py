@@ -26,7 +26,8 @@ class LoadedModel:
 
     Attributes:
         model: The pipeline, or the model with what prepares its input; nobody but the task's ``ask`` looks into it.
-        components: Its parts by their names in a plan; those with weights are asked layer by layer.
+        components: Its parts by their names in a plan, and what else decides over what its users get, such as its
+            tokenizer; those with weights are asked layer by layer, and how all are set must be as in the source.
         device: The torch device that it is on.
         how: One sentence on how it was loaded; a card repeats it.
     """

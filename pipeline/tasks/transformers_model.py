@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
     import transformers
 
     found = load_alone(model, dtype, loader)
-    return replace(found, model=TextModel(found.model, transformers.AutoTokenizer.from_pretrained(model)))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    return replace(
+        found, model=TextModel(found.model, tokenizer), components={**found.components, "tokenizer": tokenizer}
+    )
 
 
 def load_alone(model: Path, dtype: str, loader: str) -> LoadedModel:
@@ -41,4 +45,14 @@ def load_alone(model: Path, dtype: str, loader: str) -> LoadedModel:
 
     disable_progress_bar()  # the console alone speaks to people
     further = {"dtype": getattr(torch, dtype), "device_map": "cuda" if torch.cuda.is_available() else "cpu"}
-    return from_pretrained(getattr(transformers, loader), model, lambda loaded: {MODEL: loaded}, further)
+    found = from_pretrained(getattr(transformers, loader), model, lambda loaded: {MODEL: loaded}, further)
+    if not found.model.can_generate():
+        return found
+    return replace(found, components={**found.components, "generation_config": generating(found.model)})
+
+
+def generating(model: Any) -> Any:
+    """Return how a model generates where its user does not say otherwise, what the library adds included."""
+    found = deepcopy(model.generation_config)
+    found.update(**found._get_default_generation_params(), defaults_only=True)
+    return found

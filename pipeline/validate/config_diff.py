@@ -1,24 +1,30 @@
 """What was loaded: is every part of the candidate that is not quantized the source's own.
 
-Compared are the configs as ``from_pretrained`` read them, component by component, and the small files beside the
-weights. The weights themselves are compared by what their layers answer; see ``layers``.
+Compared are the settings as ``from_pretrained`` read them, component by component and whichever file says them, and the
+small files beside the weights that both have. The weights themselves are compared by what their layers answer; see
+``layers``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from pipeline.tasks.answers import Answers
 
-# What a component's config says of its making, not of what it computes.
+# What a component's config says of its making and of what it tells besides, not of what it computes.
 MAKING: Final = frozenset(
-    {"quantization_config", "dtype", "torch_dtype", "transformers_version", "architectures", "processor_class"}
+    {
+        *("quantization_config", "dtype", "torch_dtype", "transformers_version", "processor_class"),
+        *("output_attentions", "output_hidden_states"),
+    }
 )
-OPTIONAL: Final = frozenset({"generation_config.json", "chat_template.jinja"})  # libraries silently do without
-VOCABULARY: Final = "tokenizer.json"  # as well, with no words for a tokenizer, where no file of an older form has them
-OLDER: Final = ("vocab", "spiece", "sentencepiece", "tokenizer.model")  # how the names of those begin
+# Files of a single model of which nothing counts but what was loaded.
+READ: Final = frozenset(
+    {"generation_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json"}
+)
 LONGEST = 60  # characters of a value that is shown
 
 
@@ -35,13 +41,15 @@ def differences(reference: Answers, candidate: Answers) -> list[str]:
         for name in candidate.configs
         if name not in reference.configs
     ]
-    needed = OPTIONAL if any(name.startswith(OLDER) for name in candidate.files) else OPTIONAL | {VOCABULARY}
-    missing = sorted(needed & reference.files.keys() - candidate.files.keys())
-    found += [f"{name} of the source is not in what was loaded." for name in missing]
-    shared = reference.files.keys() & candidate.files.keys()
+    shared = (reference.files.keys() & candidate.files.keys()) - READ
     changed_files = sorted(name for name in shared if reference.files[name] != candidate.files[name])
     named = {line.split(" ", 1)[0] for line in found}
-    return found + [f"{name} is not the source's." for name in changed_files if name.split("/", 1)[0] not in named]
+    return found + [f"{name} is not the source's." for name in changed_files if _part(name) not in named]
+
+
+def _part(file: str) -> str:
+    """Return the component that a file is of: its folder, or its own name."""
+    return Path(file).parts[0].removesuffix(".json")
 
 
 def _changed(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

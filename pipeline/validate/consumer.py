@@ -24,6 +24,7 @@ from pipeline.tasks.answers import Answer, Answers, Request
 from pipeline.tasks.loading import quantized_components
 from pipeline.tasks.protocol import Given, LoadedModel, Medium, Task
 from pipeline.validate import probes
+from pipeline.validate.settings import settings
 from pipeline.worker.child import Tell, WorkerError, serve
 from pipeline.worker.hardware import hardware
 from pipeline.worker.limits import peak_memory
@@ -100,7 +101,7 @@ def answer(
         given=tuple(given),
         repeated=repeated,
         varied=varied,
-        configs=_configs(loaded) if look else {},
+        configs=settings(loaded) if look else {},
         files=_small_files(model) if look else {},
     )
 
@@ -164,16 +165,6 @@ def device_of(loaded: LoadedModel) -> str:
     import torch
 
     return f"cuda ({torch.cuda.get_device_name()})" if loaded.device.type == "cuda" else "cpu"
-
-
-def _configs(loaded: LoadedModel) -> dict[str, Any]:
-    """Return the class and config of each component as loaded, as JSON."""
-    found = {}
-    for name, part in loaded.components.items():
-        config: Any = getattr(part, "config", part if hasattr(part, "to_dict") else {})
-        values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-        found[name] = json.loads(json.dumps({"class": type(part).__name__, **values}, default=str))
-    return found
 
 
 def _small_files(model: Path) -> dict[str, str]:

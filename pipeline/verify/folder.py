@@ -123,10 +123,11 @@ class FolderValidation:
         """
         if not graph.is_file():
             raise SourceError("There is no such file.", where=str(graph), remedy="Correct its name.")
-        (component,) = self.layout(self.source).components.values()
+        layout = self.layout(self.source)
+        (component,) = layout.components.values()
         reference = self.here(self.source)
         with temporary_in(self.engine.store.root, "graph") as folder:
-            for name in component.small:
+            for name in (*component.small, *layout.top):
                 link_or_copy(reference / name, folder / name)
             for part in (graph, *graph.parent.glob(f"{graph.name}[_.]data*")):
                 link_or_copy(part, folder / "onnx" / part.name)

@@ -179,16 +179,16 @@ TEXT_DEFECTS: Final[dict[str, Defect]] = {
     "cache lost": config("use_cache", use_cache=False),
     "few places": config("max_position_embeddings", max_position_embeddings=256),
     # Tokenizer and chat template
-    "tokenizer of another model": file("tokenizer.json", _other_vocabulary),
-    "tokenizer cut a little": file("tokenizer.json", _fewer_words(45_000)),
+    "tokenizer of another model": file("vocabulary", _other_vocabulary),
+    "tokenizer cut a little": file("vocabulary", _fewer_words(45_000)),
     "tokenizer cut short": file("it is another model's", _fewer_words(30_000), "load"),
     "tokenizer missing": file("", without("tokenizer.json"), "load"),
-    "begun twice": file("tokenizer.json", _begun_twice),
+    "begun twice": file("post_processor", _begun_twice),
     "system prompt lost": file(
-        TEMPLATE, written(TEMPLATE, lambda text: text.replace("messages[0]['role'] != 'system'", "false"))
+        "chat_template", written(TEMPLATE, lambda text: text.replace("messages[0]['role'] != 'system'", "false"))
     ),
     "roles swapped": file(
-        TEMPLATE,
+        "chat_template",
         written(
             TEMPLATE,
             lambda text: text.replace(
@@ -197,17 +197,17 @@ TEXT_DEFECTS: Final[dict[str, Defect]] = {
         ),
     ),
     "chat template without the turn of the model": file(
-        TEMPLATE, written(TEMPLATE, lambda text: text.replace("if add_generation_prompt", "if false"))
+        "chat_template", written(TEMPLATE, lambda text: text.replace("if add_generation_prompt", "if false"))
     ),
     "chat template that does not render": file(
         "The chat template does not render", written(TEMPLATE, lambda text: text + "{{ messages.last.role }}"), "load"
     ),
     "chat template missing": file("no chat template", without(TEMPLATE), "load"),
     # How it is continued
-    "penalty of repetition": config(GENERATION, GENERATION, repetition_penalty=1.3),
-    "sampled": config(GENERATION, GENERATION, do_sample=True, temperature=1.5),
-    "end lost": config(GENERATION, GENERATION, eos_token_id=None),
-    "defaults of generation missing": file(GENERATION, without(GENERATION)),
+    "penalty of repetition": config("repetition_penalty", GENERATION, repetition_penalty=1.3),
+    "sampled": config("do_sample", GENERATION, do_sample=True, temperature=1.5),
+    "end lost": config("eos_token_id", GENERATION, eos_token_id=None),
+    "defaults of generation missing": file("generation_config", without(GENERATION)),
     # What does not load, or with random values for the weights that are not there
     "quantization_config missing": file("is not now", without_quantization_config, "layer"),
     "file cut": file("", cut, "load"),

@@ -323,19 +323,6 @@ def test_a_part_that_is_not_the_sources_is_the_first_reason(draw: Draw) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["generation_config.json", "chat_template.jinja", "tokenizer.json"])
-def test_a_file_that_libraries_silently_do_without_is_missed(name: str, draw: Draw) -> None:
-    own = draw("a", configs=CONFIGS, files={name: "a" * 64, "merges.txt": "b" * 64})
-    report = judge(own, draw("b", configs=CONFIGS, files={}), PROMPTS, {})
-    assert [reason.about for reason in report.reasons] == ["file"]
-    assert _texts(report) == [f"{name} of the source is not in what was loaded."]
-
-
-def test_a_tokenizer_may_be_kept_in_its_older_form(draw: Draw) -> None:
-    own = draw("a", files={"tokenizer.json": "a" * 64})
-    assert judge(own, draw("b", files={"vocab.txt": "b" * 64}), PROMPTS, {}).verdict == "PASS"
-
-
 def _reasons_for(draw: Draw, spoilt: Callable[[Any], Any], at: Sequence[tuple[int, int]] = ((2, 1),)) -> list[str]:
     """Return why a side fails some of whose pictures were spoilt."""
     side = draw("spoilt")

@@ -13,7 +13,7 @@ from pipeline.recipe.prompts import Message, Question
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Request
 from pipeline.tasks.protocol import LoadedModel
-from pipeline.tasks.texts.distribution import EXPECTED
+from pipeline.tasks.texts.text import EXPECTED
 from tests.desk import Desk
 from tests.tasks.language_models import llava
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ import pytest
 
 from pipeline.recipe.prompts import Prompt, Question, scan
 from pipeline.tasks import TASKS
-from pipeline.tasks.answers import Request
+from pipeline.tasks.answers import Answers, Request
 from pipeline.tasks.metrics import MetricInput, Pair
 from pipeline.tasks.protocol import Given
 from pipeline.tasks.text_generation import cycle_of, fault
-from pipeline.tasks.texts.distribution import EXPECTED, SAID, kept
-from pipeline.tasks.texts.text import Text, read, save
+from pipeline.tasks.texts.distribution import kept
+from pipeline.tasks.texts.text import EXPECTED, SAID, Text, read, save
+from pipeline.validate.config_diff import differences
+from pipeline.validate.consumer import answer
 from pipeline.validate.findings import Sample
 from tests.desk import Desk
-from tests.tasks.language_models import TEMPLATE, llama, tokenizer
+from tests.tasks.language_models import LETTERS, TEMPLATE, llama, tokenizer
 
 TASK = TASKS["text-generation"]
 RECIPE = Path(__file__).parents[2] / "recipes" / "smollm2"
@@ -375,6 +378,80 @@ def test_an_answer_tells_what_it_was_chosen_of(model: Path, tmp_path: Path) -> N
     given = given_by(TASK.load(model, "float32", TASK.loader), FOX)
     save(given, tmp_path / "a.json")
     assert read(tmp_path / "a.json").expected == (len(FOX.prompt) + 1, 64)
+
+
+def looked(model: Path, out: Path) -> Answers:
+    out.mkdir(exist_ok=True)
+    request = Request(task="text-generation", questions=(FOX,), seeds=(0,), call={"max_new_tokens": 2}, dtype="float32")
+    return answer(model, request, out, lambda *_: None, look=True)
+
+
+def merged(path: Path, **values: Any) -> None:
+    held = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**held, **values}))
+
+
+SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "more is said of how it generates": (
+        lambda folder: merged(folder / "generation_config.json", do_sample=True, temperature=9.0),
+        "generation_config is not the source's: do_sample is true instead of false; temperature is 9.0 instead of 1.0.",
+    ),
+    "how it generates is lost": (
+        lambda folder: (folder / "generation_config.json").unlink(),
+        "generation_config is not the source's: repetition_penalty is 1.0 instead of 1.1.",
+    ),
+    "other special tokens": (
+        lambda folder: merged(folder / "special_tokens_map.json", eos_token="q"),
+        """eos_token is "q" instead of "</s>".""",
+    ),
+    "another chat template": (
+        lambda folder: (folder / "chat_template.jinja").write_text("Arr!"),
+        """tokenizer is not the source's: chat_template is "Arr!" instead of""",
+    ),
+    "another vocabulary": (
+        lambda folder: tokenizer(LETTERS[::-1]).save_pretrained(folder),
+        "tokenizer is not the source's: vocabulary is \"61 tokens (",
+    ),
+    "a tokenizer's config is lost": (
+        lambda folder: (folder / "tokenizer_config.json").unlink(),
+        """bos_token is null instead of "<s>"; eos_token is null instead of "</s>";""",
+    ),
+    "another class for others": (
+        lambda folder: merged(folder / "config.json", architectures=["LlamaModel"]),
+        """model is not the source's: architectures is ["LlamaModel"] instead of ["LlamaForCausalLM"].""",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def penal(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answers]:
+    """A model that says how it generates, and what was loaded of it."""
+    folder = shutil.copytree(model, tmp_path_factory.mktemp("penal") / "model")
+    merged(folder / "generation_config.json", repetition_penalty=1.1)
+    return folder, looked(folder, folder.with_name("out"))
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_is_loaded_beside_the_weights_must_be_the_sources(
+    penal: tuple[Path, Answers], name: str, tmp_path: Path
+) -> None:
+    source, own = penal
+    spoil, told = SPOILT[name]
+    spoil(folder := copied(source, tmp_path))
+    found = differences(own, looked(folder, tmp_path / "out"))
+    assert any(told in line for line in found), found
+
+
+def test_it_does_not_matter_which_file_says_it(penal: tuple[Path, Answers], tmp_path: Path) -> None:
+    source, own = penal
+    folder = copied(source, tmp_path)
+    for name in ("generation_config.json", "tokenizer_config.json"):
+        merged(folder / name, transformers_version="5.0.0")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").unlink()
+    merged(folder / "special_tokens_map.json", **{name: config.pop(name) for name in list(config) if "token" in name})
+    found = differences(own, looked(folder, tmp_path / "out"))
+    assert found == []
 
 
 @pytest.mark.parametrize("prompt", ["a", "it", "it was", "it was far"])

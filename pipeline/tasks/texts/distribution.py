@@ -22,10 +22,8 @@ from pipeline.tasks.metrics import (
     Reading,
     greatest_distance,
 )
-from pipeline.tasks.texts.text import Text
+from pipeline.tasks.texts.text import EXPECTED, SAID, Text
 
-EXPECTED: Final = "expected"  # log probabilities of the whole vocabulary, float16, shape (places, vocabulary)
-SAID: Final = "said"  # log probabilities of the tokens that are there, float32, shape (tokens,)
 LEAST: Final = -65504.0  # what float16 holds: a token that a model rules out counts as that
 ROWS: Final = 16  # places that are compared at once: a few MB, whatever the text
 

@@ -17,7 +17,8 @@ from pipeline.recipe.prompts import Question
 from pipeline.tasks import transformers_model
 from pipeline.tasks.answers import Request
 from pipeline.tasks.protocol import Given, LoadedModel
-from pipeline.tasks.texts.distribution import EXPECTED, SAID, kept
+from pipeline.tasks.texts.distribution import kept
+from pipeline.tasks.texts.text import EXPECTED, SAID
 from pipeline.tasks.transformers_model import TextModel
 from pipeline.worker.child import WorkerError, first_line
 

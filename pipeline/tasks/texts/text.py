@@ -9,11 +9,13 @@ from typing import Any, Final
 from zlib import crc32
 
 from pipeline.tasks.protocol import IDENTICAL, Given
-from pipeline.tasks.texts.distribution import EXPECTED
 
 SUFFIX: Final = ".json"
 BUCKETS: Final = 256  # that words are counted in
 ALIKE: Final = 1e-9  # two texts are one to people where their words are
+
+EXPECTED: Final = "expected"  # log probabilities of the whole vocabulary, float16, shape (places, vocabulary)
+SAID: Final = "said"  # log probabilities of the tokens that are there, float32, shape (tokens,)
 
 
 @dataclass(frozen=True)
