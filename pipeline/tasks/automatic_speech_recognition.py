@@ -20,8 +20,9 @@ from pipeline.tasks.answers import Request
 from pipeline.tasks.metrics import metrics_of
 from pipeline.tasks.protocol import Given, LoadedModel, Medium, Page, Task
 from pipeline.tasks.speech.audio import RATE, read_clip
-from pipeline.tasks.speech.transcripts import CER, INSERTIONS, REAL_TIME_FACTOR, TOKEN_AGREEMENT, WER, fault
+from pipeline.tasks.speech.transcripts import CER, INSERTIONS, REAL_TIME_FACTOR, TOKEN_AGREEMENT, WER, deaf, fault
 from pipeline.tasks.texts import text as texts
+from pipeline.tasks.texts.language_model import require_own_tokens
 from pipeline.tasks.transformers_model import load_alone
 
 CALL: Final[dict[str, type]] = {
@@ -48,11 +49,16 @@ class Hearing:
 
 
 def load(model: Path, dtype: str, loader: str) -> LoadedModel:
-    """Load a model with its processor; see :func:`load_alone` for where and how."""
+    """Load a model with its processor; see :func:`load_alone` for where and how.
+
+    Raises:
+        WorkerError: Its tokenizer is missing, or another model's.
+    """
     import transformers
 
     found = load_alone(model, dtype, loader)
     processor = transformers.AutoProcessor.from_pretrained(model)
+    require_own_tokens(found.model, processor.tokenizer)  # of one that is missing transformers makes one without words
     readers = {"feature_extractor": processor.feature_extractor, "tokenizer": processor.tokenizer}
     parts = {**found.components, **readers}
     return replace(found, model=Hearing(found.model, processor), components=parts)
@@ -90,6 +96,7 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
         text=tokenizer.decode(found, skip_special_tokens=True),
         tokens=tokens,
         pieces=[tokenizer.decode([token]) for token in tokens],
+        language=language_of(hearing.model.generation_config, call),
     )
 
 
@@ -98,6 +105,13 @@ def untaken(place: Place, call: Mapping[str, Any]) -> dict[str, str]:
     alone = GENERATION in place.files and read_json(place, GENERATION).get("is_multilingual") is False
     why = f"it knows one language (is_multilingual is false in its {GENERATION}); leave it out"
     return {name: why for name in OF_SEVERAL if alone and name in call}
+
+
+def language_of(config: Any, call: Mapping[str, Any]) -> str:
+    """Return what language a transcript is in, by the model's generation config and the call; empty if neither says."""
+    if call.get("task") == TASK_WORDS[1] or not getattr(config, "is_multilingual", True):
+        return "en"
+    return str(call.get("language") or getattr(config, "language", None) or "")
 
 
 def question_in_browser(question: Question, call: Mapping[str, Any], files: str) -> tuple[str, dict[str, Any]]:
@@ -248,6 +262,7 @@ TRANSCRIPTS: Final = Medium(
     packages=("scipy", "transformers"),
     imports=("transformers.models.whisper.english_normalizer",),
     words=lambda said: str(said.text),
+    lost=deaf,
 )
 
 AUTOMATIC_SPEECH_RECOGNITION: Final = Task(

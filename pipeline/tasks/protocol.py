@@ -17,7 +17,7 @@ from pipeline.recipe.schema import Validation
 from pipeline.source.layout import Layout, Place, read_layout, read_single
 from pipeline.tasks.answers import Request
 from pipeline.tasks.costs import COSTS
-from pipeline.tasks.metrics import Metric
+from pipeline.tasks.metrics import Metric, Pair
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Given:
         text: What it says, where it is a text.
         tokens: The ids of that text's tokens, those that end it included.
         pieces: What each of them stands for, as the tokenizer spells it alone.
+        language: That which the text is known to be in, such as ``en``; empty where nobody said.
     """
 
     values: Any
@@ -60,6 +61,7 @@ class Given:
     text: str = ""
     tokens: Sequence[int] = ()
     pieces: Sequence[str] = ()
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Medium:
             where a picture of answers shows little.
         words: Returns what people read of an opened answer, which report and card repeat; None where it is no text.
         part: What of an answer that picture shows, such as ``the middle frame``; empty where it shows all of it.
+        lost: Returns what makes all of the source's answers together none, as a sentence; empty for nothing.
     """
 
     noun: str
@@ -110,6 +113,7 @@ class Medium:
     beside: Callable[[Path, Path, Path], None] | None = None
     words: Callable[[Any], str] | None = None
     part: str = ""
+    lost: Callable[[Sequence[Pair]], str] = lambda _: ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pipeline.trial.stand_in import StandIn
 OF_CLIP: Final = "clip_similarity"  # judged by the model of clip_score where it names none
 TOO_SMALL: Final = "ms_ssim"  # looks at pictures from 176 pixels a side
 LABELLED: Final = "label_accuracy"
+SAID: Final = ("wer", "cer")  # of what is said, of which random weights hear nothing
 NUMBERED: Final = re.compile(r"(^|\.)[][\d?*!-]*[1-9][][\d?*!-]*(\.|$)")  # a layer after the first, such as 58 or 3?
 BUDGET: Final = "not tried: what fits a budget follows from the source's own size; `publish plan` finds it"
 
@@ -55,6 +56,8 @@ def not_measured(recipe: Recipe, stand_in: StandIn) -> dict[str, str]:
     reasons = dict.fromkeys(absent, "its judge is on a Hub")
     reasons |= {LABELLED: "its labels are in a dataset"} if from_dataset(recipe) else {}
     reasons |= {} if stand_in.itself else {TOO_SMALL: "pictures of a stand-in are too small"}
+    reasons |= {} if stand_in.itself else dict.fromkeys(SAID, "a stand-in hears no words")
+    reasons |= dict.fromkeys(SAID, "its clips are in a dataset") if from_dataset(recipe) else {}
     return {name: reasons[name] for name, limit in require if limit is not None and name in reasons}
 
 

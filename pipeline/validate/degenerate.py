@@ -31,12 +31,14 @@ def refuse_degenerate_source(side: Side, pairs: Sequence[Pair]) -> None:
     """Refuse a reference that is itself none: two grey pictures match, and that says nothing.
 
     Raises:
-        RecipeError: An answer of the source is degenerate, or two prompts get the same one.
+        RecipeError: An answer of the source is degenerate, all of them are together, or two prompts get the same one.
     """
     task = side.task
     for answer, pair in zip(side.answers.given, pairs, strict=True):
         if fault := answer.fault or task.medium.fault(pair.reference, pair.reference):
             raise _degenerate(f"{task.called(pair.prompt, pair.seed)} is {fault}.", side)
+    if lost := task.medium.lost(pairs):
+        raise _degenerate(lost, side)
     exact = _exact_twins(task, pairs)
     if exact:
         (first, second), noun = exact, task.medium.noun

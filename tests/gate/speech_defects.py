@@ -147,7 +147,7 @@ SPEECH_DEFECTS: Final[dict[str, Defect]] = {
     # Tokenizer
     "tokenizer of another model": file("vocabulary", _other_vocabulary),
     "tokenizer without moments": file("added_tokens", _without_moments),
-    "tokenizer missing": file("vocabulary", without("tokenizer.json")),
+    "tokenizer missing": file("it is another model's", without("tokenizer.json"), "load"),
     # How it is generated
     "forced tokens lost": config("generation_config", GENERATION, forced_decoder_ids=None),
     "suppressed tokens lost": config("generation_config", GENERATION, suppress_tokens=None, begin_suppress_tokens=None),
@@ -165,6 +165,9 @@ SPEECH_DEFECTS: Final[dict[str, Defect]] = {
         "source", setting(GENERATION, suppress_tokens=[END]), "source", "endless", weakens=False
     ),
     "reference that hears nothing": Defect(
-        "source", weights("", saying(END, 200.0)), "source", "same transcript", weakens=False
+        "source", weights("", saying(END, 200.0)), "source", "is empty, where", weakens=False
+    ),
+    "reference with the words of another model": Defect(
+        "source", _other_vocabulary, "source", "nothing to do with the clips", weakens=False
     ),
 }

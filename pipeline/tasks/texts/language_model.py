@@ -39,18 +39,18 @@ def load(model: Path, dtype: str, loader: str) -> LoadedModel:
         found = transformers_model.load(model, dtype, loader)
     except OSError as error:
         raise unfit(f"Model or tokenizer cannot be loaded: {first_line(error)}") from error
-    require_own_tokens(found.model)
+    require_own_tokens(found.model.model, found.model.tokenizer)
     return found
 
 
-def require_own_tokens(loaded: TextModel) -> None:
+def require_own_tokens(model: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer whose tokens are not those of the embeddings.
 
     Raises:
         WorkerError: It has tokens that have no embedding, or far fewer than there are embeddings.
     """
-    rows = loaded.model.get_input_embeddings().weight.shape[0]
-    most = max(loaded.tokenizer.get_vocab().values(), default=-1)
+    rows = model.get_input_embeddings().weight.shape[0]
+    most = max(tokenizer.get_vocab().values(), default=-1)
     if most >= rows:
         raise unfit(f"The tokenizer has a token {most}, and the model embeds {rows}, numbered from 0.")
     if most + 1 < USED * rows:

@@ -29,6 +29,7 @@ class Text:
         logprobs: The natural logarithm of the probability that the model gave each when it chose it.
         expected: The places at which it was asked what it expects, and the tokens of its vocabulary; nothing where it
             was not asked.
+        language: That which it is known to be in, such as ``en``; empty where nobody said.
     """
 
     text: str
@@ -36,20 +37,22 @@ class Text:
     pieces: tuple[str, ...] = ()
     logprobs: tuple[float, ...] = ()
     expected: tuple[int, ...] = ()
+    language: str = ""
 
 
 def save(given: Given, path: Path) -> None:
     """Write a text and its tokens as JSON; `Given.values` are their log probabilities, shape (tokens,)."""
     logprobs = [round(float(value), 6) for value in given.values]
     expected = given.besides[EXPECTED].shape if EXPECTED in given.besides else ()
-    made = Text(given.text, tuple(given.tokens), tuple(given.pieces), tuple(logprobs), expected)
+    made = Text(given.text, tuple(given.tokens), tuple(given.pieces), tuple(logprobs), expected, given.language)
     path.write_text(json.dumps(asdict(made), ensure_ascii=False), encoding="utf-8")
 
 
 def read(path: Path) -> Text:
     """Return a text that was written."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    return Text(found.pop("text"), **{name: tuple(values) for name, values in found.items()})
+    text, language = found.pop("text"), found.pop("language")
+    return Text(text, language=language, **{name: tuple(values) for name, values in found.items()})
 
 
 def content(text: Text) -> bytes:
