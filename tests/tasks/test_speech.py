@@ -95,6 +95,23 @@ def test_bytes_that_say_wav_and_are_none(tmp_path: Path) -> None:
         read_clip(tmp_path / "a.wav")
 
 
+def test_a_wav_that_is_cut_off_is_none(tmp_path: Path) -> None:
+    wavfile.write(tmp_path / "a.wav", RATE, np.zeros(RATE, np.int16))
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:524])
+    with pytest.raises(ValueError, match="it ends before its header says that it does; copy or convert it again"):
+        read_clip(tmp_path / "a.wav")
+
+
+def test_a_small_file_of_many_samples_is_not_read(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    with soundfile.SoundFile(tmp_path / "a.flac", "w", 48_000, 8, "PCM_16") as file:
+        for _ in range(10):
+            file.write(np.zeros((48_000 * 20, 8), np.int16))
+    assert (tmp_path / "a.flac").stat().st_size < 1 << 20
+    with pytest.raises(ValueError, match="77 million samples in 8 channels, and at most 58 million are read; convert"):
+        read_clip(tmp_path / "a.flac")
+
+
 def test_text_is_no_sound(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("hello")
     with pytest.raises(ValueError, match=r"no sound that can be read|it is no WAV"):
