@@ -53,6 +53,8 @@ def plan_json(made: TargetPlan, earlier: Earlier | None, beside: Beside) -> dict
 
 def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, beside: Beside) -> None:
     """Show a plan to people; of one that is never carried out why that is."""
+    from pipeline.card.context import loaders_of
+
     if made.instead:
         console.say(f"{made.target}: not published: {made.instead}\n")
         return
@@ -93,6 +95,8 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
         f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "
         "with --stream)"
     )
+    if made.validation.browser and all(loader.form.config for loader in loaders_of(made)):
+        say("  no browser is asked: a page loads what is ONNX, and this target is not")
     if beside.kept:
         say(f"  keeps what others put into {made.repository}: {', '.join(beside.kept)}")
     if beside.overwritten:

@@ -27,6 +27,7 @@ from pipeline.validate.page import render
 from pipeline.validate.page.answers import side_for
 from pipeline.validate.page.clips import MOST_BYTES, Heard
 from pipeline.validate.page.clips import heard as heard_clips
+from pipeline.validate.report import Interval
 from tests.page.conftest import NASTY, PROMPTS, pair, report, subject
 
 SPACE = "{http://www.w3.org/1999/xhtml}"
@@ -94,6 +95,19 @@ def test_what_prompts_and_faults_say_is_text(text: str) -> None:
     assert f"The source\N{RIGHT SINGLE QUOTATION MARK}s picture: {NASTY}" in images
     (values,) = (one.text for one in elements(tree, "script") if one.get("type") == "application/json")
     assert set(json.loads(values)["orders"]) == {"worst", "prompt", "psnr", "clip_score"}
+
+
+def test_a_limit_on_the_worst_answer_shows_that_answer_and_not_the_mean(pictures: tuple[Path, Path]) -> None:
+    found = report()
+    psnr, clip = found.metrics["psnr"], found.metrics["clip_score"]
+    worst = psnr.judgements[0].model_copy(update={"of": "worst", "found": Interval(number=21.5, low=21.5, high=21.5)})
+    drop = clip.judgements[0].model_copy(update={"of": "worst drop", "found": Interval(number=3.7, low=3.7, high=3.7)})
+    metrics = {**found.metrics, "psnr": psnr.model_copy(update={"judgements": (worst,)})}
+    metrics |= {"clip_score": clip.model_copy(update={"judgements": (drop,)})}
+    tree = parsed(render(subject(found.model_copy(update={"metrics": metrics}), pictures)))
+    held = [text_of(one) for one in elements(tree, "td") if "held" in (one.get("class") or "").split()]
+    assert "21.5 dB the worst picture; mean 38.5 dB" in held
+    assert "3.7 points of the worst picture; mean 0.4 points" in held
 
 
 def test_a_metric_whose_name_ends_a_script_stays_data(pictures: tuple[Path, Path]) -> None:

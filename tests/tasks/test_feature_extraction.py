@@ -110,6 +110,21 @@ def test_an_embedder_is_published_with_what_a_board_needs(desk: Desk, embedder: 
 
 
 @pytest.mark.nightly
+def test_a_plan_tells_that_no_browser_is_asked_of_what_is_no_graph(desk: Desk, embedder: Path) -> None:
+    targets = {
+        "one": {"model": {"backend": "torchao", "scheme": "int8-weight-only", "dtype": "float32"}},
+        "graph": {"model": {"backend": "onnx", "scheme": "q8"}},
+    }
+    require = {"cosine_similarity": {"min": 0.9}}
+    written = desk.recipe_of_model(embedder, "feature-extraction", targets, require=require, browser={"questions": 1})
+    done = desk.publish("plan", written)
+    assert done.code == 0, done.err
+    plain, graph = done.out.split("graph → ")
+    told = "no browser is asked: a page loads what is ONNX, and this target is not"
+    assert told in plain
+    assert told not in graph
+
+
 def test_an_embedder_that_does_not_answer_on_a_board_is_not_published(desk: Desk, embedder: Path) -> None:
     done = desk.publish("run", recipe(desk, embedder, device={"memory": "60MB"}))
     assert done.code == 6
