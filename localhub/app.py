@@ -92,6 +92,8 @@ _CALLS = (
     ("POST", "/{kind:kind}/{ns}/{name}.git/info/lfs/objects/verify", lfs.verify),
     ("GET", "/{kind:kind}/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
     ("GET", "/{ns}/{name}/resolve/{rev:rev}/{path:path}", resolve),
+    ("GET", "/{kind:kind}/{ns}/{name}/blob/{rev:rev}/{path:path}", resolve),  # where the Hub has a page about a file
+    ("GET", "/{ns:owner}/{name}/blob/{rev:rev}/{path:path}", resolve),
     ("GET", "/api/resolve-cache/{kind:kind}/{ns}/{name}/{rev}/{path:path}", resolve_cached),
 )
 _PAGES = [f"{place}{rest}" for place in ("/{kind:kind}/{ns}/{name}", "/{ns:owner}/{name}") for rest in ("", _AT)]

@@ -14,6 +14,7 @@ from localhub.refusals import entry_not_found
 from localhub.repository import Repository
 from localhub.web import Call
 
+_SHOWN = ("text/html", "application/xhtml+xml")  # a stranger's page is text on the Hub, and runs nowhere
 _PACKED = ("text/", "application/json", "application/xml", "image/svg+xml")  # what a content network compresses
 
 
@@ -43,7 +44,8 @@ def resolve_cached(call: Call) -> Response:
     The content network in front of the Hub then takes no notice of a range, and its ETag is a weak one.
     """
     _, blob, headers = _found(call, call.downloadable())
-    path, media_type = call.hub.store.objects.path(blob.sha256), guess_type(call.where["path"])[0] or "text/plain"
+    path, guess = call.hub.store.objects.path(blob.sha256), guess_type(call.where["path"])[0]
+    media_type = "text/plain" if guess in _SHOWN else guess or "text/plain"
     headers |= {"Vary": "Accept-Encoding"}
     if "gzip" in call.headers.get("accept-encoding", "") and media_type.startswith(_PACKED):
         headers |= {"Content-Encoding": "gzip", "ETag": f'W/"{blob.oid}"'}

@@ -133,6 +133,11 @@ def test_a_file_in_html_is_no_page_of_the_hub(endpoint: str, push: Push) -> None
         headers = httpx2.get(f"{endpoint}/alice/model/resolve/main/{name}").headers
         assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
         assert headers["X-Content-Type-Options"] == "nosniff"
+    for place in ("resolve", "blob"):
+        shown = httpx2.get(f"{endpoint}/alice/model/{place}/main/evil.html", follow_redirects=True)
+        assert (shown.status_code, shown.text) == (200, "<script>alert(document.domain)</script>")
+        assert shown.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert shown.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
 
 
 def test_nothing_of_a_hostile_card_becomes_active(endpoint: str, push: Push) -> None:
