@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from pipeline.tasks.metrics import MetricInput, Pair
 from pipeline.tasks.protocol import Given
 from pipeline.tasks.text_generation import cycle_of, fault
 from pipeline.tasks.texts.distribution import kept
+from pipeline.tasks.texts.language_model import deadline, rendered
 from pipeline.tasks.texts.text import EXPECTED, SAID, Text, read, save
 from pipeline.validate.config_diff import differences
 from pipeline.validate.consumer import answer
 from pipeline.validate.findings import Sample
+from pipeline.worker.child import WorkerError
 from tests.desk import Desk
 from tests.tasks.language_models import LETTERS, TEMPLATE, llama, tokenizer
 
@@ -310,6 +313,31 @@ def test_a_chat_template_that_does_not_render_is_told_in_a_paragraph(desk: Desk,
     source = copied(model, tmp_path)
     tokenizer(template="{{ raise_exception('Roles must alternate') }}").save_pretrained(source)
     assert "The chat template does not render this conversation: Roles must alternate." in refused(desk, source)
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def test_a_chat_template_that_does_not_end_is_told() -> None:
+    with pytest.raises(WorkerError) as told:
+        rendered(tokenizer(template=ENDLESS), [{"role": "user", "content": "Hi"}], {})
+    assert told.value.what == (
+        "The chat template does not render this conversation: it does not end within 10 seconds."
+    )
+
+
+def test_a_chat_template_that_makes_more_than_can_be_read_is_told() -> None:
+    with pytest.raises(WorkerError) as told:
+        rendered(tokenizer(template="{{ 'word' * 300000 }}"), [{"role": "user", "content": "Hi"}], {})
+    assert "it makes 1,200,000 characters, and 1,000,000 are the most that are read." in told.value.what
+
+
+def test_a_deadline_is_over_with_what_it_is_of() -> None:
+    with deadline(0.2):
+        pass
+    time.sleep(0.3)
+    with pytest.raises(TimeoutError), deadline(0.1):
+        time.sleep(5)
 
 
 def test_messages_need_a_chat_template(desk: Desk, model: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ read as an answer is made, with the cache of what stands before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +25,8 @@ from pipeline.tasks.transformers_model import TextModel
 from pipeline.worker.child import WorkerError, first_line
 
 NEW_TOKENS: Final = 64  # of an answer, unless the call says otherwise
+SECONDS: Final = 10  # that a conversation may take to render: a template is a program, and one that ends takes none
+LONGEST: Final = 1_000_000  # characters of a conversation, more than models have places for
 STEPS: Final = (
     8  # tokens of a question, of its second half at most, that are read one by one, as those of an answer are
 )
@@ -99,19 +103,46 @@ def rendered(reader: Any, messages: Sequence[Any], call: Any) -> str:
     """Return a conversation that the model continues, by the chat template of its tokenizer or processor.
 
     Raises:
-        WorkerError: There is no template, or it does not take the conversation.
+        WorkerError: There is no template, or it does not take the conversation, or makes no end of it.
     """
     if not reader.chat_template:
         remedy = "Ask with 'prompt' in place of 'messages', or name a commit that has the template."
         raise WorkerError("source", "The model has no chat template, and a question has messages.", remedy)
     further = {name: call[name] for name in ("enable_thinking",) if name in call}
     try:
-        text = reader.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **further)
+        with deadline(SECONDS):
+            text = str(reader.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **further))
     except Exception as error:  # of Jinja, of any class: a template is a program
-        what = f"The chat template does not render this conversation: {first_line(error)}"
-        remedy = "Correct the messages, or name a commit whose template takes them."
-        raise WorkerError("source", what, remedy) from error
-    return str(text)
+        raise unrendered(first_line(error)) from error
+    if len(text) > LONGEST:
+        raise unrendered(f"it makes {len(text):,} characters, and {LONGEST:,} are the most that are read.")
+    return text
+
+
+def unrendered(why: str) -> WorkerError:
+    """Return the refusal of a chat template."""
+    remedy = "Correct the messages, or name a commit whose template takes them."
+    return WorkerError("source", f"The chat template does not render this conversation: {why}", remedy)
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer, in the main thread of a process.
+
+    Raises:
+        TimeoutError: It did.
+    """
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it does not end within {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def require_room(model: Any, asked: Question, length: int, told: int, first: int, call: Any) -> None:
