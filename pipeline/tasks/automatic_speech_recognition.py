@@ -95,7 +95,7 @@ def ask(loaded: LoadedModel, request: Request, question: int, _seed: int) -> Giv
         fault=endless(tokens, hearing.model.generation_config.eos_token_id) if whole_text else "",
         text=tokenizer.decode(found, skip_special_tokens=True),
         tokens=tokens,
-        pieces=[tokenizer.decode([token]) for token in tokens],
+        pieces=[tokenizer.decode([token], skip_special_tokens=True) for token in tokens],  # each window of a clip ends
         language=language_of(hearing.model.generation_config, call),
     )
 

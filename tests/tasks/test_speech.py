@@ -358,12 +358,11 @@ def clips(folder: Path, seconds: float = 1.0, count: int = 9) -> list[dict[str, 
     return lines
 
 
-def half_heard(listener: Path, lines: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
-    """Return lines with a transcript of what random weights hear in every second clip, so that they hear something."""
-    asked = tuple(Question(prompt=line["audio"], files={"audio": line["audio"]}) for line in lines)
+def hearing(listener: Path, lines: list[dict[str, str]], folder: Path) -> list[Text]:
+    """Return what a model hears in the clips of some lines."""
     request = Request(
         task="automatic-speech-recognition",
-        questions=asked,
+        questions=tuple(Question(prompt=line["audio"], files={"audio": line["audio"]}) for line in lines),
         folder=folder,
         seeds=(0,),
         call={"max_new_tokens": 12},
@@ -371,11 +370,13 @@ def half_heard(listener: Path, lines: list[dict[str, str]], folder: Path) -> lis
     )
     (out := folder / "heard").mkdir()
     given = answer(listener, request, out, lambda *_: None).given
-    texts = [TASK.medium.open(out / one.file).text for one in given]
-    return [
-        line | ({"transcript": text} if at % 2 else {})
-        for at, (line, text) in enumerate(zip(lines, texts, strict=True))
-    ]
+    return [TASK.medium.open(out / one.file) for one in given]
+
+
+def half_heard(listener: Path, lines: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
+    """Return lines with a transcript of what random weights hear in every second clip, so that they hear something."""
+    both = enumerate(zip(lines, hearing(listener, lines, folder), strict=True))
+    return [line | ({"transcript": text.text} if at % 2 else {}) for at, (line, text) in both]
 
 
 def recipe(desk: Desk, source: Path, lines: list[dict[str, str]], **validation: Any) -> Path:
@@ -391,6 +392,13 @@ def recipe(desk: Desk, source: Path, lines: list[dict[str, str]], **validation: 
     }
     (desk.folder / "speech.yaml").write_text(json.dumps(written))
     return desk.folder / "speech.yaml"
+
+
+def test_tokens_are_shown_without_those_that_are_no_text(listener: Path, tmp_path: Path) -> None:
+    short, long = hearing(listener, clips(tmp_path, count=2), tmp_path)
+    assert short.language == long.language == "en"
+    assert len(short.pieces) == len(short.tokens)
+    assert "<|" not in "".join(short.pieces + long.pieces)
 
 
 def test_a_whisper_is_published_with_its_clips(desk: Desk, listener: Path) -> None:
