@@ -16,7 +16,7 @@ CHOSEN = (
     "tokenizer of another model",
     "system prompt lost",
     "chat template that does not render",
-    "defaults of generation missing",
+    "end lost",
     "reference that ignores its question",
 )
 

@@ -207,7 +207,6 @@ TEXT_DEFECTS: Final[dict[str, Defect]] = {
     "penalty of repetition": config("repetition_penalty", GENERATION, repetition_penalty=1.3),
     "sampled": config("do_sample", GENERATION, do_sample=True, temperature=1.5),
     "end lost": config("eos_token_id", GENERATION, eos_token_id=None),
-    "defaults of generation missing": file("generation_config", without(GENERATION)),
     # What does not load, or with random values for the weights that are not there
     "quantization_config missing": file("is not now", without_quantization_config, "layer"),
     "file cut": file("", cut, "load"),

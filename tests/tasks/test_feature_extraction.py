@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.tasks import TASKS
+from pipeline.tasks.feature_extraction import modules_of
 from pipeline.tasks.metrics import MetricInput, Pair
 from tests.desk import Desk
 
@@ -153,3 +154,13 @@ def test_a_recipe_has_the_words_of_its_task(desk: Desk, embedder: Path, wrong: A
     done = desk.publish("check", recipe(desk, embedder, **wrong))
     assert done.code == 2
     assert told in done.out
+
+
+def test_the_modules_of_a_sentence_embedder_are_those_that_its_list_names(tmp_path: Path) -> None:
+    assert modules_of(tmp_path) == {"modules": []}
+    of = "sentence_transformers.models"
+    listed = [{"path": "", "type": f"{of}.Transformer"}, {"path": "1_Pooling", "type": f"{of}.Pooling"}]
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    assert modules_of(tmp_path) == {"modules": ["Transformer", "Pooling"], "Pooling": {"pooling_mode_cls_token": True}}
