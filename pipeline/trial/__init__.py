@@ -241,8 +241,8 @@ class Trial:
         most, named = PROMPTS if task.seeded else CHEAP_PROMPTS, recipe.validation.prompts
         invented = None if isinstance(named, str) else write_questions(task, most, self.home / "made-up")
         prompts, files = read_pinned(invented or self.written.resolve(str(named)), task.form)
-        if task.exact and not self.stand_in.itself:  # what a stand-in hears has nothing to do with what is said
-            prompts = tuple(one.model_copy(update={"label": None}) if one.label else one for one in prompts)
+        if task.exact and not self.stand_in.itself:  # random weights hear the same, whatever is said
+            prompts = tuple(one.model_copy(update={"label": ""}) for one in prompts)
         asked = PlannedPrompts(prompts=prompts[:most])
         wanted = {name for one in asked.prompts for name in one.files.values()}
         keep_files(task, asked, {name: files[name] for name in wanted}, self.store)

@@ -29,7 +29,7 @@ def write_questions(task: Task, count: int, folder: Path) -> Path:
     folder.mkdir()
     lines = list[dict[str, str]]()
     for number, words in enumerate(WORDS[:count]):
-        line = {"prompt": words}
+        line = {"prompt": words} | ({task.label: ""} if task.exact else {})  # a tone says nothing
         for role, what in task.files.items():
             if role not in MAKERS:
                 remedy = "Put prompts into a file beside the recipe, or run it without --trial: `sample: 8` is enough."

@@ -11,6 +11,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from localhub.server import running
+from pipeline.backends import SCHEMES
+from pipeline.backends.onnx.schemes import quantize
 from pipeline.errors import CannotHereError
 from pipeline.events import silent
 from pipeline.tasks.answers import Request
@@ -67,19 +69,24 @@ def test_a_page_answers_from_the_hub_as_the_source_does(
     assert "cosine_similarity 1 in the mean, 1 outside of a browser" in use.text
 
 
-@pytest.mark.nightly
-def test_a_graph_of_float16_answers_in_a_page_as_well(
-    published: Path, scripts: Path, asked: Request, native: Side, tmp_path: Path
+@pytest.mark.parametrize(
+    ("scheme", "dtype"),
+    [
+        ("q4", "q4"),
+        pytest.param("q8", "q8", marks=pytest.mark.nightly),
+        pytest.param("int8", "q8", marks=pytest.mark.nightly),
+        pytest.param("fp16", "fp16", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_graph_whose_vocabulary_is_quantized_loads_in_a_page(
+    scheme: str, dtype: str, published: Path, scripts: Path, asked: Request, tmp_path: Path
 ) -> None:
-    from pipeline.backends.onnx.schemes import quantize
-
     folder = shutil.copytree(published, tmp_path / "model")
-    single = folder / "onnx" / "model.onnx"
-    quantize("fp16", {"embeddings": True}, single, single.with_name("model_fp16.onnx"))
-    single.unlink()
-    out = tmp_path / "out"
-    use = judged(ask_in_browser(folder, REPO, asked.only(2, 1), scripts, out, silent), out, native)
-    assert (use.verdict, use.settings) == ("PASS", {"dtype": "fp16"})
+    plain = Path(shutil.move(folder / "onnx" / "model.onnx", tmp_path))
+    made = SCHEMES["onnx"][scheme]
+    quantize(scheme, made.options().model_dump(mode="json"), plain, folder / "onnx" / f"model{made.suffix}.onnx")
+    tried = ask_in_browser(folder, REPO, asked.only(2, 1), scripts, tmp_path / "out", silent)
+    assert (tried.failure, tried.settings["dtype"], len(tried.given)) == ("", dtype, 2)
 
 
 def test_a_damaged_graph_fails_with_the_answer_that_is_another(
