@@ -121,11 +121,11 @@ def test_the_web_gets_a_graph_that_a_browser_tries_and_a_board_is_tried_within_i
     assert (plain.browser, plain.device) == (None, None)
 
 
-def test_a_chat_model_has_no_page_that_a_browser_could_try(tmp_path: Path) -> None:
+def test_a_chat_model_is_tried_in_a_browser_too(tmp_path: Path) -> None:
     start(find(Folder(llama(tmp_path / "chat")), "", ""), tmp_path / "chat.yaml", "alice", needs_of("web"))
     assert [str(problem) for problem in problems(tmp_path / "chat.yaml", VOCABULARY)] == []
     recipe = load(tmp_path / "chat.yaml", VOCABULARY).recipe
-    assert (list(recipe.repositories), recipe.validation.browser) == (["onnx-q8"], None)
+    assert (list(recipe.repositories), recipe.validation.browser.questions) == (["onnx-q8"], 4)
 
 
 @pytest.mark.parametrize(("needs", "dtype"), [("cpu", "float32"), ("cpu,embedded", "float32"), ("cpu,8gb-gpu", "")])

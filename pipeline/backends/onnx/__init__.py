@@ -66,6 +66,7 @@ SCHEMES = {
         refuses=REFUSES,
         suffix="_fp16",
         bits=16.0,
+        dtype="float32",
     ),
     "int8": Scheme(
         "integers of 7 bits in a byte with one scale an output, activations of 8 bits with one scale a call",
@@ -79,14 +80,15 @@ SCHEMES = {
         activations=True,
     ),
     "int8-static": Scheme(
-        "8-bit integers with one scale an output, activations of 8 bits with one scale a matrix, read off while the "
-        "source answered questions",
+        "integers of 7 bits in a byte with one scale an output, activations of 8 bits with one scale a matrix, read "
+        "off while the source answered questions",
         RUNS_ON,
         41.2,
         options=Static,
         refuses=REFUSES,
         suffix="_quantized",
         bits=8.1,
+        dtype="float32",
         activations=True,
     ),
     "q8": Scheme(
