@@ -57,6 +57,16 @@ class Blocks(Embeddings):
     accuracy_level: int = Field(default=4, ge=0, le=4)
 
 
+class FourBits(Blocks):
+    """How weights of 4 bits are quantized.
+
+    Attributes:
+        embedding_bits: Of tables of embeddings, and of the matrix for which a vocabulary serves as well.
+    """
+
+    embedding_bits: Literal[4, 8] = 4
+
+
 SCHEMES = {
     "fp16": Scheme(
         "float16 weights and matrix products, all else in float32",
@@ -105,7 +115,7 @@ SCHEMES = {
         "4-bit integers in blocks with a scale (MatMulNBits)",
         RUNS_ON,
         20.8,
-        options=Blocks,
+        options=FourBits,
         refuses=REFUSES,
         bits=5.13,
         dtype="float32",

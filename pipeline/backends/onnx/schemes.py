@@ -139,21 +139,22 @@ def in_blocks(model: Any, nodes: Sequence[str], scheme: str, options: Mapping[st
         MatMulNBitsQuantizer,
     )
 
-    bits = BITS[scheme]
-    how = DefaultWeightOnlyQuantConfig(
-        block_size=options["block_size"],
-        is_symmetric=options["symmetric"],
-        accuracy_level=options["accuracy_level"],
-        bits=bits,
-    )
-    others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in {*nodes}]
+    bits = {True: options.get("embedding_bits", BITS[scheme]), False: BITS[scheme]}
+    settings = {"block_size": options["block_size"], "is_symmetric": options["symmetric"]}
+    how = {
+        of_tables: DefaultWeightOnlyQuantConfig(**settings, accuracy_level=options["accuracy_level"], bits=one)
+        for of_tables, one in bits.items()
+    }
     tied = [node.name for node in tables.tied(model.graph)]
-    quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=how)
-    quantizer.process()
-    made = quantizer.model.model
-    for node in [node for node in made.graph.node if node.op_type == "Gather" and node.name in {*nodes}]:
+    turned = {node.name for node in model.graph.node if node.op_type == "MatMul" and tables.TURNED in node.input[1]}
+    for of_tables, names in ((True, turned & {*nodes}), (False, {*nodes} - turned)):
+        others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in names]
+        quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=how[of_tables])
+        quantizer.process()
+        model = quantizer.model.model
+    for node in [node for node in model.graph.node if node.op_type == "Gather" and node.name in {*nodes}]:
         if node.name in tied:
-            tables.from_matrix(made.graph, node)
+            tables.from_matrix(model.graph, node)
         else:
-            tables.in_blocks(made.graph, node, DefaultWeightOnlyQuantizer(how), bits)
-    return made
+            tables.in_blocks(model.graph, node, DefaultWeightOnlyQuantizer(how[True]), bits[True])
+    return model
