@@ -45,8 +45,8 @@ def modules_of(model: Path) -> dict[str, Any]:
     """Return the modules that sentence-transformers makes a model of, in their order, and the config of each."""
     listed = model / MODULES
     entries = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else []
-    names = [str(entry["type"]).rpartition(".")[2] for entry in entries]
-    configs = [model / entry["path"] / "config.json" for entry in entries]
+    names = [str(entry.get("type", "")).rpartition(".")[2] for entry in entries]
+    configs = [model / Path(entry.get("path", "")).name / "config.json" for entry in entries]  # in the model's folder
     inner = zip(names, configs, strict=True)
     found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in inner if path.is_file()}
     return {"modules": names, **{name: config for name, config in found.items() if name != "Transformer"}}
