@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import CannotHereError, PublishError
 from pipeline.events import Event, Listener
-from pipeline.files import disk_errors, emptied, write_atomically
+from pipeline.files import disk_errors, emptied, link_or_copy, write_atomically
 from pipeline.hub.client import Hub
 from pipeline.locks import Lock
 from pipeline.plan.model import TargetPlan, samples_of
@@ -65,8 +65,10 @@ class ReleaseRebuild:
         """Return a recipe that makes the same bytes, and asks for nothing that only judging them needs."""
         prompts = self.home / "prompts.jsonl"
         samples = max(map(samples_of, plan.components.values()))
-        asked = [line_of(one, questions) for one in plan.validation.prompts[: max(samples, 1)]]
-        write_atomically(prompts, "\n".join(asked).encode())
+        asked = plan.validation.prompts[: max(samples, 1)]
+        for name in {name for one in asked for name in one.files.values()}:
+            link_or_copy(questions / name, self.home / name)  # they have to lie beside the prompts
+        write_atomically(prompts, "\n".join(map(line_of, asked)).encode())
         require = type(recipe.validation.require).model_validate({"size_ratio": {"max": 1.0}})
         validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
         path = self.local.path if self.local else self.home / "recipe.yaml"
@@ -76,11 +78,11 @@ class ReleaseRebuild:
         return Loaded(recipe.model_copy(update=changed), path, b"")
 
 
-def line_of(question: Question, folder: Path) -> str:
-    """Return the line of a prompts file that asks a question whose further files lie in a folder."""
+def line_of(question: Question) -> str:
+    """Return the line of a prompts file that asks a question whose further files lie beside it."""
     asked = question.model_dump(mode="json", include={MESSAGES, TEXT})
     said = {} if question.messages else {"prompt": question.prompt}
-    return json.dumps(said | asked | {role: str((folder / name).resolve()) for role, name in question.files.items()})
+    return json.dumps(said | asked | question.files)
 
 
 @contextmanager

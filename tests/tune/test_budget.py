@@ -107,6 +107,6 @@ def test_what_a_budget_found_is_rebuilt_whatever_would_be_found_elsewhere(desk: 
     elsewhere = desk.recipe({"small": {"budget": {"size_ratio": 0.85, "backends": ["torchao"]}}}, name="else.yaml")
     engine = desk.engine(elsewhere)
     made = ReleaseRebuild(desk.home / "again", engine.hub, engine.hub, engine.listen).unjudged(
-        plan, engine.loaded.recipe
+        plan, engine.loaded.recipe, desk.home
     )
     assert made.recipe.named("small") == {name: part.quantization for name, part in plan.components.items()}
