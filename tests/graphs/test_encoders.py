@@ -267,6 +267,12 @@ def test_where_nothing_is_asked_no_range_is_made_up(source: Path, tmp_path: Path
     assert caught.value.kind == "recipe"
 
 
+def test_where_all_is_kept_nothing_is_made(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkerError) as refusal:
+        build(source, tmp_path / "made", "q8", kept=[".*"])
+    assert refusal.value.what == "No matrix of BertModel is left to be quantized."
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_graph_that_computes_no_number_is_named(source: Path, tmp_path: Path, value: float) -> None:
     model = transformers.BertModel.from_pretrained(source)

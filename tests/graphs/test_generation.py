@@ -214,6 +214,14 @@ def test_a_quantized_whisper_writes(whisper: Exported, scheme: str, tmp_path: Pa
     assert made.generate(sound, max_new_tokens=4).shape[0] == 2
 
 
+def test_a_graph_that_is_kept_whole_lies_beside_the_other_as_it_is(whisper: Exported, tmp_path: Path) -> None:
+    options = SCHEMES["q4"].options().model_dump() | {"modules_to_not_convert": [r"model\.encoder\..*"]}
+    encoder, decoder = (whisper.folder / f"onnx/{name}.onnx" for name in ("encoder_model", "decoder_model_merged"))
+    assert not quantize("q4", options, encoder, tmp_path / "encoder_model_q4.onnx")
+    assert (tmp_path / "encoder_model_q4.onnx").read_bytes() == encoder.read_bytes()
+    assert quantize("q4", options, decoder, tmp_path / "decoder_model_merged_q4.onnx")
+
+
 def test_a_table_of_tokens_that_serves_for_logits_lies_once(llama: Exported, tmp_path: Path) -> None:
     table = WORDS * 32
     plain = llama.folder / "onnx/model.onnx"

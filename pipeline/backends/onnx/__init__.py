@@ -136,16 +136,9 @@ LOADERS = {
     )
 }
 
-build = partial(by_library.build, worker="pipeline.backends.onnx.worker", form=FORM)
+build, quirks = partial(by_library.build, worker="pipeline.backends.onnx.worker", form=FORM), Quirks
 
 
 def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the graph is quantized with; no library writes it into a config."""
     return {"quant_method": "onnx", "scheme": scheme, **options}
-
-
-def quirks() -> Quirks:
-    """Return what is beside what our quantizer of transformers says."""
-    from pipeline.backends.onnx.quantizer import require_float32
-
-    return Quirks(refuse=require_float32)

@@ -13,10 +13,6 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from pipeline.backends.oracle.conversion import ConversionRequest
-from pipeline.backends.oracle.model import Prepared
-from pipeline.worker.child import WorkerError
-
 
 @register_quantization_config("onnx")
 class GraphConfig(QuantizationConfigMixin):  # type: ignore[misc]
@@ -56,14 +52,3 @@ def takes(module: Any, name: str, config: Any) -> bool:
     if isinstance(module, torch.nn.Embedding):
         return bool(config.embeddings) and module.num_embeddings > module.embedding_dim
     return isinstance(module, torch.nn.Linear)
-
-
-def require_float32(question: ConversionRequest, _: Prepared) -> None:
-    """Refuse to export in another dtype than onnxruntime computes in on a CPU.
-
-    Raises:
-        WorkerError: It is one.
-    """
-    if question.dtype != "float32":
-        what = f"A graph is exported in float32, and this component is asked for in {question.dtype}."
-        raise WorkerError("recipe", what, "Write `dtype: float32` beside backend and scheme.")

@@ -11,7 +11,6 @@ from typing import Any, Final
 from pipeline.backends.onnx import tables
 from pipeline.backends.onnx.graphs import LARGEST
 from pipeline.backends.onnx.halves import in_halves
-from pipeline.worker.child import WorkerError
 
 BITS: Final = {"q8": 8, "q4": 4}
 
@@ -24,8 +23,8 @@ def quantize(
     *,
     ranges: Mapping[str, tuple[float, float]] = {},
     largest: int = LARGEST,
-) -> None:
-    """Quantize one graph.
+) -> bool:
+    """Quantize one graph, and return whether a matrix or a table of it was; it is written as it is where none is left.
 
     Args:
         scheme: A scheme of the backend.
@@ -42,9 +41,8 @@ def quantize(
     model = tables.written_out(onnx.load(source))
     nodes = [node.name for node in taken(model.graph, options)]
     if not nodes:
-        what = f"No matrix of {source.name} is left to be quantized."
-        raise WorkerError("recipe", what, "Keep less, or take this component out.")
-    if scheme == "fp16":
+        model = onnx.load(source)
+    elif scheme == "fp16":
         in_halves(model.graph, nodes)
     elif scheme in BITS:
         model = in_blocks(model, nodes, scheme, options)
@@ -54,6 +52,7 @@ def quantize(
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     more = {"save_as_external_data": True, "location": f"{to.name}_data"} if size > largest else {}
     onnx.save(model, to, **more)
+    return bool(nodes)
 
 
 def taken(graph: Any, options: Mapping[str, Any]) -> Iterator[Any]:
@@ -139,22 +138,24 @@ def in_blocks(model: Any, nodes: Sequence[str], scheme: str, options: Mapping[st
         MatMulNBitsQuantizer,
     )
 
-    bits = {True: options.get("embedding_bits", BITS[scheme]), False: BITS[scheme]}
     settings = {"block_size": options["block_size"], "is_symmetric": options["symmetric"]}
-    how = {
-        of_tables: DefaultWeightOnlyQuantConfig(**settings, accuracy_level=options["accuracy_level"], bits=one)
-        for of_tables, one in bits.items()
-    }
+    settings["accuracy_level"] = options["accuracy_level"]
+    of_tables = options.get("embedding_bits", BITS[scheme])
+    how = {bits: DefaultWeightOnlyQuantConfig(**settings, bits=bits) for bits in sorted({of_tables, BITS[scheme]})}
     tied = [node.name for node in tables.tied(model.graph)]
-    turned = {node.name for node in model.graph.node if node.op_type == "MatMul" and tables.TURNED in node.input[1]}
-    for of_tables, names in ((True, turned & {*nodes}), (False, {*nodes} - turned)):
-        others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in names]
-        quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=how[of_tables])
+    matrices = {node.name: tables.TURNED in node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+    for bits, config in how.items():
+        others = [
+            name
+            for name, turned in matrices.items()
+            if name not in nodes or bits != (of_tables if turned else BITS[scheme])
+        ]
+        quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=config)
         quantizer.process()
         model = quantizer.model.model
     for node in [node for node in model.graph.node if node.op_type == "Gather" and node.name in {*nodes}]:
         if node.name in tied:
             tables.from_matrix(model.graph, node)
         else:
-            tables.in_blocks(model.graph, node, DefaultWeightOnlyQuantizer(how[True]), bits[True])
+            tables.in_blocks(model.graph, node, DefaultWeightOnlyQuantizer(how[of_tables]), of_tables)
     return model

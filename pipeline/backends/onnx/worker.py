@@ -27,7 +27,8 @@ def make(request: BuildRequest) -> None:
     """Export a component and quantize each of its graphs.
 
     Raises:
-        WorkerError: The library has no such class, the exporter stops, or questions lack that the scheme wants.
+        WorkerError: The library has no such class, the exporter stops, questions lack that the scheme wants, or all is
+            kept.
     """
     import torch
 
@@ -39,10 +40,14 @@ def make(request: BuildRequest) -> None:
         paths = export(model, folder)
         del model
         found = calibrated(request, wanted, folder, paths) if issubclass(SCHEMES[scheme].options, Calibrated) else {}
+        quantized = 0
         for path in paths:
             to = request.out / path.relative_to(folder).with_stem(f"{path.stem}{SCHEMES[scheme].suffix}")
             to.parent.mkdir(parents=True, exist_ok=True)
-            quantize(scheme, wanted, path, to, ranges=found.get(path.stem, {}))
+            quantized += quantize(scheme, wanted, path, to, ranges=found.get(path.stem, {}))
+    if not quantized:
+        what = f"No matrix of {request.class_name} is left to be quantized."
+        raise WorkerError("recipe", what, "Keep less, or take this component out.")
     chat_template.write(request.source, request.out)  # transformers.js 4.3.2 reads it in the config of a tokenizer only
 
 
