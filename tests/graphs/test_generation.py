@@ -228,9 +228,12 @@ def test_a_table_of_tokens_that_serves_for_logits_lies_once(llama: Exported, tmp
     assert table * 4 < plain.stat().st_size < table * 5
     for scheme, options, least, most in (
         ("q4", {}, table // 2, table),
+        ("q4", {"modules_to_not_convert": ["lm_head"]}, table * 4, table * 5),
+        ("int8", {}, table, table * 3 // 2),
         ("q4", {"embedding_bits": 8}, table, table * 3 // 2),
         ("fp16", {}, table * 2, table * 3),
     ):
         made = tmp_path / f"{scheme}.onnx"
-        quantize(scheme, SCHEMES[scheme].options(**options).model_dump(), plain, made)
+        kept = {"modules_to_not_convert": options.pop("modules_to_not_convert", [])}
+        quantize(scheme, SCHEMES[scheme].options(**options).model_dump() | kept, plain, made)
         assert least < made.stat().st_size < most

@@ -13,6 +13,7 @@ from pipeline.backends.onnx.graphs import LARGEST
 from pipeline.backends.onnx.halves import in_halves
 
 BITS: Final = {"q8": 8, "q4": 4}
+LARGEST_BLOCK: Final = 256
 
 
 def quantize(
@@ -44,10 +45,15 @@ def quantize(
         model = onnx.load(source)
     elif scheme == "fp16":
         in_halves(model.graph, nodes)
-    elif scheme in BITS:
-        model = in_blocks(model, nodes, scheme, options)
     else:
-        model = dynamic(static(model, nodes, ranges), source, nodes) if ranges else dynamic(model, source, nodes)
+        tied = {node.name for node in tables.tied(model.graph)}
+        if scheme in BITS:
+            model = in_blocks(model, nodes, scheme, options)
+        else:
+            matrices = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name in nodes]
+            model = static(model, matrices, ranges) if ranges else model
+            model = dynamic(model, source, matrices) if matrices else model  # of none it quantizes all
+        read_tables(model.graph, nodes, tied, of_tables(scheme, options))
     del model.metadata_props[:]
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     more = {"save_as_external_data": True, "location": f"{to.name}_data"} if size > largest else {}
@@ -131,31 +137,41 @@ def dynamic(model: Any, source: Path, nodes: Sequence[str]) -> Any:
 
 
 def in_blocks(model: Any, nodes: Sequence[str], scheme: str, options: Mapping[str, Any]) -> Any:
-    """Quantize weights in blocks of one output, with a scale and perhaps a zero point for each."""
-    from onnxruntime.quantization.matmul_nbits_quantizer import (
-        DefaultWeightOnlyQuantConfig,
-        DefaultWeightOnlyQuantizer,
-        MatMulNBitsQuantizer,
-    )
+    """Quantize matrices in blocks of one output, with a scale and perhaps a zero point for each."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    settings = {"block_size": options["block_size"], "is_symmetric": options["symmetric"]}
-    settings["accuracy_level"] = options["accuracy_level"]
-    of_tables = options.get("embedding_bits", BITS[scheme])
-    how = {bits: DefaultWeightOnlyQuantConfig(**settings, bits=bits) for bits in sorted({of_tables, BITS[scheme]})}
-    tied = [node.name for node in tables.tied(model.graph)]
-    matrices = {node.name: tables.TURNED in node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
-    for bits, config in how.items():
-        others = [
-            name
-            for name, turned in matrices.items()
-            if name not in nodes or bits != (of_tables if turned else BITS[scheme])
-        ]
+    turned = [node.name for node in model.graph.node if node.op_type == "MatMul" and tables.TURNED in node.input[1]]
+    of_weights, of_vocabulary = blocks(BITS[scheme], options), of_tables(scheme, options)
+    for config in {one.bits: one for one in (of_vocabulary, of_weights)}.values():
+        wanted = [name for name in nodes if config.bits == (of_vocabulary if name in turned else of_weights).bits]
+        others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in wanted]
         quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=config)
         quantizer.process()
         model = quantizer.model.model
-    for node in [node for node in model.graph.node if node.op_type == "Gather" and node.name in {*nodes}]:
-        if node.name in tied:
-            tables.from_matrix(model.graph, node)
-        else:
-            tables.in_blocks(model.graph, node, DefaultWeightOnlyQuantizer(how[of_tables]), of_tables)
     return model
+
+
+def blocks(bits: int, options: Mapping[str, Any]) -> Any:
+    """Return how onnxruntime quantizes what lies in blocks of codes of some bits."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig
+
+    size, symmetric, level = options["block_size"], options["symmetric"], options["accuracy_level"]
+    return DefaultWeightOnlyQuantConfig(block_size=size, is_symmetric=symmetric, accuracy_level=level, bits=bits)
+
+
+def of_tables(scheme: str, options: Mapping[str, Any]) -> Any:
+    """Return how tables are quantized; where matrices have a scale an output, in the largest blocks that there are."""
+    if scheme in BITS:
+        return blocks(options.get("embedding_bits", BITS[scheme]), options)
+    return blocks(8, {"block_size": LARGEST_BLOCK, "symmetric": True, "accuracy_level": 0})
+
+
+def read_tables(graph: Any, nodes: Sequence[str], tied: set[str], how: Any) -> None:
+    """Quantize tables, those that are tied to a matrix by reading the matrix."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantizer
+
+    for node in [node for node in graph.node if node.op_type == "Gather" and node.name in nodes]:
+        if node.name in tied:
+            tables.from_matrix(graph, node)
+        else:
+            tables.in_blocks(graph, node, DefaultWeightOnlyQuantizer(how), how.bits)

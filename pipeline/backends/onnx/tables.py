@@ -48,17 +48,20 @@ def turned_again(graph: Any, table: Any) -> None:
 
 
 def from_matrix(graph: Any, table: Any) -> None:
-    """Have a node read its table from the blocks of the matrix that is its transpose.
+    """Have a node read its table from the codes of the matrix that is its transpose.
 
     Args:
-        graph: The graph after ``MatMulNBits`` took the place of the matrix.
+        graph: The graph after ``MatMulNBits`` took the place of the matrix, or its weight became integers.
         table: A node of `tied`; it stays as it is where its matrix does.
     """
-    matrix = next((node for node in graph.node if _is_of(node, table.input[0])), None)
-    if matrix is None:
-        return
-    known = {one.name: one.i for one in matrix.attribute}
-    in_rows(graph, table, matrix.input[1:4], known["bits"], known["K"])
+    codes = f"{table.input[0]}{TURNED}_quantized"
+    if any(tensor.name == codes for tensor in graph.initializer):
+        in_columns(graph, table, codes, f"{table.input[0]}{TURNED}_scale")
+    elif matrix := next((node for node in graph.node if _is_of(node, table.input[0])), None):
+        known = {one.name: one.i for one in matrix.attribute}
+        in_rows(graph, table, matrix.input[1:4], known["bits"], known["K"])
+    else:
+        turned_again(graph, table)
 
 
 def in_blocks(graph: Any, table: Any, quantizer: Any, bits: int) -> None:
@@ -85,6 +88,24 @@ def in_blocks(graph: Any, table: Any, quantizer: Any, bits: int) -> None:
     in_rows(graph, table, list(names.values()), bits, values.shape[1])
 
 
+def in_columns(graph: Any, table: Any, codes: str, scales: str) -> None:
+    """Have nodes read columns of codes with their scales in place of one that reads rows of a table.
+
+    Args:
+        graph: The graph.
+        table: The node; what it read is removed where nothing else reads it.
+        codes: Name of the codes around zero, of shape (width, rows).
+        scales: Name of the scales, of shape (rows,).
+    """
+    import onnx
+
+    width = next(tensor.dims[0] for tensor in graph.initializer if tensor.name == codes)
+    read = Reading(graph, table)
+    found = read.make("Transpose", read.make("Gather", codes, read.place, axis=1), perm=[1, 0])
+    scale = read.make("Unsqueeze", read.make("Gather", scales, read.place), read.hold([1]))
+    read.become(read.make("Mul", read.make("Cast", found, to=onnx.TensorProto.FLOAT), scale), width)
+
+
 def in_rows(graph: Any, table: Any, parts: Sequence[str], bits: int, width: int) -> None:
     """Have nodes read rows of codes, scales and zero points in place of one that reads rows of a table.
 
@@ -103,50 +124,75 @@ def in_rows(graph: Any, table: Any, parts: Sequence[str], bits: int, width: int)
     import numpy as np
     import onnx
 
-    named, (weight, ids) = f"{table.name}/", table.input
-    nodes: list[Any] = []
-    constants: list[Any] = []
+    read = Reading(graph, table)
 
-    def hold(value: Any) -> str:
-        constants.append(onnx.numpy_helper.from_array(np.array(value), f"{named}constant_{len(constants)}"))
-        return str(constants[-1].name)
-
-    def make(operator: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{named}{operator}_{len(nodes)}"
-        nodes.append(onnx.helper.make_node(operator, inputs, [name], name, **attributes))
-        return name
-
-    def read(part: str, *shape: int) -> str:
-        found = make("Cast", make("Gather", part, place), to=onnx.TensorProto.FLOAT)
+    def rows(part: str, *shape: int) -> str:
+        found = read.make("Cast", read.make("Gather", part, read.place), to=onnx.TensorProto.FLOAT)
         if bits == 4:
-            upper = make("Floor", make("Mul", found, hold(np.float32(1 / 16))))
-            lower = make("Sub", found, make("Mul", upper, hold(np.float32(16))))
-            last = hold([-1])
-            found = make("Concat", make("Unsqueeze", lower, last), make("Unsqueeze", upper, last), axis=-1)
-        return make("Reshape", found, hold([0, *shape]))
-
-    def cut(values: str, columns: int) -> str:
-        return make("Slice", values, hold([0]), hold([columns]), hold([1]))
+            upper = read.make("Floor", read.make("Mul", found, read.hold(np.float32(1 / 16))))
+            lower = read.make("Sub", found, read.make("Mul", upper, read.hold(np.float32(16))))
+            last = read.hold([-1])
+            halves = (read.make("Unsqueeze", half, last) for half in (lower, upper))
+            found = read.make("Concat", *halves, axis=-1)
+        return read.make("Reshape", found, read.hold([0, *shape]))
 
     sizes = {one.name: tuple(one.dims) for one in graph.initializer}
     blocks = sizes[parts[1]][1]
-    place = make("Reshape", ids, hold([-1]))
-    codes = read(parts[0], blocks, -1)
+    codes = rows(parts[0], blocks, -1)
     if len(parts) > 2:
-        zeros = make("Unsqueeze", cut(read(parts[2], -1), blocks), hold([2]))
+        zeros = read.make("Unsqueeze", read.cut(rows(parts[2], -1), blocks), read.hold([2]))
     else:
-        zeros = hold(np.float32(1 << bits - 1))
-    scales = make("Unsqueeze", make("Gather", parts[1], place), hold([2]))
-    values = make("Reshape", make("Mul", make("Sub", codes, zeros), scales), hold([0, -1]))
-    shape = make("Concat", make("Shape", ids), hold([width]), axis=0)
-    last = onnx.helper.make_node("Reshape", [cut(values, width), shape], list(table.output), f"{named}Reshape")
-    graph.initializer.extend(constants)
-    at = list(graph.node).index(table)
-    graph.node.remove(table)
-    for node in (last, *reversed(nodes)):
-        graph.node.insert(at, node)
-    if not any(weight in node.input for node in graph.node):
-        graph.initializer.remove(next(tensor for tensor in graph.initializer if tensor.name == weight))
+        zeros = read.hold(np.float32(1 << bits - 1))
+    scales = read.make("Unsqueeze", read.make("Gather", parts[1], read.place), read.hold([2]))
+    values = read.make("Reshape", read.make("Mul", read.make("Sub", codes, zeros), scales), read.hold([0, -1]))
+    read.become(read.cut(values, width), width)
+
+
+class Reading:
+    """Nodes on their way into the place of one that reads rows of a table."""
+
+    def __init__(self, graph: Any, table: Any) -> None:
+        self._graph, self._table = graph, table
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self.place = self.make("Reshape", table.input[1], self.hold([-1]))
+
+    def hold(self, value: Any) -> str:
+        """Return the name of a constant."""
+        import numpy as np
+        import onnx
+
+        name = f"{self._table.name}/constant_{len(self._constants)}"
+        self._constants.append(onnx.numpy_helper.from_array(np.array(value), name))
+        return name
+
+    def make(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node, and return the name of what it answers."""
+        import onnx
+
+        name = f"{self._table.name}/{operator}_{len(self._nodes)}"
+        self._nodes.append(onnx.helper.make_node(operator, inputs, [name], name, **attributes))
+        return name
+
+    def cut(self, values: str, columns: int) -> str:
+        """Return the first columns of rows."""
+        return self.make("Slice", values, self.hold([0]), self.hold([columns]), self.hold([1]))
+
+    def become(self, rows: str, width: int) -> None:
+        """Put the nodes into the place of the table's, whose answer is these rows."""
+        import onnx
+
+        weight, ids = self._table.input
+        shape = self.make("Concat", self.make("Shape", ids), self.hold([width]), axis=0)
+        answer = list(self._table.output)
+        self._nodes.append(onnx.helper.make_node("Reshape", [rows, shape], answer, f"{self._table.name}/Reshape"))
+        self._graph.initializer.extend(self._constants)
+        at = list(self._graph.node).index(self._table)
+        self._graph.node.remove(self._table)
+        for node in reversed(self._nodes):
+            self._graph.node.insert(at, node)
+        if not any(weight in node.input for node in self._graph.node):
+            self._graph.initializer.remove(next(one for one in self._graph.initializer if one.name == weight))
 
 
 def _is_of(node: Any, table: str) -> bool:
