@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -46,7 +47,10 @@ def modules_of(model: Path) -> dict[str, Any]:
     listed = model / MODULES
     entries = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else []
     names = [str(entry.get("type", "")).rpartition(".")[2] for entry in entries]
-    configs = [model / Path(entry.get("path", "")).name / "config.json" for entry in entries]  # in the model's folder
+    folders = [
+        Path(normpath(f"/{entry.get('path', '')}")).name for entry in entries
+    ]  # no path leads out of the model's
+    configs = [model / folder / "config.json" for folder in folders]
     inner = zip(names, configs, strict=True)
     found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in inner if path.is_file()}
     return {"modules": names, **{name: config for name, config in found.items() if name != "Transformer"}}

@@ -164,3 +164,11 @@ def test_the_modules_of_a_sentence_embedder_are_those_that_its_list_names(tmp_pa
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
     assert modules_of(tmp_path) == {"modules": ["Transformer", "Pooling"], "Pooling": {"pooling_mode_cls_token": True}}
+
+
+def test_a_list_of_modules_leads_to_no_file_beside_the_model(tmp_path: Path) -> None:
+    (model := tmp_path / "model").mkdir()
+    (tmp_path / "config.json").write_text('{"told": "elsewhere"}')
+    for path in ("..", "a/..", str(tmp_path), "../../" + tmp_path.name):
+        (model / "modules.json").write_text(json.dumps([{"path": path, "type": "models.Pooling"}]))
+        assert modules_of(model) == {"modules": ["Pooling"]}, path
