@@ -28,6 +28,7 @@ CHOSEN = (
     "end suppressed",
     "extractor missing",
     "reference that hears nothing",
+    "reference with the words of another model",
 )
 
 

@@ -13,7 +13,7 @@ from pipeline.backends.onnx.graphs import LARGEST
 from pipeline.backends.onnx.halves import in_halves
 
 BITS: Final = {"q8": 8, "q4": 4}
-LARGEST_BLOCK: Final = 256
+TABLE_BLOCK: Final = 128  # values of a row: widths are multiples of it, and none is filled up
 
 
 def quantize(
@@ -160,10 +160,10 @@ def blocks(bits: int, options: Mapping[str, Any]) -> Any:
 
 
 def of_tables(scheme: str, options: Mapping[str, Any]) -> Any:
-    """Return how tables are quantized; where matrices have a scale an output, in the largest blocks that there are."""
+    """Return how tables are quantized; where matrices have a scale an output, in large blocks."""
     if scheme in BITS:
         return blocks(options.get("embedding_bits", BITS[scheme]), options)
-    return blocks(8, {"block_size": LARGEST_BLOCK, "symmetric": True, "accuracy_level": 0})
+    return blocks(8, {"block_size": TABLE_BLOCK, "symmetric": True, "accuracy_level": 0})
 
 
 def read_tables(graph: Any, nodes: Sequence[str], tied: set[str], how: Any) -> None:
