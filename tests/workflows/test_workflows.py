@@ -19,6 +19,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from ruamel.yaml import YAML
 
+from pipeline.backends import BACKENDS
+
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 RIGHTS = {  # of each job; whoever adds a right to a workflow has to add it here, where it is seen
@@ -261,7 +263,19 @@ def test_what_publishes_is_locked_at_the_tested_versions_by_hash_whole_and_witho
     tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
     tested = {canonicalize_name(name): version for name, version in tested.items()}
     assert {name: Version(version).public for name, version in locked.items()}.items() <= tested.items()
-    assert needed("quantpress[bitsandbytes,torchao,quanto,datasets,signing]") == {*locked, "quantpress"}
+    assert needed(f"quantpress[{','.join(publishing())}]") == {*locked, "quantpress"}
+
+
+def test_what_publishes_can_quantize_what_recipes_name() -> None:
+    recipes = [*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "recipes").glob("*/recipe.yaml")]
+    named = {name for path in recipes for name in re.findall(r"backend: (\w+)", path.read_text())}
+    assert {BACKENDS[name].EXTRA for name in named} <= set(publishing())
+
+
+def publishing() -> list[str]:
+    """Return the extras that the publishing job installs."""
+    (line,) = re.findall(r"^PUBLISHING := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return list(line.split())
 
 
 def needed(text: str, known: frozenset[str] = frozenset()) -> set[str]:
