@@ -86,6 +86,7 @@ def test_the_classifier_says_what_the_prompts_have_as_labels(digits):
     assert open_classifier(digits / "classifier").labels == set(WORDS) == {str(number) for number in range(10)}
 
 
+@pytest.mark.nightly
 def test_the_classifier_reads_real_scans_that_it_was_not_trained_on(digits):
     _, held_out = load()
     painted = [paint(scan, row % len(COLOURS)) for row, scan in enumerate(held_out.ink)]
@@ -94,6 +95,7 @@ def test_the_classifier_reads_real_scans_that_it_was_not_trained_on(digits):
     assert np.mean(read == read_digits(painted)) >= 0.98
 
 
+@pytest.mark.nightly
 def test_the_classifier_reads_larger_pictures_alike(digits):
     _, held_out = load()
     painted = [paint(scan, 0) for scan in held_out.ink[:50]]
@@ -106,11 +108,13 @@ def test_ninety_of_a_hundred_pictures_are_read_as_asked(digits, dtype):
     assert read_share(digits / "classifier", pictures(digits / "source", dtype), evaluation_styles(100)) >= 0.9
 
 
+@pytest.mark.nightly
 def test_another_reader_reads_the_pictures_alike(digits):
     drawn = pictures(digits / "source", torch.bfloat16)
     assert np.mean(np.array(classified(digits, drawn)) == read_digits(drawn)) >= 0.98
 
 
+@pytest.mark.nightly
 def test_the_card_says_how_many(digits):
     card = (digits / "source" / "README.md").read_text(encoding="utf-8")
     said = re.search(r"read as the digit asked for \| (\d+) of 100 \| (\d+) of 100", card)
@@ -142,12 +146,14 @@ def colour_seen(picture: Image.Image) -> int:
     return int(np.argmin([np.linalg.norm(stroke - np.array(ink)) for ink in INKS.values()]))
 
 
+@pytest.mark.nightly
 def test_bold_is_heavier_than_thin(digits):
     thin, bold = contrasts("weight", 0, 2)
     heavier = _measured(digits, bold, weight_of) > _measured(digits, thin, weight_of)
     assert heavier.mean() >= 0.9
 
 
+@pytest.mark.nightly
 def test_slanted_leans_further_right_than_backslanted(digits):
     back, slanted = contrasts("slant", 0, 2)
     further = _measured(digits, slanted, slant_of) > _measured(digits, back, slant_of)
