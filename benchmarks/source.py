@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.source.safetensors import file_prefix, header_of, place
+from pipeline.quantize.formats import safetensors
 
 SHARD = 10 * 10**9  # bytes; the library's own default
 BLOCKS = {
@@ -79,10 +79,10 @@ def write_shard(path: Path, tensors: dict[str, Any]) -> None:
     """Write tensors of normal values with a deviation of 0.02: one block of them, each time from another place."""
     values = np.random.default_rng(0).normal(0, 0.02, 1 << 24).astype(np.float32)
     bits = (values.view(np.uint32) >> 16).astype(np.uint16)
-    placed = place(tensors)
-    header = header_of(placed.slots, {"format": "pt"})
+    placed = safetensors.place(tensors)
+    header = safetensors.header(placed.slots, {"format": "pt"})
     with path.open("wb") as file:
-        file.write(file_prefix(header, -(-(8 + len(header)) // 64) * 64))
+        file.write(safetensors.prefix(header, safetensors.start(len(header))))
         for number, slot in enumerate(placed.slots.values()):
             left, start = (slot.end - slot.begin) // 2, number * 7919 % bits.size
             while left:

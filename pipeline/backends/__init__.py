@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.backends import bitsandbytes, onnx, quanto, torchao
+from pipeline.backends import bitsandbytes, gguf, onnx, quanto, torchao
 from pipeline.backends.protocol import Backend, Layout, Loader, Options, Packed, Scheme, Streaming
 
 # By the word of recipes, which is the ``quant_method`` of the library's checkpoints as well.
@@ -17,6 +17,7 @@ BACKENDS: dict[str, Backend] = {
     "torchao": torchao,
     "quanto": quanto,
     "onnx": onnx,
+    "gguf": gguf,
 }
 # Those that can say what becomes of a weight; looking whether they do takes longer than asking them.
 STREAMING: dict[str, Streaming] = {

@@ -28,6 +28,8 @@ class Loader:
         onto_gpu: Whether ``from_pretrained`` puts it onto the GPU by itself where there is one, offloaded later or not.
         form: In what files it lies.
         opens: The function that is called with class and folder instead of ``from_pretrained``, as ``module:name``.
+        part: The function that opens one component of a pipeline, which ``from_pretrained`` is given, as
+            ``module:name``: it is called with the component's class, its folder and the torch dtype.
         how: The sentence on how that loads it, for report and card.
         teaches: A module of ours that tells the library what becomes of a component, where it does not know the method.
         usage: What the name of the template of a card's snippet begins with, where it is another than the task's own.
@@ -42,6 +44,7 @@ class Loader:
     onto_gpu: bool = False
     form: Form = SAFETENSORS
     opens: str = ""
+    part: str = ""
     how: str = ""
     teaches: str = ""
     usage: str = ""

@@ -169,5 +169,10 @@ class Streaming(Backend, Protocol):
     ) -> str | None:
         """Return what the library says of a weight in the header's metadata, where it does: `Packed.metadata`."""
 
-    def metadata(self, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
-        """Return the header's metadata for a file of these parameters, given what `pack` said of its weights."""
+    def metadata(
+        self, scheme: str, class_name: str, parameters: list[str], packed: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        """Return the header's metadata for a file of a component's parameters, given what `pack` said of its weights.
+
+        Values are texts; GGUF has numbers as well.
+        """

@@ -67,6 +67,7 @@ def facts_of_plan(plan: TargetPlan) -> dict[str, Any]:
         "schemes": {
             name: BACKENDS[part.quantization.backend].SCHEMES[part.quantization.scheme] for name, part in parts.items()
         },
+        "apart": {name: part for name, part in parts.items() if part.file},
         "imports": sorted({package for loader in loaders_of(plan) for package in loader.imports}),
         "loader": task.loader,
         "question": plan.validation.prompts[0],
@@ -108,6 +109,7 @@ def facts(
             *(name for name in task.installs if name not in spared),
             *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts}),
         ],
+        "how": next((loader.how for loader in known if loader.how), ""),
         "opened": next((loader.how for loader in known if loader.opens), ""),
         "executed": executed,
         "made": made or {},

@@ -159,7 +159,7 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
         raise SourceError(what, where=f"{repo}@{revision}" if revision else repo, remedy=remedy)
     place = hub.source(repo, commit)
     layout, plan = read_source(place), read_plan(hub.content(repo, commit, PLAN, LARGEST))
-    weighty = {name: part for name, part in layout.components.items() if part.weights or part.graphs}
+    weighty = {name: part for name, part in layout.components.items() if part.weights or part.graphs or part.blocks}
     slots = {name: read_slots(place, part) for name, part in weighty.items()}
     parts = {name: read_part(place, part, slots[name], plan) for name, part in weighty.items()}
     files = {name: place.files[name].size for name in layout.wanted}
@@ -178,9 +178,10 @@ def read_part(place: Repository, component: Component, slots: Slots, plan: Targe
     if component.graphs:
         size = sum(place.files[name].size for name in component.graphs)
         return Part(component.library, component.class_name, graph_backend(component.library), size)
+    method = "gguf" if component.blocks else method
     said = said_dtype(plan, pipeline="model_index.json" in place.files, library=component.library)
     width = WIDTHS.get(said, 2) if said else own_width(config, slots)
-    sizes = loaded_sizes(flat(slots).values(), None if method else width)
+    sizes = loaded_sizes(flat(slots).values(), None if method and not component.blocks else width)
     backend = BACKENDS.get(planned.quantization.backend) if planned else None
     scheme = backend.SCHEMES.get(planned.quantization.scheme) if backend and planned else None
     return Part(component.library, component.class_name, method, sum(sizes), scheme)
@@ -217,9 +218,7 @@ def graph_backend(library: str) -> str:
 
 def loaded_sizes(tensors: Iterable[TensorInfo], width: int | None) -> list[int]:
     """Return the bytes of tensors when they are loaded: as they are stored, or floats with so many bytes each."""
-    return [
-        prod(slot.shape) * (width if width and slot.dtype in FLOATS else DTYPE_SIZES[slot.dtype]) for slot in tensors
-    ]
+    return [prod(slot.shape) * width if width and slot.dtype in FLOATS else slot.end - slot.begin for slot in tensors]
 
 
 def read_footprint(
@@ -230,7 +229,8 @@ def read_footprint(
     plan: TargetPlan | None,
 ) -> Footprint:
     """Return what a pipeline takes beside its weights when it is called as its plan says."""
-    shapes = {name: unpacked(found) if parts[name].method else found for name, found in slots.items()}
+    packed = {name for name, part in parts.items() if part.method and not components[name].blocks}
+    shapes = {name: unpacked(found) if name in packed else found for name, found in slots.items()}
     call, task = (plan.validation.call, plan.task) if plan else ({}, "")
     largest = {name: max(loaded_sizes(flat(found).values(), 2)) for name, found in slots.items()}
     return replace(footprint(place, components, shapes, call, task), largest=largest)

@@ -7,6 +7,7 @@ budget found, which versions and which template took part. An upgrade changes th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,6 +68,7 @@ class PlannedComponent(Value):
         source_bytes: Bytes of its tensors in the source.
         result_bytes: Bytes of its tensors in the result.
         largest_bytes: Bytes of its largest tensor in the source.
+        file: What its file is called, where its form is one file whatever its size.
         estimated: Whether the bytes of the result are reckoned from what the scheme states, since only making it tells.
     """
 
@@ -80,6 +82,7 @@ class PlannedComponent(Value):
     source_bytes: int
     result_bytes: int
     largest_bytes: int
+    file: str = Field(default="", exclude_if=lambda value: not value)
     estimated: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
@@ -303,7 +306,7 @@ class ResolvedComponent:
     def files(self) -> set[str]:
         """The paths of the files that it becomes."""
         part, folder = self.component, self.component.folder
-        if not self.form.config:
+        if not self.streamed and not self.form.config:
             return {*part.small}  # what its weights are called is known once they are made
         weights = {f"{folder}{shard.name}" for shard in self.weights.shards}
         index = {f"{folder}{WEIGHTS_NAME[part.library]}{INDEX}"} if len(weights) > 1 else set()
@@ -326,6 +329,7 @@ class ResolvedComponent:
             source_bytes=sum(sizes.values()),
             result_bytes=self.weights.size,
             largest_bytes=max(sizes.values()),
+            file=self.weights.shards[0].name if self.form.format == "gguf" else "",
             estimated=not self.streamed,
         )
 
@@ -359,9 +363,16 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
 
 
 def lay_out_result(
-    component: Component, quantization: Quantization, slots: Slots, answer: ConversionPlan
+    component: Component, quantization: Quantization, slots: Slots, answer: ConversionPlan, source: str = MODEL
 ) -> ResolvedComponent:
     """Lay out what a component becomes.
+
+    Args:
+        component: The component.
+        quantization: What is done to it.
+        slots: Its tensors.
+        answer: What the library makes of it.
+        source: The source's name, after which a single file is called.
 
     Raises:
         RecipeError: The scheme takes no weight of it.
@@ -378,9 +389,20 @@ def lay_out_result(
         if conversion.quantized:
             shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
             layouts[name] = stored_as(quantization, written, shape, conversion.dtype)
-    return ResolvedComponent(
-        component, quantization, slots, answer, lay_out(answer, tensors, layouts, component.library)
-    )
+    single = single_file(component, quantization, source)
+    weights = lay_out(answer, tensors, layouts, component.library, single=single)
+    return ResolvedComponent(component, quantization, slots, answer, weights)
+
+
+def single_file(component: Component, quantization: Quantization, source: str) -> str:
+    """Return what the one file of a component is called, where its form is one, as those who choose a GGUF expect it.
+
+    The component's name is part of it, because some pipelines have two, and their users put both into one folder.
+    """
+    if form_of(component.library, quantization).format != "gguf":
+        return ""
+    name = source if component.root else f"{source}-{component.name}"
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{quantization.scheme.upper()}.gguf"
 
 
 def stored_as(quantization: Quantization, name: str, shape: tuple[int, ...], dtype: str) -> TensorLayout:
@@ -405,9 +427,12 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
     """
     if not component.weights or component.library not in {"diffusers", "transformers"}:
         reason = f"{component.name} is a {component.library}.{component.class_name} and cannot be quantized."
+        if component.blocks:
+            reason = f"{component.name} is GGUF, which somebody quantized before ({component.blocks[0]})."
         raise RecipeError(reason, where=where, remedy="Take it out of the target.")
-    graph = not form_of(component.library, quantization).config
-    reason = "a pipeline loads no graphs" if graph and not component.root else unfit(component.library, quantization)
+    loader = BACKENDS[quantization.backend].LOADERS.get(component.library)
+    graph = loader is not None and bool(loader.opens) and not component.root
+    reason = "a pipeline loads no graphs" if graph else unfit(component.library, quantization)
     if reason:
         remedy = "Choose another backend for this component."
         raise RecipeError(f"{quantization.backend} cannot be used here: {reason}.", where=where, remedy=remedy)

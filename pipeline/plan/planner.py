@@ -38,7 +38,8 @@ from pipeline.plan.parts import (
     PlannedValidation,
 )
 from pipeline.plan.sizes import Sizes, loaded_bytes
-from pipeline.recipe import Budget, InvalidRecipe, Loaded, Quantization, place_of_target, problem_at
+from pipeline.recipe import Budget, HubSource, InvalidRecipe, Loaded, Quantization, place_of_target, problem_at
+from pipeline.recipe.names import name_of_source
 from pipeline.recipe.problems import listed, nearest
 from pipeline.source.layout import Component, Layout, Place, read_slots
 from pipeline.source.model_card import repeated_fields
@@ -332,7 +333,9 @@ class Planner:
             SourceError: Its tensors are not those of its class.
         """
         answer = ask(self.question(name, quantization), self.answers, f"{self.place.where}, {name}")
-        return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer)
+        source = self.loaded.recipe.source
+        named = name_of_source(source.repo if isinstance(source, HubSource) else source.path)
+        return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer, named)
 
     @cached_property
     def source_card(self) -> dict[str, str | list[str]]:

@@ -11,8 +11,9 @@ from typing import Final
 
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
 from pipeline.files import pretty_json
+from pipeline.source import gguf
 from pipeline.source.classes import WEIGHTS_NAME
-from pipeline.source.safetensors import STORED_DTYPES, Specs, TensorInfo, size_of
+from pipeline.source.safetensors import DTYPE_SIZES, STORED_DTYPES, Specs, TensorInfo, size_of
 
 SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # bytes; the libraries' own defaults
 
@@ -47,7 +48,12 @@ class Weights:
 
 
 def lay_out(
-    answer: ConversionPlan, slots: Mapping[str, TensorInfo], layouts: Mapping[str, Specs], library: str, limit: int = 0
+    answer: ConversionPlan,
+    slots: Mapping[str, TensorInfo],
+    layouts: Mapping[str, Specs],
+    library: str,
+    limit: int = 0,
+    single: str = "",
 ) -> Weights:
     """Decide which tensors the result holds and in which file each lies.
 
@@ -60,6 +66,7 @@ def lay_out(
         layouts: For every quantized tensor, what is saved for it, in the order in which it is made.
         library: ``diffusers`` or ``transformers``.
         limit: Bytes a file may hold; the library's own default where it is 0.
+        single: The name of the one file that holds all, whatever its size; empty where the library names files.
     """
     groups = {
         name: layouts.get(name) or {conversion.name_of(name): (stored_as(conversion, slots[name]), slots[name].shape)}
@@ -69,7 +76,7 @@ def lay_out(
     filled = 0
     sizes = {name: sum(nominal_size(*tensor) for tensor in group.values()) for name, group in groups.items()}
     for name, size in sizes.items():
-        if bins[-1] and filled + size > (limit or SHARD_LIMIT[library]):
+        if bins[-1] and not single and filled + size > (limit or SHARD_LIMIT[library]):
             bins.append([])
             filled = 0
         bins[-1].append(name)
@@ -82,7 +89,7 @@ def lay_out(
         tensors = {
             tensor: spec for name in sorted(names, key=read_as.__getitem__) for tensor, spec in groups[name].items()
         }
-        weights.shards.append(Shard(f"{stem}{suffix}.safetensors", tuple(names), tensors))
+        weights.shards.append(Shard(single or f"{stem}{suffix}.safetensors", tuple(names), tensors))
     return weights
 
 
@@ -93,4 +100,6 @@ def stored_as(conversion: Conversion, slot: TensorInfo) -> str:
 
 def nominal_size(dtype: str, shape: tuple[int, ...] | None) -> int:
     """Return the bytes of a tensor; some hundred where only its content tells."""
-    return 128 if shape is None else size_of(dtype, shape)
+    if shape is None:
+        return 128
+    return size_of(dtype, shape) if dtype in DTYPE_SIZES else gguf.size_of(dtype, shape)

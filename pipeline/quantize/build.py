@@ -50,6 +50,7 @@ class Packer:
     scheme: str
     options: Mapping[str, Any]
     device: str = "cpu"
+    class_name: str = ""
 
     @property
     def describes(self) -> bool:
@@ -66,9 +67,9 @@ class Packer:
         """Return what the header's metadata says of a weight."""
         return self.backend.describe(self.scheme, self.options, name, shape, dtype)
 
-    def metadata(self, parameters: list[str], described: Mapping[str, str]) -> dict[str, str]:
+    def metadata(self, parameters: list[str], described: Mapping[str, str]) -> Mapping[str, Any]:
         """Return the header's metadata."""
-        return self.backend.metadata(parameters, described)
+        return self.backend.metadata(self.scheme, self.class_name, parameters, described)
 
 
 def warm(quantizations: Iterable[Quantization]) -> None:
@@ -170,10 +171,11 @@ class Result:
         """Return what the stream makes of a component, which is a streamed one, for this checkpoint."""
         part = self.parts[component]
         backend = STREAMING[part.quantization.backend]
-        packer = Packer(backend, part.quantization.scheme, part.quantization.options, self.device)
+        chosen, class_name = part.quantization, part.component.class_name
+        packer = Packer(backend, chosen.scheme, chosen.options, self.device, class_name)
         out = self.out(component)
         out.mkdir(parents=True, exist_ok=True)
-        return Job(part.answer, part.tensors, part.weights, packer, out, self.journal(component))
+        return Job(part.answer, part.tensors, part.weights, packer, out, self.journal(component), part.form.format)
 
 
 def quantize(
@@ -301,7 +303,7 @@ def link(source: Path, at: Path) -> None:
 def finish(result: Result, name: str, made: Made) -> Artifact:
     """Write what lies beside the weights of a component, and return all that was made of it."""
     part, out = result.parts[name], result.out(name)
-    beside = {CONFIG: part.answer.config.encode()}
+    beside = {CONFIG: part.answer.config.encode()} if part.form.config else {}
     if index := part.weights.index():
         beside[f"{WEIGHTS_NAME[part.component.library]}{INDEX}"] = index
     for file, content in beside.items():

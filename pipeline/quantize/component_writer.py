@@ -17,6 +17,7 @@ from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, pretty_json, write_atomically
 from pipeline.kernels.packing import Packing, Part
 from pipeline.plan.shards import Shard, Weights
+from pipeline.quantize.formats import FORMATS
 from pipeline.quantize.shard_writer import METADATA_ROOM, Writer
 from pipeline.source.safetensors import FLOATS, STORED_DTYPES, TensorInfo
 
@@ -39,7 +40,7 @@ class Packer(Protocol):
     def describe(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
         """Return what the header's metadata says of a weight."""
 
-    def metadata(self, parameters: list[str], described: Mapping[str, str]) -> dict[str, str]:
+    def metadata(self, parameters: list[str], described: Mapping[str, str]) -> Mapping[str, Any]:
         """Return the header's metadata, given the model's parameters and what it says of its quantized weights."""
 
 
@@ -54,6 +55,7 @@ class Job:
         packer: The backend with its scheme.
         out: The folder of the result.
         journal: The file that remembers which files of the result are done.
+        format: The format of its files.
     """
 
     answer: ConversionPlan
@@ -62,6 +64,7 @@ class Job:
     packer: Packer
     out: Path
     journal: Path
+    format: str = "safetensors"
 
 
 class Made(BaseModel):
@@ -220,10 +223,11 @@ class ComponentWriter:
         if shard.name not in self._writers:
             metadata = self._metadata() if self.job.packer.describes else None
             path = self.job.out / shard.name
-            self._writers[shard.name] = Writer(path, shard.tensors, metadata, self._room(), self._writing)
+            form = FORMATS[self.job.format]
+            self._writers[shard.name] = Writer(path, form, shard.tensors, metadata, self._room(), self._writing)
         return self._writers[shard.name]
 
-    def _metadata(self) -> dict[str, str]:
+    def _metadata(self) -> Mapping[str, Any]:
         answer = self.job.answer
         if self.job.packer.describes and not self._described:
             self._described = self._describe()

@@ -19,6 +19,7 @@ from pipeline.hub.source import Repository
 from pipeline.plan.model import ResolvedComponent, lay_out_result, question_of
 from pipeline.quantize.build import Origin, Result, make, measured, streamed_files, warm
 from pipeline.recipe import Quantization
+from pipeline.recipe.names import name_of_source
 from pipeline.source.fetch import fetch, stored
 from pipeline.source.layout import Folder, Layout, read_slots
 from pipeline.store import Store
@@ -115,11 +116,11 @@ def consult(
     slots = {name: read_slots(place, layout.components[name]) for name in names}
     questions = {name: question_of(place, layout.components[name], order.quantization, slots[name]) for name in names}
     ask_ahead(list(questions.values()), answers)
+    known = {name: ask(question, answers, f"{place.where}, {name}") for name, question in questions.items()}
+    source = place.path.resolve().name if isinstance(place, Folder) else name_of_source(place.repo)
     return {
-        name: lay_out_result(
-            layout.components[name], order.quantization, slots[name], ask(question, answers, f"{place.where}, {name}")
-        )
-        for name, question in questions.items()
+        name: lay_out_result(layout.components[name], order.quantization, slots[name], answer, source)
+        for name, answer in known.items()
     }
 
 

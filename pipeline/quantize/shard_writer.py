@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Final
+from typing import Any, Final
 
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, disk_errors
+from pipeline.quantize.formats import FileFormat
 from pipeline.source.disk import BLOCK, Appender
-from pipeline.source.safetensors import LINE, Specs, TensorInfo, file_prefix, header_of, place
+from pipeline.source.safetensors import Specs, TensorInfo
 
 LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
 METADATA_ROOM: Final = 1024  # header bytes kept for metadata beside the entries
 
 
 class Writer:
-    """One safetensors file.
+    """One file of weights.
 
-    Tensors of a whole number of lines come in the order in which they were given, each from its first byte to its last,
+    Tensors that are not ragged come in the order in which they were given, each from its first byte to its last,
     and go to the disk as they come. The others are small, or rare: they wait in memory, or in a temporary file where
     they are not small, and are written behind. The header is final before the first tensor where all lengths are known;
     otherwise room is kept for it, and the file is read once more for its digest.
 
     Args:
         path: The file to write.
+        form: Its format.
         tensors: dtype and shape by name; the shape is None where it is not known yet, of bytes (U8) only.
         metadata: The header's metadata; None where only `finish` knows it.
         room: Bytes of the header to keep for metadata that is not known yet.
@@ -33,20 +36,27 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, tensors: Specs, metadata: dict[str, str] | None, room: int, writing: Executor
+        self,
+        path: Path,
+        form: FileFormat,
+        tensors: Specs,
+        metadata: Mapping[str, Any] | None,
+        room: int,
+        writing: Executor,
     ) -> None:
         self.path = path
-        self._placed = place(tensors)
+        self._form = form
+        self._placed = form.place(tensors)
         self._left = {name: slot.end - slot.begin for name, slot in self._placed.slots.items()}
         self._late: dict[str, bytes] = {}
         self._metadata = metadata
         self._known = metadata is not None and not self._placed.late
-        header = header_of(self._placed.slots, metadata or {})
+        header = form.header(self._placed.slots, metadata or {})
         spare = 0 if self._known else len(self._placed.late) * LATE_ROOM + METADATA_ROOM + room
-        self._start = -(-(8 + len(header) + spare) // LINE) * LINE
+        self._start = form.start(len(header) + spare)
         self._tail = SpooledTemporaryFile(4 * BLOCK, "w+b", dir=str(path.parent))  # noqa: SIM115  closed below
         self._file = Appender(path, writing)
-        self._file.append(memoryview(file_prefix(header if self._known else b"", self._start)))
+        self._file.append(memoryview(form.prefix(header if self._known else b"", self._start)))
 
     def put(self, name: str, offset: int, content: memoryview) -> None:
         """Write a part of a tensor.
@@ -73,12 +83,13 @@ class Writer:
             with disk_errors(self.path):
                 self._tail.seek(slot.begin - self._placed.ragged + offset)
                 self._tail.write(content)
-        elif self._start + slot.begin + offset == self._file.size:
+        elif 0 <= (hole := self._start + slot.begin + offset - self._file.size) < self._form.ALIGNMENT:
+            self._file.append(memoryview(bytes(hole)))
             self._file.append(content)
         else:
             raise QuantizationError(f"{name} came out of its order.", where=str(self.path))
 
-    def finish(self, metadata: dict[str, str]) -> BuiltFile:
+    def finish(self, metadata: Mapping[str, Any]) -> BuiltFile:
         """Write what waited, and see the file on the disk.
 
         Args:
@@ -98,13 +109,16 @@ class Writer:
         self._tail.seek(0)
         while piece := self._tail.read(BLOCK):
             self._file.append(memoryview(piece))
+        self._file.append(memoryview(bytes(self._start + self._placed.end - self._file.size)))
         slots = dict(self._placed.slots)
         for name in self._placed.late:
             begin = self._file.size - self._start
             self._file.append(memoryview(self._late[name]))
             slots[name] = TensorInfo("U8", (len(self._late[name]),), begin, begin + len(self._late[name]))
         self._tail.close()
-        return self._file.finish(b"" if self._known else file_prefix(header_of(slots, metadata), self._start))
+        return self._file.finish(
+            b"" if self._known else self._form.prefix(self._form.header(slots, metadata), self._start)
+        )
 
     def close(self) -> None:
         """Let go of a file that is not finished."""

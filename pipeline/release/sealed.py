@@ -49,7 +49,7 @@ def seal_into(folder: Path, to: Path) -> None:
         shutil.rmtree(to, ignore_errors=True)
         for path in files_under(folder):
             there = to / path.relative_to(folder)
-            if path.suffix in {".safetensors", ".onnx"}:
+            if path.suffix in {".safetensors", ".onnx", ".gguf"}:
                 link_or_copy(path, there)
             else:
                 there.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.layout import PICKLES, SMALL_FILES, matches
 from pipeline.source.variants import variants_among
 
-READ: Final = (*SMALL_FILES, *PICKLES, "*.safetensors", "*.onnx", "*.pb", "*.py")
+READ: Final = (*SMALL_FILES, *PICKLES, "*.safetensors", "*.gguf", "*.onnx", "*.pb", "*.py")
 CONFIGS: Final = ("*.json",)  # what every folder of a component has
 DOCUMENTS: Final = "publish"  # has some too, and nothing loads them
 INDEX: Final = "model_index.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, files_of_model, require_readable_name, safe_relative
+from pipeline.source import gguf
 from pipeline.source.classes import WEIGHTS_NAME, families_of, loads_plainly
 from pipeline.source.digests import digests
 from pipeline.source.safetensors import TensorInfo, parse_header
@@ -22,6 +24,7 @@ SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, token
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 GRAPHS: Final = ("onnx/*.onnx", "onnx/*.onnx_data", "onnx/*.onnx_data_[0-9]*")  # as transformers.js reads them
+BLOCKS: Final = ("*.gguf",)
 INDEX: Final = ".safetensors.index.json"
 MODEL: Final = "model"  # what the one component of a source is called that is no pipeline
 MODULES: Final = "modules.json"  # where sentence-transformers lists the folders of a model that it reads
@@ -121,6 +124,7 @@ class Component(BaseModel):
         index: The path of the index of shards, if there is one.
         variant: The variant that these files are of; None where they are the plain ones.
         graphs: Its files of ONNX, by path from the source's root, where it has no other weights.
+        blocks: Its files of GGUF, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,6 +138,7 @@ class Component(BaseModel):
     index: str | None = None
     variant: str | None = None
     graphs: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
 
     @property
     def config(self) -> str:
@@ -149,7 +154,7 @@ class Component(BaseModel):
     def files(self) -> dict[str, str]:
         """Its files by the name under which each is published: weights and index without their variant."""
         weights = (*self.weights, *((self.index,) if self.index else ()))
-        return {file: file for file in (*self.small, *self.graphs)} | {
+        return {file: file for file in (*self.small, *self.graphs, *self.blocks)} | {
             plain_name(file, self.variant): file for file in weights
         }
 
@@ -207,7 +212,7 @@ def read_single(place: Place, variant: str | None = None) -> Layout:
         remedy = "Name a model as save_pretrained writes it, or a whole pipeline with model_index.json."
         raise SourceError(reason, where=place.where, remedy=remedy)
     component = read_component(place, MODEL, library, class_name, variant, root=True)
-    if not component.weights and not component.graphs:
+    if not component.weights and not component.graphs and not component.blocks:
         raise SourceError("It has a config and no weights.", where=place.where, remedy=UNFIT)
     top = (*license_files(place), *module_files(place))
     layout = Layout(class_name=class_name, components={MODEL: component}, top=top)
@@ -332,6 +337,8 @@ def read_component(
             return component.model_copy(update={"weights": weights, "index": index, "variant": wanted})
     if graphs := [path for file, path in sorted(inside.items()) if any(fnmatchcase(file, form) for form in GRAPHS)]:
         return component.model_copy(update={"graphs": tuple(graphs)})
+    if blocks := [path for file, path in sorted(inside.items()) if matches(file, BLOCKS)]:
+        return component.model_copy(update={"blocks": tuple(blocks)})
     if found := [path for file, path in inside.items() if matches(file, (*PICKLES, "*.safetensors"))]:
         raise unreadable(place, component, found)
     return component
@@ -427,14 +434,11 @@ def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, Ten
     Raises:
         SourceError: A header lies, or the index and the files disagree.
     """
-    slots: dict[str, Mapping[str, TensorInfo]] = {
-        file: parse_header(
-            lambda offset, length, file=file: place.read(file, offset, length),  # type: ignore[misc]
-            place.files[file].size,
-            f"{place.where}/{file}",
-        )
-        for file in component.weights
-    }
+    slots: dict[str, Mapping[str, TensorInfo]] = {}
+    for file in (*component.weights, *component.blocks):
+        read, size, where = partial(place.read, file), place.files[file].size, f"{place.where}/{file}"
+        in_blocks = file in component.blocks
+        slots[file] = gguf.parse_header(read, size, where).tensors if in_blocks else parse_header(read, size, where)
     if component.index:
         there = {name: file.rpartition("/")[2] for file, names in slots.items() for name in names}
         said = weight_map(place, component.index)

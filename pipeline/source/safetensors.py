@@ -1,4 +1,4 @@
-"""The safetensors format: headers that are believed only after they were checked, and where tensors lie in new files.
+"""The safetensors format: headers that are believed only after they were checked.
 
 Follows the format's specification (an 8-byte little-endian length, a JSON header, the data without holes). Reading is
 strict, because a source is somebody else's file; nothing here needs torch or the safetensors package.
@@ -6,7 +6,6 @@ strict, because a source is somebody else's file; nothing here needs torch or th
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,7 +34,6 @@ HEADER_LIMIT: Final = 100_000_000  # bytes; what the safetensors library itself 
 LARGEST: Final = 1 << 63  # what no length or offset reaches; the product of numbers without bounds never ends
 MOST_AXES: Final = 64  # as numpy has it
 MOST_TOLD: Final = 400  # characters of a claim in a message
-LINE: Final = 64  # bytes of a cache line, and the widest vector
 
 Specs = dict[str, tuple[str, tuple[int, ...] | None]]
 """Safetensors dtype and shape by name; the shape is None where only the content tells it."""
@@ -153,62 +151,3 @@ def refusal(where: str, reason: str) -> SourceError:
     """Return the error for a file that is not what it says."""
     remedy = "Download it again, or ask its publisher for a whole one."
     return SourceError(f"This safetensors file cannot be trusted: {reason}.", where=where, remedy=remedy)
-
-
-@dataclass(frozen=True)
-class FileLayout:
-    """Where the tensors of a file to be written lie, in bytes from the end of its header.
-
-    Attributes:
-        slots: The tensors whose shape is known, in the order of their places.
-        ragged: Where those begin whose bytes are no whole number of lines.
-        end: Where the last of them ends.
-        late: The tensors whose shape only their content tells; they lie behind, in this order.
-    """
-
-    slots: dict[str, TensorInfo]
-    ragged: int
-    end: int
-    late: tuple[str, ...]
-
-
-def place(tensors: Specs) -> FileLayout:
-    """Decide where tensors lie in a file.
-
-    Tensors of a whole number of lines lie first, in the order given, so that every large one begins at a multiple of
-    64 bytes; the rest lie by falling dtype size, so that each is aligned to its elements. The safetensors library
-    aligns to elements only, and torch's int8 product on a CPU (``_weight_int8pack_mm``, torch 2.13) crashes on a mapped
-    weight at such an address.
-    """
-    known = {
-        name: (dtype, shape, size_of(dtype, shape)) for name, (dtype, shape) in tensors.items() if shape is not None
-    }
-    whole = [name for name, (_, _, size) in known.items() if size % LINE == 0]
-    ragged = sorted(known.keys() - set(whole), key=lambda name: (-DTYPE_SIZES[known[name][0]], name))
-    slots = {}
-    offset = 0
-    for name in (*whole, *ragged):
-        dtype, shape, size = known[name]
-        slots[name] = TensorInfo(dtype, shape, offset, offset + size)
-        offset += size
-    begin = slots[ragged[0]].begin if ragged else offset
-    return FileLayout(slots, begin, offset, tuple(sorted(tensors.keys() - known.keys())))
-
-
-def header_of(slots: dict[str, TensorInfo], metadata: dict[str, str]) -> bytes:
-    """Return the JSON text of a header."""
-    entries: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    for name, slot in slots.items():
-        entries[name] = {"dtype": slot.dtype, "shape": list(slot.shape), "data_offsets": [slot.begin, slot.end]}
-    return json.dumps(entries, separators=(",", ":")).encode()
-
-
-def file_prefix(text: bytes, start: int) -> bytes:
-    """Return the first ``start`` bytes of a file: the length of its header, and the header padded with spaces.
-
-    Raises:
-        ValueError: The header is longer than that.
-    """
-    if 8 + len(text) > start:
-        raise ValueError(f"a header of {len(text)} bytes does not fit before byte {start}")
-    return struct.pack("<Q", start - 8) + text.ljust(start - 8)

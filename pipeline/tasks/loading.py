@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 from pipeline.backends import BACKENDS, loaders
 from pipeline.backends.artifact import SAFETENSORS
 from pipeline.backends.loader import lifts_of
+from pipeline.backends.oracle.model import known_class
 from pipeline.source.layout import MODEL
 from pipeline.tasks.protocol import LoadedModel
 
@@ -72,9 +74,22 @@ def from_pretrained(
     said = [lift.before() for lift in lifts]
     lifted = {name: value for lift in lifts for name, value in lift.arguments.items()}
     opens = next((resolve_name(loader.opens) for loader in known if loader.opens), None)
-    loaded = opens(kind, model) if opens else kind.from_pretrained(model, **{**further, **lifted})
+    apart = {} if opens else opened_apart(model, further)
+    loaded = opens(kind, model) if opens else kind.from_pretrained(model, **{**further, **lifted, **apart})
     said += [after(parts(loaded)) for after in dict.fromkeys(lift.after for lift in lifts)]
     told = [sentence for sentence in said if sentence]
-    how = "; ".join(["from_pretrained", *told]) if told else AS_PUBLISHED
-    how = next((loader.how for loader in known if loader.how), how)
+    own = next((loader.how for loader in known if loader.how), "")
+    how = "; ".join([own or "from_pretrained", *told]) if told else own or AS_PUBLISHED
     return LoadedModel(loaded, parts(loaded), loaded.device, how)
+
+
+def opened_apart(model: Path, further: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the components of a pipeline that ``from_pretrained`` does not find in its folder, opened."""
+    found = {}
+    for name, (library, method) in quantized_components(model).items():
+        loader = BACKENDS[method].LOADERS.get(library) if method in BACKENDS else None
+        if loader and loader.part:
+            class_name = json.loads((model / name / "config.json").read_text(encoding="utf-8"))["_class_name"]
+            cls = known_class(import_module(library), class_name)
+            found[name] = resolve_name(loader.part)(cls, model / name, further["dtype"])
+    return found

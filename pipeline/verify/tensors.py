@@ -1,6 +1,6 @@
 """Two sets of weight files compared tensor by tensor, in constant memory: what differs, in how many elements.
 
-A file that is no safetensors, such as a graph of ONNX, counts as one tensor of bytes under its own name.
+A file that is neither safetensors nor GGUF, such as a graph of ONNX, counts as one tensor of bytes under its own name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.source.safetensors import TensorInfo, parse_header
+from pipeline.source import gguf
+from pipeline.source.safetensors import DTYPE_SIZES, TensorInfo, parse_header
 
 BLOCK: Final = 8 << 20  # bytes compared at a time; a multiple of every element's size
 
@@ -42,9 +43,15 @@ class Weights:
         Raises:
             SourceError: Its header lies.
         """
+
+        def read(at: int, length: int) -> bytes:
+            return b"".join(self.pieces(at, at + length))
+
+        if self.where.endswith(".gguf"):
+            return gguf.parse_header(read, self.size, self.where).tensors
         if not self.where.endswith(".safetensors"):
             return {self.where.rpartition("/")[2]: TensorInfo("U8", (self.size,), 0, self.size)}
-        return parse_header(lambda at, length: b"".join(self.pieces(at, at + length)), self.size, self.where)
+        return parse_header(read, self.size, self.where)
 
 
 class Comparison(BaseModel):
@@ -123,10 +130,10 @@ def described(slot: TensorInfo) -> str:
 
 
 def differing(one: Weights, at: TensorInfo, other: Weights, there: TensorInfo) -> int:
-    """Return in how many elements two tensors of one dtype and shape differ, bit for bit."""
+    """Return in how many elements two tensors of one dtype and shape differ bit for bit; of blocks, bytes."""
     import numpy as np
 
-    width = (at.end - at.begin) // max(prod(at.shape), 1)
+    width = (at.end - at.begin) // max(prod(at.shape), 1) if at.dtype in DTYPE_SIZES else 1
     count = 0
     pairs = zip(blocks(one.pieces(at.begin, at.end)), blocks(other.pieces(there.begin, there.end)), strict=True)
     for mine, yours in pairs:

@@ -53,7 +53,7 @@ from pipeline.source.layout import Folder, is_pickle, read_source
 from pipeline.validate import generate
 from pipeline.verify.tensors import Comparison, Weights, compare
 
-WEIGHTS: Final = ("*.safetensors", "*.onnx", "*.onnx_data", "*.onnx_data_[0-9]*")
+WEIGHTS: Final = ("*.safetensors", "*.gguf", "*.onnx", "*.onnx_data", "*.onnx_data_[0-9]*")
 UNLISTED: Final = frozenset({".gitattributes", MANIFEST, SIGNATURE})  # that a manifest does not have
 LOADERS: Final = ("torch", "diffusers", "transformers")
 LARGEST: Final = 64 << 20  # bytes of a document, which is read whole
@@ -366,7 +366,7 @@ class Verification:
                 f"Made again it is another checkpoint ({self.rebuilt.first}; the first as made, the second as served)."
             )
             raise VerificationError(what, where=self.documents.where, remedy=self.versions()[1].capitalize() + ".")
-        graphs = any(not one.where.endswith(".safetensors") for one in served)
+        graphs = any(not one.where.endswith((".safetensors", ".gguf")) for one in served)
         each = "graphs, and tensors beside them, are identical byte for byte" if graphs else "tensors are identical"
         return "passed", f"all {self.rebuilt.identical} {each}"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends import BACKENDS, STREAMING
-from pipeline.backends.artifact import BuildRequest
-from pipeline.backends.build_worker import make
+from pipeline.backends import BACKENDS, STREAMING, build_worker
+from pipeline.backends.artifact import BuildRequest, Form
+from pipeline.backends.gguf import worker as gguf_worker
 from pipeline.backends.oracle.conversion import ConversionRequest, ask
 from pipeline.files import ListedFile
 from pipeline.plan.shards import lay_out
@@ -57,6 +57,8 @@ ON_CPU = [
     for scheme, one in backend.SCHEMES.items()
     if one.makes_on == "cpu"
 ]
+# What writes a component as a user of the library would, where that is no from_pretrained and save_pretrained.
+MAKERS = {"gguf": gguf_worker.make}
 NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
     *(
@@ -81,6 +83,10 @@ CASES = [
     Case("transformer", "quanto", "int8", keep=("*.proj_mlp",)),
     Case("clip", "bitsandbytes", "nf4", keep=("*.q_proj",)),
     Case("clip", "torchao", "int8-weight-only", keep=("*.q_proj",)),
+    Case("unet", "gguf", "q8_0"),
+    Case("transformer", "gguf", "q4_0", dtype="float32"),
+    Case("transformer", "gguf", "q5_1", dtype="float16"),
+    Case("transformer", "gguf", "q8_0", keep=("*proj_out",)),
 ]
 
 
@@ -102,8 +108,13 @@ def question_of(case: Case, folder: Path) -> ConversionRequest:
 
 def weights_of(folder: Path) -> Path:
     """Return the only weight file of a component."""
-    (found,) = folder.glob("*.safetensors")
+    (found,) = [path for path in folder.iterdir() if path.suffix in {".safetensors", ".gguf"}]
     return found
+
+
+def form_of(case: Case) -> Form:
+    """Return in what files the backend of a case writes."""
+    return BACKENDS[case.backend].LOADERS[CLASSES[case.component][0]].form
 
 
 @dataclass(frozen=True)
@@ -124,14 +135,17 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
         for name, conversion in answer.conversions.items()
         if conversion.quantized
     }
-    weights = lay_out(answer, slots, layouts, CLASSES[case.component][0], limit)
+    library, class_name = CLASSES[case.component]
+    form = form_of(case)
+    single = "model.gguf" if form.format == "gguf" else ""
+    weights = lay_out(answer, slots, layouts, library, limit, single)
     out.mkdir(parents=True)
-    packer = Packer(backend, case.scheme, case.filled)
+    packer = Packer(backend, case.scheme, case.filled, class_name=class_name)
     path = weights_of(source)
     file = local_file(path, path.name, slots, ListedFile(size=path.stat().st_size))
-    stream([file], [Job(answer, slots, weights, packer, out, out / ".journal")], lambda *_: None)
+    stream([file], [Job(answer, slots, weights, packer, out, out / ".journal", form.format)], lambda *_: None)
     (out / ".journal").unlink()
-    (out / "config.json").write_text(answer.config)
+    (out / "config.json").write_text(answer.config if form.config else (source / "config.json").read_text())
     if index := weights.index():
         (out / "diffusion_pytorch_model.safetensors.index.json").write_bytes(index)
     return Streamed(out, {name: spec for shard in weights.shards for name, spec in shard.tensors.items()})
@@ -145,7 +159,7 @@ def by_library(case: Case, source: Path, answers: Path, out: Path) -> Path:
     if case.keep:
         said = json.loads(ask(question_of(case, source), answers, str(case)).config)["quantization_config"]
         settings[backend.SKIP["key"]] = said[backend.SKIP["key"]]
-    make(
+    MAKERS.get(case.backend, build_worker.make)(
         BuildRequest(
             backend=case.backend,
             library=library,

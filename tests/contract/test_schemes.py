@@ -8,30 +8,48 @@ import subprocess
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import pytest
 import torch
 from contract import cases
+from gguf import GGUFReader
 from safetensors import safe_open
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.loader import lifts_of
 from pipeline.source.safetensors import read_header
 
+FLOATS: Final = {"torch.bfloat16", "torch.float16", "torch.float32", "BF16", "F16", "F32"}
 
-def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+
+class Stored(NamedTuple):
+    """A tensor as a file has it."""
+
+    kind: str
+    shape: tuple[int, ...]
+    content: bytes
+
+
+def read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """Return the tensors of a file and its metadata, as the library of its format reads them."""
+    if path.suffix == ".gguf":
+        reader = GGUFReader(path)
+        found = {one.name: Stored(one.tensor_type.name, tuple(one.shape), one.data.tobytes()) for one in reader.tensors}
+        return found, {key: field.contents() for key, field in reader.fields.items()}
     with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        stored = {name: Stored(str(one.dtype), tuple(one.shape), as_bytes(one)) for name, one in tensors.items()}
+        return stored, file.metadata() or {}
 
 
 def as_bytes(tensor: torch.Tensor) -> bytes:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def canonical(metadata: dict[str, str]) -> dict[str, Any]:
+def canonical(metadata: dict[str, Any]) -> dict[str, Any]:
     """Undo the one thing that torchao writes in a random order."""
-    read = {name: json.loads(text) if text[:1] in "[{" else text for name, text in metadata.items()}
+    read = {name: json.loads(text) if str(text)[:1] in "[{" else text for name, text in metadata.items()}
     for entry in read.values():
         if isinstance(entry, dict) and "_tensor_data_names" in entry:
             entry["_tensor_data_names"].sort()
@@ -46,10 +64,10 @@ def test_streaming_writes_what_the_library_writes(
     theirs = cases.by_library(case, components / case.component, answers, tmp_path / "theirs")
     got, got_metadata = read(cases.weights_of(ours.folder))
     want, want_metadata = read(cases.weights_of(theirs))
-    assert {name: (value.dtype, value.shape) for name, value in got.items()} == {
-        name: (value.dtype, value.shape) for name, value in want.items()
+    assert {name: (value.kind, value.shape) for name, value in got.items()} == {
+        name: (value.kind, value.shape) for name, value in want.items()
     }
-    assert [name for name in want if as_bytes(got[name]) != as_bytes(want[name])] == []
+    assert [name for name in want if got[name].content != want[name].content] == []
     assert canonical(got_metadata) == canonical(want_metadata)
     config = json.loads((theirs / "config.json").read_text())
     config.pop("_name_or_path", None)  # a path of the machine that made it
@@ -64,12 +82,12 @@ def named_by(case: cases.Case, source: Path) -> set[str]:
     return {name for name in names for pattern in patterns if fnmatchcase(name, pattern)}
 
 
-def kept_by(case: cases.Case, source: Path, got: dict[str, torch.Tensor]) -> set[str]:
+def kept_by(case: cases.Case, source: Path, got: dict[str, Stored]) -> set[str]:
     """Return the weights that are whole here and quantized where nothing is kept."""
-    floats = {torch.bfloat16, torch.float16, torch.float32}
-    kept = {name for name in named_by(case, source) if getattr(got.get(f"{name}.weight"), "dtype", None) in floats}
+    whole = {name for name, one in got.items() if one.kind in FLOATS}
+    kept = {name for name in named_by(case, source) if f"{name}.weight" in whole}
     if case.keep:
-        others = [name for name in got if name.endswith((".absmax", ".SCB", "_weight_qdata", "._data"))]
+        others = got.keys() - whole
         assert others, "keep left nothing quantized"
     return kept
 
@@ -111,7 +129,7 @@ def test_a_weight_and_its_statistics_are_never_parted(
         cases.weights_of(cases.stream_case(case, components / "transformer", answers, tmp_path / "one").folder)
     )
     loaded = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
-    assert {name for name in whole[0] if as_bytes(loaded[name].cpu()) != as_bytes(whole[0][name])} == set()
+    assert {name for name, one in whole[0].items() if as_bytes(loaded[name].cpu()) != one.content} == set()
 
 
 GROWTH = """
@@ -145,8 +163,9 @@ backend, scheme = BACKENDS[sys.argv[3]], sys.argv[4]
 options = backend.SCHEMES[scheme].options().model_dump()
 layouts = {name: backend.layout(scheme, options, name, slot.shape, "bfloat16") for name, slot in slots.items()}
 (folder / "out").mkdir()
-weights = lay_out(answer, slots, layouts, "diffusers")
-job = Job(answer, slots, weights, Packer(backend, scheme, options), folder / "out", folder / "journal")
+form = backend.LOADERS["diffusers"].form.format
+weights = lay_out(answer, slots, layouts, "diffusers", single="model.gguf" if form == "gguf" else "")
+job = Job(answer, slots, weights, Packer(backend, scheme, options), folder / "out", folder / "journal", form)
 stream(files, [job], lambda *_: None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
@@ -154,7 +173,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 @pytest.mark.parametrize(
     ("backend", "scheme"),
-    [("bitsandbytes", "nf4"), pytest.param("torchao", "int8-weight-only", marks=pytest.mark.nightly)],
+    [
+        ("bitsandbytes", "nf4"),
+        pytest.param("torchao", "int8-weight-only", marks=pytest.mark.nightly),
+        pytest.param("gguf", "q8_0", marks=pytest.mark.nightly),
+    ],
 )
 def test_memory_does_not_grow_with_the_model(backend: str, scheme: str, tmp_path: Path) -> None:
     peaks = {}

@@ -105,7 +105,7 @@ def as_answered(case: Case, answer: ConversionPlan) -> Written:
     described: dict[str, str] = {}
     for name, conversion in answer.conversions.items():
         tensors |= made_of(case, name, conversion, source[name], described)
-    metadata = case.backend.metadata(list(answer.parameters), described)
+    metadata = case.backend.metadata(SCHEMES[case.scheme][1], "", list(answer.parameters), described)
     return Written(tensors, canonical(metadata), json.loads(answer.config))
 
 

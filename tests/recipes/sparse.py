@@ -20,13 +20,13 @@ from localhub.git import pointer_id
 from localhub.names import MAIN
 from localhub.records import Blob, State, now
 from localhub.store import Store
-from pipeline.source.safetensors import DTYPE_SIZES, file_prefix, header_of, place, read_header
+from pipeline.quantize.formats import safetensors
+from pipeline.source.safetensors import DTYPE_SIZES, read_header
 from tests.recipes.families import FAMILIES, Part
 
 SHARD: Final = {"diffusers": 10 * 10**9, "transformers": 5 * 10**9}  # bytes, as these files were published
 STEM: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 CONFIG: Final = {"diffusers": "scheduler_config.json", "transformers": "tokenizer_config.json"}
-LINE: Final = 64
 COUNTED: Final = {"torch.int64": "I64"}  # what no cast changes
 
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
@@ -85,9 +85,9 @@ def size_of(tensor: tuple[str, tuple[int, ...]]) -> int:
 
 def write_holes(path: Path, tensors: Tensors) -> None:
     """Write a safetensors file whose data takes no room on the disk."""
-    laid = place(tensors)
-    header = header_of(laid.slots, {"format": "pt"})
-    prefix = file_prefix(header, -(-(8 + len(header)) // LINE) * LINE)
+    laid = safetensors.place(tensors)
+    header = safetensors.header(laid.slots, {"format": "pt"})
+    prefix = safetensors.prefix(header, safetensors.start(len(header)))
     with path.open("wb") as file:
         file.write(prefix)
         file.truncate(len(prefix) + laid.end)

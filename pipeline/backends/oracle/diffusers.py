@@ -33,7 +33,8 @@ def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     from diffusers.quantizers.auto import DiffusersAutoQuantizer
 
     cls = remapped(known_class(diffusers, question.class_name), question)
-    quantizer = DiffusersAutoQuantizer.from_config(settings, pre_quantized=False)
+    quirks = BACKENDS[question.backend].quirks()
+    quantizer = quirks.quantizer(settings) or DiffusersAutoQuantizer.from_config(settings, pre_quantized=False)
     config = {**copy.deepcopy(question.config), "quantization_config": quantizer.quantization_config}
     before = cls._set_default_torch_dtype(getattr(torch, question.dtype))
     try:
@@ -48,7 +49,6 @@ def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     # Set by validate_environment, which refuses machines without a GPU and is not called here.
     quantizer.offload = False
     quantizer.preprocess_model(model=model, device_map={"": torch.device("cpu")}, keep_in_fp32_modules=list(fp32))
-    quirks = BACKENDS[question.backend].quirks()
     return Prepared(model, quantizer, modules, parameters, quirks, tuple(fp32))
 
 
@@ -85,8 +85,9 @@ def dtype_of(question: ConversionRequest, prepared: Prepared, stored: str, param
     if stored not in FLOATS:
         return str(prepared.parameters[parameter].dtype).removeprefix("torch.")
     kept = bool(set(prepared.fp32) & set(parameter.split(".")))
-    cast = prepared.quirks.casts_float32 and prepared.quantizes(parameter)
-    return "float32" if kept and not cast else question.dtype
+    taken = prepared.quantizes(parameter)
+    loaded = "float32" if kept and not (taken and prepared.quirks.casts_float32) else question.dtype
+    return loaded if taken else prepared.quirks.stores(prepared, parameter, loaded)
 
 
 def config_text(question: ConversionRequest, prepared: Prepared) -> str:  # noqa: ARG001  the same for both libraries

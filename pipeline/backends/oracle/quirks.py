@@ -33,6 +33,15 @@ def refuses_none(question: ConversionRequest, prepared: Prepared) -> None:
     """Refuse no model."""
 
 
+def left_to_library(settings: dict[str, Any]) -> Any:
+    """Have diffusers find its quantizer by the name of the method."""
+
+
+def as_loaded(prepared: Prepared, parameter: str, dtype: str) -> str:  # noqa: ARG001  as backends that look
+    """Write what is not quantized in the dtype that it has once it is loaded."""
+    return dtype
+
+
 def written_whole(config: Any) -> None:
     """Name no piece: whoever loads the weight finds it under its own name."""
 
@@ -45,6 +54,9 @@ class Quirks:
         passes_over: Whether it leaves a weight of a model as it is, without a word, that its quantizer would take.
         refuse: Raises a `WorkerError` for a model that it fails on.
         piece: Returns what it makes of a weight in transformers, given its config object there.
+        quantizer: Returns what diffusers' models are prepared with, given the ``quantization_config``, where the
+            library has no quantizer that makes what it reads.
+        stores: Returns the dtype in which a tensor is written that is not quantized, given that it has once loaded.
         casts_float32: Whether it takes what a model keeps in float32, and casts that to the dtype asked for first.
         keeps_dtype: Whether its tensors say that they have the dtype that the weight had.
     """
@@ -52,5 +64,7 @@ class Quirks:
     passes_over: Callable[[Prepared, str], bool] = takes_all
     refuse: Callable[[ConversionRequest, Prepared], None] = refuses_none
     piece: Callable[[Any], Piece | None] = written_whole
+    quantizer: Callable[[dict[str, Any]], Any] = left_to_library
+    stores: Callable[[Prepared, str, str], str] = as_loaded
     casts_float32: bool = False
     keeps_dtype: bool = False

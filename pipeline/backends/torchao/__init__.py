@@ -157,7 +157,7 @@ def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[in
     return json.dumps({"_type": "Int8Tensor", "_data": entry, "_tensor_data_names": ["qdata", "scale", "zero_point"]})
 
 
-def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:
+def metadata(scheme: str, class_name: str, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001
     """Return the header's metadata: one entry a parameter, plain ones included, and the list of all names."""
     plain = json.dumps({"_type": "Tensor"})
     entries = {name: packed.get(name, plain) for name in parameters}

@@ -1,0 +1,126 @@
+"""GGUF: one file a component, its matrices in the blocks of llama.cpp, all else in full precision.
+
+diffusers keeps the blocks in memory and unpacks each when its layer is called. Of a folder it reads no GGUF, so the
+source's config stays as it is, and the file tells how each tensor is stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.backends import build as by_library
+from pipeline.backends.artifact import Form
+from pipeline.backends.oracle.quirks import Quirks
+from pipeline.backends.protocol import Layout, Loader, Packed, Packing, Scheme, Skip
+from pipeline.source.gguf import BY_NAME
+
+if TYPE_CHECKING:
+    import torch
+
+EXTRA = "gguf"
+DISTRIBUTION = "gguf"
+PACKAGE = "gguf"
+SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
+FORM = Form(("*.gguf",), config=False, format="gguf")
+
+REFUSES = {"transformers": "a GGUF that transformers reads has llama.cpp's names, which are not written"}
+RUNS_ON = "any device that torch runs on; each layer is unpacked when it is called, which takes time and no memory"
+SCHEMES = {
+    "q8_0": Scheme("8-bit integers in blocks of 32 with a scale", RUNS_ON, 44.8, refuses=REFUSES),
+    "q5_1": Scheme("5-bit integers in blocks of 32 with scale and least value", RUNS_ON, 26.9, refuses=REFUSES),
+    "q5_0": Scheme("5-bit integers in blocks of 32 with a scale", RUNS_ON, 25.3, refuses=REFUSES),
+    "q4_1": Scheme("4-bit integers in blocks of 32 with scale and least value", RUNS_ON, 20.6, refuses=REFUSES),
+    "q4_0": Scheme("4-bit integers in blocks of 32 with a scale", RUNS_ON, 19.2, refuses=REFUSES),
+    "bf16": Scheme("bfloat16, as it is", RUNS_ON, 55.7, refuses=REFUSES),
+}
+FALLBACKS: Final = {  # where a row is no whole number of a type's blocks, as llama.cpp has it
+    "q6_k": "q8_0", "q5_k": "q5_1", "q4_k": "q5_0", "q3_k": "iq4_nl", "q2_k": "iq4_nl", "iq4_xs": "iq4_nl",
+}  # fmt: skip
+LOADERS = {
+    "diffusers": Loader(
+        form=FORM,
+        part="pipeline.backends.gguf.library:opened",
+        how="from_single_file for what is GGUF, and from_pretrained for the rest",
+    )
+}
+
+QUANTIZATION_VERSION: Final = 2  # of the layout of blocks, as ggml counts it
+FILE_TYPES: Final = {  # what llama.cpp calls a file that is mostly of a type
+    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K": 11, "Q4_K": 14,
+    "Q5_K": 16, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "BF16": 32,
+}  # fmt: skip
+ARCHITECTURES: Final = {  # what other loaders call a family by; the rest have their own names
+    "AuraFlowTransformer2DModel": "aura",
+    "ChromaTransformer2DModel": "flux",
+    "ChronoEditTransformer3DModel": "wan",
+    "Flux2Transformer2DModel": "flux",
+    "HiDreamImageTransformer2DModel": "hidream",
+    "HunyuanVideoTransformer3DModel": "hyvid",
+    "LTX2VideoTransformer3DModel": "ltxv",
+    "LTXVideoTransformer3DModel": "ltxv",
+    "QwenImageTransformer2DModel": "qwen_image",
+    "SkyReelsV2Transformer3DModel": "wan",
+    "WanAnimateTransformer3DModel": "wan",
+    "WanVACETransformer3DModel": "wan",
+    "ZImageTransformer2DModel": "lumina2",
+}
+
+build = partial(by_library.build, worker="pipeline.backends.gguf.worker", form=FORM)
+
+
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file is quantized with; no library writes it into a config."""
+    return {"quant_method": "gguf", "scheme": scheme, **options}
+
+
+def quirks() -> Quirks:
+    """Return how diffusers is asked, which reads GGUF and does not make it."""
+    from pipeline.backends.gguf import library
+
+    return Quirks(quantizer=library.quantizer, refuse=library.refuse_unreadable, stores=library.stored_as)
+
+
+def type_of(scheme: str, columns: int) -> str:
+    """Return the type of ggml that a weight with so many columns is stored in; empty where no block divides them."""
+    kinds = (word.upper() for word in (scheme, FALLBACKS.get(scheme, scheme)))
+    return next((kind for kind in kinds if columns % BY_NAME[kind].block == 0), "")
+
+
+def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001
+    """Return the one tensor of a weight, of its type and of the shape that it has."""
+    return {name: (type_of(scheme, shape[-1]), shape)}
+
+
+def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:  # noqa: ARG001
+    """Quantize one weight with the gguf package's own function."""
+    from pipeline.backends.gguf.library import quantized
+
+    kind = type_of(scheme, weight.shape[-1])
+    return Packed({name: quantized(weight, kind)}, kind)
+
+
+def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:  # noqa: ARG001
+    """Return our own packing of a weight."""
+    from pipeline.backends.gguf.packings import Blocks
+
+    return Blocks(type_of(scheme, shape[-1]), name, dtype)
+
+
+def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:  # noqa: ARG001
+    """Return the type that a weight is stored in."""
+    return type_of(scheme, shape[-1])
+
+
+def metadata(scheme: str, class_name: str, parameters: list[str], packed: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001
+    """Return the keys of a file: its family, the version of the blocks, and the type that most weights have."""
+    ((most, _),) = Counter(packed.values()).most_common(1) or [(scheme.upper(), 0)]
+    family = re.sub(r"(Transformer|UNet)\dD?.*", "", class_name).lower() or class_name.lower()
+    return {
+        "general.architecture": ARCHITECTURES.get(class_name, family),
+        "general.quantization_version": QUANTIZATION_VERSION,
+        "general.file_type": FILE_TYPES[most],
+    }

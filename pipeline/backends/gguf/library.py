@@ -1,0 +1,121 @@
+"""What diffusers reads of a GGUF: asked of its own quantizer, and loaded as its users do; part of child processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import gguf
+import torch
+from diffusers import GGUFQuantizationConfig
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES, _get_single_file_loadable_mapping_class
+from diffusers.quantizers.gguf.gguf_quantizer import GGUFQuantizer
+from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter
+
+from pipeline.backends.gguf import FORM, type_of
+from pipeline.backends.oracle.conversion import ConversionRequest
+from pipeline.backends.oracle.model import Prepared
+from pipeline.source.gguf import BY_NAME
+from pipeline.source.safetensors import FLOATS
+from pipeline.worker.child import WorkerError
+
+CALLED_BY_OTHERS: Final = ("NonDynamicallyQuantizableLinear",)  # whose weight torch's attention takes itself
+
+
+class Wanted(GGUFQuantizationConfig):  # type: ignore[misc]
+    """What a user asks for: the scheme, and the modules that are left alone."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return self._settings
+
+
+class Asked(GGUFQuantizer):  # type: ignore[misc]
+    """diffusers' quantizer, given a file of which every matrix that may be is in blocks.
+
+    Args:
+        settings: What a user asks for: the scheme, and the modules that are left alone.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(Wanted(settings), pre_quantized=True)
+        self._scheme = settings["scheme"]
+        self._left = set(settings.get("modules_to_not_convert") or ())
+
+    def _process_model_before_weight_loading(
+        self, model: Any, device_map: Any, keep_in_fp32_modules: list[str], **_further: Any
+    ) -> None:
+        """Put diffusers' own layers in the places of those that a file would have in blocks."""
+        tensors = {
+            f"{name}.weight": parameter(module.weight.shape, kind)
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+            and type(module).__name__ not in CALLED_BY_OTHERS
+            and name not in self._left
+            and (kind := type_of(self._scheme, module.in_features))
+        }
+        super()._process_model_before_weight_loading(
+            model, device_map, keep_in_fp32_modules=keep_in_fp32_modules, state_dict=tensors
+        )
+
+    def check_if_quantized_param(self, model: Any, _value: Any, name: str, *_further: Any, **_more: Any) -> bool:
+        """Return whether a parameter is the weight of one of those layers."""
+        return isinstance(model.get_submodule(name.rpartition(".")[0]), GGUFLinear)
+
+
+def quantizer(settings: dict[str, Any]) -> Asked:
+    """Return what diffusers is asked with."""
+    return Asked(settings)
+
+
+def parameter(shape: tuple[int, ...], kind: str) -> GGUFParameter:
+    """Return a weight in blocks, without content."""
+    block, size = BY_NAME[kind]
+    content = torch.empty(*shape[:-1], shape[-1] // block * size, dtype=torch.uint8, device="meta")
+    return GGUFParameter(content, quant_type=gguf.GGMLQuantizationType[kind])
+
+
+def refuse_unreadable(question: ConversionRequest, prepared: Prepared) -> None:
+    """Refuse a component that diffusers reads from no file of GGUF.
+
+    Raises:
+        WorkerError: Its class is none of those, or a tensor of it holds integers.
+    """
+    if _get_single_file_loadable_mapping_class(type(prepared.model)) is None:
+        what = f"diffusers reads GGUF of {len(SINGLE_FILE_LOADABLE_CLASSES)} classes, and {question.class_name} is none"
+        raise WorkerError("recipe", f"{what} of them.", "Choose another backend for this component.")
+    for name, tensor in question.tensors.items():
+        if tensor.dtype not in FLOATS:
+            what = f"The tensor {name!r} is stored as {tensor.dtype}, and diffusers reads only floats from GGUF."
+            raise WorkerError("recipe", what, "Choose another backend for this component.")
+
+
+def stored_as(prepared: Prepared, name: str, dtype: str) -> str:
+    """Return the torch dtype in which a tensor is written that is in no blocks.
+
+    diffusers takes bfloat16 for blocks, which it unpacks in Linear layers alone; as float32 it loses nothing.
+    """
+    return "float16" if dtype == "float16" and prepared.parameters[name].ndim > 1 else "float32"
+
+
+def quantized(weight: torch.Tensor, kind: str) -> torch.Tensor:
+    """Return the bytes of a weight in blocks, by the gguf package."""
+    values = weight.detach().cpu().float().numpy()
+    return torch.from_numpy(gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind]))
+
+
+def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Return a component as its card says to load it.
+
+    Args:
+        kind: Its class.
+        folder: Its config, and the one file of its weights.
+        dtype: What it computes in.
+    """
+    (file,) = FORM.weights_in(folder)
+    config = GGUFQuantizationConfig(compute_dtype=dtype)
+    return kind.from_single_file(str(folder / file), config=str(folder), quantization_config=config, dtype=dtype)

@@ -1,0 +1,77 @@
+"""Files of GGUF to be written, version 3: where tensors lie in them, and their headers.
+
+Tensors lie in the order in which they are made, which is that of the header as well: llama.cpp (gguf.cpp of
+ggml) takes no other.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pipeline.quantize.formats.layout import FileLayout
+from pipeline.source import gguf
+from pipeline.source.gguf import MAGIC, SCALARS, STRING, TYPES, size_of
+from pipeline.source.safetensors import Specs, TensorInfo
+
+ALIGNMENT: Final = gguf.ALIGNMENT
+VERSION: Final = 3
+NUMBERS: Final = {name: number for number, (name, _) in TYPES.items()}
+KINDS: Final = {bool: "?", int: "I", float: "f"}  # the letter of the kind that a value of a header has
+
+
+def place(tensors: Specs) -> FileLayout:
+    """Decide where tensors lie in a file: one after the other, each at a multiple of `ALIGNMENT`.
+
+    Raises:
+        ValueError: The shape of one is not known.
+    """
+    slots, offset = {}, 0
+    for name, (dtype, shape) in tensors.items():
+        if shape is None:
+            raise ValueError(f"a GGUF file cannot wait for the shape of {name}")
+        size = size_of(dtype, shape)
+        slots[name] = TensorInfo(dtype, shape, offset, offset + size)
+        offset = start(offset + size)
+    return FileLayout(slots, ragged=offset, end=offset)
+
+
+def header(slots: Mapping[str, TensorInfo], metadata: Mapping[str, Any]) -> bytes:
+    """Return the header of a file: its keys, texts or numbers, and its tensors with the columns of each first."""
+    content = [MAGIC, struct.pack("<IQQ", VERSION, len(slots), len(metadata))]
+    content += [text(key) + value(found) for key, found in metadata.items()]
+    for name, slot in slots.items():
+        axes = struct.pack(f"<I{len(slot.shape)}Q", len(slot.shape), *reversed(slot.shape))
+        content += [text(name), axes, struct.pack("<IQ", NUMBERS[slot.dtype], slot.begin)]
+    return b"".join(content)
+
+
+def text(said: str) -> bytes:
+    """Return a text as headers have it: its length and its bytes."""
+    content = said.encode()
+    return struct.pack("<Q", len(content)) + content
+
+
+def value(found: str | float) -> bytes:
+    """Return a value with its kind: a text, a truth, a number of 32 bits without a sign, or a float of 32 bits."""
+    if isinstance(found, str):
+        return struct.pack("<I", STRING) + text(found)
+    letter = KINDS[type(found)]
+    return struct.pack(f"<I{letter}", next(kind for kind, one in SCALARS.items() if one == letter), found)
+
+
+def start(size: int) -> int:
+    """Return the byte where tensors begin behind a header of so many bytes."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def prefix(header: bytes, start: int) -> bytes:
+    """Return the first ``start`` bytes of a file: its header, and zeros behind it.
+
+    Raises:
+        ValueError: The header is longer than that.
+    """
+    if len(header) > start:
+        raise ValueError(f"a header of {len(header)} bytes does not fit before byte {start}")
+    return header.ljust(start, b"\0")

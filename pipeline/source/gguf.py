@@ -1,0 +1,226 @@
+"""The GGUF format: headers that are believed only after they were checked.
+
+Follows the format's specification (ggml's ``docs/gguf.md``), versions 2 and 3, little-endian. Reading is strict and
+bounded, because a file is somebody else's; nothing here needs the gguf package.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any, Final, NamedTuple
+
+from pipeline.errors import SourceError
+from pipeline.source.safetensors import LARGEST, MOST_TOLD, ReadRange, TensorInfo
+
+MAGIC: Final = b"GGUF"
+VERSIONS: Final = (2, 3)
+HEADER_LIMIT: Final = 256 << 20  # bytes; a vocabulary of 250,000 tokens with its merges takes 12 MB
+CHUNK: Final = 1 << 20  # bytes read at a time
+MOST_AXES: Final = 5  # ggml has 4; files of video models have kernels of 5, as diffusers and ComfyUI read them
+LONGEST_NAME: Final = 65_535  # bytes of a key
+ALIGNMENT: Final = 32  # bytes, where the file says no other
+KEPT: Final = 64  # entries of an array of which the values are kept
+
+SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+STRING: Final = 8
+ARRAY: Final = 9
+
+
+class Type(NamedTuple):
+    """A type of ggml: how many values a block has, and how many bytes."""
+
+    block: int
+    size: int
+
+
+TYPES: Final = {
+    0: ("F32", Type(1, 4)), 1: ("F16", Type(1, 2)), 2: ("Q4_0", Type(32, 18)), 3: ("Q4_1", Type(32, 20)),
+    6: ("Q5_0", Type(32, 22)), 7: ("Q5_1", Type(32, 24)), 8: ("Q8_0", Type(32, 34)), 9: ("Q8_1", Type(32, 40)),
+    10: ("Q2_K", Type(256, 84)), 11: ("Q3_K", Type(256, 110)), 12: ("Q4_K", Type(256, 144)),
+    13: ("Q5_K", Type(256, 176)), 14: ("Q6_K", Type(256, 210)), 15: ("Q8_K", Type(256, 292)),
+    16: ("IQ2_XXS", Type(256, 66)), 17: ("IQ2_XS", Type(256, 74)), 18: ("IQ3_XXS", Type(256, 98)),
+    19: ("IQ1_S", Type(256, 50)), 20: ("IQ4_NL", Type(32, 18)), 21: ("IQ3_S", Type(256, 110)),
+    22: ("IQ2_S", Type(256, 82)), 23: ("IQ4_XS", Type(256, 136)), 24: ("I8", Type(1, 1)), 25: ("I16", Type(1, 2)),
+    26: ("I32", Type(1, 4)), 27: ("I64", Type(1, 8)), 28: ("F64", Type(1, 8)), 29: ("IQ1_M", Type(256, 56)),
+    30: ("BF16", Type(1, 2)), 34: ("TQ1_0", Type(256, 54)), 35: ("TQ2_0", Type(256, 66)),
+    39: ("MXFP4", Type(32, 17)), 40: ("NVFP4", Type(64, 36)),
+}  # fmt: skip
+"""Name and size by the number that a file says."""
+
+BY_NAME: Final = dict(TYPES.values())
+
+
+def size_of(dtype: str, shape: tuple[int, ...]) -> int:
+    """Return the bytes of a tensor whose rows are whole blocks."""
+    block, size = BY_NAME[dtype]
+    return prod(shape) // block * size
+
+
+@dataclass(frozen=True)
+class GGUFHeader:
+    """What a file says of itself.
+
+    Attributes:
+        metadata: The values by key; of an array with more than `KEPT` entries, how many it has.
+        tensors: Where each tensor lies, by name, in the order of the data; shapes as numpy has them, rows first, and
+            the type's own name as dtype.
+        alignment: The bytes of which the place of each tensor is a multiple.
+    """
+
+    metadata: dict[str, Any]
+    tensors: dict[str, TensorInfo]
+    alignment: int
+
+
+class Cursor:
+    """Reads a header forwards, in chunks.
+
+    Args:
+        read: Reads a range of the file.
+        size: The file's size in bytes.
+        where: How the file is named in an error.
+    """
+
+    def __init__(self, read: ReadRange, size: int, where: str) -> None:
+        self._read = read
+        self._limit = min(size, HEADER_LIMIT)
+        self.where = where
+        self.at = 0
+        self._begin = 0
+        self._held = b""
+
+    def take(self, length: int) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            SourceError: There are not so many, or more than a header has.
+        """
+        if length > self._limit - self.at:
+            raise refusal(self.where, f"its header is cut off, or longer than {HEADER_LIMIT} bytes")
+        inside = self.at - self._begin
+        if inside + length > len(self._held):
+            wanted = min(max(CHUNK, length), self._limit - self.at)
+            self._held, self._begin, inside = self._read(self.at, wanted), self.at, 0
+            if len(self._held) < length:
+                raise refusal(self.where, "its header is cut off")
+        self.at += length
+        return self._held[inside : inside + length]
+
+    def number(self, form: str) -> Any:
+        """Return the next number, by its letter of Python's struct."""
+        return struct.unpack(f"<{form}", self.take(struct.calcsize(form)))[0]
+
+    def text(self, most: int = HEADER_LIMIT) -> str:
+        """Return the next text; bytes that are no UTF-8 become marks.
+
+        Raises:
+            SourceError: It is longer than it may be.
+        """
+        if (length := self.number("Q")) > most:
+            raise refusal(self.where, f"a name in its header claims {length} bytes")
+        return self.take(length).decode(errors="replace")
+
+    def value(self, kind: int) -> Any:
+        """Return the next value of a kind.
+
+        Raises:
+            SourceError: There is no such kind, or no such array.
+        """
+        if kind in SCALARS:
+            return self.number(SCALARS[kind])
+        if kind == STRING:
+            return self.text()
+        if kind != ARRAY:
+            raise refusal(self.where, f"a value in its header is of kind {kind}, which the format has not")
+        inner, count = self.number("I"), self.number("Q")
+        if inner in SCALARS and count > KEPT:
+            self.take(struct.calcsize(SCALARS[inner]) * count if count < LARGEST else LARGEST)
+            return count
+        if inner == ARRAY or count > HEADER_LIMIT:
+            raise refusal(self.where, f"an array in its header claims {count} values of kind {inner}")
+        kept = [value for place in range(count) if (value := self.value(inner)) is not None and place < KEPT]
+        return kept if count <= KEPT else count
+
+
+def parse_header(read: ReadRange, size: int, where: str) -> GGUFHeader:
+    """Read and check a header through ranges of the file.
+
+    Args:
+        read: Reads a range of the file.
+        size: The file's size in bytes, as its place says.
+        where: How the file is named in an error.
+
+    Raises:
+        SourceError: The file is truncated or its header lies.
+    """
+    cursor = Cursor(read, size, where)
+    if cursor.take(4) != MAGIC:
+        raise refusal(where, "it does not begin with GGUF")
+    if (version := cursor.number("I")) not in VERSIONS:
+        told = "it is big-endian" if version > 0xFFFF else f"it is of version {version}"
+        raise refusal(where, f"{told}, and little-endian files of version 2 or 3 are read")
+    count, keys = cursor.number("Q"), cursor.number("Q")
+    metadata: dict[str, Any] = {}
+    for _ in range(min(keys, HEADER_LIMIT)):
+        key = cursor.text(LONGEST_NAME)
+        if key in metadata:
+            raise refusal(where, f"the key {key[:MOST_TOLD]!r} stands in its header twice")
+        metadata[key] = cursor.value(cursor.number("I"))
+    alignment = metadata.get("general.alignment", ALIGNMENT)
+    if type(alignment) is not int or not 1 <= alignment <= HEADER_LIMIT or alignment & (alignment - 1):
+        raise refusal(where, f"its alignment is {str(alignment)[:MOST_TOLD]}, which is no power of two")
+    claims: dict[str, tuple[str, tuple[int, ...], int]] = {}
+    for _ in range(min(count, HEADER_LIMIT)):
+        name = cursor.text(LONGEST_NAME)
+        if name in claims:
+            raise refusal(where, f"the tensor {name[:MOST_TOLD]!r} stands in its header twice")
+        claims[name] = read_claim(cursor, name)
+    start = -(-cursor.at // alignment) * alignment
+    return GGUFHeader(metadata, placed(claims, start, size, alignment, where), alignment)
+
+
+def read_claim(cursor: Cursor, name: str) -> tuple[str, tuple[int, ...], int]:
+    """Read what the header says of one tensor: its type, its shape, rows first, and its offset."""
+    axes = cursor.number("I")
+    if axes > MOST_AXES:
+        raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} claims {axes} axes")
+    shape = tuple(cursor.number("Q") for _ in range(axes))[::-1]
+    kind, offset = cursor.number("I"), cursor.number("Q")
+    if kind not in TYPES:
+        raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} is of type {kind}, which is unknown")
+    type_name, (block, _) = TYPES[kind]
+    if any(length >= LARGEST for length in shape) or offset >= LARGEST or (shape or (1,))[-1] % block:
+        claim = f"type {type_name}, shape {list(shape)} and offset {offset}"
+        raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} claims {claim}; a block has {block} values")
+    return type_name, shape, offset
+
+
+def placed(
+    claims: dict[str, tuple[str, tuple[int, ...], int]], start: int, size: int, alignment: int, where: str
+) -> dict[str, TensorInfo]:
+    """Check that tensors lie apart, aligned and inside the file; return them in that order."""
+    slots = {}
+    for name, (kind, shape, offset) in claims.items():
+        block, width = BY_NAME[kind]
+        slots[name] = TensorInfo(kind, shape, start + offset, start + offset + prod(shape) // block * width)
+        if offset % alignment:
+            told = f"tensor {name[:MOST_TOLD]!r} begins at offset {offset}, which is no multiple of {alignment}"
+            raise refusal(where, told)
+    ordered = dict(sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)))
+    for (_, before), (name, slot) in pairwise(ordered.items()):
+        if slot.begin < before.end:
+            told = f"tensor {name[:MOST_TOLD]!r} overlaps the tensor before it: it begins at byte {slot.begin}"
+            raise refusal(where, f"{told} instead of {before.end}")
+    end = max((slot.end for slot in ordered.values()), default=0)
+    if end > size:
+        raise refusal(where, f"the file is truncated: {size} bytes, and its tensors end at {end}")
+    return ordered
+
+
+def refusal(where: str, reason: str) -> SourceError:
+    """Return the error for a file that is not what it says."""
+    remedy = "Download it again, or ask its publisher for a whole one."
+    return SourceError(f"This GGUF file cannot be trusted: {reason}.", where=where, remedy=remedy)
