@@ -14,7 +14,7 @@ import re
 import sys
 import tarfile
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -128,11 +128,25 @@ def scripts(store: Store) -> Path:
 
 def fetch(folder: Path) -> None:
     """Fetch all packages into a folder; raises what `scripts` does."""
-    for package in PACKAGES:
+    fetch_packages(PACKAGES, folder, ", or leave `browser` out of the recipe's `validation`")
+
+
+def fetch_packages(packages: Iterable[Package], folder: Path, otherwise: str = "") -> None:
+    """Fetch the files of packages into a folder, each under its address.
+
+    Args:
+        packages: The packages.
+        folder: Where they go.
+        otherwise: What else may be done where no registry can be reached.
+
+    Raises:
+        CannotHereError: A package does not come, or is another than the pinned one.
+    """
+    for package in packages:
         to = folder / package.address
         to.mkdir(parents=True)
         archive = to / "archive.tgz"
-        _download(package, archive)
+        _download(package, archive, otherwise)
         with tarfile.open(archive) as files:
             for name in package.files:
                 member = files.extractfile(f"package/{name}")
@@ -151,7 +165,7 @@ def registry(environment: Mapping[str, str], home: Path) -> str:
     return f"{(named or (line[1] if line else REGISTRY)).rstrip('/')}/"
 
 
-def _download(package: Package, to: Path) -> None:
+def _download(package: Package, to: Path, otherwise: str) -> None:
     import httpx2
 
     address, digest = f"{registry(os.environ, Path.home())}{package.archive}", hashlib.sha512()
@@ -162,21 +176,21 @@ def _download(package: Package, to: Path) -> None:
                 digest.update(piece)
                 file.write(piece)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise _missing(f"A page needs {package.address}, which does not come: {error}.", address) from error
+        raise _missing(f"{package.address} does not come: {error}.", address, otherwise) from error
     found = f"sha512-{b64encode(digest.digest()).decode()}"
     if found != package.integrity:
-        raise _missing(f"This is not the pinned {package.address}: its digest is {found}.", address)
+        raise _missing(f"This is not the pinned {package.address}: its digest is {found}.", address, otherwise)
 
 
-def _missing(what: str, where: str) -> CannotHereError:
-    remedy = "Run again where an npm registry can be reached (npm_config_registry names another one), or leave "
-    return CannotHereError(what, where=where, remedy=f"{remedy}`browser` out of the recipe's `validation`.")
+def _missing(what: str, where: str, otherwise: str) -> CannotHereError:
+    remedy = "Run again where an npm registry can be reached (npm_config_registry names another one)"
+    return CannotHereError(what, where=where, remedy=f"{remedy}{otherwise}.")
 
 
 def main(folder: Path) -> None:
     """Fetch the packages into a folder of this name, unless they are there."""
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}")
     if not folder.exists():
+        aside = folder.with_name(f"{folder.name}.{os.getpid()}")
         fetch(aside)
         aside.rename(folder)
 
