@@ -27,7 +27,7 @@ from tests.workflows.forge import token_of
 
 ROOT = Path(__file__).parents[2]
 # What decides over every change, and is run for every change: the same make targets, without another run of them here.
-ELSEWHERE = ("make lint", "make browser", "make test", "make nightly")
+ELSEWHERE = ("make lint", "make browser", "make ggml", "make test", "make nightly")
 MAIN = "refs/heads/main"
 TOKENS = re.compile(r"\s*('(?:[^']|'')*'|&&|\|\||[!=]=|[!(),]|\[|\]|\d+|[A-Za-z_][\w-]*(?:\.[\w-]+)*)")
 WORDS = {"&&": " and ", "||": " or ", "!": " not ", "true": "True", "false": "False"}

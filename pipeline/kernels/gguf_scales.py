@@ -1,0 +1,162 @@
+"""GGUF's blocks of 256 weights in runs of 16 with a scale each: Q3_K and Q6_K.
+
+The arithmetic follows ``quantize_row_*_ref`` and ``dequantize_row_*`` of ggml (llama.cpp 0.5.0), on every finite input.
+Arguments are those of `pipeline.kernels.gguf_plain`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.kernels.compiling import inner, kernel
+from pipeline.kernels.gguf_planes import add_errors, pack_plane, unpack_plane
+from pipeline.kernels.gguf_search import LEAST, Floats, fit_by_moves, fit_scale, lay_beside
+from pipeline.kernels.lanes import LANES, clamped, floats, load, load_half, nearest_integer, splat, store, store_half
+
+Blocks = NDArray[np.uint8]
+Sums = NDArray[np.float64]
+
+BLOCK, RUN = 256, 16
+Q3_SIZE, Q6_SIZE = 110, 210
+ZERO = np.float32(0)
+
+
+@kernel
+def encode_q6_k(values: Floats, blocks: Blocks, sums: Sums) -> None:
+    """Encode blocks of 210 bytes: 6 bits a value, 8 bits a scale."""
+    tile, weights = np.empty(BLOCK, np.float32), np.empty(2 * BLOCK, np.float32)
+    codes, decoded = np.empty(BLOCK, np.uint8), np.empty(BLOCK, np.float32)
+    scales, inverses = np.empty(RUN, np.float32), np.empty(RUN, np.float32)
+    for number in range(values.size // BLOCK):
+        of_block, block = (
+            values[number * BLOCK : (number + 1) * BLOCK],
+            blocks[number * Q6_SIZE : (number + 1) * Q6_SIZE],
+        )
+        lay_beside(of_block, RUN, tile)
+        scale, inverse = fit_scale(tile, weights, RUN, 32)
+        store(scales, 0, scale)
+        store(inverses, 0, inverse)
+        largest = largest_scale(scales)
+        if abs(largest) < LEAST:
+            block[:] = 0
+            decoded[:] = 0
+            add_errors(of_block, decoded, sums)
+            continue
+        factor = np.float32(-128) / largest
+        step = store_half(block, 208, np.float32(1) / factor)
+        levels = clamped(nearest_integer(scale * factor), -1 << 22, 127)
+        store(block, 192, levels)
+        store(scales, 0, floats(load(block[192:208].view(np.int8), 0)) * step)
+        for run in range(RUN):
+            code = codes_of(load(of_block, run * RUN), scales[run], inverses[run], 32)
+            store(decoded, run * RUN, floats(code) * scales[run])
+            store(codes, run * RUN, code + 32)
+        add_errors(of_block, decoded, sums)
+        end = pack_plane(codes, 0, 4, 64, block, 0)
+        pack_plane(codes, 4, 2, 32, block, end)
+
+
+@inner
+def largest_scale(scales: Floats) -> np.float32:
+    """Return the scale that is largest without its sign, the first of several."""
+    largest = ZERO
+    for run in range(RUN):
+        largest = scales[run] if abs(scales[run]) > abs(largest) else largest
+    return largest
+
+
+@inner
+def codes_of(values: Any, scale: np.float32, inverse: np.float32, middle: int) -> Any:
+    """Return the codes of a run by its scale, or by what the search multiplied with where that has become zero."""
+    if scale == 0 and inverse == 0:  # ggml leaves a run of zeros at its lowest code
+        return splat(-middle)
+    return clamped(nearest_integer(values / scale if scale != 0 else values * inverse), -middle, middle - 1)
+
+
+@kernel
+def decode_q6_k(blocks: Blocks, values: Floats) -> None:
+    """Decode blocks of Q6_K."""
+    codes, scales = np.empty(BLOCK, np.uint8), np.empty(RUN, np.float32)
+    for number in range(values.size // BLOCK):
+        block = blocks[number * Q6_SIZE : (number + 1) * Q6_SIZE]
+        codes[:] = 0
+        end = unpack_plane(block, 0, codes, 0, 4, 64)
+        unpack_plane(block, end, codes, 4, 2, 32)
+        store(scales, 0, floats(load(block[192:208].view(np.int8), 0)) * load_half(block, 208))
+        for run in range(RUN):
+            value = floats(load(codes, run * RUN) - 32) * scales[run]
+            store(values, number * BLOCK + run * RUN, value)
+
+
+@kernel
+def encode_q3_k(values: Floats, blocks: Blocks, sums: Sums) -> None:
+    """Encode blocks of 110 bytes: 3 bits a value, 6 bits a scale."""
+    tile, kept = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    codes, decoded = np.empty(BLOCK, np.uint8), np.empty(BLOCK, np.float32)
+    scales = np.empty(RUN, np.float32)
+    for number in range(values.size // BLOCK):
+        of_block, block = (
+            values[number * BLOCK : (number + 1) * BLOCK],
+            blocks[number * Q3_SIZE : (number + 1) * Q3_SIZE],
+        )
+        lay_beside(of_block, RUN, tile)
+        scale = fit_by_moves(tile, kept, RUN, 4)
+        store(scales, 0, scale)
+        largest = largest_scale(scales)
+        factor = np.float32(-32) / largest if largest != 0 else ZERO
+        step = store_half(block, 108, np.float32(1) / factor if largest != 0 else ZERO)
+        levels = clamped(nearest_integer(scale * factor), -32, 31) + 32
+        if largest == 0:
+            levels = splat(0)
+        store_six_bits(levels, block)
+        store(scales, 0, floats(levels - 32) * step)
+        for run in range(RUN):
+            if scales[run] != 0:
+                code = clamped(nearest_integer(load(of_block, run * RUN) / scales[run]), -4, 3)
+                store(codes, run * RUN, code + 4)
+            else:
+                for place in range(RUN):
+                    codes[run * RUN + place] = np.uint8(kept[place * LANES + run] + np.float32(4))
+            store(decoded, run * RUN, floats(load(codes, run * RUN) - 4) * scales[run])
+        add_errors(of_block, decoded, sums)
+        end = pack_plane(codes, 2, 1, 32, block, 0)
+        pack_plane(codes, 0, 2, 32, block, end)
+
+
+@inner
+def store_six_bits(levels: Any, block: Blocks) -> None:
+    """Write sixteen levels of 6 bits into twelve bytes, before the block's own scale."""
+    each = np.empty(RUN, np.uint8)
+    store(each, 0, levels)
+    for number in range(8):
+        block[96 + number] = (each[number] & 15) | (each[8 + number] & 15) << 4
+    for number in range(4):
+        packed = each[number] >> 4 | (each[4 + number] >> 4) << 2
+        block[104 + number] = packed | (each[8 + number] >> 4) << 4 | (each[12 + number] >> 4) << 6
+
+
+@inner
+def load_six_bits(block: Blocks) -> Any:
+    """Return the levels that `store_six_bits` wrote."""
+    each = np.empty(RUN, np.uint8)
+    for number in range(RUN):
+        low = block[96 + number % 8] >> (number // 8 * 4) & 15
+        each[number] = low | (block[104 + number % 4] >> (number // 4 * 2) & 3) << 4
+    return load(each, 0)
+
+
+@kernel
+def decode_q3_k(blocks: Blocks, values: Floats) -> None:
+    """Decode blocks of Q3_K."""
+    codes, scales = np.empty(BLOCK, np.uint8), np.empty(RUN, np.float32)
+    for number in range(values.size // BLOCK):
+        block = blocks[number * Q3_SIZE : (number + 1) * Q3_SIZE]
+        codes[:] = 0
+        end = unpack_plane(block, 0, codes, 2, 1, 32)
+        unpack_plane(block, end, codes, 0, 2, 32)
+        store(scales, 0, floats(load_six_bits(block) - 32) * load_half(block, 108))
+        for run in range(RUN):
+            store(values, number * BLOCK + run * RUN, floats(load(codes, run * RUN) - 4) * scales[run])

@@ -1,0 +1,67 @@
+"""ggml itself, which packs blocks as llama.cpp does: a library within a package of npm, pinned and called by ctypes.
+
+Usage: python -m tests.packing.ggml FOLDER
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.kernels.gguf import TYPES
+from pipeline.validate.browser.scripts import Package, fetch_packages
+
+LIBRARY = "bins/linux-x64/libggml-base.so"
+PACKAGE = Package(
+    name="@node-llama-cpp/linux-x64",
+    version="3.22.1",
+    integrity="sha512-5uCCDNqWCNfaAm8aR/Uzxbo4HBpKgNF91kCHPepKhgMgV2OAmatoefbOlMihsqCiH2Od35E/eUHQCFbfRBJuOg==",
+    files=(LIBRARY,),
+)
+FETCHED = Path(__file__).parents[2] / "build" / "ggml"
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Return ggml; a test without it is skipped, and fails where CI is set."""
+    path = FETCHED / PACKAGE.address / LIBRARY
+    if not path.exists():
+        lacks = "ggml is not here; `make ggml` gets it"
+        pytest.fail(lacks) if os.environ.get("CI") else pytest.skip(lacks)
+    loaded = ctypes.CDLL(str(path))
+    loaded.ggml_quantize_chunk.restype = ctypes.c_size_t
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    loaded.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, count, count, count, pointer]
+    return loaded
+
+
+def quantize(name: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the blocks that ggml makes of values, without an importance matrix."""
+    kind = TYPES[name]
+    blocks = np.zeros(values.size // kind.block * kind.size, np.uint8)
+    arguments = kind.number, values.ctypes.data, blocks.ctypes.data, 0, 1, values.size, None
+    assert library().ggml_quantize_chunk(*arguments) == blocks.size
+    return blocks
+
+
+def dequantize(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what ggml makes of blocks."""
+    kind = TYPES[name]
+    values = np.empty(blocks.size // kind.size * kind.block, np.float32)
+    function: Any = getattr(library(), f"dequantize_row_{name.replace('Q', 'q').replace('IQ', 'iq')}", None)
+    function(ctypes.c_void_p(blocks.ctypes.data), ctypes.c_void_p(values.ctypes.data), ctypes.c_int64(values.size))
+    return values
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    if not (folder / PACKAGE.address / LIBRARY).exists():
+        fetch_packages((PACKAGE,), folder)
