@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,39 +31,19 @@ class Question(BaseModel):
     """What a library is asked.
 
     Attributes:
+        kind: What an answer is.
         class_name: The class that it is asked of; of a pipeline as its ``model_index.json`` names it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: ClassVar[type[BaseModel]]
     class_name: str
 
     @cached_property
     def digest(self) -> str:
         """The digest of what is asked, taken once: headers are long, and several targets ask the same."""
         return digest_of(self.model_dump(mode="json"))
-
-
-class ConversionRequest(Question):
-    """One component and what is to be done to it.
-
-    Attributes:
-        library: The package whose ``from_pretrained`` loads the component.
-        config: The component's ``config.json``.
-        tensors: The source's tensors by name.
-        dtype: The dtype that ``from_pretrained`` is asked for.
-        quantization: The ``quantization_config`` as a user would pass it.
-        backend: Whose configuration that is.
-        keep: Module names and globs that stay as they are.
-    """
-
-    library: Literal["diffusers", "transformers"]
-    config: dict[str, Any]
-    tensors: dict[str, TensorHeader]
-    dtype: str
-    quantization: dict[str, Any]
-    backend: str
-    keep: tuple[str, ...] = ()
 
 
 class Conversion(BaseModel):
@@ -115,14 +95,28 @@ class ConversionPlan(BaseModel):
     config: str
 
 
-class CallRequest(Question):
-    """A pipeline of which one wants to know what its call takes.
+class ConversionRequest(Question):
+    """One component and what is to be done to it.
 
     Attributes:
-        loader: The class of diffusers whose ``from_pretrained`` loads it.
+        library: The package whose ``from_pretrained`` loads the component.
+        config: The component's ``config.json``.
+        tensors: The source's tensors by name.
+        dtype: The dtype that ``from_pretrained`` is asked for.
+        quantization: The ``quantization_config`` as a user would pass it.
+        backend: Whose configuration that is.
+        keep: Module names and globs that stay as they are.
     """
 
-    loader: str
+    kind = ConversionPlan
+
+    library: Literal["diffusers", "transformers"]
+    config: dict[str, Any]
+    tensors: dict[str, TensorHeader]
+    dtype: str
+    quantization: dict[str, Any]
+    backend: str
+    keep: tuple[str, ...] = ()
 
 
 class PipelineCall(BaseModel):
@@ -139,7 +133,16 @@ class PipelineCall(BaseModel):
     takes: tuple[str, ...]
 
 
-Answer = TypeVar("Answer", bound=BaseModel)
+class CallRequest(Question):
+    """A pipeline of which one wants to know what its call takes.
+
+    Attributes:
+        loader: The class of diffusers whose ``from_pretrained`` loads it.
+    """
+
+    kind = PipelineCall
+
+    loader: str
 
 
 def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
@@ -170,7 +173,8 @@ def ask(question: ConversionRequest, answers: Path, where: str) -> ConversionPla
         CannotHereError: The library is not installed.
         QuantizationError: The library refused for another reason.
     """
-    return _ask(question, ConversionPlan, answers, where)
+    plan: ConversionPlan = answered(question, answers, where)
+    return plan
 
 
 def ask_call(question: CallRequest, answers: Path, where: str) -> PipelineCall:
@@ -181,18 +185,24 @@ def ask_call(question: CallRequest, answers: Path, where: str) -> PipelineCall:
         CannotHereError: The library is not installed.
         QuantizationError: The library failed.
     """
-    return _ask(question, PipelineCall, answers, where)
+    call: PipelineCall = answered(question, answers, where)
+    return call
 
 
-def _ask(question: Question, kind: type[Answer], answers: Path, where: str) -> Answer:
+def answered(question: Question, answers: Path, where: str) -> Any:
+    """Return the answer to a question, from the folder that keeps them where it was asked before.
+
+    Raises:
+        PublishError: There is none, for the reason that the worker says.
+    """
     kept = place_of(question, answers)
     try:
-        return kind.model_validate_json(kept.read_bytes())
+        return question.kind.model_validate_json(kept.read_bytes())
     except (FileNotFoundError, ValidationError):
         said = ask_library([question], where)[0]
     if "error" in said:
         raise error_of(said, where)
-    return _keep(kind.model_validate(said), kept)
+    return _keep(question.kind.model_validate(said), kept)
 
 
 def ask_ahead(questions: Sequence[Question], answers: Path) -> None:
@@ -209,8 +219,7 @@ def ask_ahead(questions: Sequence[Question], answers: Path) -> None:
             return
         for (kept, question), said in zip(unknown.items(), told, strict=True):
             if "error" not in said:
-                kind: type[BaseModel] = ConversionPlan if isinstance(question, ConversionRequest) else PipelineCall
-                _keep(kind.model_validate(said), kept)
+                _keep(question.kind.model_validate(said), kept)
 
 
 def place_of(question: Question, answers: Path) -> Path:
@@ -233,7 +242,7 @@ def asker(*backends: str) -> str:
     return digest_of([sha256_file(file) for file in files])
 
 
-def _keep(answer: Answer, kept: Path) -> Answer:
+def _keep(answer: BaseModel, kept: Path) -> BaseModel:
     write_atomically(kept, pretty_json(answer.model_dump(mode="json")))
     return answer
 

@@ -2,7 +2,7 @@
 
 Its jobs are `ConversionRequest`: it builds each model on the meta device, lets the library's own quantizer work on it,
 and answers with a `ConversionPlan`. No weight is read, and none takes memory. A `CallRequest` asks about a whole
-pipeline, of which nothing is built.
+pipeline, of which nothing is built, and a `SingleFileRequest` about names.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from pipeline.backends.oracle.conversion import (
 )
 from pipeline.backends.oracle.keep import agree, matching, spell
 from pipeline.backends.oracle.model import Place, Prepared
+from pipeline.backends.oracle.probing import answer_single_file
+from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest
 from pipeline.source.classes import FULL_PRECISION, quantized_already
 from pipeline.source.safetensors import FLOATS
 from pipeline.worker.child import WorkerError, first_line, serve
 from pipeline.worker.startup import gc_paused
 
 LIBRARIES: dict[str, ModuleType] = {"diffusers": library_diffusers, "transformers": library_transformers}
-QUESTIONS: Final = TypeAdapter[ConversionRequest | CallRequest](ConversionRequest | CallRequest)
+Asked = ConversionRequest | CallRequest | SingleFileRequest
+QUESTIONS: Final = TypeAdapter[Asked](Asked)
 CASTABLE = {*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL"}
 
 
@@ -116,11 +119,21 @@ def convert(question: ConversionRequest, prepared: Prepared, source: str, place:
     )
 
 
-def say(question: ConversionRequest | CallRequest) -> dict[str, Any]:
+def answer_of(question: Asked) -> ConversionPlan | PipelineCall | SingleFile:
+    """Return the answer to a question.
+
+    Raises:
+        WorkerError: There is none.
+    """
+    if isinstance(question, ConversionRequest):
+        return answer(question)
+    return answer_single_file(question) if isinstance(question, SingleFileRequest) else answer_call(question)
+
+
+def say(question: Asked) -> dict[str, Any]:
     """Return the answer to a question, or why there is none."""
     try:
-        said = answer(question) if isinstance(question, ConversionRequest) else answer_call(question)
-        return said.model_dump(mode="json")
+        return answer_of(question).model_dump(mode="json")
     except WorkerError as refusal:
         return refusal.said
     except ImportError as error:

@@ -1,0 +1,91 @@
+"""A component as one file in the names of its family: which rows of diffusers' tensors each of its tensors is.
+
+ComfyUI, GGUF and diffusers' ``from_single_file`` read such files. diffusers has only the way from there to its own
+names, so the way back is asked of it by experiment, in a process of its own: see `probing`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.backends.oracle.conversion import Question, answered
+
+
+class Rows(BaseModel):
+    """Rows of a tensor of diffusers, from ``start`` to before ``stop``; a tensor without axes is one row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensor: str
+    start: int
+    stop: int
+
+
+class FileTensor(BaseModel):
+    """A tensor of the file: the content of rows, one after the other.
+
+    Attributes:
+        shape: Its shape; a matrix has the columns of its rows, and as many rows as they are.
+        rows: What it is made of, in its order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, ...]
+    rows: tuple[Rows, ...]
+
+
+class SingleFile(BaseModel):
+    """A component as one file: its tensors by name, each where diffusers has the first of what makes it up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors: dict[str, FileTensor]
+
+    def places(self) -> dict[str, tuple[tuple[Rows, str, int], ...]]:
+        """Return where the rows of each tensor of diffusers go, in their order.
+
+        That is the rows, the tensor of the file, and how many rows of diffusers' tensors lie before them in it.
+        """
+        found: dict[str, list[tuple[Rows, str, int]]] = {}
+        for name, tensor in self.tensors.items():
+            before = 0
+            for rows in tensor.rows:
+                found.setdefault(rows.tensor, []).append((rows, name, before))
+                before += rows.stop - rows.start
+        return {name: tuple(sorted(parts, key=lambda part: part[0].start)) for name, parts in found.items()}
+
+
+class SingleFileRequest(Question):
+    """A component of diffusers that is to be one file in the names of its family.
+
+    Attributes:
+        config: The component's ``config.json``.
+        shapes: The shape of each of its tensors.
+    """
+
+    kind = SingleFile
+
+    config: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def ask_single_file(question: SingleFileRequest, answers: Path, where: str) -> SingleFile:
+    """Return how a component lies in a file of its family, from the folder of kept answers where it was asked before.
+
+    Args:
+        question: The component.
+        answers: The folder that keeps answers by digest.
+        where: How the component is named in an error.
+
+    Raises:
+        RecipeError: The installed diffusers reads no such file, or it holds what no folder of diffusers tells.
+        SourceError: The library has no such class.
+        CannotHereError: The library is not installed.
+        QuantizationError: From no file that is known of the family does the library come to these tensors.
+    """
+    file: SingleFile = answered(question, answers, where)
+    return file

@@ -1,0 +1,151 @@
+"""A small model of each class of which diffusers reads single files, and those that no file can be made of."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from families.diffusers_models import tiny_model
+
+QUICK: Final = (
+    *("QwenImageTransformer2DModel", "ZImageTransformer2DModel", "WanTransformer3DModel"),
+    *("LTX2VideoTransformer3DModel", "Flux2Transformer2DModel"),
+)
+FIXED: Final = {"num_layers": 1, "num_single_layers": 1}  # the library's function knows a width of 3072 only
+FOUR: Final = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4, "layers_per_block": 2}
+NARROW_LTX: Final = {
+    "block_out_channels": (8, 8, 16, 16),
+    "decoder_block_out_channels": (8, 16, 16, 16),
+    "layers_per_block": (1,) * 5,
+    "decoder_layers_per_block": (1,) * 5,
+    "latent_channels": 8,
+}
+SPECIAL: Final[dict[str, dict[str, Any]]] = {  # what no rule of tiny models knows
+    "AutoencoderDC": {
+        "encoder_block_types": ("ResBlock", "EfficientViTBlock"),
+        "decoder_block_types": ("ResBlock", "EfficientViTBlock"),
+        "encoder_block_out_channels": (32, 64),
+        "decoder_block_out_channels": (32, 64),
+        "encoder_layers_per_block": (1, 1),
+        "decoder_layers_per_block": (1, 1),
+        "encoder_qkv_multiscales": ((), (5,)),
+        "decoder_qkv_multiscales": ((), (5,)),
+        "upsample_block_type": "interpolate",
+        "downsample_block_type": "Conv",
+    },
+    "AutoencoderKL": {
+        **FOUR,
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    },
+    "AutoencoderKLLTX2Video": {
+        **NARROW_LTX,
+        "decoder_block_out_channels": (8, 16, 16),
+        "decoder_layers_per_block": (1,) * 4,
+    },
+    "AutoencoderKLLTXVideo": NARROW_LTX,
+    "AutoencoderKLWan": {"base_dim": 8, "z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4},
+    "ChromaTransformer2DModel": {**FIXED, "approximator_hidden_dim": 64, "approximator_layers": 2},
+    "ControlNetModel": {**FOUR, "cross_attention_dim": 16, "attention_head_dim": 4},
+    "CosmosTransformer3DModel": {
+        "num_layers": 2,
+        "num_attention_heads": 2,
+        "attention_head_dim": 16,
+        "text_embed_dim": 32,
+        "adaln_lora_dim": 8,
+        "max_size": (4, 8, 8),
+    },
+    "FluxTransformer2DModel": {**FIXED, "guidance_embeds": True},
+    "HunyuanVideoTransformer3DModel": {**FIXED, "num_refiner_layers": 1},
+    "Lumina2Transformer2DModel": {"num_layers": 1, "num_refiner_layers": 1},
+    "MochiTransformer3DModel": {  # 48 layers, which the library's function counts on
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "text_embed_dim": 16,
+        "pooled_projection_dim": 16,
+        "time_embed_dim": 16,
+    },
+    "SD3Transformer2DModel": {
+        "num_layers": 2,
+        "num_attention_heads": 2,
+        "attention_head_dim": 16,
+        "joint_attention_dim": 32,
+        "caption_projection_dim": 32,
+        "pooled_projection_dim": 16,
+        "dual_attention_layers": (0,),
+        "qk_norm": "rms_norm",
+        "pos_embed_max_size": 8,
+    },
+    "UNet2DConditionModel": {**FOUR, "cross_attention_dim": 16, "attention_head_dim": 4},
+}
+VARIANTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {  # further names of a family
+    "a decoder of DC-AE that shuffles": (
+        "AutoencoderDC",
+        {
+            **SPECIAL["AutoencoderDC"],
+            "upsample_block_type": "pixel_shuffle",
+            "downsample_block_type": "pixel_unshuffle",
+        },
+    ),
+    "Cosmos-Predict2": (
+        "CosmosTransformer3DModel",
+        {**SPECIAL["CosmosTransformer3DModel"], "extra_pos_embed_type": None},
+    ),
+    "LTX-Video 0.9.1": (
+        "AutoencoderKLLTXVideo",
+        {
+            **NARROW_LTX,
+            "decoder_spatio_temporal_scaling": (True,) * 4,
+            "timestep_conditioning": True,
+        },
+    ),
+    "SDXL": (
+        "UNet2DConditionModel",
+        {
+            "block_out_channels": (8, 16, 16),
+            "norm_num_groups": 4,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "transformer_layers_per_block": [1, 2, 3],
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 16,
+            "use_linear_projection": True,
+            "cross_attention_dim": 16,
+            "attention_head_dim": 4,
+        },
+    ),
+}
+REFUSED: Final = {
+    "MotionAdapter": "does not make 'mid_block.motion_modules.0.transformer_blocks.0.pos_embed.pe'",
+    "SanaTransformer2DModel": "takes 'pos_embed', and no tensor of a folder tells what that holds",
+    "SparseControlNetModel": "does not make 'down_blocks.0.motion_modules.0.transformer_blocks.0.pos_embed.pe'",
+}
+
+
+def model(class_name: str, config: dict[str, Any] | None = None) -> Any:
+    """Return a small model of a class, no two of whose values are likely to be the same."""
+    import diffusers
+
+    torch.manual_seed(0)
+    kind, given = getattr(diffusers, class_name), SPECIAL.get(class_name) if config is None else config
+    made = tiny_model(kind) if given is None else filled(kind, given)
+    for tensor in made.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape, dtype=tensor.dtype) if tensor.numel() < 1 << 22 else bits(tensor))
+    return made.eval()
+
+
+def filled(kind: Any, config: dict[str, Any]) -> Any:
+    """Return a model without what its library begins with, which takes longest; a large one in bfloat16."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        made = kind(**config)
+    dtype = torch.bfloat16 if sum(part.numel() for part in made.parameters()) > 1 << 26 else torch.float32
+    return made.to(dtype).to_empty(device="cpu")
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Return values of a large tensor, quickly made."""
+    return torch.randint(0x3F00, 0x3FFF, tensor.shape, dtype=torch.int16).view(torch.bfloat16).to(tensor.dtype)

@@ -1,0 +1,137 @@
+"""A component lies in one file in its family's names as diffusers reads it back, each value where it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from names.families import FIXED, QUICK, REFUSED, SPECIAL, VARIANTS, model
+from safetensors.torch import save_file
+
+from pipeline.backends.oracle.probing import answer_single_file
+from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest, ask_single_file
+from pipeline.worker.child import WorkerError
+
+
+def loadable() -> dict[str, Any]:
+    from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+
+    return SINGLE_FILE_LOADABLE_CLASSES
+
+
+def question(made: Any) -> SingleFileRequest:
+    shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+    return SingleFileRequest(class_name=type(made).__name__, config=json.loads(made.to_json_string()), shapes=shapes)
+
+
+def laid_out(answer: SingleFile, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def rows(part: Any) -> torch.Tensor:
+        return tensors[part.tensor][part.start : part.stop] if tensors[part.tensor].ndim else tensors[part.tensor]
+
+    return {
+        name: torch.cat([rows(part).flatten() for part in tensor.rows]).reshape(tensor.shape)
+        for name, tensor in answer.tensors.items()
+    }
+
+
+def differing(made: Any, folder: Path) -> list[str]:
+    """Return the tensors that are not the same once they were in a file of the family."""
+    answer = answer_single_file(question(made))
+    made.save_config(folder)
+    save_file(laid_out(answer, made.state_dict()), folder / "file.safetensors")
+    loaded = type(made).from_single_file(str(folder / "file.safetensors"), config=str(folder), dtype=made.dtype)
+    theirs = loaded.state_dict()
+    ours = made.state_dict()
+    assert theirs.keys() == ours.keys()
+    return [name for name, tensor in ours.items() if not torch.equal(tensor, theirs[name])]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_what_diffusers_reads_of_a_file_is_what_went_into_it(name: str, tmp_path: Path) -> None:
+    assert differing(model(name), tmp_path) == []
+
+
+def test_flux_1_is_read_row_for_row() -> None:
+    """As wide as the library's function counts on, of which two columns tell as much as all."""
+    import diffusers
+
+    with torch.device("meta"):
+        made = diffusers.FluxTransformer2DModel(num_layers=2, num_single_layers=2, guidance_embeds=True)
+    narrow = {
+        name: torch.randn(*tensor.shape[:1], *(2 for _ in tensor.shape[1:]))
+        for name, tensor in made.state_dict().items()
+    }
+    answer = answer_single_file(question(made))
+    file = {
+        name: torch.cat([narrow[part.tensor][part.start : part.stop] for part in tensor.rows])
+        for name, tensor in answer.tensors.items()
+    }
+    found = loadable()["FluxTransformer2DModel"]["checkpoint_mapping_fn"](checkpoint=dict(file), config={})
+    assert found.keys() == narrow.keys()
+    assert [name for name, tensor in narrow.items() if not torch.equal(tensor, found[name])] == []
+    assert answer.tensors["double_blocks.0.img_attn.qkv.weight"].shape == (9216, 3072)
+    assert len(answer.tensors["single_blocks.1.linear1.weight"].rows) == 4
+    swapped = answer.tensors["final_layer.adaLN_modulation.1.weight"].rows
+    assert [(part.start, part.stop) for part in swapped] == [(3072, 6144), (0, 3072)]
+
+
+def test_every_class_that_diffusers_reads_a_file_of_is_tried() -> None:
+    tried = {*QUICK, *REST, *REFUSED}
+    assert tried == loadable().keys()
+
+
+REST = sorted(
+    {
+        *SPECIAL,
+        *("AuraFlowTransformer2DModel", "AutoencoderKLLTX2Audio", "ChronoEditTransformer3DModel"),
+        *("ErnieImageTransformer2DModel", "Flux3Transformer2DModel"),
+        *("HiDreamImageTransformer2DModel", "Krea2Transformer2DModel", "LTXVideoTransformer3DModel"),
+        *("MiniMaxH3Transformer3DModel", "MotifVideoTransformer3DModel", "QwenImage21Transformer2DModel"),
+        *("SkyReelsV2Transformer3DModel", "StableCascadeUNet", "WanAnimate2Transformer3DModel"),
+        *("WanAnimateTransformer3DModel", "WanVACETransformer3DModel", "ZImageControlNetModel"),
+    }
+)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", REST)
+def test_what_diffusers_reads_of_a_file_of_any_class_is_what_went_into_it(name: str, tmp_path: Path) -> None:
+    assert differing(model(name), tmp_path) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_further_files_of_a_family_are_read_as_well(variant: str, tmp_path: Path) -> None:
+    assert differing(model(*VARIANTS[variant]), tmp_path) == []
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_file_can_be_made_of_is_refused_by_what_is_lost(name: str) -> None:
+    with pytest.raises(WorkerError, match=REFUSED[name]):
+        answer_single_file(question(model(name)))
+
+
+def test_the_answer_is_kept_and_tells_where_rows_go(tmp_path: Path) -> None:
+    asked = question(model("Flux2Transformer2DModel"))
+    answer = ask_single_file(asked, tmp_path, "transformer")
+    assert len(list(tmp_path.iterdir())) == 1
+    assert ask_single_file(asked, tmp_path, "transformer") == answer
+    ((rows, name, before),) = answer.places()["transformer_blocks.0.attn.to_k.weight"]
+    assert (name, before, rows.start, rows.stop) == ("double_blocks.0.img_attn.qkv.weight", 64, 0, 64)
+    first, second = answer.places()["norm_out.linear.weight"]
+    assert [(rows.start, before) for rows, _, before in (first, second)] == [(0, 64), (64, 0)]
+
+
+def test_a_class_without_files_is_refused() -> None:
+    asked = SingleFileRequest(class_name="DiTTransformer2DModel", config={}, shapes={})
+    with pytest.raises(WorkerError, match="reads no single file of DiTTransformer2DModel") as refusal:
+        answer_single_file(asked)
+    assert refusal.value.kind == "recipe"
+
+
+def test_a_model_of_another_width_is_refused_with_the_librarys_reason() -> None:
+    with pytest.raises(WorkerError, match="makes nothing: split_with_sizes expects split_sizes to sum exactly to 896"):
+        answer_single_file(question(model("FluxTransformer2DModel", {**FIXED, "num_attention_heads": 1})))
