@@ -1,12 +1,19 @@
-"""What the packings of all backends share: memory taken when the first piece comes, sums of errors, weights by rows."""
+"""What the packings of all backends share: memory taken when the first piece comes, sums of errors, weights by rows.
+
+Some schemes begin with the largest of a weight's values. `Whole` keeps the values until the last one is there; the
+source is read once all the same.
+"""
 
 from __future__ import annotations
 
 import math
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from tempfile import TemporaryFile
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,3 +107,93 @@ class Rows:
     def finish(self) -> Finished:
         """Return the scales, one-dimensional."""
         return self._errors.finished({self._name: self._scales.get()})
+
+
+class Whole(ABC):
+    """A weight whose scheme has one scale for all of it: its pieces are kept, and packed at the end.
+
+    Memory holds the weight and what it becomes; of large ones the system's page cache does, see `zeros`.
+    """
+
+    CHUNK: Final = 1 << 20  # values that one thread packs at a time: a multiple of every block
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, multiple: int = 1) -> None:
+        """Describe the weight.
+
+        Args:
+            shape: Its rows and columns.
+            dtype: Its torch dtype.
+            multiple: What its rows and columns are filled up to a multiple of, with zeros.
+        """
+        self.unit = shape[1]
+        self.rows, self.columns = (-(-size // multiple) * multiple for size in shape)
+        self._type = np.dtype(NUMPY[dtype])
+        self._kept = Lazy(lambda: zeros((self.rows, self.columns * self._type.itemsize)).view(self._type))
+        self._largest: dict[int, np.float32] = {}
+
+    def pack(self, first: int, values: Array) -> list[Part]:
+        """Keep whole rows; nothing is final yet."""
+        from pipeline.kernels.formats import as_bits
+        from pipeline.kernels.rows import absmax_of
+
+        row, matrix = first // self.unit, values.reshape(-1, self.unit)
+        self._kept.get()[row : row + len(matrix), : self.unit] = matrix
+        self._largest[first] = absmax_of(as_bits(values))
+        return []
+
+    def finish(self) -> Finished:
+        """Return all tensors."""
+        from pipeline.kernels.formats import as_bits
+
+        errors, values = SquaredErrorSums(), as_bits(self._kept.get()).reshape(-1)
+        made = self.begin(np.float32(max(self._largest.values())))
+
+        def encode(first: int) -> None:
+            sums = np.zeros(2)
+            self.encode(made, first, values[first : first + self.CHUNK], sums)
+            errors.note(first, float(sums[0]), float(sums[1]))
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as threads:
+            list(threads.map(encode, range(0, values.size, self.CHUNK)))
+        return errors.finished(made)
+
+    @abstractmethod
+    def begin(self, largest: np.float32) -> dict[str, Array]:
+        """Return all tensors, those of codes still empty, given the largest absolute value."""
+
+    @abstractmethod
+    def encode(self, made: Mapping[str, Array], first: int, values: Array, sums: Array) -> None:
+        """Fill the codes of the values from the ``first`` on; add squared errors and squared values to ``sums``."""
+
+
+class Fours(Whole):
+    """NVFP4, whose block scales lie row by row."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: str, *, high_first: bool, multiple: int = 1) -> None:
+        """Describe the weight.
+
+        Args:
+            name: Its name, and the codes'.
+            shape: Its rows and columns.
+            dtype: Its torch dtype.
+            high_first: Whose format it is, see `pipeline.kernels.fours`.
+            multiple: What its rows and columns are filled up to a multiple of, with zeros.
+        """
+        super().__init__(shape, dtype, multiple)
+        self._high_first = high_first
+        self.codes, self.blocks, self.scale = name, f"{name}_scale", f"{name}_scale_2"
+
+    def begin(self, largest: np.float32) -> dict[str, Array]:
+        """Return codes and block scales, empty, and the scale of the tensor."""
+        blocks = np.empty((self.rows, self.columns // 16), np.uint8)
+        scale = np.array(largest / np.float32(448 * 6))
+        return {self.codes: zeros((self.rows, self.columns // 2)), self.blocks: blocks, self.scale: scale}
+
+    def encode(self, made: Mapping[str, Array], first: int, values: Array, sums: Array) -> None:
+        """Fill codes and block scales."""
+        from pipeline.kernels.fours import pack_fours
+
+        end, scale = first + values.size, np.float32(made[self.scale])
+        codes = made[self.codes].reshape(-1)[first // 2 : end // 2]
+        blocks = made[self.blocks].reshape(-1)[first // 16 : end // 16]
+        pack_fours(values, scale, self._high_first, blocks, codes, sums)

@@ -161,15 +161,7 @@ def round_to_float8(typing, value):
     """Return a float32 of at most 448 rounded to e4m3."""
 
     def emit(context, builder, signature, arguments):
-        size = builder.and_(builder.bitcast(arguments[0], INT32), INT32(0x7FFFFFFF))
-        exponent = builder.and_(size, INT32(0x7F800000))
-        smallest = INT32(_bits_of_power(-6))  # where the denormals of e4m3 begin
-        exponent = builder.select(builder.icmp_unsigned(">", exponent, smallest), exponent, smallest)
-        # A float32 has 23 bits after the first and e4m3 has 3: the sum with 2**20 times the value has no more left.
-        large = builder.bitcast(builder.add(exponent, INT32(20 << 23)), FLOAT)
-        rounded = builder.fsub(builder.fadd(builder.bitcast(size, FLOAT), large), large)
-        sign = builder.and_(builder.bitcast(arguments[0], INT32), INT32(-0x80000000))
-        return builder.bitcast(builder.or_(builder.bitcast(rounded, INT32), sign), FLOAT)
+        return _rounded(builder, arguments[0], digits=3, smallest=-6)
 
     return types.float32(types.float32), emit
 
@@ -179,18 +171,56 @@ def float8_code(typing, value):
     """Return the e4m3 bits of a float32 that `round_to_float8` gave."""
 
     def emit(context, builder, signature, arguments):
-        bits = builder.bitcast(arguments[0], INT32)
-        size = builder.and_(bits, INT32(0x7FFFFFFF))
-        smallest = INT32(_bits_of_power(-6))
-        # Denormals are multiples of 2**-9, which is the last bit of e4m3 between 2**-6 and 2**-5.
-        above = builder.fadd(builder.bitcast(size, FLOAT), FLOAT(2.0**-6))
-        denormal = builder.sub(builder.bitcast(above, INT32), smallest)
-        normal = builder.sub(size, INT32(_bits_of_power(-7)))
-        code = builder.select(builder.icmp_unsigned("<", size, smallest), denormal, normal)
-        sign = builder.and_(builder.lshr(bits, INT32(24)), INT32(0x80))
-        return builder.trunc(builder.or_(builder.lshr(code, INT32(20)), sign), INT8)
+        return _code(builder, arguments[0], digits=3, smallest=-6, sign=0x80)
 
     return types.uint8(types.float32), emit
+
+
+@intrinsic
+def round_to_float4(typing, value):
+    """Return a float32 of at most 6 rounded to e2m1."""
+
+    def emit(context, builder, signature, arguments):
+        return _rounded(builder, arguments[0], digits=1, smallest=0)
+
+    return types.float32(types.float32), emit
+
+
+@intrinsic
+def float4_code(typing, value):
+    """Return the e2m1 bits of a float32 that `round_to_float4` gave."""
+
+    def emit(context, builder, signature, arguments):
+        return _code(builder, arguments[0], digits=1, smallest=0, sign=0x8)
+
+    return types.uint8(types.float32), emit
+
+
+def _rounded(builder, value, digits, smallest):
+    """Emit a value rounded to some binary digits after the first, and to no finer steps below a power of two."""
+    bits = builder.bitcast(value, INT32)
+    size = builder.and_(bits, INT32(0x7FFFFFFF))
+    exponent = builder.and_(size, INT32(0x7F800000))
+    least = INT32(_bits_of_power(smallest))  # where the denormals begin
+    exponent = builder.select(builder.icmp_unsigned(">", exponent, least), exponent, least)
+    # A float32 has 23 bits after the first: the sum with a power of two this much larger has no more left than asked.
+    large = builder.bitcast(builder.add(exponent, INT32((23 - digits) << 23)), FLOAT)
+    rounded = builder.fsub(builder.fadd(builder.bitcast(size, FLOAT), large), large)
+    return builder.bitcast(builder.or_(builder.bitcast(rounded, INT32), builder.and_(bits, INT32(-0x80000000))), FLOAT)
+
+
+def _code(builder, value, digits, smallest, sign):
+    """Emit the bits, in a format of at most eight, of a value that `_rounded` gave."""
+    bits = builder.bitcast(value, INT32)
+    size = builder.and_(bits, INT32(0x7FFFFFFF))
+    least = INT32(_bits_of_power(smallest))
+    # Denormals are multiples of the last bit that the format has between this power of two and the next.
+    above = builder.fadd(builder.bitcast(size, FLOAT), FLOAT(2.0**smallest))
+    denormal = builder.sub(builder.bitcast(above, INT32), least)
+    normal = builder.sub(size, INT32(_bits_of_power(smallest - 1)))
+    code = builder.lshr(builder.select(builder.icmp_unsigned("<", size, least), denormal, normal), INT32(23 - digits))
+    signed = builder.and_(builder.lshr(bits, INT32(32 - sign.bit_length())), INT32(sign))
+    return builder.trunc(builder.or_(code, signed), INT8)
 
 
 def _bits_of_power(exponent):

@@ -1,4 +1,4 @@
-"""The levels that bitsandbytes' codes stand for: 16 of nf4 and fp4, and 256 of the dynamic type for absmax values."""
+"""The levels that codes stand for: bitsandbytes' 16 of nf4 and fp4 and 256 of its dynamic type, and those of float8."""
 
 from __future__ import annotations
 
@@ -33,6 +33,18 @@ NF4 = (
 )
 # One bit of sign, two of exponent, one of mantissa, over the largest of them; the second zero is no negative one.
 FP4 = tuple(sign * size / 12 for sign in (1, -1) for size in (0, 0.0625, 8, 12, 4, 6, 2, 3))
+
+
+def float8_levels() -> Floats:
+    """Return what the 256 codes of float8 (e4m3) stand for: four bits of exponent, three of mantissa, two NaN."""
+    codes = np.arange(128)
+    exponents, digits = codes >> 3, codes & 7
+    sizes = np.where(exponents == 0, digits / 8 * 2.0**-6, (1 + digits / 8) * 2.0 ** (exponents - 7))
+    sizes[127] = np.nan
+    return np.concatenate([sizes, -sizes]).astype(np.float32)
+
+
+FLOAT8_LEVELS = float8_levels()
 
 
 class Codebook(NamedTuple):

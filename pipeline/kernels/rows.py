@@ -1,8 +1,8 @@
-"""Weights of 8 bits with one scale a row: integers and float8 (e4m3), as three libraries make them.
+"""Weights of 8 bits with one scale a row: integers and float8 (e4m3), as five libraries make them.
 
 Each kernel follows one function of one library to the last rounding, on the CPU: bitsandbytes 0.50.2
 ``int8_vectorwise_quant``, torchao 0.18 ``quantize_affine`` and ``_quantize_affine_float8``, optimum-quanto 0.2.7
-``quantize_symmetric``.
+``quantize_symmetric``, comfy-kitchen 0.2.40 ``quantize_int8_rowwise`` of float32, diffusers 0.42.1 ``quantize_fp8r``.
 
 All take the values as a matrix (see `pipeline.kernels.formats`), fill ``scales`` (one a row) and ``codes`` (of the
 matrix's shape), and add to ``sums`` the squared errors and the squared values.
@@ -36,13 +36,15 @@ HALF = np.int16(0)  # stands for its format, float16
 INT8 = (np.float32(-128), np.float32(127))
 FLOAT8 = np.float32(448)
 LARGEST, SIGN, NOT_A_NUMBER = np.uint8(0x7E), np.uint8(0x80), np.uint8(0xFF)  # of e4m3
+ROUNDED_OFF = np.float32(2.0**-10)  # half the smallest number of e4m3
 INFINITE = np.float32(np.inf)
 STEPS = np.float32(127.5)  # torchao halves the 255 steps between -128 and 127
 EPSILON = np.float32(2.0**-23)  # torchao's smallest scale: float32's eps, whatever the dtype
+COMFY_LEAST, BFL_LEAST = np.float32(1e-30), np.float32(1e-12)  # the smallest scales of these two
 PART = 4096  # columns whose squares are summed in float32 before they join the float64 sum
 
 
-@inner
+@kernel
 def absmax_of(row: Values) -> np.float32:
     """Return the largest absolute value of a row."""
     largest = np.int32(0)
@@ -149,6 +151,55 @@ def pack_quanto_int8(values: Values, scales: Scales, codes: NDArray[np.int8], su
                 signal = add_square(signal, scaled)
             sums[0] += noise * unit * unit
             sums[1] += signal * unit * unit
+
+
+@kernel
+def pack_comfy_int8(values: Values, scales: Scales, codes: NDArray[np.int8], sums: Sums) -> None:
+    """Quantize as ``quantize_int8_rowwise`` does float32 values."""
+    for row in range(values.shape[0]):
+        scales[row] = encode_int8(values[row], absmax_of(values[row]), codes[row], sums)
+
+
+@inner
+def encode_int8(row: Values, absmax: np.float32, codes: NDArray[np.int8], sums: Sums) -> np.float32:
+    """Encode the quotients of a row and a scale of comfy-kitchen's; return the scale."""
+    scale = max(absmax / np.float32(127), COMFY_LEAST)
+    unit = np.float64(scale)
+    for part in range(-(-row.size // PART)):
+        noise = signal = np.float32(0)
+        for within in range(min(PART, row.size - part * PART)):
+            place = part * PART + within
+            scaled = widen(row[place]) / scale
+            code = nearest(scaled)
+            codes[place] = np.int8(code)
+            noise = add_square(noise, scaled - code)
+            signal = add_square(signal, scaled)
+        sums[0] += noise * unit * unit
+        sums[1] += signal * unit * unit
+    return scale
+
+
+@kernel
+def unpack_int8(codes: NDArray[np.int8], scales: Scales, values: NDArray[np.float32]) -> None:
+    """Fill a matrix with what its codes and the scales of its rows stand for."""
+    for row in range(codes.shape[0]):
+        for place in range(codes.shape[1]):
+            values[row, place] = np.float32(codes[row, place]) * scales[row]
+
+
+@kernel
+def pack_bfl_float8(values: Values, scales: Scales, codes: NDArray[np.uint8], sums: Sums) -> None:
+    """Quantize as ``quantize_fp8r`` does, in float32."""
+    unused = np.zeros(2)
+    for row in range(values.shape[0]):
+        absmax = absmax_of(values[row])
+        scale = max(absmax / FLOAT8, BFL_LEAST)
+        scales[row] = scale
+        if absmax / scale <= ROUNDED_OFF:  # their squares would be too small for float32
+            encode_float8(values[row], scale, np.float32(0), codes[row], unused)
+            add_lost(values[row], sums)
+        else:
+            encode_float8(values[row], scale, np.float32(0), codes[row], sums)
 
 
 @kernel

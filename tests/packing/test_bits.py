@@ -110,11 +110,12 @@ def test_the_mean_of_absmax_values_is_torchs_on_one_thread() -> None:
 
 def test_codes_too_many_for_memory_are_packed_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.backends.packings.LARGE", 1)
-    case, weight = Case("quanto", "int4"), torch.from_numpy(np.random.default_rng(2).random((32, 256), np.float32))
-    result = by_us(case, weight, [3])
-    assert result is not None
-    assert isinstance(result.tensors[f"{NAME}._data._data"], np.memmap)
-    assert_equal(case, weight, result)
+    weight = torch.from_numpy(np.random.default_rng(2).random((32, 256), np.float32))
+    for case, codes in ((Case("quanto", "int4"), f"{NAME}._data._data"), (Case("bfl", "nvfp4"), NAME)):
+        result = by_us(case, weight, [3])
+        assert result is not None
+        assert isinstance(result.tensors[codes], np.memmap)
+        assert_equal(case, weight, result)
 
 
 def test_threads_never_fill_the_same_bytes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,10 +58,51 @@ def by_groups(tensors: Tensors, weight: torch.Tensor, bits: int) -> Floats:
     return codes[:groups] * scales - shifts
 
 
+def by_comfy(tensors: Tensors, weight: torch.Tensor, scheme: str) -> Floats:
+    """Return what comfy-kitchen reads, in the rotation that the weight was quantized in."""
+    from comfy_kitchen.backends.eager import quantization as read
+    from comfy_kitchen.float_utils import from_blocked
+
+    codes, scale = tensors[NAME], tensors[f"{NAME}_scale"]
+    if scheme.startswith("int8"):
+        return exact(codes) * exact(scale)
+    if scheme == "fp8":
+        return exact(read.dequantize_per_tensor_fp8(codes, scale, torch.float32))
+    if scheme == "nvfp4":
+        values = exact(read.dequantize_nvfp4(codes, tensors[f"{NAME}_scale_2"], scale, torch.float32))
+    else:  # not by the library, whose float32 overflows where the largest values were rounded up
+        powers = exact(from_blocked(scale, codes.shape[0], codes.shape[1] // 32))
+        values = exact(codes) * np.where(powers > 0, np.exp2(powers - 127), 0).repeat(32, axis=1)
+    return values[: weight.shape[0], : weight.shape[1]]
+
+
+def by_bfl(tensors: Tensors, scheme: str) -> Floats:
+    """Return what diffusers reads."""
+    from diffusers.quantizers.bfl.utils import dequantize_fp8r, dequantize_nvfp4
+
+    codes, scale = tensors[NAME], tensors[f"{NAME}_scale"]
+    if scheme == "fp8":
+        return exact(dequantize_fp8r(codes, scale))
+    return exact(dequantize_nvfp4(codes, scale, tensors[f"{NAME}_scale_2"]))
+
+
+def turned(case: Case, weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight in the rotation that it is quantized in, which keeps squares."""
+    if case.scheme != "int8-convrot" or weight.shape[1] % 256:
+        return weight
+    from comfy_kitchen.backends.eager.quantization import rotate_int8_convrot_weight
+
+    return rotate_int8_convrot_weight(weight.double(), 256)
+
+
 def dequantized(case: Case, weight: torch.Tensor) -> Floats:
     """Return what the library's tensors stand for."""
     tensors = by_library(case, weight)
-    if case.scheme in {"nf4", "fp4"}:
+    if case.backend == "comfy":
+        values = by_comfy(tensors, weight, case.scheme)
+    elif case.backend == "bfl":
+        values = by_bfl(tensors, case.scheme)
+    elif case.scheme in {"nf4", "fp4"}:
         values = four_bit(tensors, weight)
     elif case.scheme in {"int4", "int2"}:
         values = by_groups(tensors, weight, int(case.scheme.removeprefix("int")))
@@ -80,7 +121,7 @@ def test_the_counted_error_is_that_of_what_is_stored(case: Case, dtype: str, dat
     result = by_us(case, weight, [7, 8])
     if result is None:
         return
-    values = exact(weight)
+    values = exact(turned(case, weight))
     with np.errstate(invalid="ignore", over="ignore"):
         noise = np.square(values - dequantized(case, weight)).sum()
     signal = np.square(values).sum()

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from packing.cases import CASES, DTYPES, NAME, Case
+from packing.cases import CASES, DTYPES, MODULES, NAME, Case
 
 import pipeline
-from pipeline.backends import BACKENDS
 
 ALONE = """
-import json, sys
+import importlib, json, sys
 import numpy as np
-from pipeline.backends import BACKENDS
 for backend, scheme, options in json.loads(sys.argv[1]):
     told = scheme, options, "proj.weight", (32, 256), "bfloat16"
-    BACKENDS[backend].layout(*told)
-    BACKENDS[backend].describe(*told)
-    packing = BACKENDS[backend].packing(*told)
+    module = importlib.import_module(f"pipeline.backends.{backend}")
+    module.layout(*told)
+    module.describe(*told)
+    packing = module.packing(*told)
     packing.pack(0, np.arange(32 * 256, dtype=np.uint16))
     packing.finish()
-loaded = {"torch", "bitsandbytes", "torchao", "optimum", "diffusers", "transformers"} & set(sys.modules)
+libraries = {"torch", "bitsandbytes", "torchao", "optimum", "diffusers", "transformers", "comfy_kitchen"}
+loaded = libraries & set(sys.modules)
 assert not loaded, loaded
 """
 
@@ -34,7 +34,7 @@ assert not loaded, loaded
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_is_said_of_a_weight_needs_no_weight(case: Case, dtype: str) -> None:
     weight = torch.ones((32, 256), dtype=getattr(torch, dtype))
-    backend = BACKENDS[case.backend]
+    backend = MODULES[case.backend]
     assert case.call("describe", weight) == backend.pack(case.scheme, case.filled(), NAME, weight).metadata
 
 

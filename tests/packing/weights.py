@@ -57,6 +57,8 @@ MAKERS: dict[str, Make] = {
     "int2 ties": steps(3),
     "float8 ties": lambda random, size: random.choice([-1, 1], size)
     * (1 + random.integers(0, 16, size) / 16) * 2.0 ** random.integers(-10, 9, size),
+    "float4 ties": lambda random, size: random.choice([-1, 1], size)
+    * np.append(random.choice([0, 0.25, 0.5, 0.75, 1.25, 1.75, 2.5, 3.5, 5], size - 1), 6),
     "nf4 ties": on_bounds("nf4"),
     "fp4 ties": on_bounds("fp4"),
 }  # fmt: skip
