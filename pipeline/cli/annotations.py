@@ -1,34 +1,64 @@
-"""What is wrong with recipes, as the services that show it beside a pull request's lines read it."""
+"""What is wrong with recipes and models, as the services that show it beside a pull request's lines read it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os.path import relpath
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote
 
-from pipeline.recipe import Problem
-
-RULE: Final = "recipe"  # the one rule of all problems: a recipe is what `publish check` takes
+RECIPES: Final = {"recipe": "A recipe that cannot be published as it is."}  # a recipe is what `publish check` takes
 TEXT: Final = "%\r\n"  # what a command's text must not have as it is
 PROPERTY: Final = f"{TEXT}:,"  # and what a property of it must not
 SARIF: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def as_github(problems: Iterable[Problem]) -> str:
+class Remark(Protocol):
+    """One thing that is wrong, at a place in a file; a line of 0 is the whole file."""
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+
+    @property
+    def line(self) -> int:
+        """The line, from 1."""
+
+    @property
+    def column(self) -> int:
+        """The first character in the line, from 1."""
+
+    @property
+    def width(self) -> int:
+        """The characters of the line."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong, in one line."""
+
+    @property
+    def rule(self) -> str:
+        """What it breaks."""
+
+    @property
+    def level(self) -> Literal["error", "warning"]:
+        """Whether anything is refused for it."""
+
+
+def as_github(problems: Iterable[Remark], verb: str = "publish check") -> str:
     """Return workflow commands, a line each, by which GitHub annotates the lines of a change."""
-    return "\n".join(_command(problem) for problem in problems)
+    return "\n".join(_command(problem, verb) for problem in problems)
 
 
-def _command(problem: Problem) -> str:
+def _command(problem: Remark, verb: str) -> str:
     places: dict[str, object] = {"file": _place(problem)}
     if problem.line:
         places |= {"line": problem.line, "col": problem.column, "endColumn": problem.column + problem.width - 1}
-    places["title"] = "publish check"
+    places["title"] = verb
     properties = ",".join(f"{name}={_escaped(str(value), PROPERTY)}" for name, value in places.items())
-    return f"::error {properties}::{_escaped(problem.message, TEXT)}"
+    return f"::{problem.level} {properties}::{_escaped(problem.message, TEXT)}"
 
 
 def _escaped(text: str, signs: str) -> str:
@@ -36,37 +66,41 @@ def _escaped(text: str, signs: str) -> str:
     return "".join(f"%{ord(sign):02X}" if sign in signs else sign for sign in text)
 
 
-def as_sarif(problems: Iterable[Problem], version: str) -> str:
+def as_sarif(
+    problems: Iterable[Remark], version: str, verb: str = "publish check", rules: Mapping[str, str] = RECIPES
+) -> str:
     """Return a log of SARIF 2.1.0 (OASIS, 2020), which code scanning services read.
 
     Args:
         problems: The problems.
         version: The version of this program.
+        verb: The command that found them.
+        rules: What each rule says.
     """
-    rule = {"id": RULE, "shortDescription": {"text": "A recipe that cannot be published as it is."}}
-    driver = {"name": "quantpress", "version": version, "rules": [rule]}
+    listed = [{"id": name, "shortDescription": {"text": text}} for name, text in rules.items()]
+    driver = {"name": "quantpress", "version": version, "rules": listed}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "Where `publish check` was called."}}},
+        "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": f"Where `{verb}` was called."}}},
         "results": [_result(problem) for problem in problems],
     }
     return json.dumps({"$schema": SARIF, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
-def _result(problem: Problem) -> dict[str, Any]:
+def _result(problem: Remark) -> dict[str, Any]:
     place: dict[str, Any] = {"artifactLocation": {"uri": quote(_place(problem)), "uriBaseId": "%SRCROOT%"}}
     if problem.line:
         columns = {"startColumn": problem.column, "endColumn": problem.column + problem.width}
         place["region"] = {"startLine": problem.line, **columns}
     return {
-        "ruleId": RULE,
-        "level": "error",
+        "ruleId": problem.rule,
+        "level": problem.level,
         "message": {"text": problem.message},
         "locations": [{"physicalLocation": place}],
     }
 
 
-def _place(problem: Problem) -> str:
+def _place(problem: Remark) -> str:
     """Return a file's name as it is from where the command was called, which in a workflow is the checkout."""
     return PurePath(relpath(problem.file)).as_posix()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.errors import RecipeError
 
@@ -30,6 +30,9 @@ class Problem:
         suggestion: The nearest valid word, empty where none is near.
         width: Characters of the line that the mistake covers.
     """
+
+    rule: ClassVar[str] = "recipe"
+    level: ClassVar[Literal["error"]] = "error"
 
     file: str
     line: int

@@ -21,12 +21,12 @@ from pipeline.source.strict import parse
 
 DTYPE_SIZES: Final = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
-    "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
+    "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 TORCH_DTYPES: Final = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
-    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
 }  # fmt: skip
 STORED_DTYPES: Final = {name: stored for stored, name in TORCH_DTYPES.items()}
 FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
@@ -87,6 +87,11 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def parse_header(read: ReadRange, size: int, where: str) -> dict[str, TensorInfo]:
+    """Read and check a header through ranges of the file; as `parse_whole_header`, without the metadata."""
+    return parse_whole_header(read, size, where)[0]
+
+
+def parse_whole_header(read: ReadRange, size: int, where: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     """Read and check a header through ranges of the file.
 
     Args:
@@ -95,7 +100,7 @@ def parse_header(read: ReadRange, size: int, where: str) -> dict[str, TensorInfo
         where: How the file is named in an error.
 
     Returns:
-        The slots by name, in the order of the data.
+        The slots by name, in the order of the data, and the metadata.
 
     Raises:
         SourceError: The file is truncated or its header lies.
@@ -112,9 +117,11 @@ def parse_header(read: ReadRange, size: int, where: str) -> dict[str, TensorInfo
         raise refusal(where, f"the header is no JSON object ({error})") from error
     if len(text) != length or not isinstance(entries, dict):
         raise refusal(where, "the header is cut off or no JSON object")
-    entries.pop("__metadata__", None)
+    metadata = entries.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise refusal(where, "the metadata of its header are no texts by name")
     slots = {name: read_slot(name, entry, 8 + length, where) for name, entry in entries.items()}
-    return without_holes(slots, 8 + length, size, where)
+    return without_holes(slots, 8 + length, size, where), metadata
 
 
 def read_slot(name: str, entry: Any, start: int, where: str) -> TensorInfo:

@@ -1,0 +1,120 @@
+"""Lint: says of anybody's quantized file or repository whether it is what it says, without a GPU, torch or a recipe.
+
+From headers: which format and whose, every part there and of the right kind, markers that loaders know, index,
+configuration and headers agreeing. From one pass over the weights: scales and values that are numbers. Against a base:
+what of every layer is left, and which ones hold something else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipeline.events import Listener, silent
+from pipeline.lint.base import Matching, complete, judged, match
+from pipeline.lint.contents import contents_of
+from pipeline.lint.faults import Fault, layer_of
+from pipeline.lint.formats import recognised
+from pipeline.lint.formats.protocol import Reading, Weight
+from pipeline.lint.model import Examined, Layer, Linted
+from pipeline.lint.parts import gaps, parts_of, strangers
+from pipeline.lint.pass_over import Tally, pass_over, plain_weights
+from pipeline.lint.subject import Subject
+from pipeline.source.layout import Place
+
+__all__ = ["Examined", "Fault", "Layer", "Linted", "lint"]
+
+
+def lint(place: Place, base: Place | None = None, *, values: bool = True, listen: Listener = silent) -> Linted:
+    """Look at every model at a place.
+
+    Args:
+        place: A folder, one file of it, or a repository at a commit.
+        base: Where the models lie that these were made of.
+        values: Whether weights are read, and not headers alone.
+        listen: Hears of progress in bytes.
+
+    Raises:
+        SourceError: There is nothing to look at, or it cannot be read.
+        HubUnavailableError: The Hub does not answer.
+    """
+    found = contents_of(place)
+    bases = contents_of(base).subjects if base else []
+    models = tuple(examine(subject, bases, values=values, listen=listen) for subject in found.subjects)
+    return Linted(place.where, models, tuple(found.faults))
+
+
+def examine(subject: Subject, bases: Sequence[Subject], *, values: bool, listen: Listener) -> Examined:
+    """Look at one model."""
+    name, reading = recognised(subject)
+    faults = [*subject.faults, *reading.faults, *parts_of(subject, reading)]
+    sound, plains = unbroken(subject, reading, faults), plain_weights(subject, reading)
+    matching = match([*reading.weights, *plains], bases) if bases else Matching({}, [], [])
+    whole = not any(fault.rule in {"file-broken", "file-missing"} for fault in subject.faults)
+    faults += besides(faults, strangers(subject, reading)) if whole else []
+    faults += besides(faults, complete(subject, matching)) if bases and whole else []
+    faults += besides(faults, gaps(subject)) if whole else []
+    tallies = pass_over(subject, [*sound, *plains], matching.counterparts, listen) if values else []
+    faults += [fault for tally in tallies for fault in spoiled(subject, tally)]
+    faults += uncalibrated(subject, reading) if values else []
+    faults += judged(subject, tallies, matching)
+    return Examined(
+        name=subject.name,
+        format=name,
+        title=reading.title,
+        loaders=reading.loaders,
+        schemes=dict(Counter(weight.scheme for weight in reading.weights).most_common()),
+        tensors=len(subject.tensors),
+        size=sum(tensor.end - tensor.begin for tensor in subject.tensors.values()),
+        faults=tuple(faults),
+        layers=tuple(
+            Layer(tally.weight.name, tally.weight.scheme, tally.sqnr, tally.gain) for tally in tallies if tally.compared
+        ),
+        unmatched=len(matching.without),
+        read=values,
+    )
+
+
+def besides(known: Iterable[Fault], further: Iterable[Fault]) -> list[Fault]:
+    """Return further faults without those of layers of which worse is known, from which they may follow."""
+    layers = {layer_of(fault.tensor) for fault in known if fault.tensor}
+    return [fault for fault in further if layer_of(fault.tensor) not in layers]
+
+
+def unbroken(subject: Subject, reading: Reading, faults: Sequence[Fault]) -> list[Weight]:
+    """Return the weights of which every part is there and as its format has it, so that they can be decoded."""
+    broken = {fault.tensor for fault in faults if fault.rule in {"scale-missing", "scale-wrong", "weight-wrong"}}
+    return [
+        weight
+        for weight in reading.weights
+        if not broken & {weight.name, *(part.name for part in weight.parts.values())}
+        and weight.codes in subject.tensors
+    ]
+
+
+def spoiled(subject: Subject, tally: Tally) -> Iterator[Fault]:
+    """Yield the faults of values: scales that are no numbers, weights that are none, or nothing but zeros."""
+    weight = tally.weight
+    quantized = weight.scheme not in {"F32", "F16", "BF16", "F64"}
+    for part, reason in tally.ruined:
+        yield subject.fault("scale-damaged", part, f"{reason}.", "Make it again.")
+    if not tally.finite:
+        text = "It has values that are NaN or infinite."
+        yield subject.fault("weight-damaged", weight.codes, text, "Make it again; every answer would be NaN.")
+    elif tally.zero and not tally.ruined and weight.decode and len(weight.shape) > 1:
+        found = subject.fault("weight-damaged", weight.codes, "All of its values are zero.")
+        yield found if quantized else Fault(found.rule, found.text, found.file, found.tensor, level="warning")
+
+
+def uncalibrated(subject: Subject, reading: Reading) -> Iterator[Fault]:
+    """Yield the fault that the scales of the activations were never measured: each of them is one."""
+    names = [
+        weight.parts["input"].name
+        for weight in reading.weights
+        if "nvfp4" in weight.scheme and "input" in weight.parts and weight.parts["input"].name in subject.tensors
+    ]
+    if names and all(subject.tensors[name].size == 1 and subject.array(name).reshape(-1)[0] == 1 for name in names):
+        text = f"All {len(names)} scales of activations are 1.0, so nobody measured them."
+        remedy = "Measure them on prompts: on cards that use them, activations are cut off."
+        found = subject.fault("scale-unset", names[0], text, remedy)
+        yield Fault(found.rule, found.text, found.file, found.tensor, found.remedy, "warning")

@@ -1,0 +1,57 @@
+"""GGUF: each tensor of one of ggml's types, whose blocks carry their scales among their codes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.lint.faults import Fault
+from pipeline.lint.formats.ggml import DECODE
+from pipeline.lint.formats.protocol import FLOORS, Part, Reading, Weight
+from pipeline.lint.subject import Subject
+from pipeline.source.gguf import BY_NAME
+
+TITLE: Final = "GGUF"
+LOADERS: Final = "llama.cpp and ComfyUI-GGUF; diffusers by GGUFQuantizationConfig"
+PLAIN: Final = frozenset({"F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64"})
+DIFFUSERS: Final = frozenset(
+    {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
+)
+BITS: Final = {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "8": 8}
+CURRENT: Final = 2  # general.quantization_version of all that is written since 2023
+
+
+def claims(subject: Subject) -> bool:
+    """Return whether a model is of GGUF."""
+    return subject.container == "gguf"
+
+
+def read(subject: Subject) -> Reading:
+    """Return its quantized weights."""
+    faults = list[Fault]()
+    architecture = subject.metadata.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        text = "The header has no `general.architecture`, by which loaders know the model."
+        faults.append(subject.fault("marker-missing", "", text, "Write it, such as flux, wan or llama."))
+    weights = [
+        Weight(
+            name,
+            f"{tensor.dtype} ({TITLE})",
+            tensor.shape,
+            name,
+            {"codes": Part(name, (tensor.dtype,))},
+            DECODE.get(tensor.dtype),
+            BY_NAME[tensor.dtype].block,
+            floor=FLOORS[BITS.get(next(sign for sign in tensor.dtype if sign.isdigit()), 4)],
+        )
+        for name, tensor in subject.tensors.items()
+        if tensor.dtype not in PLAIN
+    ]
+    said = subject.metadata.get("general.quantization_version")
+    if weights and said is not None and said != CURRENT:
+        text = f"The header says `general.quantization_version` {said}, and loaders read {CURRENT}."
+        faults.append(subject.fault("marker-unknown", "", text))
+    kinds = {tensor.dtype for tensor in subject.tensors.values()} - PLAIN - DIFFUSERS
+    without = f"llama.cpp and ComfyUI-GGUF; diffusers has no {', '.join(sorted(kinds))}"
+    return Reading(
+        f"{TITLE}, {architecture}" if architecture else TITLE, weights, faults, loaders=without if kinds else LOADERS
+    )

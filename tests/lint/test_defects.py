@@ -1,0 +1,56 @@
+"""Each defect of the field, planted into models that are in order, is refused with the sentence that says it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.lint import lint
+from pipeline.lint.faults import together
+from pipeline.source.layout import Folder
+from tests.lint.models import MADE
+from tests.lint.spoil import EVERYWHERE, PLANTED
+
+GOLDEN = Path(__file__).parent / "refused.txt"
+UNREAD = {"comfy-w4a4", "comfy-w4a8"}
+NOWHERE = {
+    # A block scale of mxfp8 is an exponent alone.
+    "scales are negative": {"comfy-mxfp8"},
+    # Nested scales are added to an offset that says most of it.
+    "a layer is a quarter louder": {"comfy-mxfp8", "bnb-nf4-nested"},
+}
+FORMS = [name for name in MADE if not name.startswith(("gguf", "plain")) and name not in UNREAD]
+EVERY = [(form, defect) for form in FORMS for defect in EVERYWHERE if form not in NOWHERE.get(defect, ())]
+# One in five of these by `make test`: each defect in some formats, each format with some defects.
+OFTEN = {case for number, case in enumerate(f"{form}: {defect}" for form, defect in EVERY) if number % 5 == 0}
+CASES = {f"{form}: {defect}": (form, EVERYWHERE[defect]) for form, defect in EVERY}
+CASES |= {f"{form}: {defect}": (form, spoil) for form, defect, spoil in PLANTED}
+OFTEN |= {f"{form}: {defect}" for form, defect, _ in PLANTED}
+MARKED = [pytest.param(case, marks=() if case in OFTEN else pytest.mark.nightly) for case in CASES]
+
+
+def golden() -> dict[str, str]:
+    """Return what is said of each case."""
+    lines = GOLDEN.read_text().splitlines() if GOLDEN.exists() else []
+    blocks = "\n".join(lines).split("\n\n")
+    return {head: body for head, _, body in (block.partition("\n") for block in blocks if block)}
+
+
+@pytest.mark.parametrize("case", MARKED)
+def test_a_planted_defect_is_named(case: str, made: Path, tmp_path: Path) -> None:
+    form, spoil = CASES[case]
+    shutil.copytree(made / form, tmp_path / "model")
+    spoil(tmp_path / "model")
+    found = lint(Folder(tmp_path / "model"), Folder(made / "plain"))
+    said = [f"  {fault.level} {fault.rule}: {fault} x{count}" for fault, count in together(found.everything)]
+    assert said, "nothing was seen"
+    told = "\n".join(said)
+    if os.environ.get("REWRITE_GOLDENS"):
+        kept = golden() | {case: told}
+        GOLDEN.write_text("\n\n".join(f"{head}\n{kept[head]}" for head in CASES if head in kept) + "\n")
+    assert told == golden()[case]
+    warned = {"input scales are one"}
+    assert (found.first is None) == any(case.endswith(each) for each in warned)
