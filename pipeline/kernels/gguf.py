@@ -54,6 +54,8 @@ TYPES: Final = {
     "Q4_K": BlockType(12, 256, 144, "gguf_steps", "steps", (4,)),
     "Q5_K": BlockType(13, 256, 176, "gguf_steps", "steps", (5,)),
     "Q6_K": BlockType(14, 256, 210, "gguf_scales", "q6_k"),
+    "IQ4_NL": BlockType(20, 32, 18, "gguf_levels", "iq4_nl"),
+    "IQ4_XS": BlockType(23, 256, 136, "gguf_levels", "iq4_xs"),
     "BF16": BlockType(30, 1, 2, "gguf_plain", "bf16"),
 }
 """By the names that ggml has for them."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner, kernel
 from pipeline.kernels.gguf_planes import add_errors, pack_plane, unpack_plane
-from pipeline.kernels.gguf_search import LEAST, Floats, fit_by_moves, fit_scale, lay_beside
+from pipeline.kernels.gguf_search import LEAST, Floats, fit_by_moves, fit_scale, lay_beside, length_of
 from pipeline.kernels.lanes import LANES, clamped, floats, load, load_half, nearest_integer, splat, store, store_half
 
 Blocks = NDArray[np.uint8]
@@ -30,13 +30,14 @@ def encode_q6_k(values: Floats, blocks: Blocks, sums: Sums) -> None:
     tile, weights = np.empty(BLOCK, np.float32), np.empty(2 * BLOCK, np.float32)
     codes, decoded = np.empty(BLOCK, np.uint8), np.empty(BLOCK, np.float32)
     scales, inverses = np.empty(RUN, np.float32), np.empty(RUN, np.float32)
+    length = length_of(RUN, values)
     for number in range(values.size // BLOCK):
         of_block, block = (
             values[number * BLOCK : (number + 1) * BLOCK],
             blocks[number * Q6_SIZE : (number + 1) * Q6_SIZE],
         )
-        lay_beside(of_block, RUN, tile)
-        scale, inverse = fit_scale(tile, weights, RUN, 32)
+        lay_beside(of_block, length, tile)
+        scale, inverse = fit_scale(tile, weights, length, 32)
         store(scales, 0, scale)
         store(inverses, 0, inverse)
         largest = largest_scale(scales)
@@ -96,14 +97,14 @@ def encode_q3_k(values: Floats, blocks: Blocks, sums: Sums) -> None:
     """Encode blocks of 110 bytes: 3 bits a value, 6 bits a scale."""
     tile, kept = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     codes, decoded = np.empty(BLOCK, np.uint8), np.empty(BLOCK, np.float32)
-    scales = np.empty(RUN, np.float32)
+    scales, length = np.empty(RUN, np.float32), length_of(RUN, values)
     for number in range(values.size // BLOCK):
         of_block, block = (
             values[number * BLOCK : (number + 1) * BLOCK],
             blocks[number * Q3_SIZE : (number + 1) * Q3_SIZE],
         )
-        lay_beside(of_block, RUN, tile)
-        scale = fit_by_moves(tile, kept, RUN, 4)
+        lay_beside(of_block, length, tile)
+        scale = fit_by_moves(tile, kept, length, 4)
         store(scales, 0, scale)
         largest = largest_scale(scales)
         factor = np.float32(-32) / largest if largest != 0 else ZERO

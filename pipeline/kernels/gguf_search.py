@@ -1,8 +1,8 @@
 """The searches by which ggml finds scales: each tries several and keeps the one with the least error.
 
-The arithmetic follows ``make_qkx2_quants``, ``make_qx_quants`` and ``make_q3_quants`` of ggml (llama.cpp 0.5.0) without
-an importance matrix. Its sums go over a run of 16 or 32 values, one after the other; here sixteen runs lie beside each
-other, one a lane. A tile has the first value of each run, then the second of each.
+The arithmetic follows ``make_qkx2_quants``, ``make_qx_quants``, ``make_q3_quants`` and ``quantize_row_iq4_nl_impl`` of
+ggml (llama.cpp 0.5.0) without an importance matrix. Its sums go over a run of 16 or 32 values, one after the other;
+here sixteen runs lie beside each other, one a lane. A tile has the first value of each run, then the second of each.
 """
 
 from __future__ import annotations
@@ -31,6 +31,17 @@ Floats = NDArray[np.float32]
 
 ZERO, ONE, TENTH = np.float32(0), np.float32(1), np.float32(0.1)
 LEAST = np.float32(1e-15)  # runs of nothing larger are zeros
+LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+BOUNDS = np.append(np.float32(-np.inf), (LEVELS[:-1] + LEVELS[1:]) / np.float32(2))  # where each of them begins
+
+
+@inner
+def length_of(run: int, values: Floats) -> int:
+    """Return the length of a run in a way that the compiler does not see, where it is the same for all blocks.
+
+    Else it would write down the steps of a search one after the other, and take minutes for it.
+    """
+    return min(run, values.size)
 
 
 @inner
@@ -218,3 +229,40 @@ def fit_by_moves(tile: Floats, codes: Floats, run: int, middle: int) -> Any:
     for place in range(run):
         store(codes, place * LANES, where(any_large, load(codes, place * LANES), splat(np.float32(-middle))))
     return where(any_large & (squares > ZERO), products / squares, nothing)
+
+
+@inner
+def fit_levels(tile: Floats, run: int) -> Any:
+    """Find scales by which the levels of IQ4_NL come near runs; 0 where nothing is large."""
+    largest, any_large = largest_of(tile, run)
+    products, squares = moments_of_levels(tile, run, ONE / ((splat(ZERO) - largest) / LEVELS[0]))
+    scale = products / squares
+    best = scale * products
+    for number in range(-7, 8):
+        products, squares = moments_of_levels(tile, run, (np.float32(number) + LEVELS[0]) / largest)
+        better = (squares > ZERO) & (products * products > best * squares)
+        scale = where(better, products / squares, scale)
+        best = where(better, scale * products, best)
+    return where(any_large, scale, splat(ZERO))
+
+
+@inner
+def moments_of_levels(tile: Floats, run: int, inverse: Any) -> tuple[Any, Any]:
+    """Return the weighted sums of the nearest levels times values, and of squared levels."""
+    products = squares = splat(ZERO)
+    for place in range(run):
+        value = load(tile, place * LANES)
+        level, _ = nearest_levels(value * inverse)
+        weighted = value * value * level
+        products, squares = products + weighted * value, squares + weighted * level
+    return products, squares
+
+
+@inner
+def nearest_levels(scaled: Any) -> tuple[Any, Any]:
+    """Return the nearest levels of IQ4_NL, the higher one of two, and their codes."""
+    level, code = splat(LEVELS[0]), splat(0)
+    for number in range(1, LEVELS.size):
+        below = scaled < BOUNDS[number]
+        level, code = where(below, level, splat(LEVELS[number])), code + where(below, splat(0), splat(1))
+    return level, code
