@@ -87,6 +87,9 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
         onto = "fused into the source" if lora.how == "fused" else "loaded onto source and result"
         say(f"  the LoRA {lora.where} is {onto} at scale {lora.scale:g}")
     for name, part in made.components.items():
+        if part.stored:
+            counts = ", ".join(f"{count} {kind}" for kind, count in part.stored.items())
+            say(f"  {name} is stored as {counts} in {part.file}")
         for reason in sorted(set(part.kept.values())):
             modules = [module for module, why in part.kept.items() if why == reason]
             say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}")

@@ -8,6 +8,7 @@ budget found, which versions and which template took part. An upgrade changes th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,6 +69,7 @@ class PlannedComponent(Value):
         source_bytes: Bytes of its tensors in the source.
         result_bytes: Bytes of its tensors in the result.
         largest_bytes: Bytes of its largest tensor in the source.
+        stored: How many of its tensors are stored as what, where one scheme makes several types.
         file: What its file is called, where its form is one file whatever its size.
         estimated: Whether the bytes of the result are reckoned from what the scheme states, since only making it tells.
     """
@@ -82,6 +84,7 @@ class PlannedComponent(Value):
     source_bytes: int
     result_bytes: int
     largest_bytes: int
+    stored: dict[str, int] = Field(default={}, exclude_if=lambda value: not value)
     file: str = Field(default="", exclude_if=lambda value: not value)
     estimated: bool = Field(default=False, exclude_if=lambda value: not value)
 
@@ -318,6 +321,7 @@ class ResolvedComponent:
         sizes = {name: slot.end - slot.begin for name, slot in tensors.items()}
         taken = [name for name, conversion in self.answer.conversions.items() if conversion.quantized]
         left = [name for name in self.answer.conversions if name not in taken]
+        single = self.weights.shards[0] if self.form.format == "gguf" else None
         return PlannedComponent(
             library=self.component.library,
             class_name=self.component.class_name,
@@ -329,7 +333,8 @@ class ResolvedComponent:
             source_bytes=sum(sizes.values()),
             result_bytes=self.weights.size,
             largest_bytes=max(sizes.values()),
-            file=self.weights.shards[0].name if self.form.format == "gguf" else "",
+            stored=Counter(kind for kind, _ in single.tensors.values()) if single else {},
+            file=single.name if single else "",
             estimated=not self.streamed,
         )
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import Field
 
 from pipeline.backends import build as by_library
 from pipeline.backends.artifact import Form
 from pipeline.backends.oracle.quirks import Quirks
-from pipeline.backends.protocol import Layout, Loader, Packed, Packing, Scheme, Skip
+from pipeline.backends.protocol import Layout, Loader, Options, Packed, Packing, Scheme, Skip
 from pipeline.source.gguf import BY_NAME
 
 if TYPE_CHECKING:
@@ -29,13 +32,35 @@ FORM = Form(("*.gguf",), config=False, format="gguf")
 
 REFUSES = {"transformers": "a GGUF that transformers reads has llama.cpp's names, which are not written"}
 RUNS_ON = "any device that torch runs on; each layer is unpacked when it is called, which takes time and no memory"
+Word = Literal["q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k", "bf16"]
+
+
+class Layers(Options):
+    """How single layers are quantized.
+
+    Attributes:
+        layers: Schemes of modules that get another one, by their names or globs as in ``keep``; of several that fit
+            the first counts.
+    """
+
+    layers: dict[str, Word] = Field(default_factory=dict)
+
+
 SCHEMES = {
-    "q8_0": Scheme("8-bit integers in blocks of 32 with a scale", RUNS_ON, 44.8, refuses=REFUSES),
-    "q5_1": Scheme("5-bit integers in blocks of 32 with scale and least value", RUNS_ON, 26.9, refuses=REFUSES),
-    "q5_0": Scheme("5-bit integers in blocks of 32 with a scale", RUNS_ON, 25.3, refuses=REFUSES),
-    "q4_1": Scheme("4-bit integers in blocks of 32 with scale and least value", RUNS_ON, 20.6, refuses=REFUSES),
-    "q4_0": Scheme("4-bit integers in blocks of 32 with a scale", RUNS_ON, 19.2, refuses=REFUSES),
-    "bf16": Scheme("bfloat16, as it is", RUNS_ON, 55.7, refuses=REFUSES),
+    name: Scheme(summary, RUNS_ON, sqnr, options=Layers, refuses=REFUSES)
+    for name, summary, sqnr in (
+        ("q8_0", "8-bit integers in blocks of 32 with a scale", 45.4),
+        ("q6_k", "6-bit integers in runs of 16 with an 8-bit scale, in blocks of 256", 35.0),
+        ("q5_k", "5-bit integers in runs of 32 with 6-bit scale and minimum, in blocks of 256", 28.8),
+        ("q5_1", "5-bit integers in blocks of 32 with a scale and a minimum", 28.4),
+        ("q5_0", "5-bit integers in blocks of 32 with a scale", 27.4),
+        ("q4_k", "4-bit integers in runs of 32 with 6-bit scale and minimum, in blocks of 256", 22.9),
+        ("q4_1", "4-bit integers in blocks of 32 with a scale and a minimum", 22.1),
+        ("q4_0", "4-bit integers in blocks of 32 with a scale", 21.3),
+        ("q3_k", "3-bit integers in runs of 16 with a 6-bit scale, in blocks of 256", 16.4),
+        ("q2_k", "2-bit integers in runs of 16 with 4-bit scale and minimum, in blocks of 256", 10.6),
+        ("bf16", "bfloat16 numbers", 55.6),
+    )
 }
 FALLBACKS: Final = {  # where a row is no whole number of a type's blocks, as llama.cpp has it
     "q6_k": "q8_0", "q5_k": "q5_1", "q4_k": "q5_0", "q3_k": "iq4_nl", "q2_k": "iq4_nl", "iq4_xs": "iq4_nl",
@@ -81,25 +106,47 @@ def quirks() -> Quirks:
     """Return how diffusers is asked, which reads GGUF and does not make it."""
     from pipeline.backends.gguf import library
 
-    return Quirks(quantizer=library.quantizer, refuse=library.refuse_unreadable, stores=library.stored_as)
+    return Quirks(
+        quantizer=library.quantizer,
+        refuse=library.refuse_unreadable,
+        stores=library.stored_as,
+        left_because=library.left_because,
+    )
 
 
-def type_of(scheme: str, columns: int) -> str:
-    """Return the type of ggml that a weight with so many columns is stored in; empty where no block divides them."""
-    kinds = (word.upper() for word in (scheme, FALLBACKS.get(scheme, scheme)))
+def type_of(scheme: str, options: Mapping[str, Any], name: str, columns: int) -> str:
+    """Return the type of ggml in which a weight is stored.
+
+    Args:
+        scheme: What the component is quantized to.
+        options: Its options.
+        name: The weight's name.
+        columns: How many values a row of it has; where they are no whole number of blocks, another type steps in.
+
+    Returns:
+        The type as ggml calls it; empty where no block divides the rows.
+    """
+    module = name.removesuffix(".weight")
+    word = next((word for pattern, word in options.get("layers", {}).items() if matches(module, pattern)), scheme)
+    kinds = (kind.upper() for kind in (word, FALLBACKS.get(word, word)))
     return next((kind for kind in kinds if columns % BY_NAME[kind].block == 0), "")
+
+
+def matches(module: str, pattern: str) -> bool:
+    """Return whether a pattern names a module: exactly, by glob, or as a container of it."""
+    return fnmatchcase(module, pattern) or fnmatchcase(module, f"{pattern}.*")
 
 
 def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001
     """Return the one tensor of a weight, of its type and of the shape that it has."""
-    return {name: (type_of(scheme, shape[-1]), shape)}
+    return {name: (type_of(scheme, options, name, shape[-1]), shape)}
 
 
-def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:  # noqa: ARG001
+def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
     """Quantize one weight with the gguf package's own function."""
     from pipeline.backends.gguf.library import quantized
 
-    kind = type_of(scheme, weight.shape[-1])
+    kind = type_of(scheme, options, name, weight.shape[-1])
     return Packed({name: quantized(weight, kind)}, kind)
 
 
@@ -107,12 +154,12 @@ def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int
     """Return our own packing of a weight."""
     from pipeline.backends.gguf.packings import Blocks
 
-    return Blocks(type_of(scheme, shape[-1]), name, dtype)
+    return Blocks(type_of(scheme, options, name, shape[-1]), name)
 
 
 def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:  # noqa: ARG001
     """Return the type that a weight is stored in."""
-    return type_of(scheme, shape[-1])
+    return type_of(scheme, options, name, shape[-1])
 
 
 def metadata(scheme: str, class_name: str, parameters: list[str], packed: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001

@@ -12,9 +12,10 @@ from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES, _g
 from diffusers.quantizers.gguf.gguf_quantizer import GGUFQuantizer
 from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter
 
-from pipeline.backends.gguf import FORM, type_of
+from pipeline.backends.gguf import FORM, matches, type_of
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
+from pipeline.kernels.gguf import encode
 from pipeline.source.gguf import BY_NAME
 from pipeline.source.safetensors import FLOATS
 from pipeline.worker.child import WorkerError
@@ -43,8 +44,8 @@ class Asked(GGUFQuantizer):  # type: ignore[misc]
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(Wanted(settings), pre_quantized=True)
-        self._scheme = settings["scheme"]
-        self._left = set(settings.get("modules_to_not_convert") or ())
+        self.settings = settings
+        self._left = {*(settings.get("modules_to_not_convert") or ())}
 
     def _process_model_before_weight_loading(
         self, model: Any, device_map: Any, keep_in_fp32_modules: list[str], **_further: Any
@@ -56,7 +57,7 @@ class Asked(GGUFQuantizer):  # type: ignore[misc]
             if isinstance(module, torch.nn.Linear)
             and type(module).__name__ not in CALLED_BY_OTHERS
             and name not in self._left
-            and (kind := type_of(self._scheme, module.in_features))
+            and (kind := type_of(self.settings["scheme"], self.settings, f"{name}.weight", module.in_features))
         }
         super()._process_model_before_weight_loading(
             model, device_map, keep_in_fp32_modules=keep_in_fp32_modules, state_dict=tensors
@@ -88,10 +89,21 @@ def refuse_unreadable(question: ConversionRequest, prepared: Prepared) -> None:
     if _get_single_file_loadable_mapping_class(type(prepared.model)) is None:
         what = f"diffusers reads GGUF of {len(SINGLE_FILE_LOADABLE_CLASSES)} classes, and {question.class_name} is none"
         raise WorkerError("recipe", f"{what} of them.", "Choose another backend for this component.")
+    for pattern in question.quantization["layers"]:
+        if not any(matches(name, pattern) for name in prepared.linears()):
+            remedy = f"There are, for example, {', '.join(prepared.linears()[:3])}."
+            raise WorkerError("recipe", f"layers: {pattern!r} names no Linear module.", remedy)
     for name, tensor in question.tensors.items():
         if tensor.dtype not in FLOATS:
             what = f"The tensor {name!r} is stored as {tensor.dtype}, and diffusers reads only floats from GGUF."
             raise WorkerError("recipe", what, "Choose another backend for this component.")
+
+
+def left_because(prepared: Prepared, name: str) -> str:
+    """Return why a module is in no blocks that nobody asked to keep."""
+    columns, settings = prepared.modules[name].in_features, prepared.quantizer.settings
+    fits = type_of(settings["scheme"], settings, f"{name}.weight", columns)
+    return "" if fits else f"no block divides its rows of {columns}"
 
 
 def stored_as(prepared: Prepared, name: str, dtype: str) -> str:
@@ -103,9 +115,13 @@ def stored_as(prepared: Prepared, name: str, dtype: str) -> str:
 
 
 def quantized(weight: torch.Tensor, kind: str) -> torch.Tensor:
-    """Return the bytes of a weight in blocks, by the gguf package."""
+    """Return the bytes of a weight in blocks, by the gguf package; by our kernels where that only unpacks."""
     values = weight.detach().cpu().float().numpy()
-    return torch.from_numpy(gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind]))
+    try:
+        blocks = gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind])
+    except NotImplementedError:
+        blocks = encode(kind, values.reshape(-1))[0].reshape(len(values), -1)
+    return torch.from_numpy(blocks)
 
 
 def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:

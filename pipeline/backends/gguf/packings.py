@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import gguf
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from pipeline.backends.packings import SquaredErrorSums
 from pipeline.backends.protocol import Finished, Part
-from pipeline.source.gguf import BY_NAME
+from pipeline.kernels.gguf import TYPES, encode
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Blocks:
     """A weight of one type."""
 
-    def __init__(self, kind: str, name: str, dtype: str) -> None:
+    def __init__(self, kind: str, name: str) -> None:
         """Describe the weight.
 
         Args:
             kind: The type, as ggml calls it.
             name: The tensor's name.
-            dtype: The weight's torch dtype.
         """
-        self._kind = gguf.GGMLQuantizationType[kind]
-        self._name, self._dtype = name, dtype
-        self.unit, self._size = BY_NAME[kind]
+        self.unit = TYPES[kind].block
+        self._kind, self._name, self._size = kind, name, TYPES[kind].size
         self._errors = SquaredErrorSums()
 
-    def pack(self, first: int, values: Array) -> list[Part]:
+    def pack(self, first: int, values: NDArray[Any]) -> list[Part]:
         """Quantize whole blocks."""
-        wide = (values.astype(np.uint32) << 16).view(np.float32) if self._dtype == "bfloat16" else values
-        wide = wide.astype(np.float32, copy=False)
-        packed = gguf.quants.quantize(wide, self._kind)
-        lost = gguf.quants.dequantize(packed, self._kind).astype(np.float64) - wide
-        self._errors.note(first, float(np.square(lost).sum()), float(np.square(wide, dtype=np.float64).sum()))
-        return [(self._name, first // self.unit * self._size, packed)]
+        blocks, noise, signal = encode(self._kind, values)
+        self._errors.note(first, noise, signal)
+        return [(self._name, first // self.unit * self._size, blocks)]
 
     def finish(self) -> Finished:
         """Return nothing but the errors: all is written."""

@@ -14,6 +14,7 @@ import torch
 from pipeline.backends.artifact import CONFIG, BuildRequest
 from pipeline.backends.build_worker import say
 from pipeline.backends.gguf import metadata, type_of
+from pipeline.backends.gguf.library import quantized
 from pipeline.backends.oracle.model import known_class
 from pipeline.worker.child import serve
 
@@ -23,15 +24,16 @@ def make(request: BuildRequest) -> None:
 
     Raises:
         WorkerError: There is no such class.
-        NotImplementedError: The package does not quantize to this type.
     """
     cls = known_class(import_module(request.library), request.class_name)
-    dtype, scheme = getattr(torch, request.dtype), request.quantization["scheme"]
+    dtype, settings = getattr(torch, request.dtype), request.quantization
+    scheme = settings["scheme"]
     model = cls.from_pretrained(request.source, dtype=dtype)
     kinds = {
         f"{name}.weight": kind
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and (kind := type_of(scheme, module.in_features))
+        if isinstance(module, torch.nn.Linear)
+        and (kind := type_of(scheme, settings, f"{name}.weight", module.in_features))
     }
     keys = metadata(scheme, request.class_name, [], kinds)
     request.out.mkdir(parents=True, exist_ok=True)
@@ -44,7 +46,7 @@ def make(request: BuildRequest) -> None:
         values = tensor.float().numpy()
         if name in kinds and tensor.dtype == dtype and module not in kept:
             stored = gguf.GGMLQuantizationType[kinds[name]]
-            writer.add_tensor(name, gguf.quants.quantize(values, stored), raw_dtype=stored)
+            writer.add_tensor(name, quantized(tensor, kinds[name]).numpy(), raw_dtype=stored)
         else:
             half = request.dtype == "float16" and tensor.dtype == dtype and tensor.ndim > 1
             writer.add_tensor(name, tensor.numpy() if half else values)

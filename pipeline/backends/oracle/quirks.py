@@ -42,6 +42,11 @@ def as_loaded(prepared: Prepared, parameter: str, dtype: str) -> str:  # noqa: A
     return dtype
 
 
+def for_its_own_reasons(prepared: Prepared, module: str) -> str:  # noqa: ARG001  as backends that know
+    """Know no reason but the library's."""
+    return ""
+
+
 def written_whole(config: Any) -> None:
     """Name no piece: whoever loads the weight finds it under its own name."""
 
@@ -57,6 +62,7 @@ class Quirks:
         quantizer: Returns what diffusers' models are prepared with, given the ``quantization_config``, where the
             library has no quantizer that makes what it reads.
         stores: Returns the dtype in which a tensor is written that is not quantized, given that it has once loaded.
+        left_because: Returns why a module stays as it is that nobody asked to keep; empty where only the library knows.
         casts_float32: Whether it takes what a model keeps in float32, and casts that to the dtype asked for first.
         keeps_dtype: Whether its tensors say that they have the dtype that the weight had.
     """
@@ -66,5 +72,6 @@ class Quirks:
     piece: Callable[[Any], Piece | None] = written_whole
     quantizer: Callable[[dict[str, Any]], Any] = left_to_library
     stores: Callable[[Prepared, str, str], str] = as_loaded
+    left_because: Callable[[Prepared, str], str] = for_its_own_reasons
     casts_float32: bool = False
     keeps_dtype: bool = False

@@ -56,7 +56,7 @@ def answer(question: ConversionRequest) -> ConversionPlan:
     else:
         prepared = first
     by_default = first.converted()
-    kept = {name: "keep" if name in by_default else f"left alone by {question.library}" for name in prepared.linears()}
+    kept = {name: "keep" if name in by_default else why_left(question, prepared, name) for name in prepared.linears()}
     followed = library.follow(question, prepared)
     return ConversionPlan(
         conversions={source: convert(question, prepared, source, place) for source, place in followed.places.items()},
@@ -65,6 +65,11 @@ def answer(question: ConversionRequest) -> ConversionPlan:
         kept={name: reason for name, reason in kept.items() if name not in wanted},
         config=library.config_text(question, prepared),
     )
+
+
+def why_left(question: ConversionRequest, prepared: Prepared, module: str) -> str:
+    """Return why a module stays as it is that nobody asked to keep."""
+    return prepared.quirks.left_because(prepared, module) or f"left alone by {question.library}"
 
 
 def answer_call(question: CallRequest) -> PipelineCall:
