@@ -1,7 +1,8 @@
-"""Weights of 4 or 2 bits in groups with a scale and a shift, as optimum-quanto makes them.
+"""Weights of 4 or 2 bits in groups: with a scale and a shift as optimum-quanto makes them, or compressed-tensors' int4.
 
-The arithmetic follows ``MaxOptimizer``, ``quantize_affine`` and ``pack_weights`` of optimum-quanto 0.2.7 on the CPU: in
-the weight's own dtype, rounded after each operation.
+The arithmetic follows ``MaxOptimizer``, ``quantize_affine`` and ``pack_weights`` of optimum-quanto 0.2.7, and
+``calculate_qparams``, ``quantize`` and ``pack_to_int32`` of compressed-tensors 0.20.1, on the CPU: in the weight's own
+dtype, rounded after each operation.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner, kernel
 from pipeline.kernels.formats import add_square, narrow, nearest, of_ordered, ordered, widen
+from pipeline.kernels.rows import absmax_of, add_lost
 
 Values = NDArray[Any]
 Packed = NDArray[np.uint8]
@@ -21,6 +23,8 @@ Sums = NDArray[np.float64]
 TILE = 64  # groups whose range is found before any of them is encoded, so that neither loop waits for the other
 REGISTERS = 4  # that torch's amin and amax fill at once, of 32 bytes each
 ZERO, INFINITE = np.float32(0), np.float32(np.inf)
+INT4 = (np.float32(-8), np.float32(7))
+STEPS = np.float32(7.5)  # compressed-tensors halves the 15 steps between them
 NOT_A_NUMBER = np.uint16(0xFFFF)  # as torch makes bfloat16 of it, the only format in which it comes here
 
 
@@ -150,3 +154,48 @@ def encode_degenerate(
         error = np.float64(value) - (np.float64(code) * np.float64(scale) - np.float64(kept[1]))
         sums[0] += error * error
         sums[1] += np.float64(value) * np.float64(value)
+
+
+@kernel
+def pack_symmetric(values: Values, least: np.float32, scales: Values, packed: Packed, sums: Sums) -> None:
+    """Quantize groups into int4 without a shift.
+
+    Args:
+        values: A matrix with one group a row, see `pipeline.kernels.formats`; a group is a multiple of two.
+        least: What stands for a scale of zero.
+        scales: One a group, in the format of the values; filled here.
+        packed: Two values a byte, the first in the low bits, each more by eight; filled here.
+        sums: Squared errors and squared values, added to here.
+    """
+    like = values[0, 0]
+    codes = np.empty(values.shape[1], np.uint8)
+    for group in range(values.shape[0]):
+        absmax = absmax_of(values[group])
+        scale = widen(narrow(absmax / STEPS, like))
+        scale = scale if scale > 0 else least
+        scales[group] = narrow(scale, like)
+        noise = signal = ZERO
+        for place in range(values.shape[1]):
+            scaled = widen(values[group, place]) / scale
+            code = nearest(min(max(widen(narrow(scaled, like)), INT4[0]), INT4[1]))
+            codes[place] = np.uint8(code - INT4[0])
+            noise = add_square(noise, scaled - code)
+            signal = add_square(signal, scaled)
+        for place in range(packed.shape[1]):
+            packed[group, place] = codes[2 * place] | codes[2 * place + 1] << 4
+        if absmax <= scale * np.float32(0.5):  # all codes are zero, and the squares may be too small for float32
+            add_lost(values[group], sums)
+            continue
+        unit = np.float64(scale) * np.float64(scale)
+        sums[0] += noise * unit
+        sums[1] += signal * unit
+
+
+@kernel
+def unpack_symmetric(packed: Packed, scales: NDArray[np.float32], values: NDArray[np.float32]) -> None:
+    """Fill a matrix of one group a row with what its codes and its scale stand for."""
+    for group in range(packed.shape[0]):
+        for place in range(packed.shape[1]):
+            code = packed[group, place]
+            values[group, 2 * place] = (np.float32(code & 15) + INT4[0]) * scales[group]
+            values[group, 2 * place + 1] = (np.float32(code >> 4) + INT4[0]) * scales[group]

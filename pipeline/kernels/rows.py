@@ -1,8 +1,9 @@
-"""Weights of 8 bits with one scale a row: integers and float8 (e4m3), as five libraries make them.
+"""Weights of 8 bits with one scale a row: integers and float8 (e4m3), as six libraries make them.
 
 Each kernel follows one function of one library to the last rounding, on the CPU: bitsandbytes 0.50.2
 ``int8_vectorwise_quant``, torchao 0.18 ``quantize_affine`` and ``_quantize_affine_float8``, optimum-quanto 0.2.7
-``quantize_symmetric``, comfy-kitchen 0.2.40 ``quantize_int8_rowwise`` of float32, diffusers 0.42.1 ``quantize_fp8r``.
+``quantize_symmetric``, comfy-kitchen 0.2.40 ``quantize_int8_rowwise`` of float32, diffusers 0.42.1 ``quantize_fp8r``,
+compressed-tensors 0.20.1 ``calculate_qparams`` and ``quantize``.
 
 All take the values as a matrix (see `pipeline.kernels.formats`), fill ``scales`` (one a row) and ``codes`` (of the
 matrix's shape), and add to ``sums`` the squared errors and the squared values.
@@ -190,16 +191,37 @@ def unpack_int8(codes: NDArray[np.int8], scales: Scales, values: NDArray[np.floa
 @kernel
 def pack_bfl_float8(values: Values, scales: Scales, codes: NDArray[np.uint8], sums: Sums) -> None:
     """Quantize as ``quantize_fp8r`` does, in float32."""
-    unused = np.zeros(2)
     for row in range(values.shape[0]):
         absmax = absmax_of(values[row])
         scale = max(absmax / FLOAT8, BFL_LEAST)
         scales[row] = scale
-        if absmax / scale <= ROUNDED_OFF:  # their squares would be too small for float32
-            encode_float8(values[row], scale, np.float32(0), codes[row], unused)
-            add_lost(values[row], sums)
-        else:
-            encode_float8(values[row], scale, np.float32(0), codes[row], sums)
+        encode_small_float8(values[row], absmax, scale, np.float32(0), codes[row], sums)
+
+
+@kernel
+def pack_compressed_float8(
+    values: Values, least: np.float32, scales: Scales, codes: NDArray[np.uint8], sums: Sums
+) -> None:
+    """Quantize as a channel of compressed-tensors: in the weight's own dtype, ``least`` instead of a scale of zero."""
+    like = values[0, 0]
+    for row in range(values.shape[0]):
+        absmax = absmax_of(values[row])
+        scale = widen(narrow(absmax / FLOAT8, like))
+        scale = scale if scale > 0 else least
+        scales[row] = narrow(scale, like)
+        encode_small_float8(values[row], absmax, scale, like, codes[row], sums)
+
+
+@inner
+def encode_small_float8(
+    row: Values, absmax: np.float32, scale: np.float32, like: Any, codes: NDArray[np.uint8], sums: Sums
+) -> None:
+    """Encode a row whose scale may be larger than all of its values, whose squares are too small for float32 then."""
+    if absmax / scale <= ROUNDED_OFF:
+        encode_float8(row, scale, like, codes, np.zeros(2))
+        add_lost(row, sums)
+    else:
+        encode_float8(row, scale, like, codes, sums)
 
 
 @kernel

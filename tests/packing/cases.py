@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.backends import BACKENDS, bfl, comfy
+from pipeline.backends import BACKENDS, bfl, comfy, compressed_tensors
 
-MODULES: dict[str, Any] = {**BACKENDS, "comfy": comfy, "bfl": bfl}
+MODULES: dict[str, Any] = {**BACKENDS, "comfy": comfy, "bfl": bfl, "compressed_tensors": compressed_tensors}
 NAME = "blocks.0.proj.weight"
 DTYPES = ("bfloat16", "float16", "float32")
 LAYOUT_OF = {
     "I8": np.int8,
+    "I32": np.int32,
+    "I64": np.int64,
     "U8": np.uint8,
     "F8_E4M3": np.uint8,
     "BF16": np.uint16,
@@ -59,6 +61,7 @@ CASES = [
     *(Case("quanto", scheme) for scheme in ("int8", "float8", "int4", "int2")),
     *(Case("comfy", scheme) for scheme in ("int8", "int8-convrot", "fp8", "mxfp8", "nvfp4")),
     *(Case("bfl", scheme) for scheme in ("fp8", "nvfp4")),
+    *(Case("compressed_tensors", scheme) for scheme in ("fp8-dynamic", "w4a16")),
 ]
 
 

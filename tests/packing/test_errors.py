@@ -86,6 +86,17 @@ def by_bfl(tensors: Tensors, scheme: str) -> Floats:
     return exact(dequantize_nvfp4(codes, scale, tensors[f"{NAME}_scale_2"]))
 
 
+def by_compressed_tensors(tensors: Tensors, weight: torch.Tensor) -> Floats:
+    """Return what compressed-tensors unpacks, times its scales."""
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+
+    scales = exact(tensors[f"{NAME}_scale"])
+    if NAME in tensors:
+        return exact(tensors[NAME]) * scales
+    codes = exact(unpack_from_int32(tensors[f"{NAME}_packed"], 4, weight.shape))
+    return codes * scales.repeat(codes.shape[1] // scales.shape[1], axis=1)
+
+
 def turned(case: Case, weight: torch.Tensor) -> torch.Tensor:
     """Return a weight in the rotation that it is quantized in, which keeps squares."""
     if case.scheme != "int8-convrot" or weight.shape[1] % 256:
@@ -100,6 +111,8 @@ def dequantized(case: Case, weight: torch.Tensor) -> Floats:
     tensors = by_library(case, weight)
     if case.backend == "comfy":
         values = by_comfy(tensors, weight, case.scheme)
+    elif case.backend == "compressed_tensors":
+        values = by_compressed_tensors(tensors, weight)
     elif case.backend == "bfl":
         values = by_bfl(tensors, case.scheme)
     elif case.scheme in {"nf4", "fp4"}:

@@ -24,7 +24,8 @@ for backend, scheme, options in json.loads(sys.argv[1]):
     packing = module.packing(*told)
     packing.pack(0, np.arange(32 * 256, dtype=np.uint16))
     packing.finish()
-libraries = {"torch", "bitsandbytes", "torchao", "optimum", "diffusers", "transformers", "comfy_kitchen"}
+libraries = {"torch", "bitsandbytes", "torchao", "optimum", "diffusers", "transformers"}
+libraries |= {"comfy_kitchen", "compressed_tensors"}
 loaded = libraries & set(sys.modules)
 assert not loaded, loaded
 """

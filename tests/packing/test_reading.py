@@ -9,11 +9,12 @@ import pytest
 import torch
 from comfy_kitchen.backends.eager import quantization as comfy
 from comfy_kitchen.float_utils import from_blocked, to_blocked
+from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 from diffusers.quantizers.bfl import utils as bfl
 from numpy.typing import NDArray
 from packing.cases import NAME, Case, by_library
 
-from pipeline.kernels import eights, fours, hadamard, rows
+from pipeline.kernels import eights, fours, groups, hadamard, rows
 from pipeline.kernels.tiles import tiled, untiled
 
 Tensors = dict[str, torch.Tensor]
@@ -77,6 +78,14 @@ def by_its_library(case: Case, tensors: Tensors) -> torch.Tensor:
 def test_codes_are_read_as_their_library_reads_them(case: Case) -> None:
     tensors = by_library(case, weight_of(1))
     assert np.array_equal(read(case, tensors), by_its_library(case, tensors).numpy())
+
+
+def test_int4_is_read_as_compressed_tensors_reads_it() -> None:
+    tensors, values = by_library(Case("compressed_tensors", "w4a16"), weight_of(5)), np.empty((SHAPE[0] * 4, 128), "f4")
+    packed, scale = tensors[f"{NAME}_packed"], tensors[f"{NAME}_scale"]
+    groups.unpack_symmetric(packed.view(torch.uint8).numpy().reshape(-1, 64), scale.numpy().reshape(-1), values)
+    codes = unpack_from_int32(packed, 4, torch.Size(SHAPE))
+    assert np.array_equal(values.reshape(SHAPE), codes * scale.repeat_interleave(128, dim=1))
 
 
 def test_every_code_of_float8_is_read_as_torch_reads_it() -> None:
