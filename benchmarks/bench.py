@@ -34,7 +34,10 @@ PUBLISH = [str(Path(sys.executable).with_name("publish"))]
 PAIRS = 5
 IDLE = 10.0  # seconds; long enough that the machine is as a user finds it who runs one command
 FEATURES = ("sha_ni", "avx2", "avx512f", "avx512_bf16", "amx_bf16")
-LIBRARIES = ("torch", "diffusers", "bitsandbytes", "torchao", "optimum-quanto", "numba", "huggingface-hub")
+LIBRARIES = (
+    *("torch", "diffusers", "bitsandbytes", "torchao", "optimum-quanto", "comfy-kitchen", "compressed-tensors"),
+    *("numba", "huggingface-hub"),
+)
 SCHEMES = {
     "nf4": ("bitsandbytes", "nf4"),
     "bnb-int8": ("bitsandbytes", "int8"),
@@ -250,6 +253,14 @@ def compiling() -> dict[str, float]:
     return cache
 
 
+def kernels() -> dict[str, Any]:
+    """Measure packings against the functions of their libraries, in a process of its own."""
+    done = subprocess.run([sys.executable, str(HERE / "kernels.py")], check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    tell(f"packings, Mparam/s: {found}")
+    return found
+
+
 def machine() -> dict[str, Any]:
     """Describe what was measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -279,7 +290,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"comparisons": {}}
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
-    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging"} else ():
+    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging", "kernels"} else ():
         needed = {"1": 2, "4": 20, "24": 60}[size] * 10**9
         if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
             # Not here: a child begins with the memory of who starts it, and the kernel counts that as its own.
@@ -299,6 +310,8 @@ def main() -> None:
         for target, found in judging():
             results.setdefault("peak_bytes_judged", {})[target] = found
             write(results)
+    if not only or "kernels" in only:
+        results["kernels"] = kernels()
     if not only or "compiling" in only:
         results["compiling_seconds"] = compiling()
     write(results)

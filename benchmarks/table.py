@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from judging import QUANTIZING
@@ -40,6 +41,14 @@ def tables(results: dict[str, Any]) -> str:
             *(judged(target, one) for target, one in found.items()),
             "",
         ]
+    if found := results.get("kernels"):
+        lines += [
+            "| packing, a matrix of 3072 x 3072 in bfloat16, two threads | ours, Mparam/s | its library, Mparam/s "
+            "| times faster, median (all) |",
+            "| --- | ---: | ---: | --- |",
+            *(packed(name, one) for name, one in found.items()),
+            "",
+        ]
     if found := results.get("compiling_seconds"):
         schemes = "; ".join(f"{scheme} {seconds:.1f} s" for scheme, seconds in found.items())
         lines += [f"A run without compiled kernels takes longer by: {schemes}.\n"]
@@ -60,6 +69,12 @@ def row(one: dict[str, Any]) -> str:
         f"| {one['what']}{idle} | {ours['median_seconds']:.1f} s | {other['median_seconds']:.1f} s ({other['name']}) "
         f"| **{one['ratio']:.2f}** ({ratios}) | {reached} | {'yes' if met(one) else '**no**'} | {memory} |"
     )
+
+
+def packed(name: str, one: dict[str, Any]) -> str:
+    """Return one packing and its library as a row."""
+    ratios = ", ".join(f"{ratio:.1f}" for ratio in one["ratios"])
+    return f"| {name} | {one['ours']} | {one['other']} | **{median(one['ratios']):.1f}** ({ratios}) |"
 
 
 def judged(target: str, one: dict[str, int]) -> str:
