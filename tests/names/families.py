@@ -54,6 +54,7 @@ SPECIAL: Final[dict[str, dict[str, Any]]] = {  # what no rule of tiny models kno
         "text_embed_dim": 32,
         "adaln_lora_dim": 8,
         "max_size": (4, 8, 8),
+        "extra_pos_embed_type": None,
     },
     "FluxTransformer2DModel": {**FIXED, "guidance_embeds": True},
     "HunyuanVideoTransformer3DModel": {**FIXED, "num_refiner_layers": 1},
@@ -87,10 +88,6 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {  # further names of a
             "downsample_block_type": "pixel_unshuffle",
         },
     ),
-    "Cosmos-Predict2": (
-        "CosmosTransformer3DModel",
-        {**SPECIAL["CosmosTransformer3DModel"], "extra_pos_embed_type": None},
-    ),
     "LTX-Video 0.9.1": (
         "AutoencoderKLLTXVideo",
         {
@@ -116,11 +113,43 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {  # further names of a
         },
     ),
 }
+KNOWN_BY: Final = {  # what diffusers tells files of a family by, among CHECKPOINT_KEY_NAMES
+    "AuraFlowTransformer2DModel": "auraflow",
+    "AutoencoderDC": "autoencoder-dc-sana",
+    "AutoencoderKLLTX2Video": "ltx2",
+    "AutoencoderKLLTXVideo": "ltx-video",
+    "AutoencoderKLWan": "wan_vae",
+    "ChromaTransformer2DModel": "chroma",
+    "ChronoEditTransformer3DModel": "wan",
+    "ControlNetModel": "controlnet",
+    "Flux2Transformer2DModel": "flux2",
+    "Flux3Transformer2DModel": "flux3",
+    "FluxTransformer2DModel": "flux",
+    "HiDreamImageTransformer2DModel": "hidream",
+    "HunyuanVideoTransformer3DModel": "hunyuan-video",
+    "Krea2Transformer2DModel": "krea2",
+    "LTX2VideoTransformer3DModel": "ltx2",
+    "LTXVideoTransformer3DModel": "ltx-video",
+    "Lumina2Transformer2DModel": "lumina2",
+    "MiniMaxH3Transformer3DModel": "minimax-h3",
+    "MochiTransformer3DModel": "mochi-1-preview",
+    "QwenImage21Transformer2DModel": "qwen-image-2.1",
+    "SD3Transformer2DModel": "sd3",
+    "SkyReelsV2Transformer3DModel": "wan",
+    "StableCascadeUNet": "stable_cascade_stage_b",
+    "UNet2DConditionModel": "v1",
+    "WanAnimateTransformer3DModel": "wan_animate",
+    "WanTransformer3DModel": "wan",
+    "WanVACETransformer3DModel": "wan_vace",
+    "ZImageTransformer2DModel": "z-image-turbo",
+}
 REFUSED: Final = {
+    "AutoencoderKLLTX2Audio": "reads no single file of AutoencoderKLLTX2Audio",
     "MotionAdapter": "does not make 'mid_block.motion_modules.0.transformer_blocks.0.pos_embed.pe'",
     "SanaTransformer2DModel": "takes 'pos_embed', and no tensor of a folder tells what that holds",
     "SparseControlNetModel": "does not make 'down_blocks.0.motion_modules.0.transformer_blocks.0.pos_embed.pe'",
 }
+COSMOS_1: Final = {**SPECIAL["CosmosTransformer3DModel"], "extra_pos_embed_type": "learnable"}
 
 
 def model(class_name: str, config: dict[str, Any] | None = None) -> Any:

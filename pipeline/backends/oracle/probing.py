@@ -58,8 +58,9 @@ def converter(class_name: str) -> tuple[str, Convert]:
     import diffusers
     from diffusers.loaders import single_file_model as library
 
-    family = library._get_single_file_loadable_mapping_class(known_class(diffusers, class_name))
-    if family is None:
+    kind = known_class(diffusers, class_name)
+    family = library._get_single_file_loadable_mapping_class(kind)
+    if family is None or not hasattr(kind, "from_single_file"):  # 0.42 lists an autoencoder of sound that has none
         what = f"diffusers {diffusers.__version__} reads no single file of {class_name}."
         raise WorkerError("recipe", what, OTHERWISE)
     return family, library.SINGLE_FILE_LOADABLE_CLASSES[family]["checkpoint_mapping_fn"]
@@ -182,4 +183,4 @@ def numbered(number: int, shape: Shape) -> Tensor:
     import torch
 
     places = torch.arange(prod(shape[:2])).add(number << PLACES)
-    return places.reshape(*shape[:2], *(1 for _ in shape[2:])).expand(shape)
+    return places.reshape((*shape[:2], *(1 for _ in shape[2:]))).expand(shape)

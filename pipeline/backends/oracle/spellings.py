@@ -441,35 +441,13 @@ SANA: Final[Rules] = {
     r"attn2\.to_out\.0": "cross_attn.proj",
     r"ff\.conv_(inverted|depth|point)": r"mlp.\1_conv.conv",
 }
-COSMOS: Final[Rules] = {
+COSMOS_2: Final[Rules] = {
     r"^patch_embed\.proj": "x_embedder.proj.1",
     r"^time_embed\.t_embedder": "t_embedder.1",
-    r"^learnable_pos_embed": "extra_pos_embedder",
-    r"^proj_out": "final_layer.linear",
-}
-COSMOS_1: Final[Rules] = {
-    **COSMOS,
-    r"^time_embed\.norm": "affline_norm",
-    r"^norm_out\.linear_(\d)": r"final_layer.adaLN_modulation.\1",
-    r"^transformer_blocks\.(\d+)": (
-        r"blocks.block\1",
-        {
-            r"attn1": "blocks.0.block.attn",
-            r"attn2": "blocks.1.block.attn",
-            r"ff\.net\.0\.proj": "blocks.2.block.layer1",
-            r"ff\.net\.2": "blocks.2.block.layer2",
-            r"norm1\.linear_(\d)": r"blocks.0.adaLN_modulation.\1",
-            r"norm2\.linear_(\d)": r"blocks.1.adaLN_modulation.\1",
-            r"norm3\.linear_(\d)": r"blocks.2.adaLN_modulation.\1",
-            r"to_([qkv])\b": r"to_\1.0",
-            r"norm_([qk])\b": r"to_\1.1",
-        },
-    ),
-}
-COSMOS_2: Final[Rules] = {
-    **COSMOS,
     r"^time_embed\.norm": "t_embedding_norm",
+    r"^learnable_pos_embed": "extra_pos_embedder",  # of Cosmos 1.0, whose files diffusers 0.42 takes for later ones
     r"^norm_out\.linear_(\d)": r"final_layer.adaln_modulation.\1",
+    r"^proj_out": "final_layer.linear",
     r"^transformer_blocks": "blocks",
     r"attn1": "self_attn",
     r"attn2": "cross_attn",
@@ -641,7 +619,6 @@ SPELLINGS: Final[Mapping[str, tuple[Spelling, ...]]] = {
         Spelling(rules, {r"\.(qkv|proj)\.conv\.weight": pointwise}) for rules in (DEEP_COMPRESSION, SHUFFLED)
     ),
     "AutoencoderKL": (Spelling(latent_autoencoder, {r"attn_1\.(q|k|v|proj_out)\.weight": pointwise}),),
-    "AutoencoderKLLTX2Audio": (Spelling(LTX_VAE, prefix="audio_vae."),),
     "AutoencoderKLLTX2Video": (Spelling({**LTX_VAE, **LTX_ENCODER, **LTX_DECODER}, prefix="vae."),),
     "AutoencoderKLLTXVideo": tuple(  # 0.9.0, 0.9.1, 0.9.5
         Spelling({**LTX_1_VAE, **encoder, **decoder}, prefix="vae.")
@@ -655,7 +632,7 @@ SPELLINGS: Final[Mapping[str, tuple[Spelling, ...]]] = {
     "ChromaTransformer2DModel": (Spelling(FLUX),),
     "ChronoEditTransformer3DModel": WAN_FILES,
     "ControlNetModel": (Spelling(latent_diffusion, prefix="control_model."),),
-    "CosmosTransformer3DModel": (Spelling(COSMOS_1, prefix="net."), Spelling(COSMOS_2, prefix="net.")),
+    "CosmosTransformer3DModel": (Spelling(COSMOS_2, prefix="net."),),
     "ErnieImageTransformer2DModel": SAME,
     "Flux2Transformer2DModel": (Spelling(FLUX),),
     "Flux3Transformer2DModel": (Spelling(FLUX_3),),
