@@ -35,7 +35,7 @@ from pipeline.plan.budget import Candidate
 from pipeline.plan.model import Slots, flat
 from pipeline.plan.parts import CardMemory, Offload
 from pipeline.source.layout import Component, Place, read_json
-from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
+from pipeline.source.safetensors import FLOATS, TensorInfo
 from pipeline.tasks import TASKS
 
 DENOISER: Final = 20  # tensors: 17 in FLUX.1, and 22 in FLUX.2, for whose other two the reserve has room
@@ -221,4 +221,4 @@ def width_of(slots: Slots) -> int:
 
 def loaded_size(slot: TensorInfo) -> int:
     """Return the bytes of a tensor when it is loaded in bfloat16."""
-    return prod(slot.shape) * (BFLOAT16 if slot.dtype in FLOATS else DTYPE_SIZES[slot.dtype])
+    return prod(slot.shape) * BFLOAT16 if slot.dtype in FLOATS else slot.end - slot.begin

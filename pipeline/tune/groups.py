@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.backends import BACKENDS
 from pipeline.plan.model import ResolvedComponent, stored_as
+from pipeline.plan.shards import nominal_size
 from pipeline.source.safetensors import DTYPE_SIZES, STORED_DTYPES
 from pipeline.validate import Report
 from pipeline.validate.layer_swap_worker import Swap
@@ -124,7 +125,7 @@ def _layers(part: ResolvedComponent, heard: Mapping[str, float | None], source: 
             continue
         shape, module = conversion.shape_of(tensors[name].shape), conversion.parameter.removesuffix(".weight")
         packed = stored_as(part.quantization, name, shape, conversion.dtype).values()
-        taken = sum(DTYPE_SIZES[dtype] * prod(inner) for dtype, inner in packed if inner is not None)
+        taken = sum(nominal_size(dtype, inner) for dtype, inner in packed if inner is not None)
         swap = Swap(
             component=part.component.name,
             module=module,

@@ -1,7 +1,8 @@
 """Loads one published repository as somebody who knows nothing of quantpress does, and draws the prompts with it.
 
-Needs ``HF_ENDPOINT`` and nothing of this project. A plain ``from_pretrained`` is all that it takes; only diffusers'
-refusal to load bitsandbytes checkpoints without a GPU has to be lifted, and then each such component goes to the CPU.
+Needs ``HF_ENDPOINT`` and nothing of this project. A plain ``from_pretrained`` is all that it takes; only what is GGUF
+is opened by ``from_single_file``, and diffusers' refusal to load bitsandbytes checkpoints without a GPU has to be
+lifted, whereupon each such component goes to the CPU.
 
 Usage: python stranger.py REPOSITORY FOLDER, where the pictures go
 """
@@ -31,6 +32,7 @@ def load(repository: str) -> Any:
         for name in index
         if not torch.cuda.is_available() and needs_gpu(folder / name / "config.json")
     }
+    ready |= {name: of_blocks(folder / name, index[name][1]) for name in index if any((folder / name).glob("*.gguf"))}
     return diffusers.DiffusionPipeline.from_pretrained(repository, dtype=torch.bfloat16, **ready)
 
 
@@ -45,6 +47,16 @@ def on_cpu(folder: Path, library: str, class_name: str) -> Any:
     for quantizer in (BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer):
         quantizer.validate_environment = lambda *_, **__: None
     return getattr(package, class_name).from_pretrained(folder, dtype=torch.bfloat16, device_map="cpu")
+
+
+def of_blocks(folder: Path, class_name: str) -> Any:
+    (file,) = folder.glob("*.gguf")
+    return getattr(diffusers, class_name).from_single_file(
+        str(file),
+        config=str(folder),
+        quantization_config=diffusers.GGUFQuantizationConfig(compute_dtype=torch.bfloat16),
+        dtype=torch.bfloat16,
+    )
 
 
 def main() -> None:

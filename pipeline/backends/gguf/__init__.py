@@ -31,7 +31,7 @@ SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
 FORM = Form(("*.gguf",), config=False, format="gguf")
 
 REFUSES = {"transformers": "a GGUF that transformers reads has llama.cpp's names, which are not written"}
-RUNS_ON = "any device that torch runs on; each layer is unpacked when it is called, which takes time and no memory"
+RUNS_ON = "any device that torch runs on; each layer is unpacked whenever it is called, which costs time"
 Word = Literal["q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k", "bf16"]
 
 

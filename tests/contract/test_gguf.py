@@ -1,0 +1,106 @@
+"""A component as GGUF is what diffusers opens, and what it would not read is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from contract import cases
+from diffusers import FluxTransformer2DModel, PixArtTransformer2DModel
+
+from pipeline.backends.gguf import type_of
+from pipeline.backends.gguf.library import opened
+from pipeline.backends.oracle.conversion import ConversionRequest, ask
+from pipeline.errors import RecipeError
+from pipeline.plan.model import refuse_unfit
+from pipeline.recipe import Quantization
+from pipeline.source.layout import Component
+from pipeline.source.safetensors import TensorHeader
+
+CASE = cases.Case("transformer", "gguf", "q4_k", (("layers", {"transformer_blocks.0.attn": "q8_0"}),))
+
+
+def test_diffusers_opens_what_the_file_says(components: Path, answers: Path, tmp_path: Path) -> None:
+    source = components / "transformer"
+    ours = cases.stream_case(CASE, source, answers, tmp_path / "ours")
+    loaded = opened(FluxTransformer2DModel, ours.folder, torch.bfloat16).state_dict()
+    plain = FluxTransformer2DModel.from_pretrained(source, dtype=torch.bfloat16).state_dict()
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(cases.weights_of(ours.folder)).tensors}
+    kinds = {name: tensor.tensor_type.name for name, tensor in stored.items()}
+    assert set(kinds.values()) == {"F32", "Q4_K", "Q5_0", "Q8_0"}
+    assert kinds["transformer_blocks.0.ff.net.2.weight"] == "Q4_K"  # 256 columns
+    assert kinds["transformer_blocks.0.ff.net.0.proj.weight"] == "Q5_0"  # 64
+    assert kinds["transformer_blocks.0.attn.to_q.weight"] == "Q8_0"  # as it is asked to be
+    assert loaded.keys() == plain.keys() == stored.keys()
+    for name, tensor in stored.items():
+        held = loaded[name]
+        if kinds[name] == "F32":
+            assert torch.equal(held, plain[name])
+        else:
+            assert held.numpy().tobytes() == tensor.data.tobytes()
+            values = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+            assert (values - plain[name].float()).norm() / plain[name].float().norm() < 0.1
+
+
+def test_a_plan_says_why_a_layer_is_whole(components: Path, answers: Path) -> None:
+    case = cases.Case("transformer", "gguf", "q8_0", keep=("*proj_out",))
+    said = ask(cases.question_of(case, components / "transformer"), answers, "x").kept
+    assert said["x_embedder"] == "no block divides its rows of 36"
+    assert said["proj_out"] == "keep"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "columns", "kind"),
+    [
+        ("q4_k", 512, "Q4_K"), ("q4_k", 96, "Q5_0"), ("q5_k", 32, "Q5_1"), ("q6_k", 64, "Q8_0"), ("q4_k", 50, ""),
+        ("q8_0", 48, ""), ("bf16", 7, "BF16"),
+    ],
+)  # fmt: skip
+def test_a_row_that_no_block_divides_gets_the_type_that_llama_cpp_gives_it(
+    scheme: str, columns: int, kind: str
+) -> None:
+    assert type_of(scheme, {}, "a.weight", columns) == kind
+
+
+def asked(**changed: Any) -> ConversionRequest:
+    """Return a question about a transformer that diffusers opens."""
+    plain = {
+        "library": "diffusers",
+        "class_name": "FluxTransformer2DModel",
+        "config": dict(FluxTransformer2DModel(num_layers=1, num_single_layers=1, num_attention_heads=1).config),
+        "tensors": {},
+        "dtype": "bfloat16",
+        "quantization": {"quant_method": "gguf", "scheme": "q8_0", "layers": {}},
+        "backend": "gguf",
+    }
+    return ConversionRequest(**{**plain, **changed})
+
+
+def test_what_diffusers_does_not_read_from_gguf_is_refused_by_name(tmp_path: Path) -> None:
+    other = PixArtTransformer2DModel(num_layers=1, num_attention_heads=1, attention_head_dim=8, cross_attention_dim=8)
+    questions = {
+        "PixArtTransformer2DModel is none of them": asked(
+            class_name="PixArtTransformer2DModel", config=dict(other.config)
+        ),
+        r"'steps' is stored as I64, and diffusers reads only floats from GGUF": asked(
+            tensors={"steps": TensorHeader(dtype="I64", shape=(1,))}
+        ),
+        r"layers: 'nothing\.\*' names no Linear module": asked(
+            quantization={"quant_method": "gguf", "scheme": "q8_0", "layers": {"nothing.*": "q4_0"}}
+        ),
+    }
+    for sentence, question in questions.items():
+        with pytest.raises(RecipeError, match=sentence):
+            ask(question, tmp_path, "x")
+
+
+def test_a_source_that_is_gguf_already_is_told_what_it_is() -> None:
+    part = Component(
+        name="transformer", library="diffusers", class_name="Flux", small=(), blocks=("transformer/a-Q8_0.gguf",)
+    )
+    asks = Quantization(backend="gguf", scheme="q4_0")
+    with pytest.raises(RecipeError, match=r"transformer is GGUF, which somebody quantized before .*a-Q8_0\.gguf"):
+        refuse_unfit(part, asks, "x")
