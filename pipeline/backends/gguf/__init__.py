@@ -32,7 +32,9 @@ FORM = Form(("*.gguf",), config=False, format="gguf")
 
 REFUSES = {"transformers": "a GGUF that transformers reads has llama.cpp's names, which are not written"}
 RUNS_ON = "any device that torch runs on; each layer is unpacked whenever it is called, which costs time"
-Word = Literal["q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k", "bf16"]
+Word = Literal[
+    "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "iq4_nl", "iq4_xs", "q3_k", "q2_k", "bf16"
+]  # fmt: skip
 
 
 class Layers(Options):
@@ -57,6 +59,8 @@ SCHEMES = {
         ("q4_k", "4-bit integers in runs of 32 with 6-bit scale and minimum, in blocks of 256", 22.9),
         ("q4_1", "4-bit integers in blocks of 32 with a scale and a minimum", 22.1),
         ("q4_0", "4-bit integers in blocks of 32 with a scale", 21.3),
+        ("iq4_nl", "4 bits for one of 16 uneven levels, in blocks of 32 with a scale", 22.4),
+        ("iq4_xs", "4 bits for one of 16 uneven levels, in runs of 32 with a 6-bit scale, in blocks of 256", 22.3),
         ("q3_k", "3-bit integers in runs of 16 with a 6-bit scale, in blocks of 256", 16.4),
         ("q2_k", "2-bit integers in runs of 16 with 4-bit scale and minimum, in blocks of 256", 10.6),
         ("bf16", "bfloat16 numbers", 55.6),
