@@ -68,7 +68,9 @@ def examine(subject: Subject, bases: Sequence[Subject], *, values: bool, listen:
         size=sum(tensor.end - tensor.begin for tensor in subject.tensors.values()),
         faults=tuple(faults),
         layers=tuple(
-            Layer(tally.weight.name, tally.weight.scheme, tally.sqnr, tally.gain) for tally in tallies if tally.compared
+            Layer(tally.weight.name, tally.weight.scheme, tally.sqnr, tally.gain)
+            for tally in tallies
+            if tally.judgeable
         ),
         unmatched=len(matching.without),
         read=values,

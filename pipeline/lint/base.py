@@ -85,7 +85,7 @@ def complete(subject: Subject, matching: Matching) -> Iterator[Fault]:
 
 def judged(subject: Subject, tallies: Sequence[Tally], matching: Matching) -> Iterator[Fault]:
     """Yield the faults of layers that are not what the base has."""
-    compared = [tally for tally in tallies if tally.compared and tally.finite]
+    compared = [tally for tally in tallies if tally.judgeable]
     usual: dict[str, list[float]] = {}
     for tally in compared:
         usual.setdefault(tally.weight.scheme, []).append(tally.sqnr)

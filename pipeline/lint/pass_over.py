@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from math import lcm, log10, prod
+from math import isfinite, lcm, log10, prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -53,6 +53,11 @@ class Tally:
     lost: int = 0
     compared: int = 0
     ruined: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def judgeable(self) -> bool:
+        """Whether it was compared, and what came of it are numbers."""
+        return bool(self.compared) and self.finite and isfinite(self.noise + self.signal + abs(self.dot))
 
     @property
     def sqnr(self) -> float:
@@ -161,6 +166,12 @@ def place_of(subject: Subject, weight: Weight) -> tuple[str, int]:
 
 def examine(subject: Subject, weight: Weight, counterpart: Counterpart | None) -> Tally:
     """Read one weight."""
+    with np.errstate(all="ignore"):  # what is damaged is told by what comes of it
+        return read_through(subject, weight, counterpart)
+
+
+def read_through(subject: Subject, weight: Weight, counterpart: Counterpart | None) -> Tally:
+    """Decode one weight piece by piece, and compare it."""
     tally = Tally(weight)
     held = parts_held(subject, weight, tally)
     if weight.decode is None or tally.ruined or not weight.size:
@@ -168,7 +179,7 @@ def examine(subject: Subject, weight: Weight, counterpart: Counterpart | None) -
     shape = comparable(weight, counterpart)
     for first, values in pieces(subject, weight, held, shape[-1] if shape else 0):
         tally.hear(values)
-        if counterpart and shape:
+        if counterpart and shape and tally.finite:
             compare(tally, first, values, counterpart, shape)
     return tally
 

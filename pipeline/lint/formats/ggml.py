@@ -156,8 +156,7 @@ def mxfp4(blocks: Bytes) -> Floats:
 
 def decode(unpack: Callable[[Bytes], Floats], width: int, _first: int, codes: Bytes, _held: Held) -> Floats:
     """Return the values of whole blocks."""
-    with np.errstate(invalid="ignore", over="ignore"):  # damaged scales are told by what comes of them
-        values: NDArray[np.float32] = unpack(codes.reshape(-1, width)).reshape(-1)
+    values: NDArray[np.float32] = unpack(codes.reshape(-1, width)).reshape(-1)
     return values
 
 

@@ -1,0 +1,112 @@
+"""``publish lint`` as its user types it: text, JSON, annotations and SARIF, an exit code, and a repository of a Hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localhub.server import running
+from tests.desk import TOKENS, Desk, Shelf
+from tests.lint.spoil import EVERYWHERE, change, inputs_of_one
+
+LOST = EVERYWHERE["a scale lacks"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with running(tmp_path / "hub", tokens=TOKENS) as endpoint:
+        (tmp_path / "desk").mkdir()
+        yield Desk(tmp_path / "desk", Shelf(endpoint, tmp_path / "hub", ""), tmp_path / "home")
+
+
+def spoiled(desk: Desk, made: Path, form: str = "comfy-int8") -> Path:
+    shutil.copytree(made / form, desk.folder / "model")
+    LOST(desk.folder / "model")
+    return desk.folder / "model" / "model.safetensors"
+
+
+def test_a_file_in_order_ends_with_0_and_says_what_it_is(desk: Desk, made: Path) -> None:
+    done = desk.publish("lint", made / "comfy-nvfp4" / "model.safetensors", "--base", made / "plain")
+    assert done.code == 0, done.err
+    assert "model.safetensors: ComfyUI" in done.out
+    assert "32 nvfp4 (ComfyUI)" in done.out
+    assert "73 weights against the base" in done.out
+    assert done.out.endswith("nothing is wrong with it\n")
+
+
+def test_a_missing_scale_ends_with_10_and_one_paragraph(desk: Desk, made: Path) -> None:
+    path = spoiled(desk, made)
+    done = desk.publish("lint", path)
+    assert done.code == 10
+    assert desk.plain(done.error) == (
+        "FOLDER/model/model.safetensors: blocks.3.attn.to_q.weight: int8 per row (ComfyUI) needs `weight_scale` beside "
+        "its codes, and there is none. Ask its publisher for a whole file."
+    )
+    assert "[scale-missing]" in done.out
+    assert "1 error" in done.out
+
+
+def test_a_warning_alone_refuses_nothing(desk: Desk, made: Path) -> None:
+    shutil.copytree(made / "bfl-nvfp4", desk.folder / "model")
+    change(inputs_of_one)(desk.folder / "model")
+    done = desk.publish("lint", desk.folder / "model")
+    assert (done.code, done.error) == (0, "")
+    assert (
+        "warning: model.safetensors: blocks.0.attn.to_k.input_scale: All 32 scales of activations are 1.0" in done.out
+    )
+
+
+def test_programs_read_json_and_sarif(desk: Desk, made: Path) -> None:
+    path = spoiled(desk, made)
+    done = desk.publish("lint", path, "--headers", "--json")
+    (result, error) = done.lines
+    assert error["exit_code"] == done.code == 10
+    (model,) = result["result"]["models"]
+    assert (model["format"], model["read"], model["schemes"]) == ("comfy", False, {"int8 per row (ComfyUI)": 32})
+    assert [(fault["rule"], fault["level"], fault["tensor"]) for fault in model["faults"]] == [
+        ("scale-missing", "error", "blocks.3.attn.to_q.weight")
+    ]
+    log = json.loads(desk.publish("lint", path, "--headers", "--output-format", "sarif").out)
+    (run,) = log["runs"]
+    (found,) = run["results"]
+    assert found["ruleId"] == "scale-missing"
+    assert found["ruleId"] in {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "model/model.safetensors"
+    command = desk.publish("lint", path, "--headers", "--output-format", "github").out
+    assert command.startswith("::error file=model/model.safetensors,title=publish lint::blocks.3.attn.to_q.weight: ")
+
+
+def test_a_repository_is_read_over_the_wire_and_compared_with_another(desk: Desk, made: Path) -> None:
+    for form in ("bnb-nf4-nested", "plain"):
+        desk.shelf.api.create_repo(f"alice/{form}")
+        files = {path.name: path.read_bytes() for path in (made / form).iterdir()}
+        desk.shelf.commit_files(files, f"alice/{form}")
+    done = desk.publish("lint", "alice/bnb-nf4-nested", "--base", "alice/plain")
+    assert done.code == 0, done.err
+    assert "nf4 in blocks of 64, absmax quantized (bitsandbytes)" in done.out
+    assert "73 weights against the base" in done.out
+
+
+@pytest.mark.parametrize("subject", ["gone.safetensors", "./gone", "alice/gone"])
+def test_what_is_not_there_is_said(subject: str, desk: Desk) -> None:
+    done = desk.publish("lint", subject)
+    assert done.code in {2, 4}
+    assert subject.removeprefix("./") in done.error
+
+
+def test_neither_torch_nor_numba_is_imported(made: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from pipeline.lint import lint
+from pipeline.source.layout import Folder
+lint(Folder(Path({str(made / "comfy-convrot")!r})), Folder(Path({str(made / "plain")!r})))
+print(sorted({{"torch", "numba", "safetensors"}} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
