@@ -8,7 +8,9 @@ import typer
 
 from pipeline.cli.context import Session
 
-NEEDS = "real-time, cpu, web, memory, embedded, lora and compile"  # said again, for reading it all takes a while
+NEEDS = (
+    "real-time, cpu, web, memory, one-file, embedded, lora and compile"  # said again, for reading it all takes a while
+)
 
 
 def advise(

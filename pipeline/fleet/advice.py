@@ -187,6 +187,24 @@ ROWS: Final = (
         ),
     ),
     Row(
+        "one-file",
+        "one file for other programs",
+        (("gguf", "q8_0"), ("gguf", "q4_k")),
+        "diffusers opens it by `from_single_file` and unpacks each layer whenever it is called, which costs time.",
+        (
+            Evidence(
+                "test",
+                "tests/unit/test_gguf_file.py::test_a_file_is_that_of_the_package",
+                "a file is the gguf package's own, byte for byte",
+            ),
+            Evidence(
+                "test",
+                "tests/contract/test_gguf.py::test_diffusers_opens_what_the_file_says",
+                "diffusers opens it with the blocks that were written",
+            ),
+        ),
+    ),
+    Row(
         "embedded",
         "embedded and boards",
         (("torchao", "int8-weight-only"),),

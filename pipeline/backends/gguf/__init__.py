@@ -45,7 +45,9 @@ class Layers(Options):
             the first counts.
     """
 
-    layers: dict[str, Word] = Field(default_factory=dict)
+    layers: dict[str, Word] = Field(
+        default_factory=dict, description="Schemes of modules that get another one: by names or globs."
+    )
 
 
 SCHEMES = {
