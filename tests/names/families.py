@@ -149,7 +149,45 @@ REFUSED: Final = {
     "SanaTransformer2DModel": "takes 'pos_embed', and no tensor of a folder tells what that holds",
     "SparseControlNetModel": "does not make 'down_blocks.0.motion_modules.0.transformer_blocks.0.pos_embed.pe'",
 }
-COSMOS_1: Final = {**SPECIAL["CosmosTransformer3DModel"], "extra_pos_embed_type": "learnable"}
+SMALL: Final = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 16}
+SMALL_WAN: Final = {**SMALL, "ffn_dim": 32, "text_dim": 16, "freq_dim": 16}
+UNKNOWN: Final[
+    dict[str, tuple[str, dict[str, Any], str]]
+] = {  # what diffusers 0.42.1 does not take from the files there are
+    "Cosmos 1.0, whose first name it looks for in a file that it has emptied": (
+        "CosmosTransformer3DModel",
+        {**SPECIAL["CosmosTransformer3DModel"], "extra_pos_embed_type": "learnable"},
+        "learnable_pos_embed.pos_emb_t",
+    ),
+    "LTX-2.3": (
+        "LTX2VideoTransformer3DModel",
+        {
+            **SMALL,
+            "cross_attention_dim": 32,
+            "audio_num_attention_heads": 2,
+            "audio_attention_head_dim": 8,
+            "audio_cross_attention_dim": 16,
+            "caption_channels": 16,
+            "cross_attn_mod": True,
+        },
+        "prompt_adaln.emb.timestep_embedder.linear_1.weight",
+    ),
+    "SkyReels at a rate": (
+        "SkyReelsV2Transformer3DModel",
+        {**SMALL_WAN, "inject_sample_info": True},
+        "fps_projection.net.0.proj.weight",
+    ),
+    "the autoencoder of Wan 2.2": (
+        "AutoencoderKLWan",
+        {**SPECIAL["AutoencoderKLWan"], "is_residual": True},
+        "encoder.down_blocks.0.resnets.0.norm1.gamma",
+    ),
+    "Wan between two pictures": (
+        "WanTransformer3DModel",
+        {**SMALL_WAN, "image_dim": 16, "added_kv_proj_dim": 32, "pos_embed_seq_len": 8},
+        "condition_embedder.image_embedder.pos_embed",
+    ),
+}
 
 
 def model(class_name: str, config: dict[str, Any] | None = None) -> Any:

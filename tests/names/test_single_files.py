@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from names.families import COSMOS_1, FIXED, KNOWN_BY, QUICK, REFUSED, SPECIAL, VARIANTS, model
+from names.families import FIXED, KNOWN_BY, QUICK, REFUSED, SPECIAL, UNKNOWN, VARIANTS, model
 from safetensors.torch import save_file
 
 from pipeline.backends.oracle.probing import Experiment, answer_single_file
@@ -39,13 +40,13 @@ def laid_out(answer: SingleFile, tensors: dict[str, torch.Tensor]) -> dict[str, 
     }
 
 
-def differing(made: Any, folder: Path) -> list[str]:
-    """Return the tensors that are not the same once they were in a file that diffusers knows the family by."""
+def differing(made: Any, folder: Path, known_by: str = "") -> list[str]:
+    """Return the tensors that are not the same once they were in a file that diffusers knows its family by."""
     from diffusers.loaders.single_file_utils import CHECKPOINT_KEY_NAMES
 
     answer = answer_single_file(question(made))
-    if known := KNOWN_BY.get(type(made).__name__):
-        names = CHECKPOINT_KEY_NAMES[known]
+    if known_by:
+        names = CHECKPOINT_KEY_NAMES[known_by]
         assert {*([names] if isinstance(names, str) else names)} & {
             name for held in answer.tensors for name in (held, f"model.diffusion_model.{held}")
         }
@@ -60,7 +61,7 @@ def differing(made: Any, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_what_diffusers_reads_of_a_file_is_what_went_into_it(name: str, tmp_path: Path) -> None:
-    assert differing(model(name), tmp_path) == []
+    assert differing(model(name), tmp_path, KNOWN_BY.get(name, "")) == []
 
 
 def test_flux_1_is_read_row_for_row() -> None:
@@ -109,7 +110,7 @@ REST = sorted(
 @pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")  # which Chroma in 0.42 uses itself
 @pytest.mark.parametrize("name", REST)
 def test_what_diffusers_reads_of_a_file_of_any_class_is_what_went_into_it(name: str, tmp_path: Path) -> None:
-    assert differing(model(name), tmp_path) == []
+    assert differing(model(name), tmp_path, KNOWN_BY.get(name, "")) == []
 
 
 @pytest.mark.nightly
@@ -124,10 +125,11 @@ def test_what_no_file_can_be_made_of_is_refused_by_what_is_lost(name: str) -> No
         answer_single_file(question(model(name)))
 
 
-def test_files_of_cosmos_1_are_refused_which_diffusers_takes_for_later_ones() -> None:
-    """It looks for their first name in a file that it has emptied (0.42.1)."""
-    with pytest.raises(WorkerError, match=r"does not make 'learnable_pos_embed\.pos_emb_t'"):
-        answer_single_file(question(model("CosmosTransformer3DModel", COSMOS_1)))
+@pytest.mark.parametrize("what", UNKNOWN)
+def test_what_diffusers_does_not_know_of_a_family_is_refused_by_its_name(what: str) -> None:
+    name, config, tensor = UNKNOWN[what]
+    with pytest.raises(WorkerError, match=f"does not make {re.escape(repr(tensor))}"):
+        answer_single_file(question(model(name, config)))
 
 
 def test_the_answer_is_kept_and_tells_where_rows_go(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """How the families' own files call the tensors that diffusers renamed: what a single file is written by.
 
 Only names are kept here, facts of published files that do not change. Which rows of which tensor lie where in a file is
-asked of the installed diffusers, which also finds the name that is wrong here: see `probing`.
+asked of the installed diffusers, which also finds the name that is wrong here: see `probing`. Some names diffusers 0.42
+does not know itself and leaves as they are; they stand here so that it is told, and no file has half of the names.
 """
 
 from __future__ import annotations
@@ -184,6 +185,9 @@ WAN: Final[Rules] = {
     r"^condition_embedder\.image_embedder\.ff\.net\.0\.proj": "img_emb.proj.1",
     r"^condition_embedder\.image_embedder\.ff\.net\.2": "img_emb.proj.3",
     r"^condition_embedder\.image_embedder\.norm2": "img_emb.proj.4",
+    r"^condition_embedder\.image_embedder\.pos_embed": "img_emb.emb_pos",  # of first and last frame
+    r"^fps_projection\.net\.0\.proj": "fps_projection.0",  # of SkyReels
+    r"^fps_projection\.net\.2": "fps_projection.2",
     r"^scale_shift_table": "head.modulation",
     r"^proj_out": "head.head",
     r"^(vace_)?blocks": (r"\1blocks", WAN_BLOCK),
@@ -235,6 +239,7 @@ WAN_VAE: Final[Rules] = {
         for block in range(4)
         for place, layer in enumerate((r"resnets\.0", r"resnets\.1", r"resnets\.2", r"upsamplers\.0"))
     },
+    r"^encoder\.down_blocks\.(\d+)\.resnets": (r"encoder.downsamples.\1.downsamples", RESIDUAL),  # of Wan 2.2
     r"^encoder\.down_blocks": ("encoder.downsamples", RESIDUAL),
     r"^(encoder|decoder)\.mid_block\.resnets\.0": (r"\1.middle.0", RESIDUAL),
     r"^(encoder|decoder)\.mid_block\.attentions\.0": r"\1.middle.1",
@@ -249,6 +254,7 @@ LTX: Final[Rules] = {
     r"^(audio_|)proj_in": r"\1patchify_proj",
     r"^(audio_|)time_embed": r"\1adaln_single",
     r"\bnorm_([qk])\b": r"\1_norm",
+    r"^(audio_|)prompt_adaln": r"\1prompt_adaln_single",  # of LTX-2.3
     r"^av_cross_attn_(video|audio)_scale_shift": r"av_ca_\1_scale_shift_adaln_single",  # of LTX-2, as all below
     r"^av_cross_attn_(video|audio)_(a2v|v2a)_gate": r"av_ca_\2_gate_adaln_single",
     r"(video|audio)_a2v_cross_attn_scale_shift_table": r"scale_shift_table_a2v_ca_\1",
