@@ -12,15 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner, kernel
+from pipeline.kernels.gguf_moves import fit_by_moves, room_for
 from pipeline.kernels.gguf_planes import add_errors, pack_plane, unpack_plane
-from pipeline.kernels.gguf_search import LEAST, Floats, fit_by_moves, fit_scale, lay_beside, length_of
-from pipeline.kernels.lanes import LANES, clamped, floats, load, load_half, nearest_integer, splat, store, store_half
+from pipeline.kernels.gguf_search import LEAST, Floats, fit_scale, lay_beside, length_of
+from pipeline.kernels.lanes import (
+    LANES,
+    clamped,
+    floats,
+    load,
+    load_half,
+    nearest_integer,
+    splat,
+    store,
+    store_half,
+    where,
+)
 
 Blocks = NDArray[np.uint8]
 Sums = NDArray[np.float64]
 
 BLOCK, RUN = 256, 16
 Q3_SIZE, Q6_SIZE = 110, 210
+TOGETHER = 32  # blocks of Q3_K whose runs are searched together
 ZERO = np.float32(0)
 
 
@@ -95,43 +108,63 @@ def decode_q6_k(blocks: Blocks, values: Floats) -> None:
 @kernel
 def encode_q3_k(values: Floats, blocks: Blocks, sums: Sums) -> None:
     """Encode blocks of 110 bytes: 3 bits a value, 6 bits a scale."""
-    tile, kept = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    runs = room_for(TOGETHER)
     codes, decoded = np.empty(BLOCK, np.uint8), np.empty(BLOCK, np.float32)
-    scales, length = np.empty(RUN, np.float32), length_of(RUN, values)
-    for number in range(values.size // BLOCK):
-        of_block, block = (
-            values[number * BLOCK : (number + 1) * BLOCK],
-            blocks[number * Q3_SIZE : (number + 1) * Q3_SIZE],
-        )
-        lay_beside(of_block, length, tile)
-        scale = fit_by_moves(tile, kept, length, 4)
-        store(scales, 0, scale)
-        largest = largest_scale(scales)
-        factor = np.float32(-32) / largest if largest != 0 else ZERO
-        step = store_half(block, 108, np.float32(1) / factor if largest != 0 else ZERO)
-        levels = clamped(nearest_integer(scale * factor), -32, 31) + 32
-        if largest == 0:
-            levels = splat(0)
-        store_six_bits(levels, block)
-        store(scales, 0, floats(levels - 32) * step)
-        for run in range(RUN):
-            if scales[run] != 0:
-                code = clamped(nearest_integer(load(of_block, run * RUN) / scales[run]), -4, 3)
-                store(codes, run * RUN, code + 4)
-            else:
-                for place in range(RUN):
-                    codes[run * RUN + place] = np.uint8(kept[place * LANES + run] + np.float32(4))
-            store(decoded, run * RUN, floats(load(codes, run * RUN) - 4) * scales[run])
-        add_errors(of_block, decoded, sums)
-        end = pack_plane(codes, 2, 1, 32, block, 0)
-        pack_plane(codes, 0, 2, 32, block, end)
+    scales, length, whole = np.empty(RUN, np.float32), length_of(RUN, values), values.size // BLOCK
+    for begin in range(-(-whole // TOGETHER)):
+        first = begin * TOGETHER
+        tiles = min(TOGETHER, whole - first)
+        tiles += tiles % 2
+        for tile in range(tiles):
+            lay_beside(values[(first + tile) * BLOCK :], length, runs.values[tile * BLOCK :])
+        fit_by_moves(runs, tiles, length, 4)
+        for tile in range(min(TOGETHER, whole - first)):
+            number = first + tile
+            of_block = values[number * BLOCK : (number + 1) * BLOCK]
+            block = blocks[number * Q3_SIZE : (number + 1) * Q3_SIZE]
+            products, squares = load(runs.products, tile * LANES), load(runs.squares, tile * LANES)
+            store(scales, 0, where(squares > ZERO, products / squares, splat(ZERO)))
+            encode_q3_scales(scales, codes, block)
+            encode_q3_codes(of_block, scales, (runs.codes, runs.places[tile * RUN :]), codes, decoded)
+            add_errors(of_block, decoded, sums)
+            end = pack_plane(codes, 2, 1, 32, block, 0)
+            pack_plane(codes, 0, 2, 32, block, end)
 
 
 @inner
-def store_six_bits(levels: Any, block: Blocks) -> None:
+def encode_q3_scales(scales: Floats, room: Blocks, block: Blocks) -> None:
+    """Write the scales of a block's runs as multiples of the largest, and leave in their place what they are then."""
+    largest = largest_scale(scales)
+    factor = np.float32(-32) / largest if largest != 0 else ZERO
+    step = store_half(block, 108, np.float32(1) / factor if largest != 0 else ZERO)
+    levels = clamped(nearest_integer(load(scales, 0) * factor), -32, 31)
+    if largest == 0:
+        levels = splat(-32)  # bytes of zero
+    store(room, 0, levels + 32)
+    store_six_bits(room, block)
+    store(scales, 0, floats(levels) * step)
+
+
+@inner
+def encode_q3_codes(
+    values: Floats, scales: Floats, found: tuple[Floats, NDArray[np.int32]], codes: Blocks, decoded: Floats
+) -> None:
+    """Find the codes of a block by the scales that are kept; those that were found stay where that has become zero."""
+    all_found, places = found
+    for run in range(RUN):
+        if scales[run] != 0:
+            code = clamped(nearest_integer(load(values, run * RUN) / scales[run]), -4, 3)
+        else:
+            for place in range(RUN):
+                codes[run * RUN + place] = np.uint8(all_found[places[run] + place * LANES] + np.float32(4))
+            code = load(codes, run * RUN) - 4
+        store(codes, run * RUN, code + 4)
+        store(decoded, run * RUN, floats(code) * scales[run])
+
+
+@inner
+def store_six_bits(each: Blocks, block: Blocks) -> None:
     """Write sixteen levels of 6 bits into twelve bytes, before the block's own scale."""
-    each = np.empty(RUN, np.uint8)
-    store(each, 0, levels)
     for number in range(8):
         block[96 + number] = (each[number] & 15) | (each[8 + number] & 15) << 4
     for number in range(4):
@@ -140,9 +173,8 @@ def store_six_bits(levels: Any, block: Blocks) -> None:
 
 
 @inner
-def load_six_bits(block: Blocks) -> Any:
-    """Return the levels that `store_six_bits` wrote."""
-    each = np.empty(RUN, np.uint8)
+def load_six_bits(block: Blocks, each: Blocks) -> Any:
+    """Return the levels that `store_six_bits` wrote, by way of an array."""
     for number in range(RUN):
         low = block[96 + number % 8] >> (number // 8 * 4) & 15
         each[number] = low | (block[104 + number % 4] >> (number // 4 * 2) & 3) << 4
@@ -155,9 +187,9 @@ def decode_q3_k(blocks: Blocks, values: Floats) -> None:
     codes, scales = np.empty(BLOCK, np.uint8), np.empty(RUN, np.float32)
     for number in range(values.size // BLOCK):
         block = blocks[number * Q3_SIZE : (number + 1) * Q3_SIZE]
+        store(scales, 0, floats(load_six_bits(block, codes) - 32) * load_half(block, 108))
         codes[:] = 0
         end = unpack_plane(block, 0, codes, 2, 1, 32)
         unpack_plane(block, end, codes, 0, 2, 32)
-        store(scales, 0, floats(load_six_bits(block) - 32) * load_half(block, 108))
         for run in range(RUN):
             store(values, number * BLOCK + run * RUN, floats(load(codes, run * RUN) - 4) * scales[run])

@@ -1,8 +1,8 @@
 """The searches by which ggml finds scales: each tries several and keeps the one with the least error.
 
-The arithmetic follows ``make_qkx2_quants``, ``make_qx_quants``, ``make_q3_quants`` and ``quantize_row_iq4_nl_impl`` of
-ggml (llama.cpp 0.5.0) without an importance matrix. Its sums go over a run of 16 or 32 values, one after the other;
-here sixteen runs lie beside each other, one a lane. A tile has the first value of each run, then the second of each.
+The arithmetic follows ``make_qkx2_quants``, ``make_qx_quants`` and ``quantize_row_iq4_nl_impl`` of ggml (llama.cpp
+0.5.0) without an importance matrix. Its sums go over a run of 16 or 32 values, one after the other; here sixteen runs
+lie beside each other, one a lane. A tile has the first value of each run, then the second of each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pipeline.kernels.compiling import inner
 from pipeline.kernels.lanes import (
     LANES,
     absolute,
-    any_of,
     clamped,
     floats,
     load,
@@ -24,6 +23,7 @@ from pipeline.kernels.lanes import (
     root,
     splat,
     store,
+    transpose,
     where,
 )
 
@@ -46,7 +46,11 @@ def length_of(run: int, values: Floats) -> int:
 
 @inner
 def lay_beside(values: Floats, run: int, tile: Floats) -> None:
-    """Lay up to sixteen runs of values beside each other; what is missing is zeros."""
+    """Lay sixteen runs of values beside each other, as many as there are; what is missing is zeros."""
+    if values.size >= run * LANES:
+        for part in range(run // LANES):
+            transpose(values, part * LANES, run, tile[part * LANES * LANES :])
+        return
     for lane in range(LANES):
         for place in range(run):
             inside = lane * run + place < values.size
@@ -193,42 +197,6 @@ def moments_of(tile: Floats, weights: Floats, run: int, middle: int, inverse: An
         products = products + load(weights, (run + place) * LANES) * code
         squares = squares + load(weights, place * LANES) * code * code
     return products, squares
-
-
-@inner
-def fit_by_moves(tile: Floats, codes: Floats, run: int, middle: int) -> Any:
-    """Find scales as `fit_scale` does, moving one code after the other, up to five times; fill in the codes.
-
-    Lanes that move nothing more are as they were, however often the others are gone through.
-    """
-    largest, any_large = largest_of(tile, run)
-    inverse = np.float32(-middle) / largest
-    products = squares = splat(ZERO)
-    for place in range(run):
-        value = load(tile, place * LANES)
-        code = floats(clamped(nearest_integer(value * inverse), -middle, middle - 1))
-        store(codes, place * LANES, code)
-        products, squares = products + value * value * value * code, squares + value * value * code * code
-    for _ in range(5):
-        moved = splat(ZERO) > ZERO
-        for place in range(run):
-            value, code = load(tile, place * LANES), load(codes, place * LANES)
-            weight = value * value
-            others, squares_of_others = products - weight * value * code, squares - weight * code * code
-            wanted = floats(clamped(nearest_integer(value * squares_of_others / others), -middle, middle - 1))
-            new_products = others + weight * value * wanted
-            new_squares = squares_of_others + weight * wanted * wanted
-            better = new_products * new_products * squares > products * products * new_squares
-            better = better & (wanted != code) & (others > ZERO) & (new_squares > ZERO)
-            store(codes, place * LANES, where(better, wanted, code))
-            products, squares = where(better, new_products, products), where(better, new_squares, squares)
-            moved = moved | better
-        if not any_of(moved):
-            break
-    nothing = splat(ZERO)
-    for place in range(run):
-        store(codes, place * LANES, where(any_large, load(codes, place * LANES), splat(np.float32(-middle))))
-    return where(any_large & (squares > ZERO), products / squares, nothing)
 
 
 @inner

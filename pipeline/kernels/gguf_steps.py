@@ -58,7 +58,7 @@ def encode_steps(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> None:
         for block in range(first, min(first + together, whole)):
             of_block = found[(block - first) * runs :]
             begins = block * size
-            steps, lows = encode_levels(of_block, bits, blocks[begins : begins + size])
+            steps, lows = encode_levels(of_block, bits, packed, blocks[begins : begins + size])
             store(kept, 0, steps)
             store(kept, LANES, lows)
             of_values = values[block * BLOCK : (block + 1) * BLOCK]
@@ -69,7 +69,7 @@ def encode_steps(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> None:
 
 
 @inner
-def encode_levels(found: Floats, bits: int, block: Blocks) -> tuple[Any, Any]:
+def encode_levels(found: Floats, bits: int, room: Blocks, block: Blocks) -> tuple[Any, Any]:
     """Write the scales and the minima of a block's runs as multiples of their largest; return what they are then."""
     scales, minima = load(found, 0), load(found, ROOM)
     top = np.float32(15 if bits == 2 else 63)
@@ -85,18 +85,17 @@ def encode_levels(found: Floats, bits: int, block: Blocks) -> tuple[Any, Any]:
         ends = 80
     else:
         levels, depths = clamped(levels, 0, 63), clamped(depths, 0, 63)
-        store_six_bits(levels, depths, block)
+        store(room, 0, levels)
+        store(room, LANES, depths)
+        store_six_bits(room, block)
         ends = 0
     step, depth = store_half(block, ends, largest / top), store_half(block, ends + 2, deepest / top)
     return floats(levels) * step, floats(depths) * depth
 
 
 @inner
-def store_six_bits(levels: Any, depths: Any, block: Blocks) -> None:
+def store_six_bits(both: Blocks, block: Blocks) -> None:
     """Write eight levels and eight depths of 6 bits into twelve bytes, behind the block's own two scales."""
-    both = np.empty(2 * LANES, np.uint8)
-    store(both, 0, levels)
-    store(both, LANES, depths)
     for number in range(4):
         level, depth = both[4 + number], both[LANES + 4 + number]
         block[4 + number] = both[number] | (level >> 4) << 6
@@ -105,9 +104,8 @@ def store_six_bits(levels: Any, depths: Any, block: Blocks) -> None:
 
 
 @inner
-def load_six_bits(block: Blocks) -> tuple[Any, Any]:
-    """Return the levels and the depths that `store_six_bits` wrote."""
-    both = np.zeros(2 * LANES, np.uint8)
+def load_six_bits(block: Blocks, both: Blocks) -> tuple[Any, Any]:
+    """Return the levels and the depths that `store_six_bits` wrote, by way of an array."""
     for number in range(4):
         first, second, third = block[4 + number], block[8 + number], block[12 + number]
         both[number], both[LANES + number] = first & 63, second & 63
@@ -154,7 +152,7 @@ def decode_steps(blocks: Blocks, bits: int, values: Floats) -> None:
         if bits == 2:
             levels, depths = load(block, 0) & 15, load(block, 0) >> 4
         else:
-            levels, depths = load_six_bits(block)
+            levels, depths = load_six_bits(block, codes)
         store(both, 0, floats(levels) * load_half(block, ends))
         store(both, LANES, floats(depths) * load_half(block, ends + 2))
         codes[:] = 0

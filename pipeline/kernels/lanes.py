@@ -123,30 +123,56 @@ def splat(typing, value):
 
 @intrinsic
 def load(typing, array, place):
-    """Return sixteen float32 of an array, from a place on; or sixteen bytes, as integers."""
+    """Return sixteen float32 or int32 of an array, from a place on; or sixteen bytes, as integers."""
     stored, lanes = STORED[array.dtype]
 
     def emit(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], arguments, vector(stored))
         found = builder.load(pointer, align=signature.args[0].dtype.bitwidth // 8)
         extended = builder.sext if signature.args[0].dtype == types.int8 else builder.zext
-        return found if lanes is FLOATS else extended(found, vector(INT32))
+        return extended(found, vector(INT32)) if stored is BYTE else found
 
     return lanes(array, types.intp), emit
 
 
 @intrinsic
 def store(typing, array, place, lanes):
-    """Write sixteen float32 into an array, from a place on; or the low byte of sixteen integers."""
+    """Write sixteen float32 or int32 into an array, from a place on; or, of integers into bytes, the low one."""
     stored, _ = STORED[array.dtype]
 
     def emit(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], arguments, vector(stored))
-        value = arguments[2] if lanes is FLOATS else builder.trunc(arguments[2], vector(BYTE))
+        value = builder.trunc(arguments[2], vector(BYTE)) if stored is BYTE else arguments[2]
         builder.store(value, pointer, align=signature.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.none(array, types.intp, STORED[array.dtype][1]), emit
+
+
+@intrinsic
+def transpose(typing, rows, place, distance, columns):
+    """Write sixteen rows of sixteen float32, which begin from a place on at a distance, as columns into an array."""
+
+    def emit(context, builder, signature, arguments):
+        whole, kinds = vector(FLOAT), signature.args
+        lines = []
+        for number in range(LANES):
+            first = builder.add(arguments[1], builder.mul(arguments[2], ir.Constant(arguments[2].type, number)))
+            pointer = _pointer(context, builder, kinds[0], (arguments[0], first), whole)
+            lines.append(builder.load(pointer, align=4))
+        for step in (8, 4, 2, 1):  # squares of so many swap the two that lie beside their diagonal
+            for one in (number for number in range(LANES) if not number & step):
+                pair = lines[one], lines[one + step]
+                low = [LANES + lane - step if lane & step else lane for lane in range(LANES)]
+                high = [LANES + lane if lane & step else lane + step for lane in range(LANES)]
+                for number, places in ((one, low), (one + step, high)):
+                    lines[number] = builder.shuffle_vector(*pair, ir.Constant(vector(INT32), places))
+        for number, line in enumerate(lines):
+            first = ir.Constant(arguments[1].type, number * LANES)
+            builder.store(line, _pointer(context, builder, kinds[3], (arguments[3], first), whole), align=4)
+        return context.get_dummy_value()
+
+    return types.none(rows, types.intp, types.intp, columns), emit
 
 
 @intrinsic
@@ -219,6 +245,25 @@ def where(typing, mask, one, other):
         return builder.select(*arguments)
 
     return one(MASK, one, one), emit
+
+
+@intrinsic
+def smaller(typing, one, other):
+    """Return the smaller of each two float32; the other one where any is not a number."""
+    return FLOATS(FLOATS, FLOATS), _chosen("<")
+
+
+@intrinsic
+def larger(typing, one, other):
+    """Return the larger of each two float32; the other one where any is not a number."""
+    return FLOATS(FLOATS, FLOATS), _chosen(">")
+
+
+def _chosen(sign):
+    def emit(context, builder, signature, arguments):
+        return builder.select(builder.fcmp_ordered(sign, *arguments), *arguments)
+
+    return emit
 
 
 @intrinsic
@@ -357,7 +402,12 @@ def add_weighted(typing, sums, place, lanes, weight):
     return types.none(types.Array(types.float64, 1, "C"), types.intp, FLOATS, types.float64), emit
 
 
-STORED: Final = {types.float32: (FLOAT, FLOATS), types.uint8: (BYTE, INTS), types.int8: (BYTE, INTS)}
+STORED: Final = {
+    types.float32: (FLOAT, FLOATS),
+    types.int32: (INT32, INTS),
+    types.uint8: (BYTE, INTS),
+    types.int8: (BYTE, INTS),
+}
 
 
 def _pointer(context, builder, kind, arguments, wanted):
