@@ -91,7 +91,7 @@ demo: speech
 	$(BIN)/python recipes/digits/demo.py
 
 # Speed and memory against cp and against the libraries' own way; an hour or more. ONLY names single comparisons.
-bench: $(READY)
+bench: ggml
 	$(BIN)/python benchmarks/bench.py $(ONLY)
 
 # What only a GPU shows, in eight minutes on one; `make gpu DRY=--dry-run` rehearses it on any machine.

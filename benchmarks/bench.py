@@ -288,9 +288,15 @@ def main() -> None:
     only = set(sys.argv[1:])
     of_verdicts = {name for name in only if name.startswith("validate")}
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"comparisons": {}}
+    if not only or "gguf" in only:
+        results["gguf"] = blocks()
+        write(results)
+    if only == {"gguf"}:
+        return
+    results["machine"] = machine()
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
-    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging", "kernels"} else ():
+    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging", "kernels", "gguf"} else ():
         needed = {"1": 2, "4": 20, "24": 60}[size] * 10**9
         if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
             # Not here: a child begins with the memory of who starts it, and the kernel counts that as its own.
@@ -317,9 +323,15 @@ def main() -> None:
     write(results)
 
 
+def blocks() -> dict[str, Any]:
+    """Measure the kernels of GGUF."""
+    command = [sys.executable, "-m", "benchmarks.blocks"]
+    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
+    return {"machine": machine(), **json.loads(done.stdout)}
+
+
 def write(results: dict[str, Any]) -> None:
     """Keep what is known."""
-    results["machine"] = machine()
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     write_readme(HERE / "README.md", results)
 

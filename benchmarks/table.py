@@ -8,14 +8,34 @@ from typing import Any
 
 from judging import QUANTIZING
 
-BEGIN, END = "<!-- measured -->", "<!-- end -->"
+MEASURED, BLOCKS = ("<!-- measured -->", "<!-- end -->"), ("<!-- blocks -->", "<!-- end of blocks -->")
 
 
 def write_readme(path: Path, results: dict[str, Any]) -> None:
     """Replace what stands between the marks."""
     text = path.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n{tables(results)}{END}{after}")
+    for (begin, end), written in ((MEASURED, tables(results)), (BLOCKS, blocks(results["gguf"]))):
+        text = f"{text.split(begin)[0]}{begin}\n{written}{end}{text.split(end)[1]}"
+    path.write_text(text)
+
+
+def blocks(found: dict[str, Any]) -> str:
+    """Return what was measured of the kernels of GGUF, in Markdown."""
+    lines = [
+        f"\nMachine: {found['machine']['processor']}, {found['machine']['cores']} cores; of what kernels use, it has "
+        f"{', '.join(found['machine']['features']) or 'nothing'}. Millions of values a second, on one thread; "
+        f"compiling all kernels takes {found['compiling_seconds']:.0f} s of it, once a machine.\n",
+        "| type | ours | ggml | ratio, median (least, most) | to reach | met | ours, of bfloat16 | unpacking |",
+        "| --- | ---: | ---: | --- | --- | --- | ---: | ---: |",
+    ]
+    for name, one in found["types"].items():
+        ratio, wanted = median(one["ratios"]), one["to_reach"]
+        reached = f"{wanted} | {'yes' if ratio >= wanted else '**no**'}" if wanted else "|"
+        lines.append(
+            f"| {name} | {one['ours']:.0f} | {one['ggml']:.1f} | **{ratio:.1f}** ({one['ratios'][0]:.1f}, "
+            f"{one['ratios'][-1]:.1f}) | {reached} | {one['bfloat16']:.0f} | {one['decoding']:.0f} |"
+        )
+    return "\n".join([*lines, "", ""])
 
 
 def tables(results: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-CHUNK: Final = 1 << 14  # values that are widened together, so that they are still in the processor's cache
+CHUNK: Final = 1 << 15  # values that are widened together, so that they are still in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,20 @@ def encode(name: str, values: Array) -> tuple[Array, float, float]:
         The blocks as bytes, which are those of ggml's ``ggml_quantize_chunk`` without an importance matrix; the squared
         errors that they make, and the squared values, both summed.
     """
-    from pipeline.kernels.cast import VALUES, cast
+    from pipeline.kernels.formats import as_bits
+    from pipeline.kernels.gguf_plain import widen_all
 
     kind = TYPES[name]
-    stored = next(stored for stored, dtype in VALUES.items() if dtype == values.dtype)
-    blocks, sums = np.empty(values.size // kind.block * kind.size, np.uint8), np.zeros(16)
+    blocks, sums = np.empty(values.size // kind.block * kind.size, np.uint8), np.zeros(8)
     encode_blocks, _ = kind.kernels()
+    buffer = np.empty(min(values.size, CHUNK), np.float32)
     for first in range(0, values.size, CHUNK):
-        # A kernel is compiled once more for arrays that cannot be written, such as those of a mapped file.
-        wide = np.require(cast(values[first : first + CHUNK], stored, "F32"), requirements="W")
+        chunk = as_bits(values[first : first + CHUNK])
+        wide = buffer[: chunk.size]
+        widen_all(chunk, wide)
         at = first // kind.block * kind.size
-        encode_blocks(wide, *kind.bits, blocks[at : at + wide.size // kind.block * kind.size], sums)
-    return blocks, float(sums[:8].sum()), float(sums[8:].sum())
+        encode_blocks(wide, *kind.bits, blocks[at : at + chunk.size // kind.block * kind.size], sums)
+    return blocks, float(sums[:4].sum()), float(sums[4:].sum())
 
 
 def decode(name: str, blocks: Array) -> Array:
@@ -97,6 +99,7 @@ def decode(name: str, blocks: Array) -> Array:
     values = np.empty(blocks.size // kind.size * kind.block, np.float32)
     _, decode_blocks = kind.kernels()
     for first in range(0, values.size, CHUNK):
+        # A kernel is compiled once more for arrays that cannot be written, such as those of a mapped file.
         at, end = (place // kind.block * kind.size for place in (first, min(first + CHUNK, values.size)))
         decode_blocks(np.require(blocks[at:end], requirements="W"), *kind.bits, values[first : first + CHUNK])
     return values

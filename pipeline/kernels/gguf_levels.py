@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner, kernel
-from pipeline.kernels.gguf_planes import add_errors
+from pipeline.kernels.gguf_errors import add_errors
 from pipeline.kernels.gguf_search import LEVELS, Floats, fit_levels, lay_beside, length_of, nearest_levels
 from pipeline.kernels.lanes import LANES, clamped, load, load_half, look_up, nearest_integer, store, store_half
 

@@ -2,8 +2,7 @@
 
 The arithmetic follows ``quantize_row_*_ref`` and ``dequantize_row_*`` of ggml (llama.cpp 0.5.0), on every finite input.
 
-Values are float32, one-dimensional, in whole blocks; blocks are bytes; ``sums`` are sixteen float64, eight partial sums
-of squared errors and eight of squared values, added to here.
+Values are float32, one-dimensional, in whole blocks; blocks are bytes; ``sums`` as in `pipeline.kernels.gguf_errors`.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner, kernel
-from pipeline.kernels.formats import add, magnitude, narrow, of_magnitude, widen
+from pipeline.kernels.formats import add, narrow, widen
+from pipeline.kernels.gguf_errors import add_errors_of_two
 from pipeline.kernels.lanes import (
     LANES,
     absolute,
-    add_weighted,
     away_from_zero,
     clamped,
     floats,
@@ -45,6 +44,13 @@ ZERO, ONE, INFINITE = np.float32(0), np.float32(1), np.float32(np.inf)
 
 
 @kernel
+def widen_all(values: NDArray[Any], wide: Floats) -> None:
+    """Fill in the float32 of values of any format, see `pipeline.kernels.formats`."""
+    for place in range(values.size):
+        wide[place] = widen(values[place])
+
+
+@kernel
 def encode_bf16(values: Floats, blocks: Blocks, sums: Sums) -> None:
     """Round values to bfloat16."""
     rounded = blocks.view(np.uint16)
@@ -55,7 +61,7 @@ def encode_bf16(values: Floats, blocks: Blocks, sums: Sums) -> None:
         error = value - np.float64(widen(rounded[place]))
         noise, signal = add(noise, error * error), add(signal, value * value)
     sums[0] += noise
-    sums[8] += signal
+    sums[4] += signal
 
 
 @kernel
@@ -82,7 +88,7 @@ def encode_q8_0(values: Floats, blocks: Blocks, sums: Sums) -> None:
         kept = store_half(blocks, place, scale)
         store(blocks, place + 2, codes[0])
         store(blocks, place + 2 + LANES, codes[1])
-        add_errors(first, second, floats(codes[0]) * kept, floats(codes[1]) * kept, largest, sums)
+        add_errors_of_two((first, second), (floats(codes[0]) * kept, floats(codes[1]) * kept), largest, sums)
 
 
 @kernel
@@ -117,7 +123,7 @@ def encode_signed(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> None
         kept = store_half(blocks, place, scale)
         store_codes(codes[0], codes[1], bits, place + 2, blocks)
         decoded = (floats(codes[0]) - middle) * kept, (floats(codes[1]) - middle) * kept
-        add_errors(first, second, decoded[0], decoded[1], abs(largest), sums)
+        add_errors_of_two((first, second), decoded, largest, sums)
 
 
 @kernel
@@ -144,7 +150,7 @@ def encode_shifted(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> Non
         kept, base = store_half(blocks, place, scale), store_half(blocks, place + 2, low)
         store_codes(codes[0], codes[1], bits, place + 4, blocks)
         decoded = floats(codes[0]) * kept + base, floats(codes[1]) * kept + base
-        add_errors(first, second, decoded[0], decoded[1], max(abs(high), abs(low)), sums)
+        add_errors_of_two((first, second), decoded, max(abs(high), abs(low)), sums)
 
 
 @kernel
@@ -213,14 +219,3 @@ def first_of_size(block: Floats, size: np.float32) -> np.float32:
             found: np.float32 = block[place]
             return found
     return size
-
-
-@inner
-def add_errors(first: Any, second: Any, decoded: Any, others: Any, largest: np.float32, sums: Sums) -> None:
-    """Add what 32 values lost, and the values, to sums; in a unit in which no square of them over- or underflows."""
-    power = of_magnitude(max(0x7F000000 - (magnitude(largest) & 0x7F800000), 0x00800000), largest)
-    weight = 1 / (np.float64(power) * np.float64(power))
-    errors = (first - decoded) * power, (second - others) * power
-    values = first * power, second * power
-    add_weighted(sums, 0, errors[0] * errors[0] + errors[1] * errors[1], weight)
-    add_weighted(sums, 8, values[0] * values[0] + values[1] * values[1], weight)

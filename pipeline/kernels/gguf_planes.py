@@ -1,4 +1,4 @@
-"""How a block of 256 codes lies in bytes: in planes of 1, 2 or 4 bits of each code; and what a block lost."""
+"""How a block of 256 codes lies in bytes: in planes of 1, 2 or 4 bits of each code."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner
-from pipeline.kernels.formats import magnitude, of_magnitude
-from pipeline.kernels.lanes import LANES, absolute, add_weighted, highest, load, splat, store, where
+from pipeline.kernels.lanes import LANES, load, splat, store
 
-Floats = NDArray[np.float32]
 Blocks = NDArray[np.uint8]
 Codes = NDArray[np.uint8]
-Sums = NDArray[np.float64]
 
 BLOCK = 256
-ZERO = np.float32(0)
 
 
 @inner
@@ -53,22 +49,3 @@ def unpack_plane(blocks: Blocks, at: int, codes: Codes, shift: int, width: int, 
             code = first + number * distance
             store(codes, code, load(codes, code) | ((packed >> number * width) & mask) << shift)
     return at + BLOCK // together
-
-
-@inner
-def add_errors(values: Floats, decoded: Floats, sums: Sums) -> None:
-    """Add what values lost, and the values, to sums; in a unit in which no square of them over- or underflows."""
-    sizes = splat(ZERO)
-    for part in range(values.size // LANES):
-        size = absolute(load(values, part * LANES))
-        sizes = where(size > sizes, size, sizes)
-    largest = highest(sizes)
-    power = of_magnitude(max(0x7F000000 - (magnitude(largest) & 0x7F800000), 0x00800000), largest)
-    noise = signal = splat(ZERO)
-    for part in range(values.size // LANES):
-        value = load(values, part * LANES)
-        error, scaled = (value - load(decoded, part * LANES)) * power, value * power
-        noise, signal = noise + error * error, signal + scaled * scaled
-    weight = 1 / (np.float64(power) * np.float64(power))
-    add_weighted(sums, 0, noise, weight)
-    add_weighted(sums, 8, signal, weight)

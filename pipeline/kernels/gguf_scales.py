@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner, kernel
+from pipeline.kernels.gguf_errors import add_errors
 from pipeline.kernels.gguf_moves import fit_by_moves, room_for
-from pipeline.kernels.gguf_planes import add_errors, pack_plane, unpack_plane
+from pipeline.kernels.gguf_planes import pack_plane, unpack_plane
 from pipeline.kernels.gguf_search import LEAST, Floats, fit_scale, lay_beside, length_of
 from pipeline.kernels.lanes import (
     LANES,
@@ -33,7 +34,7 @@ Sums = NDArray[np.float64]
 
 BLOCK, RUN = 256, 16
 Q3_SIZE, Q6_SIZE = 110, 210
-TOGETHER = 32  # blocks of Q3_K whose runs are searched together
+TOGETHER = 8  # blocks of Q3_K whose runs are searched together
 ZERO = np.float32(0)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.kernels.compiling import inner, kernel
-from pipeline.kernels.gguf_planes import add_errors, pack_plane, unpack_plane
+from pipeline.kernels.gguf_errors import add_errors
+from pipeline.kernels.gguf_planes import pack_plane, unpack_plane
 from pipeline.kernels.gguf_search import Floats, fit_steps, lay_beside, weigh
 from pipeline.kernels.lanes import (
     LANES,

@@ -386,20 +386,26 @@ def _reduced(sign):
 
 
 @intrinsic
-def add_weighted(typing, sums, place, lanes, weight):
-    """Add lanes, each times a weight, to eight float64 of an array, from a place on, in whatever order."""
+def add_weighted(typing, sums, one, other, weight):
+    """Add lanes, each times a weight, to four float64 of an array, and others to the next four, in whatever order."""
 
     def emit(context, builder, signature, arguments):
-        half = builder.fadd(*(_part(builder, arguments[2], at, LANES // 2) for at in (0, LANES // 2)))
-        wide = builder.fpext(half, vector(DOUBLE, LANES // 2))
-        one = builder.insert_element(ir.Constant(wide.type, ir.Undefined), arguments[3], INT32(0))
-        weights = builder.shuffle_vector(one, one, constant(INT32, 0, LANES // 2))
-        pointer = _pointer(context, builder, signature.args[0], arguments, wide.type)
+        quarters = []
+        for lanes in arguments[1:3]:
+            half = builder.fadd(*(_part(builder, lanes, at, LANES // 2) for at in (0, LANES // 2)))
+            quarters.append(builder.fadd(*(_part(builder, half, at, LANES // 4) for at in (0, LANES // 4))))
+        both = builder.shuffle_vector(*quarters, ir.Constant(vector(INT32, 8), list(range(8))))
+        wide = builder.fpext(both, vector(DOUBLE, 8))
+        first = builder.insert_element(ir.Constant(wide.type, ir.Undefined), arguments[3], INT32(0))
+        weights = builder.shuffle_vector(first, first, constant(INT32, 0, 8))
+        pointer = _pointer(
+            context, builder, signature.args[0], (arguments[0], ir.Constant(ir.IntType(64), 0)), wide.type
+        )
         total = builder.fadd(builder.load(pointer, align=8), builder.fmul(wide, weights))
         builder.store(total, pointer, align=8)
         return context.get_dummy_value()
 
-    return types.none(types.Array(types.float64, 1, "C"), types.intp, FLOATS, types.float64), emit
+    return types.none(sums, FLOATS, FLOATS, types.float64), emit
 
 
 STORED: Final = {
