@@ -21,6 +21,7 @@ from comfy_kitchen.tensor import (
 )
 
 from pipeline.backends import bfl, comfy, compressed_tensors
+from pipeline.quantize.stream import keep_freed_memory
 from pipeline.source.disk import BLOCK
 
 SHAPE: Final = (3072, 3072)  # of FLUX.1-dev
@@ -74,6 +75,7 @@ def seconds(call: Callable[[], Any]) -> float:
 def main() -> None:
     """Measure every case and print what was seen."""
     torch.set_num_threads(THREADS)
+    keep_freed_memory()
     weight = (torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
     found = {}
     for name, (module, scheme, options, library) in CASES.items():

@@ -24,13 +24,15 @@ class Form:
         config: Whether its config is written anew, and tells how the weights are quantized; else it stays the source's,
             and the files of weights themselves tell.
         rewrites: Further small files that are written anew, where the source has them.
-        format: The format in which the stream writes it. GGUF is always one file.
+        format: The format in which the stream writes it.
+        single: Whether its weights are one file, whatever its size.
     """
 
     weights: tuple[str, ...]
     config: bool = True
     rewrites: tuple[str, ...] = ()
     format: Literal["safetensors", "gguf"] = "safetensors"
+    single: bool = False
 
     def weights_in(self, folder: Path) -> list[str]:
         """Return the files of weights in a folder by their names in it, sorted."""

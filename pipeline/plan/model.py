@@ -321,7 +321,7 @@ class ResolvedComponent:
         sizes = {name: slot.end - slot.begin for name, slot in tensors.items()}
         taken = [name for name, conversion in self.answer.conversions.items() if conversion.quantized]
         left = [name for name in self.answer.conversions if name not in taken]
-        single = self.weights.shards[0] if self.form.format == "gguf" else None
+        single = self.weights.shards[0] if self.form.single else None
         return PlannedComponent(
             library=self.component.library,
             class_name=self.component.class_name,
@@ -404,8 +404,11 @@ def single_file(component: Component, quantization: Quantization, source: str) -
 
     The component's name is part of it, because some pipelines have two, and their users put both into one folder.
     """
-    if form_of(component.library, quantization).format != "gguf":
+    form = form_of(component.library, quantization)
+    if not form.single:
         return ""
+    if form.format == "safetensors":  # where the component's folder is read as a whole, it is looked for by this name
+        return f"{WEIGHTS_NAME[component.library]}.safetensors"
     name = source if component.root else f"{source}-{component.name}"
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{quantization.scheme.upper()}.gguf"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.backends import BACKENDS, STREAMING, build_worker
 from pipeline.backends.artifact import BuildRequest, Form
+from pipeline.backends.comfy import worker as comfy_worker
 from pipeline.backends.gguf import worker as gguf_worker
 from pipeline.backends.oracle.conversion import ConversionRequest, ask
 from pipeline.files import ListedFile
@@ -58,7 +59,7 @@ ON_CPU = [
     if one.makes_on == "cpu"
 ]
 # What writes a component as a user of the library would, where that is no from_pretrained and save_pretrained.
-MAKERS = {"gguf": gguf_worker.make}
+MAKERS = {"gguf": gguf_worker.make, "comfy": comfy_worker.make}
 NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
     *(
@@ -87,6 +88,9 @@ CASES = [
     Case("transformer", "gguf", "q4_0", dtype="float32"),
     Case("transformer", "gguf", "q5_1", dtype="float16"),
     Case("transformer", "gguf", "q8_0", keep=("*proj_out",)),
+    Case("unet", "comfy", "int8-convrot"),
+    Case("transformer", "comfy", "nvfp4", dtype="float32"),
+    Case("transformer", "comfy", "int8", keep=("*proj_out",)),
 ]
 
 

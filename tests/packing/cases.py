@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.backends import BACKENDS, bfl, comfy, compressed_tensors
+from pipeline.backends import BACKENDS, bfl, compressed_tensors
 
-MODULES: dict[str, Any] = {**BACKENDS, "comfy": comfy, "bfl": bfl, "compressed_tensors": compressed_tensors}
+MODULES: dict[str, Any] = {**BACKENDS, "bfl": bfl, "compressed_tensors": compressed_tensors}
 NAME = "blocks.0.proj.weight"
 DTYPES = ("bfloat16", "float16", "float32")
 LAYOUT_OF = {

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backends.comfy.marker import marker, rotates
-from pipeline.backends.protocol import Layout, Packed, Packing, Scheme
+from pipeline.backends import build as by_library
+from pipeline.backends.artifact import Form
+from pipeline.backends.comfy.marker import TILES, marker, rotates
+from pipeline.backends.oracle.quirks import Quirks
+from pipeline.backends.protocol import Layout, Loader, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -19,25 +23,52 @@ if TYPE_CHECKING:
 EXTRA = "comfy"
 DISTRIBUTION = "comfy-kitchen"
 PACKAGE = "comfy_kitchen"
-ANY = "ComfyUI, on any device that torch runs on"
+SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
+FORM = Form(("*.safetensors",), single=True)
+REFUSES = {"transformers": "ComfyUI reads text encoders in one file with names of its own, which are not written"}
+RUNS_ON = "any device that torch runs on; ComfyUI multiplies the codes themselves where the device can"
 SCHEMES = {
-    "int8": Scheme(
-        "8-bit integers with one scale a row, activations quantized as they come", ANY, 38.6, activations=True
-    ),
-    "int8-convrot": Scheme(
-        "8-bit integers with one scale a row, rotated in groups of 256, activations too", ANY, 38.6, activations=True
-    ),
-    "fp8": Scheme("8-bit floats (e4m3) with one scale", ANY, 31.5),
-    "mxfp8": Scheme("8-bit floats (e4m3) in blocks of 32 with a power of two", ANY, 31.5),
-    "nvfp4": Scheme("4-bit floats in blocks of 16, as ComfyUI packs them", ANY, 20.4),
+    name: Scheme(summary, RUNS_ON, sqnr, refuses=REFUSES, activations=name.startswith("int8"))
+    for name, summary, sqnr in (
+        ("int8", "8-bit integers with one scale a row, activations quantized as they come", 38.6),
+        ("int8-convrot", "8-bit integers with one scale a row, rotated in groups of 256, activations too", 38.6),
+        ("fp8", "8-bit floats (e4m3) with one scale", 31.5),
+        ("mxfp8", "8-bit floats (e4m3) in blocks of 32 with a power of two", 31.5),
+        ("nvfp4", "4-bit floats in blocks of 16, as ComfyUI packs them", 20.4),
+    )
 }
+LOADERS = {
+    "diffusers": Loader(
+        form=FORM,
+        part="pipeline.backends.comfy.library:opened",
+        how="comfy-kitchen's tensors in diffusers' layers, as in those of ComfyUI; from_pretrained for the rest",
+    )
+}
+
+build = partial(by_library.build, worker="pipeline.backends.comfy.worker", form=FORM)
+
+
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Return what the file is quantized with."""
+    return {"quant_method": "comfy", "scheme": scheme}
+
+
+def quirks() -> Quirks:
+    """Return how diffusers is asked, which knows no such method."""
+    from pipeline.backends.comfy import library
+
+    return Quirks(
+        quantizer=library.Asked,
+        refuse=library.refuse_unreadable,
+        left_because=library.left_because,
+    )
 
 
 def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001
     """Return the tensors of a weight: codes, scales, and the marker."""
     from pipeline.kernels.tiles import tiled_shape
 
-    multiple = {"mxfp8": 32, "nvfp4": 16}.get(scheme, 1)
+    multiple = TILES.get(scheme, 1)
     rows, columns = (-(-size // multiple) * multiple for size in shape)
     blocks = tiled_shape(rows, columns // multiple)
     parts: dict[str, Layout] = {
@@ -92,7 +123,7 @@ def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[in
     return marker(scheme, shape)
 
 
-def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001
+def metadata(scheme: str, class_name: str, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001
     """Return the header's metadata: the markers of all quantized layers."""
     layers = {name.removesuffix(".weight"): json.loads(text) for name, text in packed.items()}
     return {"format": "pt", "_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}

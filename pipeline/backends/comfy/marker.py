@@ -19,6 +19,14 @@ FORMATS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+TILES: Final = {"mxfp8": 32, "nvfp4": 16}  # what rows and columns are a multiple of
+
+
+def fits(scheme: str, shape: tuple[int, ...]) -> bool:
+    """Return whether a weight is quantized: others would be filled up with zeros, which not every loader cuts off."""
+    return all(size % TILES.get(scheme, 1) == 0 for size in shape)
+
+
 def rotates(scheme: str, shape: tuple[int, ...]) -> bool:
     """Return whether the rows of a weight are rotated: those that are not whole groups stay as they are."""
     return scheme == "int8-convrot" and shape[1] % GROUP == 0

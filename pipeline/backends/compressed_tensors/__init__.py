@@ -81,6 +81,6 @@ def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[in
     """Return nothing: the header does not say that a weight is quantized."""
 
 
-def metadata(parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001
+def metadata(scheme: str, class_name: str, parameters: list[str], packed: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001
     """Return the header's metadata, which says nothing of the quantization."""
     return {"format": "pt"}
