@@ -27,9 +27,11 @@ from pipeline.hub.errors import LATER
 from pipeline.hub.ownership import Holdings, newest_of, version_at
 from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.retry import Retry, is_refusal
+from pipeline.lint import lint
 from pipeline.release.other_work import TAKE_NOTHING, OthersWorkError, Terms, require
 from pipeline.release.readback import VerifiedFiles, read_back
 from pipeline.release.smoke_test import Trial
+from pipeline.source.layout import Folder
 
 LOOKS: Final = 5
 REFUSALS: Final = 3  # in a row, after which the Hub is believed to mean it
@@ -90,10 +92,12 @@ def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, liste
 
     Raises:
         RemoteChangedError: Somebody else changed ``main`` meanwhile, or their work stands where the release would go.
-        VerificationError: The Hub does not serve what was uploaded, or it does not load.
+        VerificationError: The Hub does not serve what was uploaded, it does not load, or the folder's weights are not
+            as their format wants them.
         HubUnavailableError: The Hub does not answer; a later run continues.
         CannotHereError: The token may not write there.
     """
+    require_sound(publication.folder)
     hub.require_writer(publication.repository)
     underway = ReleaseRun(
         publication,
@@ -104,6 +108,17 @@ def release(publication: Publication, hub: Hub, aside: Path, trial: Trial, liste
         listen,
     )
     return underway.finish()
+
+
+def require_sound(folder: Path) -> None:
+    """Refuse to publish weights whose headers are not as their format wants them; graphs have none.
+
+    Raises:
+        VerificationError: There are such.
+    """
+    with suppress(SourceError):  # no weights that are looked into
+        if fault := lint(Folder(folder), values=False).first:
+            raise fault
 
 
 def proofs_of(hub: Hub, repository: str, digest: str, aside: Path) -> VerifiedFiles:

@@ -38,7 +38,9 @@ from pipeline.hub.release_files import (
     YANKED,
 )
 from pipeline.hub.snapshot import Snapshot
+from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
+from pipeline.lint import lint
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.questions import request_of
@@ -142,6 +144,7 @@ class Verification:
             "bytes": self.bytes,
             "manifest": self.manifest,
             "others": self.others,
+            "format": self.format,
             "withdrawals": self.withdrawals,
             "recipe": self.recipe,
             "report": self.report,
@@ -245,6 +248,16 @@ class Verification:
             what = f"{MANIFEST} does not list {named(shadows)}, which would change what from_pretrained loads."
             raise self.documents.differs(what)
         return ("note", f"not covered: {named(beside)}") if beside else ("passed", "there are none")
+
+    def format(self) -> Found:
+        """Hold the headers of the weights against the formats that they are in."""
+        try:
+            found = lint(Repository(self.hub, self.repo, self.commit, self.covered), values=False)
+        except SourceError as error:
+            return "not checked", error.what
+        if found.first:
+            raise found.first
+        return "passed", ", ".join(dict.fromkeys(model.title for model in found.models))
 
     def recipe(self) -> Found:
         """Check that the plan did what the recipe says."""

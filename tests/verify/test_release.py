@@ -15,7 +15,7 @@ def test_a_release_verifies_whole(consumer: Consumer) -> None:
     done = consumer.publish("--json", "verify", REPO, "--key", consumer.key)
     assert done.code == 0, done.err
     result = done.lines[-1]["result"]
-    names = ["names", "bytes", "manifest", "others", "withdrawals", "recipe", "report", "card", "provenance"]
+    names = ["names", "bytes", "manifest", "others", "format", "withdrawals", "recipe", "report", "card", "provenance"]
     names += ["signature", "versions", "loads"]
     assert [(check["name"], check["state"]) for check in result["checks"]] == [(name, "passed") for name in names]
     assert (result["repository"], result["passed"]) == (REPO, True)
