@@ -29,6 +29,7 @@ from validating import Trial
 
 HERE = Path(__file__).parent
 WORK = HERE.parent / "build" / "bench"
+KERNELS = {"gguf": "blocks", "kernels": "kernels"}  # what measures them, by what it is asked for as
 RESULTS = HERE / "results.json"
 PUBLISH = [str(Path(sys.executable).with_name("publish"))]
 PAIRS = 5
@@ -253,12 +254,12 @@ def compiling() -> dict[str, float]:
     return cache
 
 
-def kernels() -> dict[str, Any]:
+def kernels(name: str) -> dict[str, Any]:
     """Measure packings against the functions of their libraries, in a process of its own."""
-    done = subprocess.run([sys.executable, str(HERE / "kernels.py")], check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    tell(f"packings, Mparam/s: {found}")
-    return found
+    command = [sys.executable, "-m", f"benchmarks.{KERNELS[name]}"]
+    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
+    tell(f"{name}, Mparam/s: {done.stdout}")
+    return {"machine": machine(), **json.loads(done.stdout)}
 
 
 def machine() -> dict[str, Any]:
@@ -288,15 +289,15 @@ def main() -> None:
     only = set(sys.argv[1:])
     of_verdicts = {name for name in only if name.startswith("validate")}
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"comparisons": {}}
-    if not only or "gguf" in only:
-        results["gguf"] = blocks()
+    for name in KERNELS if not only else only & {*KERNELS}:
+        results[name] = kernels(name)
         write(results)
-    if only == {"gguf"}:
+    if only and only <= {*KERNELS}:
         return
     results["machine"] = machine()
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
-    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging", "kernels", "gguf"} else ():
+    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging", *KERNELS} else ():
         needed = {"1": 2, "4": 20, "24": 60}[size] * 10**9
         if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
             # Not here: a child begins with the memory of who starts it, and the kernel counts that as its own.
@@ -316,18 +317,9 @@ def main() -> None:
         for target, found in judging():
             results.setdefault("peak_bytes_judged", {})[target] = found
             write(results)
-    if not only or "kernels" in only:
-        results["kernels"] = kernels()
     if not only or "compiling" in only:
         results["compiling_seconds"] = compiling()
     write(results)
-
-
-def blocks() -> dict[str, Any]:
-    """Measure the kernels of GGUF."""
-    command = [sys.executable, "-m", "benchmarks.blocks"]
-    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
-    return {"machine": machine(), **json.loads(done.stdout)}
 
 
 def write(results: dict[str, Any]) -> None:

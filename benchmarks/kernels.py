@@ -91,7 +91,7 @@ def main() -> None:
             "other": round(millions / median(other for _, other in pairs)),
             "ratios": [round(other / one, 1) for one, other in pairs],
         }
-    print(json.dumps(found))
+    print(json.dumps({"packings": found}))
 
 
 if __name__ == "__main__":
