@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-CHUNK: Final = 1 << 15  # values that are widened together, so that they are still in the processor's cache
+CHUNK: Final = 1 << 16  # values that are widened together, so that they are still in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,11 @@ def encode(name: str, values: Array) -> tuple[Array, float, float]:
     encode_blocks, _ = kind.kernels()
     buffer = np.empty(min(values.size, CHUNK), np.float32)
     for first in range(0, values.size, CHUNK):
-        chunk = as_bits(values[first : first + CHUNK])
-        wide = buffer[: chunk.size]
-        widen_all(chunk, wide)
+        wide = chunk = as_bits(values[first : first + CHUNK])
+        # A kernel is compiled once more for arrays that cannot be written, such as those of a mapped file.
+        if chunk.dtype != np.float32 or not chunk.flags.writeable:
+            wide = buffer[: chunk.size]
+            widen_all(chunk, wide)
         at = first // kind.block * kind.size
         encode_blocks(wide, *kind.bits, blocks[at : at + chunk.size // kind.block * kind.size], sums)
     return blocks, float(sums[:4].sum()), float(sums[4:].sum())
@@ -99,7 +101,6 @@ def decode(name: str, blocks: Array) -> Array:
     values = np.empty(blocks.size // kind.size * kind.block, np.float32)
     _, decode_blocks = kind.kernels()
     for first in range(0, values.size, CHUNK):
-        # A kernel is compiled once more for arrays that cannot be written, such as those of a mapped file.
         at, end = (place // kind.block * kind.size for place in (first, min(first + CHUNK, values.size)))
         decode_blocks(np.require(blocks[at:end], requirements="W"), *kind.bits, values[first : first + CHUNK])
     return values

@@ -22,10 +22,12 @@ from pipeline.kernels.lanes import (
     clamped,
     floats,
     highest,
+    larger,
     load,
     load_bits,
     load_half,
     lowest,
+    smaller,
     splat,
     store,
     store_bits,
@@ -77,8 +79,7 @@ def encode_q8_0(values: Floats, blocks: Blocks, sums: Sums) -> None:
     """Encode blocks of 34 bytes: a scale, and a code of 8 bits a value."""
     for block in range(values.size // BLOCK):
         first, second = load(values, block * BLOCK), load(values, block * BLOCK + LANES)
-        sizes = absolute(first), absolute(second)
-        largest = highest(where(sizes[0] > sizes[1], sizes[0], sizes[1]))
+        largest = highest(larger(absolute(first), absolute(second)))
         scale = largest / np.float32(127)
         inverse = inverse_of(scale)
         if inverse == INFINITE:
@@ -105,25 +106,40 @@ def decode_q8_0(blocks: Blocks, values: Floats) -> None:
 @kernel
 def encode_signed(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> None:
     """Encode blocks of Q4_0 or Q5_0, of so many bits a value: the largest value has the code 0, and zero the middle."""
-    middle = np.float32(1 << bits - 1)
-    for block in range(values.size // BLOCK):
-        first, second = load(values, block * BLOCK), load(values, block * BLOCK + LANES)
-        high = highest(where(first > second, first, second))
-        low = lowest(where(first < second, first, second))
-        largest = high if high > -low else low if high < -low else ZERO
-        if high == -low and high > 0:
-            largest = first_of_size(values[block * BLOCK : (block + 1) * BLOCK], high)
-        scale = largest / -middle
-        inverse, offset = inverse_of(scale), middle + np.float32(0.5)
-        if abs(inverse) == INFINITE:
-            inverse = offset = ZERO  # ggml multiplies by infinity, and no such product is a code
-        codes = truncated(first * inverse + offset), truncated(second * inverse + offset)
-        codes = clamped(codes[0], 0, (1 << bits) - 1), clamped(codes[1], 0, (1 << bits) - 1)
-        place = block * (2 + size_of_codes(bits))
-        kept = store_half(blocks, place, scale)
-        store_codes(codes[0], codes[1], bits, place + 2, blocks)
-        decoded = (floats(codes[0]) - middle) * kept, (floats(codes[1]) - middle) * kept
-        add_errors_of_two((first, second), decoded, largest, sums)
+    middle, whole = np.float32(1 << bits - 1), values.size // BLOCK
+    largest, scales, inverses, offsets = np.zeros((4, LANES), np.float32)
+    # Scales of many blocks before any codes, so that no block waits for its own, and all are divided at once.
+    for tile in range(-(-whole // LANES)):
+        tiled = min(LANES, whole - tile * LANES)
+        for number in range(tiled):
+            largest[number] = largest_of(values, (tile * LANES + number) * BLOCK)
+        scale = load(largest, 0) / -middle
+        inverse = where(scale == ZERO, splat(ZERO), ONE / scale)
+        lost = absolute(inverse) == INFINITE  # ggml multiplies by infinity, and no such product is a code
+        store(scales, 0, scale)
+        store(inverses, 0, where(lost, splat(ZERO), inverse))
+        store(offsets, 0, where(lost, splat(ZERO), splat(middle + np.float32(0.5))))
+        for number in range(tiled):
+            block = tile * LANES + number
+            first, second = load(values, block * BLOCK), load(values, block * BLOCK + LANES)
+            inverse_of_block, offset = inverses[number], offsets[number]
+            codes = truncated(first * inverse_of_block + offset), truncated(second * inverse_of_block + offset)
+            codes = clamped(codes[0], 0, (1 << bits) - 1), clamped(codes[1], 0, (1 << bits) - 1)
+            place = block * (2 + size_of_codes(bits))
+            kept = store_half(blocks, place, scales[number])
+            store_codes(codes[0], codes[1], bits, place + 2, blocks)
+            decoded = (floats(codes[0]) - middle) * kept, (floats(codes[1]) - middle) * kept
+            add_errors_of_two((first, second), decoded, largest[number], sums)
+
+
+@inner
+def largest_of(values: Floats, place: int) -> np.float32:
+    """Return the value of a block that is largest without its sign, the first of several; 0 where all are."""
+    first, second = load(values, place), load(values, place + LANES)
+    high, low = highest(larger(first, second)), lowest(smaller(first, second))
+    if high == -low and high > 0:
+        return first_of_size(values[place : place + BLOCK], high)
+    return high if high > -low else low if high < -low else ZERO
 
 
 @kernel
@@ -132,8 +148,7 @@ def encode_shifted(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> Non
     steps = np.float32((1 << bits) - 1)
     for block in range(values.size // BLOCK):
         first, second = load(values, block * BLOCK), load(values, block * BLOCK + LANES)
-        high = highest(where(first > second, first, second))
-        low = lowest(where(first < second, first, second))
+        high, low = highest(larger(first, second)), lowest(smaller(first, second))
         if low == 0:
             low = first_of_size(values[block * BLOCK : (block + 1) * BLOCK], ZERO)  # its sign is that of the minimum
             high = high if high > 0 else low
