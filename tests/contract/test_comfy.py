@@ -1,0 +1,65 @@
+"""What ComfyUI's layers compute with is what we wrote, and a layer that fits no tile is left whole."""
+
+from __future__ import annotations
+
+import json
+
+import comfy_kitchen
+import pytest
+import torch
+from comfy_kitchen.tensor import QuantizedTensor
+
+from pipeline.backends import comfy
+from pipeline.backends.comfy.library import quantized
+from pipeline.backends.comfy.marker import fits
+
+SHAPE = 64, 512
+BOUNDS = {"int8": 0.02, "int8-convrot": 0.02, "fp8": 0.04, "mxfp8": 0.04, "nvfp4": 0.15}
+
+
+def layer_of(scheme: str) -> tuple[torch.Tensor, QuantizedTensor]:
+    """Return a weight, and as it is opened from what was made of it."""
+    weight = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)) * 0.02
+    tensors = {name: value.clone() for name, value in comfy.pack(scheme, {}, "proj.weight", weight).tensors.items()}
+    made = quantized(tensors, "proj.", SHAPE, torch.float32)
+    assert not tensors, "a tensor of the layer is no part of it"
+    return weight, made
+
+
+@pytest.mark.parametrize("scheme", comfy.SCHEMES)
+def test_a_layer_answers_as_its_source_does(scheme: str) -> None:
+    weight, made = layer_of(scheme)
+    x = torch.randn((8, SHAPE[1]), generator=torch.Generator().manual_seed(2))
+    wanted = torch.nn.functional.linear(x, weight)
+    lost = (torch.nn.functional.linear(x, made) - wanted).norm() / wanted.norm()
+    assert 0 < lost < BOUNDS[scheme]
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int8-convrot"])
+def test_activations_of_int8_are_quantized_as_in_comfyui(scheme: str) -> None:
+    _, made = layer_of(scheme)
+    x = torch.randn((8, SHAPE[1]), generator=torch.Generator().manual_seed(3))
+    codes, scale = made._qdata, made._params.scale
+    alone = comfy_kitchen.int8_linear(x, codes, scale, None, torch.float32, convrot=scheme == "int8-convrot")
+    assert torch.equal(torch.nn.functional.linear(x, made), alone)
+    plain = torch.nn.functional.linear(x, made.dequantize())
+    assert not torch.equal(plain, alone), "activations were not quantized"
+
+
+def test_rows_that_are_no_whole_groups_are_not_rotated_and_not_said_to_be() -> None:
+    for columns, rotated in ((512, True), (384, False)):
+        made = comfy.pack("int8-convrot", {}, "proj.weight", torch.ones(4, columns)).tensors["proj.comfy_quant"]
+        assert json.loads(made.numpy().tobytes()).get("convrot", False) is rotated
+
+
+def test_the_header_says_of_every_layer_what_its_marker_says() -> None:
+    packed = {"a.proj.weight": comfy.describe("nvfp4", {}, "a.proj.weight", SHAPE, "bfloat16")}
+    said = json.loads(comfy.metadata("nvfp4", "", [*packed], packed)["_quantization_metadata"])
+    assert said == {"format_version": "1.0", "layers": {"a.proj": {"format": "nvfp4"}}}
+
+
+@pytest.mark.parametrize(("scheme", "shape", "taken"), [
+    ("nvfp4", (16, 48), True), ("nvfp4", (10, 48), False), ("mxfp8", (32, 48), False), ("int8", (3, 5), True),
+])  # fmt: skip
+def test_only_whole_tiles_are_quantized(scheme: str, shape: tuple[int, int], taken: bool) -> None:
+    assert fits(scheme, shape) is taken
