@@ -9,15 +9,16 @@ from threading import Lock
 from typing import Any, Final
 
 from pipeline.errors import SourceError
+from pipeline.files import safe_relative
 from pipeline.lint.faults import Fault, told
 from pipeline.lint.subject import Container, Subject, Tensor
-from pipeline.source import gguf, safetensors
+from pipeline.source import gguf, onnx, safetensors
 from pipeline.source.layout import INDEX, Place, read_json
 from pipeline.source.safetensors import DTYPE_SIZES, TensorInfo
 from pipeline.source.strict import read_index
 
 SHARD: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.\w+)")
-CONTAINERS: Final[dict[str, Container]] = {".safetensors": "safetensors", ".gguf": "gguf"}
+CONTAINERS: Final[dict[str, Container]] = {".safetensors": "safetensors", ".gguf": "gguf", ".onnx": "onnx"}
 WINDOW: Final = 1 << 20  # bytes that are read around a small range, of which the next one wants the rest
 WINDOWS: Final = 16  # that are kept
 AGAIN: Final = "Download it again, or ask its publisher for a whole one."
@@ -72,7 +73,7 @@ def contents_of(place: Place) -> Contents:
         Opening(place, windows, name, files, index).subject() for name, (files, index) in models(place, faults).items()
     ]
     if not subjects and not faults:
-        what = "It has no weights in safetensors or GGUF."
+        what = "It has no weights in safetensors, GGUF or ONNX."
         raise SourceError(what, where=place.where, remedy="Name a file, a folder or a repository of a model.")
     return Contents(subjects, faults)
 
@@ -108,6 +109,11 @@ def models(place: Place, faults: list[Fault]) -> dict[str, tuple[list[str], dict
     return found
 
 
+def tensors_in(file: str, slots: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+    """Return the tensors of a file."""
+    return {name: Tensor(name, one.dtype, one.shape, file, one.begin, one.end) for name, one in slots.items()}
+
+
 @dataclass
 class Opening:
     """Reads the headers of one model's files.
@@ -119,6 +125,7 @@ class Opening:
         files: Of the model.
         index: Which file the index says holds a tensor; empty where there is no index.
         faults: What was wrong so far.
+        nodes: Those of its graph.
     """
 
     place: Place
@@ -127,6 +134,7 @@ class Opening:
     files: list[str]
     index: Mapping[str, str]
     faults: list[Fault] = field(default_factory=list)
+    nodes: list[onnx.Node] = field(default_factory=list)
 
     def subject(self) -> Subject:
         """Return the model."""
@@ -134,24 +142,24 @@ class Opening:
         ending = self.files[0][self.files[0].rfind(".") :] if self.files else ".safetensors"
         for file in self.files:
             try:
-                slots, said = self.header(file)
+                found, said = self.header(file)
             except SourceError as error:
                 self.faults.append(Fault("file-broken", error.what, file, remedy=error.remedy))
                 continue
             metadata = {**said, **metadata}
-            for name, slot in slots.items():
-                if name in tensors:
-                    text = f"It lies in {tensors[name].file} as well."
-                    self.faults.append(Fault("index-disagrees", text, file, name, AGAIN))
-                tensors[name] = Tensor(name, slot.dtype, slot.shape, file, slot.begin, slot.end)
+            for name in tensors.keys() & found.keys():
+                text = f"It lies in {tensors[name].file} as well."
+                self.faults.append(Fault("index-disagrees", text, file, name, AGAIN))
+            tensors |= found
         self.shards(metadata)
         self.indexed(tensors)
         self.aligned(tensors.values())
-        container = CONTAINERS[ending]
-        return Subject(self.name, container, tensors, metadata, self.config(), self.windows.read, tuple(self.faults))
+        config, container = self.config(), CONTAINERS[ending]
+        faults, nodes = tuple(self.faults), tuple(self.nodes)
+        return Subject(self.name, container, tensors, metadata, config, self.windows.read, faults, nodes)
 
-    def header(self, file: str) -> tuple[Mapping[str, TensorInfo], Mapping[str, Any]]:
-        """Read a header.
+    def header(self, file: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+        """Return the tensors of a file and what it says beside.
 
         Raises:
             SourceError: It lies.
@@ -161,10 +169,38 @@ class Opening:
             return self.place.read(file, offset, length)
 
         size = self.place.files[file].size
+        if file.endswith(".onnx"):
+            graph = onnx.parse_graph(read, size, file)
+            self.nodes += graph.nodes
+            return self.constants(file, graph), {}
         if file.endswith(".gguf"):
             header = gguf.parse_header(read, size, file)
-            return header.tensors, header.metadata
-        return safetensors.parse_whole_header(read, size, file)
+            return tensors_in(file, header.tensors), header.metadata
+        slots, metadata = safetensors.parse_whole_header(read, size, file)
+        return tensors_in(file, slots), metadata
+
+    def constants(self, file: str, graph: onnx.Graph) -> dict[str, Tensor]:
+        """Return the constants of a graph, of which some lie in files beside it, and note files that are not there.
+
+        Raises:
+            SourceError: A file is named that would lie elsewhere, or ends before a constant does.
+        """
+        found, missing = dict[str, Tensor](), set[str]()
+        for name, constant in graph.constants.items():
+            slot, place = constant.slot, file
+            if constant.file:
+                place = str(safe_relative(f"{file.rpartition('/')[0]}/{constant.file}".lstrip("/"), file))
+            if place not in self.place.files:
+                missing.add(place)
+            elif slot.end > self.place.files[place].size:
+                told_end = f"constant {told(name)} ends at byte {slot.end} of {told(place)}"
+                raise onnx.refusal(file, f"{told_end}, which has {self.place.files[place].size}")
+            else:
+                found[name] = Tensor(name, slot.dtype, slot.shape, place, slot.begin, slot.end)
+        for place in sorted(missing):
+            text = f"Constants lie in {told(place)}, which is not there."
+            self.faults.append(Fault("file-missing", text, file, remedy=AGAIN))
+        return found
 
     def shards(self, metadata: Mapping[str, Any]) -> None:
         """Note the shards that lack, by the numbers in their names or in a header."""
@@ -201,7 +237,7 @@ class Opening:
     def aligned(self, tensors: Iterable[Tensor]) -> None:
         """Note tensors at a place where no processor reads their elements in one go."""
         for tensor in tensors:
-            if tensor.begin % DTYPE_SIZES.get(tensor.dtype, 1):
+            if not self.nodes and tensor.begin % DTYPE_SIZES.get(tensor.dtype, 1):
                 text = f"It begins at byte {tensor.begin}, which is no multiple of the size of its {tensor.dtype}."
                 again = "Save it again with safetensors 0.3 or later."
                 self.faults.append(Fault("file-broken", text, tensor.file, tensor.name, again, "warning"))

@@ -191,19 +191,20 @@ def parts_held(subject: Subject, weight: Weight, tally: Tally) -> dict[str, NDAr
         if role in {"codes", "state"} or tensor is None:
             continue
         held[role] = subject.array(part.name)
-        if part.positive and (reason := unfit(as_floats(held[role], part.read_as or tensor.dtype))):
+        scales = as_floats(held[role], part.read_as or tensor.dtype)
+        if (part.finite or part.positive) and (reason := unfit(scales, positive=part.positive)):
             tally.ruined.append((part.name, reason))
     return held
 
 
-def unfit(scales: Floats) -> str:
+def unfit(scales: Floats, *, positive: bool) -> str:
     """Return what is wrong with scales; empty where nothing is."""
     if not scales.size:
         return ""
     if not np.isfinite(scales).all():
         count = int(scales.size - np.count_nonzero(np.isfinite(scales)))
         return f"{count} of {scales.size} are NaN or infinite"
-    if (scales < 0).any():
+    if positive and (scales < 0).any():
         return f"{int(np.count_nonzero(scales < 0))} of {scales.size} are negative"
     return "All are zero, so the whole layer reads as zeros" if not scales.any() else ""
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.lint.faults import Fault
 from pipeline.source.gguf import BY_NAME
+from pipeline.source.onnx import Node
 from pipeline.source.safetensors import DTYPE_SIZES
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Subject:
         config: What ``config.json`` beside it says; empty where there is none.
         read: Reads the files.
         faults: What is wrong with its files.
-        graph: What the format of a graph keeps for itself.
+        nodes: Those of a graph.
     """
 
     name: str
@@ -87,7 +88,7 @@ class Subject:
     config: Mapping[str, Any]
     read: ReadFile
     faults: tuple[Fault, ...] = ()
-    graph: Any = field(default=None, repr=False)
+    nodes: tuple[Node, ...] = field(default=(), repr=False)
 
     @property
     def quantization_config(self) -> Mapping[str, Any]:

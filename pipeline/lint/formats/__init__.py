@@ -11,6 +11,7 @@ from pipeline.lint.formats import (
     compressed_tensors,
     gguf,
     modelopt,
+    onnx,
     plain,
     quanto,
     scaled,
@@ -21,6 +22,7 @@ from pipeline.lint.subject import Subject
 
 FORMATS: Final[dict[str, Format]] = {
     "gguf": gguf,
+    "onnx": onnx,
     "comfy": comfy,
     "torchao": torchao,
     "bitsandbytes": bitsandbytes,

@@ -34,7 +34,8 @@ class Part:
         dtypes: Those that loaders take.
         shapes: Those that loaders take; None is any.
         needed: Whether the weight is nothing without it.
-        positive: Whether its values are finite and none of them is negative.
+        finite: Whether its values are finite, and not all of them zero.
+        positive: Whether they are so and none of them is negative.
         remedy: What to do where it lacks.
         read_as: The dtype as which loaders view it; its own where it is left out.
     """
@@ -43,6 +44,7 @@ class Part:
     dtypes: tuple[str, ...]
     shapes: Shapes = (None,)
     needed: bool = True
+    finite: bool = False
     positive: bool = False
     remedy: str = ""
     read_as: str = ""
