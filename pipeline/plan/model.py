@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -21,7 +22,8 @@ from pipeline.backends import BACKENDS, STREAMING, Scheme
 from pipeline.backends import Layout as TensorLayout
 from pipeline.backends.artifact import SAFETENSORS, Form
 from pipeline.backends.available import require_installed
-from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, installed_versions
+from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, ask, installed_versions
+from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest, ask_single_file
 from pipeline.backends.protocol import Calibrated
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
@@ -35,12 +37,12 @@ from pipeline.plan.parts import (
     Value,
 )
 from pipeline.plan.questions import request_of
-from pipeline.plan.shards import Weights, lay_out
+from pipeline.plan.shards import Weights, lay_out, lay_out_as
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.budget import step
 from pipeline.recipe.clause import Dtype
 from pipeline.source.classes import WEIGHTS_NAME
-from pipeline.source.layout import INDEX, MODEL, Component, Place, read_json
+from pipeline.source.layout import INDEX, MODEL, Component, Folder, Place, read_json
 from pipeline.source.safetensors import TensorInfo
 from pipeline.source.variants import plain_name
 from pipeline.tasks import TASKS
@@ -289,6 +291,7 @@ class ResolvedComponent:
     slots: Slots
     answer: ConversionPlan
     weights: Weights
+    file: SingleFile | None = None
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
@@ -367,8 +370,49 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
     )
 
 
+def resolve(
+    question: ConversionRequest,
+    component: Component,
+    quantization: Quantization,
+    slots: Slots,
+    answers: Path,
+    place: Place,
+) -> ResolvedComponent:
+    """Ask a library about a component, and lay out what it becomes.
+
+    Args:
+        question: What is asked.
+        component: The component.
+        quantization: What is done to it.
+        slots: Its tensors.
+        answers: The folder that keeps answers.
+        place: Where it lies.
+
+    Raises:
+        PublishError: What `ask`, `ask_single_file` and `lay_out_result` raise.
+    """
+    where = f"{place.where}, {component.name}"
+    answer, file = ask(question, answers, where), None
+    if quantization.options.get("names") == "family":
+        tensors = flat(slots)
+        shapes = {conversion.name_of(name): tensors[name].shape for name, conversion in answer.conversions.items()}
+        named = SingleFileRequest(class_name=component.class_name, config=question.config, shapes=shapes)
+        file = ask_single_file(named, answers, where)
+    return lay_out_result(component, quantization, slots, answer, name_of(place), file)
+
+
+def name_of(place: Place) -> str:
+    """Return what a source is called: the last part of the repository's name or of the folder's path."""
+    return place.path.resolve().name if isinstance(place, Folder) else place.where.partition("@")[0].rpartition("/")[2]
+
+
 def lay_out_result(
-    component: Component, quantization: Quantization, slots: Slots, answer: ConversionPlan, source: str = MODEL
+    component: Component,
+    quantization: Quantization,
+    slots: Slots,
+    answer: ConversionPlan,
+    source: str = MODEL,
+    file: SingleFile | None = None,
 ) -> ResolvedComponent:
     """Lay out what a component becomes.
 
@@ -378,6 +422,7 @@ def lay_out_result(
         slots: Its tensors.
         answer: What the library makes of it.
         source: The source's name, after which a single file is called.
+        file: Which tensors of that file those of diffusers are, where it has the family's names.
 
     Raises:
         RecipeError: The scheme takes no weight of it.
@@ -395,8 +440,11 @@ def lay_out_result(
             shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
             layouts[name] = stored_as(quantization, written, shape, conversion.dtype)
     single = single_file(component, quantization, source)
-    weights = lay_out(answer, tensors, layouts, component.library, single=single)
-    return ResolvedComponent(component, quantization, slots, answer, weights)
+    if file is None:
+        weights = lay_out(answer, tensors, layouts, component.library, single=single)
+    else:
+        weights = lay_out_as(file, answer, tensors, layouts, single)
+    return ResolvedComponent(component, quantization, slots, answer, weights, file)
 
 
 def single_file(component: Component, quantization: Quantization, source: str) -> str:

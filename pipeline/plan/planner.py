@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import missing_library
-from pipeline.backends.oracle.conversion import CallRequest, ConversionRequest, Question, ask, ask_ahead, ask_call
+from pipeline.backends.oracle.conversion import CallRequest, ConversionRequest, Question, ask_ahead, ask_call
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.files import ListedFile
 from pipeline.plan.budget import Candidate, Choice, choices, within
@@ -24,8 +24,8 @@ from pipeline.plan.model import (
     TargetPlan,
     deciding_versions,
     form_of,
-    lay_out_result,
     question_of,
+    resolve,
     scheme_of,
     unfit,
 )
@@ -38,8 +38,7 @@ from pipeline.plan.parts import (
     PlannedValidation,
 )
 from pipeline.plan.sizes import Sizes, loaded_bytes
-from pipeline.recipe import Budget, HubSource, InvalidRecipe, Loaded, Quantization, place_of_target, problem_at
-from pipeline.recipe.names import name_of_source
+from pipeline.recipe import Budget, InvalidRecipe, Loaded, Quantization, place_of_target, problem_at
 from pipeline.recipe.problems import listed, nearest
 from pipeline.source.layout import Component, Layout, Place, read_slots
 from pipeline.source.model_card import repeated_fields
@@ -332,10 +331,8 @@ class Planner:
             RecipeError: The component or its ``keep`` does not fit.
             SourceError: Its tensors are not those of its class.
         """
-        answer = ask(self.question(name, quantization), self.answers, f"{self.place.where}, {name}")
-        source = self.loaded.recipe.source
-        named = name_of_source(source.repo if isinstance(source, HubSource) else source.path)
-        return lay_out_result(self.layout.components[name], quantization, self.slots[name], answer, named)
+        question, component = self.question(name, quantization), self.layout.components[name]
+        return resolve(question, component, quantization, self.slots[name], self.answers, self.place)
 
     @cached_property
     def source_card(self) -> dict[str, str | list[str]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
+from pipeline.backends.oracle.single_file import SingleFile
+from pipeline.errors import RecipeError
 from pipeline.files import pretty_json
 from pipeline.source import gguf
 from pipeline.source.classes import WEIGHTS_NAME
@@ -20,11 +22,15 @@ SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # by
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of the result: the source tensors that it takes, and the tensors that it holds, as they are made."""
+    """One file of the result: the source tensors that it takes, and the tensors that it holds, as they are made.
+
+    Those that are ``scattered`` are made of several of the source, or of some in another order.
+    """
 
     name: str
     sources: tuple[str, ...]
     tensors: Specs
+    scattered: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -91,6 +97,50 @@ def lay_out(
         }
         weights.shards.append(Shard(single or f"{stem}{suffix}.safetensors", tuple(names), tensors))
     return weights
+
+
+def lay_out_as(
+    file: SingleFile,
+    answer: ConversionPlan,
+    slots: Mapping[str, TensorInfo],
+    layouts: Mapping[str, Specs],
+    name: str,
+) -> Weights:
+    """Lay a component out as one file in the names of its family.
+
+    Args:
+        file: Which rows of diffusers' tensors each of its tensors is.
+        answer: What the library makes of the component.
+        slots: The source's tensors by name, in the order in which they are read.
+        layouts: For every quantized tensor the one that is saved for it, of the same name.
+        name: The file's name.
+
+    Raises:
+        RecipeError: Rows of several kinds are to be one tensor.
+    """
+    read_as = {answer.conversions[one].name_of(one): at for at, one in enumerate(slots) if one in answer.conversions}
+    kinds, lengths = {}, {}
+    for one, conversion in answer.conversions.items():
+        written = conversion.name_of(one)
+        kinds[written] = layouts[one][written][0] if one in layouts else stored_as(conversion, slots[one])
+        lengths[written] = (slots[one].shape or (1,))[0]
+    alone: Specs = {}
+    scattered: Specs = {}
+    for target, tensor in file.tensors.items():
+        first = tensor.rows[0]
+        for rows in tensor.rows:
+            if kinds[rows.tensor] != kinds[first.tensor]:
+                one, other = f"{first.tensor} ({kinds[first.tensor]})", f"{rows.tensor} ({kinds[rows.tensor]})"
+                raise RecipeError(
+                    f"The family's files have {one} and {other} in one tensor, {target}.",
+                    remedy="Treat them alike under keep: and layers:, or write names: diffusers.",
+                )
+        whole = len(tensor.rows) == 1 and (first.start, first.stop) == (0, lengths[first.tensor])
+        (alone if whole else scattered)[target] = (kinds[first.tensor], tensor.shape)
+    ordered = sorted(alone, key=lambda target: read_as[file.tensors[target].rows[0].tensor])
+    tensors: Specs = {target: alone[target] for target in ordered} | scattered
+    size = sum(nominal_size(*spec) for spec in tensors.values())
+    return Weights([Shard(name, tuple(answer.conversions), tensors, frozenset(scattered))], size)
 
 
 def stored_as(conversion: Conversion, slot: TensorInfo) -> str:

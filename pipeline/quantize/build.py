@@ -175,7 +175,9 @@ class Result:
         packer = Packer(backend, chosen.scheme, chosen.options, self.device, class_name)
         out = self.out(component)
         out.mkdir(parents=True, exist_ok=True)
-        return Job(part.answer, part.tensors, part.weights, packer, out, self.journal(component), part.form.format)
+        return Job(
+            part.answer, part.tensors, part.weights, packer, out, self.journal(component), part.form.format, part.file
+        )
 
 
 def quantize(

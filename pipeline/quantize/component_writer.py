@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import isnan, prod
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.backends.oracle.conversion import ConversionPlan
+from pipeline.backends.oracle.single_file import SingleFile
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, pretty_json, write_atomically
 from pipeline.kernels.packing import Packing, Part
-from pipeline.plan.shards import Shard, Weights
+from pipeline.plan.shards import Shard, Weights, nominal_size
 from pipeline.quantize.formats import FORMATS
 from pipeline.quantize.shard_writer import METADATA_ROOM, Writer
 from pipeline.source.safetensors import FLOATS, STORED_DTYPES, TensorInfo
@@ -65,6 +66,7 @@ class Job:
     out: Path
     journal: Path
     format: str = "safetensors"
+    file: SingleFile | None = None
 
 
 class Made(BaseModel):
@@ -152,6 +154,12 @@ class ComponentWriter:
         self._writers: dict[str, Writer] = {}
         self._described: dict[str, str] = {}
         self._ended = Made()
+        self._places = job.file.places() if job.file else {}
+        specs = {name: spec for shard in job.weights.shards for name, spec in shard.tensors.items()}
+        self._widths = {
+            name: nominal_size(*specs[name]) // max(sum(rows.stop - rows.start for rows in tensor.rows), 1)
+            for name, tensor in (job.file.tensors.items() if job.file else ())
+        }
 
     def wants(self, name: str) -> bool:
         """Return whether a tensor of the source still has to be read for this result."""
@@ -171,7 +179,20 @@ class ComponentWriter:
         """Write parts of what a tensor became."""
         writer = self._writer(self._shards[name])
         for tensor, offset, content in parts:
-            writer.put(tensor, offset, content.reshape(-1).view("u1").data if content.size else memoryview(b""))
+            whole = content.reshape(-1).view("u1").data if content.size else memoryview(b"")
+            for at, first, part in self._placed(tensor, offset, whole):
+                writer.put(at, first, part)
+
+    def _placed(self, tensor: str, offset: int, content: memoryview) -> Iterator[tuple[str, int, memoryview]]:
+        """Yield what goes where of a part that begins at ``offset``: the tensor of the file, the place in it, bytes."""
+        if self.job.file is None:
+            yield tensor, offset, content
+            return
+        for rows, at, before in self._places.get(tensor, ()):
+            width = self._widths[at]
+            begin, end = max(rows.start * width, offset), min(rows.stop * width, offset + len(content))
+            if begin < end:
+                yield at, begin + (before - rows.start) * width, content[begin - offset : end - offset]
 
     def end(self, name: str, packing: Packing | None) -> None:
         """Write what is left of a tensor; with the last one of a file, finish the file."""
@@ -224,7 +245,8 @@ class ComponentWriter:
             metadata = self._metadata() if self.job.packer.describes else None
             path = self.job.out / shard.name
             form = FORMATS[self.job.format]
-            self._writers[shard.name] = Writer(path, form, shard.tensors, metadata, self._room(), self._writing)
+            placed = form.place(shard.tensors, shard.scattered)
+            self._writers[shard.name] = Writer(path, form, placed, metadata, self._room(), self._writing)
         return self._writers[shard.name]
 
     def _metadata(self) -> Mapping[str, Any]:

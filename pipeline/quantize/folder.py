@@ -11,15 +11,14 @@ from typing import Any
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require, require_device
-from pipeline.backends.oracle.conversion import LIBRARIES, ask, ask_ahead, installed_versions
+from pipeline.backends.oracle.conversion import LIBRARIES, ask_ahead, installed_versions
 from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import digest_of, files_under
 from pipeline.hub.source import Repository
-from pipeline.plan.model import ResolvedComponent, lay_out_result, question_of
+from pipeline.plan.model import ResolvedComponent, question_of, resolve
 from pipeline.quantize.build import Origin, Result, make, measured, streamed_files, warm
 from pipeline.recipe import Quantization
-from pipeline.recipe.names import name_of_source
 from pipeline.source.fetch import fetch, stored
 from pipeline.source.layout import Folder, Layout, read_slots
 from pipeline.store import Store
@@ -116,11 +115,9 @@ def consult(
     slots = {name: read_slots(place, layout.components[name]) for name in names}
     questions = {name: question_of(place, layout.components[name], order.quantization, slots[name]) for name in names}
     ask_ahead(list(questions.values()), answers)
-    known = {name: ask(question, answers, f"{place.where}, {name}") for name, question in questions.items()}
-    source = place.path.resolve().name if isinstance(place, Folder) else name_of_source(place.repo)
     return {
-        name: lay_out_result(layout.components[name], order.quantization, slots[name], answer, source)
-        for name, answer in known.items()
+        name: resolve(question, layout.components[name], order.quantization, slots[name], answers, place)
+        for name, question in questions.items()
     }
 
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, disk_errors
 from pipeline.quantize.formats import FileFormat
+from pipeline.quantize.formats.layout import FileLayout
 from pipeline.source.disk import BLOCK, Appender
-from pipeline.source.safetensors import Specs, TensorInfo
+from pipeline.source.safetensors import TensorInfo
 
 LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
 METADATA_ROOM: Final = 1024  # header bytes kept for metadata beside the entries
@@ -29,7 +30,7 @@ class Writer:
     Args:
         path: The file to write.
         form: Its format.
-        tensors: dtype and shape by name; the shape is None where it is not known yet, of bytes (U8) only.
+        placed: Where its tensors lie in it.
         metadata: The header's metadata; None where only `finish` knows it.
         room: Bytes of the header to keep for metadata that is not known yet.
         writing: Runs one write at a time.
@@ -39,14 +40,14 @@ class Writer:
         self,
         path: Path,
         form: FileFormat,
-        tensors: Specs,
+        placed: FileLayout,
         metadata: Mapping[str, Any] | None,
         room: int,
         writing: Executor,
     ) -> None:
         self.path = path
         self._form = form
-        self._placed = form.place(tensors)
+        self._placed = placed
         self._left = {name: slot.end - slot.begin for name, slot in self._placed.slots.items()}
         self._late: dict[str, bytes] = {}
         self._metadata = metadata
@@ -106,10 +107,11 @@ class Writer:
         missing += [name for name in self._placed.late if name not in self._late]
         if missing:
             raise QuantizationError(f"{missing[0]} was never written whole.", where=str(self.path))
+        self._fill(self._placed.ragged)
         self._tail.seek(0)
         while piece := self._tail.read(BLOCK):
             self._file.append(memoryview(piece))
-        self._file.append(memoryview(bytes(self._start + self._placed.end - self._file.size)))
+        self._fill(self._placed.end)
         slots = dict(self._placed.slots)
         for name in self._placed.late:
             begin = self._file.size - self._start
@@ -119,6 +121,10 @@ class Writer:
         return self._file.finish(
             b"" if self._known else self._form.prefix(self._form.header(slots, metadata), self._start)
         )
+
+    def _fill(self, end: int) -> None:
+        """Write zeros up to a place behind the header."""
+        self._file.append(memoryview(bytes(self._start + end - self._file.size)))
 
     def close(self) -> None:
         """Let go of a file that is not finished."""

@@ -13,8 +13,9 @@ from pipeline.backends.artifact import BuildRequest, Form
 from pipeline.backends.comfy import worker as comfy_worker
 from pipeline.backends.gguf import worker as gguf_worker
 from pipeline.backends.oracle.conversion import ConversionRequest, ask
+from pipeline.backends.oracle.single_file import SingleFileRequest, ask_single_file
 from pipeline.files import ListedFile
-from pipeline.plan.shards import lay_out
+from pipeline.plan.shards import lay_out, lay_out_as
 from pipeline.quantize.build import Packer
 from pipeline.quantize.component_writer import Job
 from pipeline.quantize.spans import local_file
@@ -24,6 +25,7 @@ from pipeline.source.safetensors import read_header
 CLASSES = {
     "transformer": ("diffusers", "FluxTransformer2DModel"),
     "unet": ("diffusers", "UNet2DConditionModel"),
+    "z-image": ("diffusers", "ZImageTransformer2DModel"),
     "t5": ("transformers", "T5EncoderModel"),
     "clip": ("transformers", "CLIPTextModel"),
 }
@@ -142,12 +144,20 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
     library, class_name = CLASSES[case.component]
     form = form_of(case)
     single = "model.gguf" if form.format == "gguf" else ""
-    weights = lay_out(answer, slots, layouts, library, limit, single)
+    named = None
+    if case.filled.get("names") == "family":
+        shapes = {name: slot.shape for name, slot in slots.items()}
+        config = json.loads((source / "config.json").read_text())
+        asked = SingleFileRequest(class_name=class_name, config=config, shapes=shapes)
+        named = ask_single_file(asked, answers, str(case))
+        weights = lay_out_as(named, answer, slots, layouts, single)
+    else:
+        weights = lay_out(answer, slots, layouts, library, limit, single)
     out.mkdir(parents=True)
     packer = Packer(backend, case.scheme, case.filled, class_name=class_name)
     path = weights_of(source)
     file = local_file(path, path.name, slots, ListedFile(size=path.stat().st_size))
-    stream([file], [Job(answer, slots, weights, packer, out, out / ".journal", form.format)], lambda *_: None)
+    stream([file], [Job(answer, slots, weights, packer, out, out / ".journal", form.format, named)], lambda *_: None)
     (out / ".journal").unlink()
     (out / "config.json").write_text(answer.config if form.config else (source / "config.json").read_text())
     if index := weights.index():

@@ -9,7 +9,7 @@ import gguf
 import pytest
 import torch
 from contract import cases
-from diffusers import FluxTransformer2DModel, PixArtTransformer2DModel
+from diffusers import FluxTransformer2DModel, PixArtTransformer2DModel, ZImageTransformer2DModel
 
 from pipeline.backends.gguf import type_of
 from pipeline.backends.gguf.library import opened
@@ -19,6 +19,7 @@ from pipeline.plan.model import refuse_unfit
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Component
 from pipeline.source.safetensors import TensorHeader
+from pipeline.trial import tiny
 
 CASE = cases.Case("transformer", "gguf", "q4_k", (("layers", {"transformer_blocks.0.attn": "q8_0"}),))
 
@@ -43,6 +44,47 @@ def test_diffusers_opens_what_the_file_says(components: Path, answers: Path, tmp
             assert held.numpy().tobytes() == tensor.data.tobytes()
             values = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
             assert (values - plain[name].float()).norm() / plain[name].float().norm() < 0.1
+
+
+@pytest.fixture(scope="module")
+def z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformer whose family has the three projections of attention in one tensor."""
+    folder = tmp_path_factory.mktemp("z-image")
+    torch.manual_seed(0)
+    tiny.z_image()["transformer"].bfloat16().save_pretrained(folder)
+    return folder
+
+
+def test_a_file_in_the_family_s_names_is_opened_as_one_in_diffusers_names(
+    z_image: Path, answers: Path, tmp_path: Path
+) -> None:
+    opens, stored = {}, {}
+    for names in ("diffusers", "family"):
+        case = cases.Case("z-image", "gguf", "q4_k", (("layers", {"layers.0.attention": "q8_0"}), ("names", names)))
+        folder = cases.stream_case(case, z_image, answers, tmp_path / names).folder
+        stored[names] = {one.name: one.tensor_type.name for one in gguf.GGUFReader(cases.weights_of(folder)).tensors}
+        opens[names] = opened(ZImageTransformer2DModel, folder, torch.bfloat16).state_dict()
+    assert stored["diffusers"]["layers.0.attention.to_k.weight"] == "Q8_0"
+    assert stored["family"]["layers.0.attention.qkv.weight"] == "Q8_0"
+    ours, theirs = opens["family"], opens["diffusers"]
+    assert ours.keys() == theirs.keys()
+    assert [name for name, held in ours.items() if not torch.equal(held, theirs[name])] == []
+    assert [name for name, held in ours.items() if kind_of(held) != kind_of(theirs[name])] == []
+
+
+def kind_of(held: Any) -> Any:
+    """Return the type of ggml that diffusers has a tensor in; None where it is in no blocks."""
+    return getattr(held, "quant_type", None)
+
+
+def test_layers_that_the_family_has_in_one_tensor_are_treated_alike_or_refused(
+    z_image: Path, answers: Path, tmp_path: Path
+) -> None:
+    layers = {"layers.0.attention.to_k": "q8_0"}
+    case = cases.Case("z-image", "gguf", "q4_k", (("layers", layers), ("names", "family")))
+    said = r"to_q\.weight \(Q5_0\) and .*to_k\.weight \(Q8_0\) in one tensor, layers\.0\.attention\.qkv"
+    with pytest.raises(RecipeError, match=said):
+        cases.stream_case(case, z_image, answers, tmp_path / "ours")
 
 
 def test_a_plan_says_why_a_layer_is_whole(components: Path, answers: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from pipeline.quantize.formats import safetensors
 from pipeline.quantize.shard_writer import Writer
 from pipeline.source.safetensors import read_header
 from pipeline.tasks.answers import Answers, Request
@@ -110,7 +111,7 @@ def _lay_out_as_we_do(path: Path) -> None:
     slots = read_header(path)
     with ThreadPoolExecutor(1) as writing:
         specs = {name: (slot.dtype, slot.shape) for name, slot in slots.items()}
-        writer = Writer(path, specs, {"format": "pt"}, 0, writing)
+        writer = Writer(path, safetensors, safetensors.place(specs), {"format": "pt"}, 0, writing)
         for name, slot in slots.items():
             writer.put(name, 0, memoryview(content)[slot.begin : slot.end])
         writer.finish({"format": "pt"})

@@ -52,14 +52,17 @@ def test_a_file_is_that_of_the_package(tmp_path_factory: pytest.TempPathFactory,
     planned = {name: (kind, (*axes, BY_NAME[kind].block * 3)) for name, (kind, axes) in tensors.items()}
     content = {name: random.randbytes(size_of(*spec)) for name, spec in planned.items()}
     with ThreadPoolExecutor(1) as writing:
-        writer = Writer(folder / "ours", gguf, dict(planned), KEYS, 0, writing)
-        for name, whole in content.items():
-            cut = random.randint(0, len(whole))
-            writer.put(name, 0, memoryview(whole)[:cut])
-            writer.put(name, cut, memoryview(whole)[cut:])
+        scattered = random.sample(sorted(planned), random.randint(0, len(planned)))
+        ordered = sorted(planned, key=lambda name: name in scattered)
+        writer = Writer(folder / "ours", gguf, gguf.place(dict(planned), scattered), KEYS, 0, writing)
+        cuts = {name: random.randint(0, len(whole)) for name, whole in content.items()}
+        parts = [(name, part) for name in ordered for part in ((0, cuts[name]), (cuts[name], len(content[name])))]
+        loose = [part for part in parts if part[0] in scattered]
+        for name, (first, last) in (*parts[: len(parts) - len(loose)], *random.sample(loose, len(loose))):
+            writer.put(name, first, memoryview(content[name])[first:last])
         built = writer.finish(KEYS)
     ours = (folder / "ours").read_bytes()
-    assert ours == by_package(folder / "theirs", planned, content)
+    assert ours == by_package(folder / "theirs", {name: planned[name] for name in ordered}, content)
     assert (built.size, built.blake3) == (len(ours), hashed(folder / "ours", blake3())[0])
     read = parse_header(lambda at, length: ours[at : at + length], len(ours), "ours")
     assert {name: (slot.dtype, slot.shape) for name, slot in read.tensors.items()} == planned
@@ -69,7 +72,7 @@ def test_a_file_is_that_of_the_package(tmp_path_factory: pytest.TempPathFactory,
 
 def test_tensors_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as writing:
-        writer = Writer(tmp_path / "x", gguf, {"a": ("F32", (3,)), "b": ("F32", (16,))}, KEYS, 0, writing)
+        writer = Writer(tmp_path / "x", gguf, gguf.place({"a": ("F32", (3,)), "b": ("F32", (16,))}), KEYS, 0, writing)
         with pytest.raises(QuantizationError, match="b came out of its order"):
             writer.put("b", 0, memoryview(bytes(64)))
         writer.close()

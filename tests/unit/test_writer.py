@@ -44,7 +44,8 @@ def test_tensors_written_in_pieces_are_read_back(tmp_path_factory, tensors, rand
     }
     planned = {name: (dtype, None if late else shape) for name, (dtype, shape, late) in tensors.items()}
     with ThreadPoolExecutor(1) as writing:
-        writer = Writer(path, safetensors, planned, {"format": "pt"} if metadata_known else None, 0, writing)
+        known = {"format": "pt"} if metadata_known else None
+        writer = Writer(path, safetensors, safetensors.place(planned), known, 0, writing)
         whole = [name for name in tensors if len(content[name]) % LINE == 0 and planned[name][1] is not None]
         others = random.sample(sorted(tensors.keys() - set(whole)), len(tensors) - len(whole))
         for name in (*whole, *others):  # whole lines come in their order, the rest whenever it is ready
@@ -67,9 +68,8 @@ def test_tensors_written_in_pieces_are_read_back(tmp_path_factory, tensors, rand
 def test_a_file_of_many_blocks_has_its_digest(tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(9_000_000)
     with ThreadPoolExecutor(1) as writing:
-        writer = Writer(
-            tmp_path / "x", safetensors, {"a": ("U8", (9_000_000,)), "late": ("U8", None)}, {"format": "pt"}, 0, writing
-        )
+        placed = safetensors.place({"a": ("U8", (9_000_000,)), "late": ("U8", None)})
+        writer = Writer(tmp_path / "x", safetensors, placed, {"format": "pt"}, 0, writing)
         for first in range(0, 9_000_000, 1_000_000):
             writer.put("a", first, memoryview(content)[first : first + 1_000_000])
         writer.put("late", 0, memoryview(b"{}"))
@@ -83,7 +83,7 @@ def test_a_file_of_many_blocks_has_its_digest(tmp_path: Path) -> None:
 def test_a_tensor_other_than_planned_or_missing_is_a_failure(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as writing:
         specs = {"a": ("U8", (2,)), "b": ("U8", (1,)), "c": ("U8", (64,)), "d": ("U8", (64,))}
-        writer = Writer(tmp_path / "x.safetensors", safetensors, specs, {}, 0, writing)
+        writer = Writer(tmp_path / "x.safetensors", safetensors, safetensors.place(specs), {}, 0, writing)
         with pytest.raises(QuantizationError, match="a has 3 bytes more, 2 were planned"):
             writer.put("a", 0, memoryview(b"abc"))
         with pytest.raises(QuantizationError, match="no such tensor was planned"):

@@ -37,21 +37,23 @@ Word = Literal[
 ]  # fmt: skip
 
 
-class Layers(Options):
-    """How single layers are quantized.
+class File(Options):
+    """How single layers are quantized, and whose names tensors have.
 
     Attributes:
         layers: Schemes of modules that get another one, by their names or globs as in ``keep``; of several that fit
             the first counts.
+        names: Whether tensors have diffusers' names, or those of the files of whoever trained the family.
     """
 
     layers: dict[str, Word] = Field(
         default_factory=dict, description="Schemes of modules that get another one: by names or globs."
     )
+    names: Literal["diffusers", "family"] = Field(default="diffusers", description="Whose names its tensors have.")
 
 
 SCHEMES = {
-    name: Scheme(summary, RUNS_ON, sqnr, options=Layers, refuses=REFUSES)
+    name: Scheme(summary, RUNS_ON, sqnr, options=File, refuses=REFUSES)
     for name, summary, sqnr in (
         ("q8_0", "8-bit integers in blocks of 32 with a scale", 45.4),
         ("q6_k", "6-bit integers in runs of 16 with an 8-bit scale, in blocks of 256", 35.0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from pipeline.quantize.formats import gguf, safetensors
@@ -17,8 +17,8 @@ class FileFormat(Protocol):
     def ALIGNMENT(self) -> int:  # noqa: N802
         """Bytes of which the place of each tensor is a multiple; zeros fill what is left before it."""
 
-    def place(self, tensors: Specs) -> FileLayout:
-        """Decide where tensors lie in a file."""
+    def place(self, tensors: Specs, scattered: Collection[str] = ()) -> FileLayout:
+        """Decide where tensors lie in a file; those that are scattered come in any order, and are the last ones."""
 
     def header(self, slots: Mapping[str, TensorInfo], metadata: Mapping[str, Any]) -> bytes:
         """Return what a file says of its tensors, in the order of their places."""

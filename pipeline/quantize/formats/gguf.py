@@ -7,7 +7,7 @@ ggml) takes no other.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from pipeline.quantize.formats.layout import FileLayout
@@ -21,20 +21,23 @@ NUMBERS: Final = {name: number for number, (name, _) in TYPES.items()}
 KINDS: Final = {bool: "?", int: "I", float: "f"}  # the letter of the kind that a value of a header has
 
 
-def place(tensors: Specs) -> FileLayout:
-    """Decide where tensors lie in a file: one after the other, each at a multiple of `ALIGNMENT`.
+def place(tensors: Specs, scattered: Collection[str] = ()) -> FileLayout:
+    """Decide where tensors lie in a file: one after the other, each at a multiple of `ALIGNMENT`; scattered ones last.
 
     Raises:
         ValueError: The shape of one is not known.
     """
-    slots, offset = {}, 0
-    for name, (dtype, shape) in tensors.items():
+    slots: dict[str, TensorInfo] = {}
+    offset, ragged = 0, None
+    for name in sorted(tensors, key=lambda name: name in scattered):
+        dtype, shape = tensors[name]
+        ragged = offset if ragged is None and name in scattered else ragged
         if shape is None:
             raise ValueError(f"a GGUF file cannot wait for the shape of {name}")
         size = size_of(dtype, shape)
         slots[name] = TensorInfo(dtype, shape, offset, offset + size)
         offset = start(offset + size)
-    return FileLayout(slots, ragged=offset, end=offset)
+    return FileLayout(slots, offset if ragged is None else ragged, offset)
 
 
 def header(slots: Mapping[str, TensorInfo], metadata: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ class FileLayout:
 
     Attributes:
         slots: The tensors whose shape is known, in the order of their places.
-        ragged: Where those begin that come in any order, at a line's end.
+        ragged: Where those begin that come in any order.
         end: Where the last of them ends.
         late: The tensors whose shape only their content tells; they lie behind, in this order.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from pipeline.quantize.formats.layout import FileLayout
@@ -14,7 +14,7 @@ LINE: Final = 64  # bytes of a cache line, and the widest vector
 ALIGNMENT: Final = 1  # no file may have a hole
 
 
-def place(tensors: Specs) -> FileLayout:
+def place(tensors: Specs, scattered: Collection[str] = ()) -> FileLayout:
     """Decide where tensors lie in a file.
 
     Tensors of a whole number of lines lie first, in the order given, so that every large one begins at a multiple of
@@ -25,8 +25,10 @@ def place(tensors: Specs) -> FileLayout:
     known = {
         name: (dtype, shape, size_of(dtype, shape)) for name, (dtype, shape) in tensors.items() if shape is not None
     }
-    whole = [name for name, (_, _, size) in known.items() if size % LINE == 0]
-    ragged = sorted(known.keys() - set(whole), key=lambda name: (-DTYPE_SIZES[known[name][0]], name))
+    lines = [name for name, (_, _, size) in known.items() if size % LINE == 0]
+    whole = [name for name in lines if name not in scattered]
+    rest = sorted(known.keys() - set(lines), key=lambda name: (-DTYPE_SIZES[known[name][0]], name))
+    ragged = [*(name for name in lines if name in scattered), *rest]
     slots = {}
     offset = 0
     for name in (*whole, *ragged):
