@@ -75,12 +75,25 @@ def from_pretrained(
     lifted = {name: value for lift in lifts for name, value in lift.arguments.items()}
     opens = next((resolve_name(loader.opens) for loader in known if loader.opens), None)
     apart = {} if opens else opened_apart(model, further)
+    kind = own_class(kind, model) if apart else kind
     loaded = opens(kind, model) if opens else kind.from_pretrained(model, **{**further, **lifted, **apart})
     said += [after(parts(loaded)) for after in dict.fromkeys(lift.after for lift in lifts)]
     told = [sentence for sentence in said if sentence]
     own = next((loader.how for loader in known if loader.how), "")
     how = "; ".join([own or "from_pretrained", *told]) if told else own or AS_PUBLISHED
     return LoadedModel(loaded, parts(loaded), loaded.device, how)
+
+
+def own_class(kind: Any, model: Path) -> Any:
+    """Return the class of a pipeline itself where any is loaded by `DiffusionPipeline`.
+
+    That drops a component that it is given (0.42) if the class can do without, as Wan's can without its transformer.
+    """
+    import diffusers
+
+    if kind is not diffusers.DiffusionPipeline:
+        return kind
+    return getattr(diffusers, json.loads((model / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
 
 
 def opened_apart(model: Path, further: Mapping[str, Any]) -> dict[str, Any]:

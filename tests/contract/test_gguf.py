@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 import pytest
 import torch
 from contract import cases
@@ -19,7 +22,9 @@ from pipeline.plan.model import refuse_unfit
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Component
 from pipeline.source.safetensors import TensorHeader
+from pipeline.tasks.diffusers_pipeline import load
 from pipeline.trial import tiny
+from pipeline.trial.worker import called
 
 CASE = cases.Case("transformer", "gguf", "q4_k", (("layers", {"transformer_blocks.0.attn": "q8_0"}),))
 
@@ -146,3 +151,20 @@ def test_a_source_that_is_gguf_already_is_told_what_it_is() -> None:
     asks = Quantization(backend="gguf", scheme="q4_0")
     with pytest.raises(RecipeError, match=r"transformer is GGUF, which somebody quantized before .*a-Q8_0\.gguf"):
         refuse_unfit(part, asks, "x")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", tiny.PIPELINES)
+def test_a_pipeline_of_it_draws_nearly_what_its_source_does(name: str, tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    tiny.pipeline(name).save_pretrained(source)
+    command = [sys.executable, "-m", "pipeline.cli", "--home", str(tmp_path / "home"), "quantize", str(source)]
+    subprocess.run([*command, "--out", str(out), "--backend", "gguf", "--scheme", "q8_0"], check=True)
+    drawn = []
+    for folder in (source, out):
+        pipe = load(folder, "bfloat16", "DiffusionPipeline").model
+        call = called(source, "DiffusionPipeline")["call"]
+        found = pipe(prompt="a fox", output_type="np", generator=torch.Generator().manual_seed(0), **call)
+        drawn.append(np.asarray(found.frames if "frames" in found else found.images))
+    assert any(out.rglob("*-Q8_0.gguf"))
+    assert 0 < np.abs(drawn[0] - drawn[1]).mean() < 0.1 * drawn[0].std()
