@@ -32,6 +32,7 @@ Places = NDArray[np.int32]
 
 PAIR = 2 * LANES
 PASSES = 5
+NOT_A_NUMBER = np.float32(np.nan)
 
 
 class Runs(NamedTuple):
@@ -124,14 +125,14 @@ def begin_moves(runs: Runs, tile: int, run: int, middle: int) -> None:
     products = squares = splat(ZERO)
     for place in range(run):
         at = first + place * LANES
-        value = where(any_large, load(runs.values, at), splat(ZERO))
+        value = load(runs.values, at)
         code = floats(clamped(nearest_integer(value * inverse), -middle, middle - 1))
         code = where(any_large, code, splat(np.float32(-middle)))
-        store(runs.values, at, value)
         store(runs.codes, at, code)
         products, squares = products + value * value * value * code, squares + value * value * code * code
-    store(runs.products, tile * LANES, products)
-    store(runs.squares, tile * LANES, squares)
+    nothing = splat(NOT_A_NUMBER)  # by which no move of a run of zeros is a gain
+    store(runs.products, tile * LANES, where(any_large, products, nothing))
+    store(runs.squares, tile * LANES, where(any_large, squares, nothing))
 
 
 @inner

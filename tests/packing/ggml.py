@@ -10,7 +10,6 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -53,11 +52,12 @@ def quantize(name: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def dequantize(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what ggml makes of blocks."""
+    """Return what ggml reads from blocks of any type but BF16."""
     kind = TYPES[name]
     values = np.empty(blocks.size // kind.size * kind.block, np.float32)
-    function: Any = getattr(library(), f"dequantize_row_{name.replace('Q', 'q').replace('IQ', 'iq')}", None)
-    function(ctypes.c_void_p(blocks.ctypes.data), ctypes.c_void_p(values.ctypes.data), ctypes.c_int64(values.size))
+    function = getattr(library(), f"dequantize_row_{name.lower().replace('_k', '_K')}")
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64], None
+    function(blocks.ctypes.data, values.ctypes.data, values.size)
     return values
 
 
