@@ -39,6 +39,7 @@ EXEMPT: Final = {  # fields that are not compared, each with the reason
     "PlannedComponent.source_bytes": "what the source has",
     "PlannedComponent.result_bytes": "what comes of it",
     "PlannedComponent.largest_bytes": "what the source has",
+    "PlannedComponent.stored": "what comes of it",
     "PlannedComponent.estimated": "what comes of it",
     "TargetPlan.ladder": "what was found here for it and its siblings, whose budgets are compared",
     "PlannedBudget.found": "what was found here; the budget is compared",
