@@ -83,10 +83,9 @@ class Tally:
         self.finite = self.finite and (isfinite(squares) or bool(np.isfinite(values).all()))
 
     def compare(self, values: Floats, base: Floats, columns: int) -> None:
-        """Take values and those of the base into account; the values are lost."""
+        """Take values and those of the base into account."""
         self.dot += float(np.dot(values, base))
-        values -= base
-        error, wanted = values.reshape(-1, columns), base.reshape(-1, columns)
+        error, wanted = (values - base).reshape(-1, columns), base.reshape(-1, columns)
         rows, squares = np.vecdot(error, error), np.vecdot(wanted, wanted)
         self.noise += float(rows.sum(dtype=np.float64))
         self.signal += float(squares.sum(dtype=np.float64))
