@@ -47,7 +47,8 @@ def lint(place: Place, base: Place | None = None, *, values: bool = True, listen
 def examine(subject: Subject, bases: Sequence[Subject], *, values: bool, listen: Listener) -> Examined:
     """Look at one model."""
     name, reading = recognised(subject)
-    faults = [*subject.faults, *reading.faults, *parts_of(subject, reading)]
+    faults = list(subject.faults)
+    faults += [*reading.faults, *parts_of(subject, reading)] if subject.tensors else []
     sound, plains = unbroken(subject, reading, faults), plain_weights(subject, reading)
     matching = match([*reading.weights, *plains], bases) if bases else Matching({}, [], [])
     whole = not any(fault.rule in {"file-broken", "file-missing"} for fault in subject.faults)

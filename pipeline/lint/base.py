@@ -20,8 +20,6 @@ PREFIXES: Final = (
     "", "model.diffusion_model.", "diffusion_model.", "transformer.", "model.", "text_encoder.", "language_model.",
 )  # fmt: skip
 """What stands before names where a model is a part of a whole."""
-TIED: Final = ("lm_head.weight", "embed_tokens.weight", "shared.weight", "decoder.weight", "wte.weight")
-"""Weights that are often one and the same, of which a file holds any one."""
 SHARE: Final = 0.5  # of the weights that must have a counterpart, before the rest is held to have one
 APART: Final = 12.0  # decibels below its like, from which on a layer is remarkable
 WITHIN: Final = 0.01  # of a gain of one, beside what the scheme's own noise takes
@@ -74,9 +72,8 @@ def complete(subject: Subject, matching: Matching) -> Iterator[Fault]:
         text = f"Of its {count + len(matching.without)} weights, the base has {count} by these names."
         yield Fault("format-unclear", text, subject.name, remedy=OTHER, level="warning")
         return
-    tied = any(name.endswith(TIED) for name in matching.counterparts)
     for name in matching.left:
-        if not (tied and name.endswith(TIED)):
+        if not subject.is_tied(name):
             yield Fault("tensor-missing", "The base has this tensor, and the file has not.", subject.name, name, AGAIN)
     for name in matching.without:
         text = "The base has no tensor of this name."

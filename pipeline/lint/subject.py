@@ -27,6 +27,10 @@ ReadFile = Callable[[str, int, int], bytes]
 
 SMALL: Final = 64 << 20  # bytes; what is read whole, such as the scales of one weight
 
+VOCABULARIES: Final = ("embed_tokens.weight", "shared.weight", "wte.weight", "embeddings.weight", "lm_head.weight")
+HEADS: Final = (*VOCABULARIES, "proj_out.weight", "decoder.weight")
+"""Weights that are often one and the same, of which a file holds any one."""
+
 NUMPY: Final = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16, "F8_E4M3": np.uint8,
     "F8_E5M2": np.uint8, "F8_E8M0": np.uint8, "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
@@ -117,6 +121,10 @@ class Subject:
         if tensor.end - tensor.begin > SMALL * 4:
             raise ValueError(f"{name} has {tensor.end - tensor.begin} bytes")
         return np.frombuffer(self.bytes(tensor), NUMPY[tensor.dtype]).reshape(tensor.shape)
+
+    def is_tied(self, name: str) -> bool:
+        """Return whether a weight that is not there may be another one's: the head of a model, its vocabulary."""
+        return name.endswith(HEADS) and any(other.endswith(VOCABULARIES) for other in self.tensors)
 
     def fault(self, rule: str, tensor: str, text: str, remedy: str = "") -> Fault:
         """Return a fault of a tensor, or of the model where none is named or there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipeline.lint.contents import contents_of
 from pipeline.source.layout import Folder
 from tests.lint.models import MADE, layers
 from tests.lint.models import base as tensors_of_base
+from tests.lint.spoil import opened
 
 UNREAD = {"comfy-w4a4", "comfy-w4a8"}  # recognised, and not decoded
 LEAST = {
@@ -64,3 +66,16 @@ def test_headers_alone_tell_the_format_and_read_no_weights(name: str, made: Path
     assert whole.everything or name in UNREAD
     assert not headers.everything
     assert [model.format for model in headers.models] == [model.format for model in whole.models]
+
+
+def test_a_head_that_is_the_vocabulary_may_be_listed_and_not_held(made: Path, tmp_path: Path) -> None:
+    """As transformers saves Whisper through torchao."""
+    import torch
+
+    shutil.copytree(made / "torchao-int8", tmp_path / "model")
+    with opened(tmp_path / "model") as held:
+        held.tensors["model.embed_tokens.weight"] = torch.ones(8, 8)
+        names = ["proj_out.weight", "model.embed_tokens.weight"]
+        held.metadata |= dict.fromkeys(names, '{"_type": "Tensor"}')
+        held.metadata["tensor_names"] = json.dumps([*json.loads(held.metadata["tensor_names"]), *names])
+    assert not lint(Folder(tmp_path / "model")).everything

@@ -17,6 +17,7 @@ DIFFUSERS: Final = frozenset(
     {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
 )
 BITS: Final = {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "8": 8}
+AXES: Final = 4  # that ggml reads
 CURRENT: Final = 2  # general.quantization_version of all that is written since 2023
 
 
@@ -46,6 +47,13 @@ def read(subject: Subject) -> Reading:
         for name, tensor in subject.tensors.items()
         if tensor.dtype not in PLAIN
     ]
+    for name, tensor in subject.tensors.items():
+        if len(tensor.shape) > AXES:
+            text = (
+                f"It has {len(tensor.shape)} axes: diffusers and ComfyUI-GGUF read it, and llama.cpp refuses the file."
+            )
+            found = subject.fault("weight-wrong", name, text)
+            faults.append(Fault(found.rule, found.text, found.file, name, level="warning"))
     said = subject.metadata.get("general.quantization_version")
     if weights and said is not None and said != CURRENT:
         text = f"The header says `general.quantization_version` {said}, and loaders read {CURRENT}."

@@ -43,7 +43,7 @@ def read(subject: Subject) -> Reading:
             continue
         if entry["_type"] == "Tensor":
             owned.add(name)
-            if name not in subject.tensors:
+            if name not in subject.tensors and not subject.is_tied(name):
                 faults.append(subject.fault("tensor-missing", name, "The header lists it, and it is not there."))
             continue
         weight = weight_of(subject, name, entry)
