@@ -36,7 +36,7 @@ def float8_levels(dtype: str) -> Floats:
         levels[[0x7F, 0xFF]] = np.nan
     else:
         special = exponent == 31
-        levels = np.where(special & (mantissa > 0), np.nan, np.where(special, np.sign(levels) * np.inf, levels))
+        levels = np.where(special & (mantissa > 0), np.nan, np.where(special, np.copysign(np.inf, levels), levels))
     return levels.astype(np.float32)
 
 

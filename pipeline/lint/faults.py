@@ -27,7 +27,6 @@ RULES: Final = {
     "weight-wrong": "Every weight has the dtype and the shape that its format gives it.",
     "layer-degenerate": "Every layer is what the base has, but for the noise of its scheme.",
     "layer-swapped": "No layer holds what another one should.",
-    "layers-alike": "No two layers hold the same codes.",
 }
 
 

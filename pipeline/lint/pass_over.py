@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.events import Event, Listener
 from pipeline.lint.decoding import as_floats
 from pipeline.lint.formats.protocol import EXACT, Floats, Held, Part, Reading, Weight
-from pipeline.lint.subject import NUMPY, Subject, Tensor
+from pipeline.lint.subject import LARGEST_PART, NUMPY, Subject, Tensor
 from pipeline.source.safetensors import FLOATS
 
 if TYPE_CHECKING:
@@ -188,6 +188,11 @@ def parts_held(subject: Subject, weight: Weight, tally: Tally) -> dict[str, NDAr
     for role, part in weight.parts.items():
         tensor = subject.tensors.get(part.name)
         if role in {"codes", "state"} or tensor is None:
+            continue
+        if tensor.end - tensor.begin > LARGEST_PART:
+            tally.ruined.append(
+                (part.name, f"It has {tensor.end - tensor.begin} bytes, more than any scale of a weight")
+            )
             continue
         held[role] = subject.array(part.name)
         scales = as_floats(held[role], part.read_as or tensor.dtype)

@@ -25,7 +25,7 @@ Container = Literal["safetensors", "gguf", "onnx"]
 ReadFile = Callable[[str, int, int], bytes]
 """Reads of a file, from an offset, so many bytes."""
 
-SMALL: Final = 64 << 20  # bytes; what is read whole, such as the scales of one weight
+LARGEST_PART: Final = 256 << 20  # bytes; what is read whole, such as the scales of one weight
 
 VOCABULARIES: Final = ("embed_tokens.weight", "shared.weight", "wte.weight", "embeddings.weight", "lm_head.weight")
 HEADS: Final = (*VOCABULARIES, "proj_out.weight", "decoder.weight")
@@ -112,14 +112,8 @@ class Subject:
         return self.read(tensor.file, tensor.begin + begin, last - tensor.begin - begin)
 
     def array(self, name: str) -> NDArray[Any]:
-        """Return a small tensor whole, bfloat16 and the small floats as their bits.
-
-        Raises:
-            ValueError: It is not small.
-        """
+        """Return a tensor whole, bfloat16 and the small floats as their bits; ask of none above `LARGEST_PART`."""
         tensor = self.tensors[name]
-        if tensor.end - tensor.begin > SMALL * 4:
-            raise ValueError(f"{name} has {tensor.end - tensor.begin} bytes")
         return np.frombuffer(self.bytes(tensor), NUMPY[tensor.dtype]).reshape(tensor.shape)
 
     def is_tied(self, name: str) -> bool:
