@@ -11,7 +11,12 @@ from jinja2 import DictLoader
 from pipeline.card.render import packaged, sandbox
 from tests.cards.conftest import TEMPLATES
 
-OURS = ("95 %", "SHA-256", "%.2f", "utf-8")  # with a digit that is no number of a model
+OURS = (  # with a digit that is no number of a model
+    *("95 %", "SHA-256", "%.2f", "utf-8"),
+    # What ComfyUI and comfy-kitchen call formats, layouts and tensors.
+    *("nvfp4", "mxfp8", "int8_tensorwise", "int8", "float8_e4m3fn", "TensorWiseINT8Layout", "TensorCoreFP8Layout"),
+    "weight_scale_2",
+)
 
 
 def digits(name: str, template: str) -> Iterator[str]:
