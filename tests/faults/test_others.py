@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub import CommitOperationDelete
+from safetensors.numpy import save
 
 from localhub.faults import Faults
 from localhub.server import running
@@ -34,7 +36,7 @@ FIRST = {
     "README.md": b"# One\n",
     "model_index.json": b"{}\n",
     "transformer/config.json": b"{}\n",
-    "transformer/diffusion_pytorch_model.safetensors": b"weights",
+    "transformer/diffusion_pytorch_model.safetensors": save({"weight": np.arange(8, dtype=np.float32)}),
     "images/worst.png": b"one",
 }
 SECOND = {**FIRST, "README.md": b"# Two\n", "images/median.png": b"two"}
