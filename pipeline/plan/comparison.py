@@ -40,6 +40,7 @@ EXEMPT: Final = {  # fields that are not compared, each with the reason
     "PlannedComponent.result_bytes": "what comes of it",
     "PlannedComponent.largest_bytes": "what the source has",
     "PlannedComponent.stored": "what comes of it",
+    "PlannedComponent.file": "follows from source, component and scheme, which are compared",
     "PlannedComponent.estimated": "what comes of it",
     "TargetPlan.ladder": "what was found here for it and its siblings, whose budgets are compared",
     "PlannedBudget.found": "what was found here; the budget is compared",
