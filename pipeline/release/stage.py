@@ -27,7 +27,6 @@ from pipeline.hub.errors import LATER
 from pipeline.hub.ownership import Holdings, newest_of, version_at
 from pipeline.hub.release_files import ReleaseFolder
 from pipeline.hub.retry import Retry, is_refusal
-from pipeline.lint import lint
 from pipeline.release.other_work import TAKE_NOTHING, OthersWorkError, Terms, require
 from pipeline.release.readback import VerifiedFiles, read_back
 from pipeline.release.smoke_test import Trial
@@ -116,6 +115,8 @@ def require_sound(folder: Path) -> None:
     Raises:
         VerificationError: There are such.
     """
+    from pipeline.lint import lint  # whose numpy a plan does without
+
     with suppress(SourceError):  # no weights that are looked into
         if fault := lint(Folder(folder), values=False).first:
             raise fault
