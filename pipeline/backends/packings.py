@@ -7,7 +7,6 @@ source is read once all the same.
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.protocol import Finished, Part
+from pipeline.worker.limits import processors
 
 Array = NDArray[Any]
 RowKernel = Callable[[Array, Array, Array, Array], None]
@@ -153,7 +153,7 @@ class Whole(ABC):
             self.encode(made, first, values[first : first + self.CHUNK], sums)
             errors.note(first, float(sums[0]), float(sums[1]))
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as threads:
+        with ThreadPoolExecutor(processors()) as threads:
             list(threads.map(encode, range(0, values.size, self.CHUNK)))
         return errors.finished(made)
 

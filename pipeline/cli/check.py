@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from pipeline.cli.context import Session
+from pipeline.cli.options import OutputFormat
 from pipeline.errors import RecipeError
 
 
@@ -16,10 +17,7 @@ def check(
     ctx: typer.Context,
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to check.")],
     *,
-    output_format: Annotated[
-        Literal["text", "github", "sarif", "json"] | None,
-        typer.Option("--output-format", help="Who reads it: people, GitHub's annotations, code scanning, a program."),
-    ] = None,
+    output_format: OutputFormat = None,
 ) -> None:
     """Show every problem in recipes; offline, without torch."""
     session: Session = ctx.obj

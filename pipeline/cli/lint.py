@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.context import Session
+from pipeline.cli.options import OutputFormat
 from pipeline.files import human_size
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ def lint(
     base: Annotated[str, typer.Option("--base", help="What it was made of: a file, a folder or a repository.")] = "",
     revision: Annotated[str | None, typer.Option("--revision", help="A commit, branch or tag; default main.")] = None,
     headers: Annotated[bool, typer.Option("--headers", help="Read headers and markers only, and no weights.")] = False,
-    output_format: Annotated[
-        Literal["text", "github", "sarif", "json"] | None,
-        typer.Option("--output-format", help="Who reads it: people, GitHub's annotations, code scanning, a program."),
-    ] = None,
+    output_format: OutputFormat = None,
 ) -> None:
     """Say of anybody's quantized file or repository whether it is what it says; without a GPU or a recipe."""
     session: Session = ctx.obj

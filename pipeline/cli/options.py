@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,4 +17,8 @@ Recipes = Annotated[
 ]
 Streamed = Annotated[
     bool, typer.Option("--stream", help="Quantize a source on a Hub as it comes; its weights are never stored.")
+]
+OutputFormat = Annotated[
+    Literal["text", "github", "sarif", "json"] | None,
+    typer.Option("--output-format", help="Who reads it: people, GitHub's annotations, code scanning, a program."),
 ]

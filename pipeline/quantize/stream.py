@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from pipeline.errors import SourceError
 from pipeline.quantize.component_writer import ComponentWriter, Job, Made
 from pipeline.quantize.spans import Segment, WeightFile, pack, spans_of, write
 from pipeline.source.disk import BLOCK, Forward, memory
+from pipeline.worker.limits import processors
 
 ProgressCallback = Callable[[str, int], None]
 """Is told the name of a tensor and how many bytes of the source are done with it."""
@@ -192,13 +192,12 @@ class StreamExecutor:
     SPANS: Final = 3  # under way beside one for each processor: read, hashed, written
 
     def __init__(self, jobs: int) -> None:
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._hash = ThreadPoolExecutor(1, "hash")
-        self._pack = ThreadPoolExecutor(processors, "pack")
+        self._pack = ThreadPoolExecutor(processors(), "pack")
         self._write = [ThreadPoolExecutor(1, "write") for _ in range(jobs)]
         self.disks: list[Executor] = [ThreadPoolExecutor(1, "disk") for _ in range(jobs)]
         self._under_way: deque[tuple[memoryview, list[Future[Any]], Callable[[int], None], int]] = deque()
-        self._most = processors + self.SPANS
+        self._most = processors() + self.SPANS
         self._spare: list[memoryview] = []
 
     def __enter__(self) -> StreamExecutor:
