@@ -48,10 +48,12 @@ def examine(subject: Subject, bases: Sequence[Subject], *, values: bool, listen:
     """Look at one model."""
     name, reading = recognised(subject)
     faults = list(subject.faults)
+    whole = not any(fault.rule in {"file-broken", "file-missing"} and fault.level == "error" for fault in faults)
     faults += [*reading.faults, *parts_of(subject, reading)] if subject.tensors else []
+    if whole and not subject.tensors:
+        faults.append(subject.fault("tensor-missing", "", "It holds no tensors.", level="warning"))
     sound, plains = unbroken(subject, reading, faults), plain_weights(subject, reading)
     matching = match([*reading.weights, *plains], bases) if bases else Matching({}, [], [])
-    whole = not any(fault.rule in {"file-broken", "file-missing"} for fault in subject.faults)
     faults += besides(faults, strangers(subject, reading)) if whole else []
     faults += besides(faults, complete(subject, matching)) if bases and whole else []
     faults += besides(faults, gaps(subject)) if whole else []
@@ -63,7 +65,7 @@ def examine(subject: Subject, bases: Sequence[Subject], *, values: bool, listen:
         name=subject.name,
         format=name,
         title=reading.title,
-        loaders=reading.loaders,
+        loaders=reading.loaders if whole else "",
         schemes=dict(Counter(weight.scheme for weight in reading.weights).most_common()),
         tensors=len(subject.tensors),
         size=sum(tensor.end - tensor.begin for tensor in subject.tensors.values()),
@@ -102,11 +104,14 @@ def spoiled(subject: Subject, tally: Tally) -> Iterator[Fault]:
     for part, reason in tally.ruined:
         yield subject.fault("scale-damaged", part, f"{reason}.", "Make it again.")
     if not tally.finite:
-        text = "It has values that are NaN or infinite."
-        yield subject.fault("weight-damaged", weight.codes, text, "Make it again; every answer would be NaN.")
+        text = "It has values that are NaN or infinite"
+        if "mask" in weight.name.rpartition(".")[2]:  # of attention, where minus infinity hides what must not be seen
+            yield subject.fault("weight-damaged", weight.codes, f"{text}, as masks have.", level="warning")
+        else:
+            yield subject.fault("weight-damaged", weight.codes, f"{text}.", "Make it again; every answer would be NaN.")
     elif tally.zero and not tally.ruined and weight.decode and len(weight.shape) > 1:
-        found = subject.fault("weight-damaged", weight.codes, "All of its values are zero.")
-        yield found if quantized else Fault(found.rule, found.text, found.file, found.tensor, level="warning")
+        text = "All of its values are zero."
+        yield subject.fault("weight-damaged", weight.codes, text, level="error" if quantized else "warning")
 
 
 def uncalibrated(subject: Subject, reading: Reading) -> Iterator[Fault]:
@@ -119,5 +124,4 @@ def uncalibrated(subject: Subject, reading: Reading) -> Iterator[Fault]:
     if names and all(subject.tensors[name].size == 1 and subject.array(name).reshape(-1)[0] == 1 for name in names):
         text = f"All {len(names)} scales of activations are 1.0, so nobody measured them."
         remedy = "Measure them on prompts: on cards that use them, activations are cut off."
-        found = subject.fault("scale-unset", names[0], text, remedy)
-        yield Fault(found.rule, found.text, found.file, found.tensor, found.remedy, "warning")
+        yield subject.fault("scale-unset", names[0], text, remedy, "warning")

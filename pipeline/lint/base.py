@@ -118,8 +118,7 @@ def judge(subject: Subject, tally: Tally, counterpart: Counterpart, usual: float
         yield subject.fault("layer-degenerate", weight.codes, text, AGAIN)
     elif tally.sqnr < usual - APART:
         text = f"It has lost more than its like: {told_sqnr}, and {usual:.1f} dB is usual for {weight.scheme} here."
-        found = subject.fault("layer-degenerate", weight.codes, text, "Look at it, or keep it unquantized.")
-        yield Fault(found.rule, found.text, found.file, found.tensor, found.remedy, "warning")
+        yield subject.fault("layer-degenerate", weight.codes, text, "Look at it, or keep it unquantized.", "warning")
 
 
 def diagnose(subject: Subject, tally: Tally, counterpart: Counterpart) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from typing import Final
 from pipeline.lint.faults import Fault
 from pipeline.lint.formats.protocol import Part, Reading, Weight
 from pipeline.lint.subject import Subject
-from pipeline.source.safetensors import DTYPE_SIZES, FLOATS
 
 WHOLE: Final = "Ask its publisher for a whole file."
 ROLES: Final = {"codes": "weight", "input": "scale of activations", "state": "state", "zero": "zero point"}
@@ -53,7 +52,7 @@ def strangers(subject: Subject, reading: Reading) -> Iterator[Fault]:
     """Yield the faults of tensors that no part and no plain layer is: codes that nothing gives a meaning."""
     owned = {part.name for weight in reading.weights for part in weight.parts.values()} | reading.used
     for name, tensor in subject.tensors.items():
-        odd = tensor.dtype not in FLOATS and tensor.dtype in DTYPE_SIZES and len(tensor.shape) > 1
+        odd = len(tensor.shape) > 1 and (tensor.dtype in CODES or (tensor.dtype == "I32" and name.endswith(PACKED)))
         lone = name.endswith(SCALES)
         if reading.weights and name not in owned and (odd or lone):
             what = f"It is {tensor.dtype} of shape {list(tensor.shape)}" if odd else "It is called as a scale is"
@@ -61,6 +60,9 @@ def strangers(subject: Subject, reading: Reading) -> Iterator[Fault]:
 
 
 LAYERS: Final = (".weight", ".weight_packed", "._weight_qdata", ".weight._data", ".weight._data._data")
+CODES: Final = frozenset({"I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"})
+"""What codes are kept in; numbers of positions and masks of honest models are kept in others."""
+PACKED: Final = ("weight_packed", "qweight", "qzeros", "weight_zero_point")
 SCALES: Final = (
     "weight_scale", "weight_scale_2", "scale_weight", "scale_input", "input_scale", "weight_scale_inv", ".absmax",
     ".SCB", "nested_absmax", ".comfy_quant",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from pipeline.lint.faults import Fault
+from pipeline.lint.faults import Fault, Level
 from pipeline.source.gguf import BY_NAME
 from pipeline.source.onnx import Node
 from pipeline.source.safetensors import DTYPE_SIZES
@@ -120,7 +120,7 @@ class Subject:
         """Return whether a weight that is not there may be another one's: the head of a model, its vocabulary."""
         return name.endswith(HEADS) and any(other.endswith(VOCABULARIES) for other in self.tensors)
 
-    def fault(self, rule: str, tensor: str, text: str, remedy: str = "") -> Fault:
+    def fault(self, rule: str, tensor: str, text: str, remedy: str = "", level: Level = "error") -> Fault:
         """Return a fault of a tensor, or of the model where none is named or there."""
         found = self.tensors.get(tensor)
-        return Fault(rule, text, found.file if found else self.name, tensor, remedy)
+        return Fault(rule, text, found.file if found else self.name, tensor, remedy, level)

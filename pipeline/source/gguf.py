@@ -160,8 +160,9 @@ def parse_header(read: ReadRange, size: int, where: str) -> GGUFHeader:
     if cursor.take(4) != MAGIC:
         raise refusal(where, "it does not begin with GGUF")
     if (version := cursor.number("I")) not in VERSIONS:
-        told = "it is big-endian" if version > 0xFFFF else f"it is of version {version}"
-        raise refusal(where, f"{told}, and little-endian files of version 2 or 3 are read")
+        if version > 0xFFFF:
+            raise refusal(where, "it is big-endian", "Turn it with gguf-convert-endian, of the package gguf on PyPI.")
+        raise refusal(where, f"it is of version {version}, and versions 2 and 3 are read")
     count, keys = cursor.number("Q"), cursor.number("Q")
     metadata: dict[str, Any] = {}
     for _ in range(min(keys, HEADER_LIMIT)):
@@ -220,7 +221,8 @@ def placed(
     return ordered
 
 
-def refusal(where: str, reason: str) -> SourceError:
+def refusal(
+    where: str, reason: str, remedy: str = "Download it again, or ask its publisher for a whole one."
+) -> SourceError:
     """Return the error for a file that is not what it says."""
-    remedy = "Download it again, or ask its publisher for a whole one."
     return SourceError(f"This GGUF file cannot be trusted: {reason}.", where=where, remedy=remedy)

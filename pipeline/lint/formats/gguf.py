@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from pipeline.lint.faults import Fault
 from pipeline.lint.formats.ggml import DECODE
@@ -11,13 +12,14 @@ from pipeline.lint.subject import Subject
 from pipeline.source.gguf import BY_NAME
 
 TITLE: Final = "GGUF"
-LOADERS: Final = "llama.cpp and ComfyUI-GGUF; diffusers by GGUFQuantizationConfig"
+LOADERS: Final = "ComfyUI-GGUF", "diffusers by GGUFQuantizationConfig"
 PLAIN: Final = frozenset({"F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64"})
 DIFFUSERS: Final = frozenset(
     {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
 )
 BITS: Final = {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "8": 8}
 AXES: Final = 4  # that ggml reads
+LONGEST: Final = 63  # bytes of a name that llama.cpp reads
 CURRENT: Final = 2  # general.quantization_version of all that is written since 2023
 
 
@@ -31,8 +33,11 @@ def read(subject: Subject) -> Reading:
     faults = list[Fault]()
     architecture = subject.metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
-        text = "The header has no `general.architecture`, by which loaders know the model."
-        faults.append(subject.fault("marker-missing", "", text, "Write it, such as flux, wan or llama."))
+        text = (
+            "The header has no `general.architecture`, by which llama.cpp knows a model; others go by names."
+        )
+        remedy = "Write it, such as flux, wan or llama."
+        faults.append(subject.fault("marker-missing", "", text, remedy, "warning"))
     weights = [
         Weight(
             name,
@@ -52,14 +57,21 @@ def read(subject: Subject) -> Reading:
             text = (
                 f"It has {len(tensor.shape)} axes: diffusers and ComfyUI-GGUF read it, and llama.cpp refuses the file."
             )
-            found = subject.fault("weight-wrong", name, text)
-            faults.append(Fault(found.rule, found.text, found.file, name, level="warning"))
+            faults.append(subject.fault("weight-wrong", name, text, level="warning"))
     said = subject.metadata.get("general.quantization_version")
     if weights and said is not None and said != CURRENT:
         text = f"The header says `general.quantization_version` {said}, and loaders read {CURRENT}."
         faults.append(subject.fault("marker-unknown", "", text))
+    title = f"{TITLE}, {architecture}" if architecture else TITLE
+    return Reading(title, weights, faults, loaders="; ".join(loaders_of(subject, architecture)))
+
+
+def loaders_of(subject: Subject, architecture: Any) -> Iterator[str]:
+    """Yield who reads a file."""
+    if architecture and all(
+        len(name.encode()) <= LONGEST and len(tensor.shape) <= AXES for name, tensor in subject.tensors.items()
+    ):
+        yield "llama.cpp, where it knows the architecture"
+    yield LOADERS[0]
     kinds = {tensor.dtype for tensor in subject.tensors.values()} - PLAIN - DIFFUSERS
-    without = f"llama.cpp and ComfyUI-GGUF; diffusers has no {', '.join(sorted(kinds))}"
-    return Reading(
-        f"{TITLE}, {architecture}" if architecture else TITLE, weights, faults, loaders=without if kinds else LOADERS
-    )
+    yield f"diffusers has no {', '.join(sorted(kinds))}" if kinds else LOADERS[1]

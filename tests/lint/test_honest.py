@@ -1,0 +1,95 @@
+"""Honest files that look odd: others load them, so nothing more than a warning is said of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from pipeline.lint import Examined, lint
+from pipeline.source.layout import Folder
+from tests.lint.spoil import opened
+
+CHANCE = np.random.default_rng(7)
+Arrays = dict[str, "np.ndarray[Any, Any]"]
+
+
+def weights(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return (0.02 * CHANCE.standard_normal(shape)).astype(np.float32)
+
+
+def as_gguf(
+    path: Path, quantized: Arrays, plain: Arrays | None = None, *, named: bool = True, kind: str = "Q8_0"
+) -> None:
+    """Write a file by gguf-py."""
+    writer = gguf.GGUFWriter(path, "flux")
+    if not named:
+        del writer.kv_data[0]["general.architecture"]
+    for name, array in quantized.items():
+        found = gguf.GGMLQuantizationType[kind]
+        writer.add_tensor(name, gguf.quantize(array, found), raw_dtype=found)
+    for name, array in (plain or {}).items():
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def looked_at(folder: Path, base: Path | None = None) -> Examined:
+    (model,) = lint(Folder(folder), Folder(base) if base else None).models
+    return model
+
+
+def told(model: Examined) -> list[tuple[str, str]]:
+    return [(fault.level, fault.rule) for fault in model.faults]
+
+
+def test_stable_diffusion_cpp_names_no_architecture(tmp_path: Path) -> None:
+    as_gguf(tmp_path / "model.gguf", {"model.diffusion_model.a.weight": weights(64, 256)}, named=False)
+    model = looked_at(tmp_path)
+    assert told(model) == [("warning", "marker-missing")]
+    assert "llama.cpp" not in model.loaders
+
+
+def test_who_reads_long_names_is_told(tmp_path: Path) -> None:
+    as_gguf(tmp_path / "model.gguf", {f"{'long.' * 20}weight": weights(64, 256)})
+    model = looked_at(tmp_path)
+    assert not model.faults
+    assert "llama.cpp" not in model.loaders
+    assert "ComfyUI-GGUF" in model.loaders
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "bool"])
+def test_numbers_of_positions_are_no_codes(dtype: str, tmp_path: Path, made: Path) -> None:
+    """As every checkpoint of Stable Diffusion 1.5 has them."""
+    import torch
+
+    shutil.copytree(made / "comfy-int8", tmp_path / "model")
+    with opened(tmp_path / "model") as held:
+        held.tensors["embeddings.position_ids"] = torch.arange(77)[None].to(getattr(torch, dtype))
+    assert not looked_at(tmp_path / "model").faults
+
+
+def test_a_mask_hides_by_minus_infinity(tmp_path: Path) -> None:
+    hidden = np.full((1,), -np.inf, np.float32)
+    as_gguf(tmp_path / "model.gguf", {"a.weight": weights(64, 256)}, {"attn.mask": hidden})
+    assert told(looked_at(tmp_path)) == [("warning", "weight-damaged")]
+    as_gguf(tmp_path / "model.gguf", {"a.weight": weights(64, 256)}, {"attn.bias": hidden})
+    assert told(looked_at(tmp_path)) == [("error", "weight-damaged")]
+
+
+def test_a_file_of_a_vocabulary_alone_holds_no_tensors(tmp_path: Path) -> None:
+    as_gguf(tmp_path / "model.gguf", {})
+    assert told(looked_at(tmp_path)) == [("warning", "tensor-missing")]
+
+
+def test_a_big_endian_file_is_turned_and_not_downloaded_again(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "big") + bytes(64))
+    model = looked_at(tmp_path)
+    assert "gguf-convert-endian" in str(model.faults[0])
+    assert not model.loaders
