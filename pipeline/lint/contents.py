@@ -175,6 +175,9 @@ class Opening:
             return self.constants(file, graph), {}
         if file.endswith(".gguf"):
             header = gguf.parse_header(read, size, file)
+            if header.apart:
+                text = "It does not begin where the tensor before it ends, so llama.cpp refuses the file."
+                self.faults.append(Fault("file-broken", text, file, header.apart, level="warning"))
             return tensors_in(file, header.tensors), header.metadata
         slots, metadata = safetensors.parse_whole_header(read, size, file)
         return tensors_in(file, slots), metadata

@@ -7,6 +7,7 @@ bounded, because a file is somebody else's; nothing here needs the gguf package.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -26,6 +27,7 @@ KEPT: Final = 64  # entries of an array of which the values are kept
 
 SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING: Final = 8
+LENGTH: Final = 8  # bytes before each text, that say how long it is
 ARRAY: Final = 9
 
 
@@ -68,11 +70,14 @@ class GGUFHeader:
         tensors: Where each tensor lies, by name, in the order of the data; shapes as numpy has them, rows first, and
             the type's own name as dtype.
         alignment: The bytes of which the place of each tensor is a multiple.
+        apart: The first tensor that does not lie behind the one named before it, by which ggml refuses a file and
+            others do not; none where all do.
     """
 
     metadata: dict[str, Any]
     tensors: dict[str, TensorInfo]
     alignment: int
+    apart: str = ""
 
 
 class Cursor:
@@ -139,7 +144,7 @@ class Cursor:
         if inner in SCALARS and count > KEPT:
             self.take(struct.calcsize(SCALARS[inner]) * count if count < LARGEST else LARGEST)
             return count
-        if inner == ARRAY or count > HEADER_LIMIT:
+        if inner == ARRAY or count * LENGTH > self._limit - self.at:
             raise refusal(self.where, f"an array in its header claims {count} values of kind {inner}")
         kept = [value for place in range(count) if (value := self.value(inner)) is not None and place < KEPT]
         return kept if count <= KEPT else count
@@ -180,7 +185,8 @@ def parse_header(read: ReadRange, size: int, where: str) -> GGUFHeader:
             raise refusal(where, f"the tensor {name[:MOST_TOLD]!r} stands in its header twice")
         claims[name] = read_claim(cursor, name)
     start = -(-cursor.at // alignment) * alignment
-    return GGUFHeader(metadata, placed(claims, start, size, alignment, where), alignment)
+    tensors = placed(claims, start, size, alignment, where)
+    return GGUFHeader(metadata, tensors, alignment, apart([tensors[name] for name in claims], list(claims), alignment))
 
 
 def read_claim(cursor: Cursor, name: str) -> tuple[str, tuple[int, ...], int]:
@@ -219,6 +225,14 @@ def placed(
     if end > size:
         raise refusal(where, f"the file is truncated: {size} bytes, and its tensors end at {end}")
     return ordered
+
+
+def apart(slots: Sequence[TensorInfo], names: Sequence[str], alignment: int) -> str:
+    """Return the first tensor in a header's order that does not lie where the one before it ends; none, empty."""
+    for before, slot, name in zip(slots, slots[1:], names[1:], strict=False):
+        if slot.begin != before.begin + -(-(before.end - before.begin) // alignment) * alignment:
+            return name
+    return ""
 
 
 def refusal(

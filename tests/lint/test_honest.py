@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import gguf
 import numpy as np
 import pytest
 
+from pipeline.errors import SourceError
 from pipeline.lint import Examined, lint
+from pipeline.source.gguf import parse_header
 from pipeline.source.layout import Folder
 from tests.lint.spoil import opened
 
@@ -93,3 +96,29 @@ def test_a_big_endian_file_is_turned_and_not_downloaded_again(tmp_path: Path) ->
     model = looked_at(tmp_path)
     assert "gguf-convert-endian" in str(model.faults[0])
     assert not model.loaders
+
+
+def test_tensors_that_lie_apart_are_read_by_all_but_llama_cpp(tmp_path: Path) -> None:
+    as_gguf(tmp_path / "model.gguf", {"a.weight": weights(64, 256), "b.weight": weights(64, 256)})
+    size = 64 * 256 // 32 * 34
+    content = (tmp_path / "model.gguf").read_bytes()
+    moved = content[:-size].replace(struct.pack("<Q", size), struct.pack("<Q", size + 64))
+    (tmp_path / "model.gguf").write_bytes(moved + bytes(64) + content[-size:])
+    model = looked_at(tmp_path)
+    assert told(model) == [("warning", "file-broken")]
+    assert "llama.cpp" not in model.loaders
+
+
+def test_a_claim_of_more_texts_than_a_file_has_is_refused_at_once() -> None:
+    count = 1 << 24
+    key = struct.pack("<Q", 1) + b"t" + struct.pack("<IIQ", 9, 8, count)
+    read = list[int]()
+
+    def read_range(offset: int, length: int) -> bytes:
+        read.append(offset)
+        return (header + bytes(length))[offset : offset + length] if offset < len(header) else bytes(length)
+
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key
+    with pytest.raises(SourceError, match="array"):
+        parse_header(read_range, len(header) + 7 * count, "model.gguf")
+    assert len(read) == 1

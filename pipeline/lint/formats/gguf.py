@@ -33,9 +33,7 @@ def read(subject: Subject) -> Reading:
     faults = list[Fault]()
     architecture = subject.metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
-        text = (
-            "The header has no `general.architecture`, by which llama.cpp knows a model; others go by names."
-        )
+        text = "The header has no `general.architecture`, by which llama.cpp knows a model; others go by names."
         remedy = "Write it, such as flux, wan or llama."
         faults.append(subject.fault("marker-missing", "", text, remedy, "warning"))
     weights = [
@@ -68,8 +66,10 @@ def read(subject: Subject) -> Reading:
 
 def loaders_of(subject: Subject, architecture: Any) -> Iterator[str]:
     """Yield who reads a file."""
-    if architecture and all(
-        len(name.encode()) <= LONGEST and len(tensor.shape) <= AXES for name, tensor in subject.tensors.items()
+    if (
+        architecture
+        and not subject.faults
+        and all(len(name.encode()) <= LONGEST and len(tensor.shape) <= AXES for name, tensor in subject.tensors.items())
     ):
         yield "llama.cpp, where it knows the architecture"
     yield LOADERS[0]
