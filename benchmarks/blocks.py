@@ -31,23 +31,28 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def measured(name: str, values: np.ndarray, halves: np.ndarray) -> dict[str, Any]:
-    """Compare one type: of float32, as ggml takes it, and ours of bfloat16 too."""
+    """Compare one type: of float32, as ggml takes it, and of bfloat16, as models are stored."""
     blocks = encode(name, values)[0]
     assert (blocks == ggml.quantize(name, values)).all(), name
-    pairs = [
-        (seconds(lambda: encode(name, values)), seconds(lambda: ggml.quantize(name, values))) for _ in range(PAIRS)
-    ]
-    speed = {
-        "ours": median(ours for ours, _ in pairs),
-        "ggml": median(other for _, other in pairs),
-        "bfloat16": median(seconds(lambda: encode(name, halves)) for _ in range(PAIRS)),
-        "decoding": median(seconds(lambda: decode(name, blocks)) for _ in range(PAIRS)),
-    }
+    wide = in_alternation(lambda: encode(name, values), lambda: ggml.quantize(name, values))
+    stored = in_alternation(lambda: encode(name, halves), lambda: ggml.quantize(name, ggml.widen(halves)))
+    decoding = median(seconds(lambda: decode(name, blocks)) for _ in range(PAIRS))
+    return {**wide, "bfloat16": stored, "decoding": millions(decoding), "to_reach": TO_REACH.get(name)}
+
+
+def in_alternation(ours: Callable[[], Any], other: Callable[[], Any]) -> dict[str, Any]:
+    """Compare two calls in millions of values a second, and by the ratio of each pair."""
+    pairs = [(seconds(ours), seconds(other)) for _ in range(PAIRS)]
     return {
-        **{side: round(values.size / taken / 1e6, 1) for side, taken in speed.items()},
-        "ratios": sorted(round(other / ours, 2) for ours, other in pairs),
-        "to_reach": TO_REACH.get(name),
+        "ours": millions(median(mine for mine, _ in pairs)),
+        "ggml": millions(median(its for _, its in pairs)),
+        "ratios": sorted(round(its / mine, 2) for mine, its in pairs),
     }
+
+
+def millions(taken: float) -> float:
+    """Return how many million values a second that is."""
+    return round(VALUES / taken / 1e6, 1)
 
 
 def main() -> None:

@@ -181,7 +181,9 @@ def move(runs: Runs, at: int, sums: tuple[Any, Any], middle: int) -> tuple[Any, 
     # One comparison of the least instead of four, for what LLVM makes of four truths takes longer. What is not a number
     # comes last and stays.
     gain = new_products * new_products * squares - products * products * new_squares
-    gain = smaller(smaller(smaller(others, new_squares), absolute(wanted - code)), gain)
+    change = wanted - code
+    gain = smaller(smaller(smaller(others, new_squares), absolute(change)), gain)
     better = gain > ZERO
-    store(runs.codes, at, where(better, wanted, code))
+    # Of a choice between the two codes LLVM makes a store under a mask, which takes ten times as long on some machines.
+    store(runs.codes, at, code + where(better, change, splat(ZERO)))
     return gain, (where(better, new_products, products), where(better, new_squares, squares))

@@ -18,6 +18,7 @@ from pipeline.kernels.gguf_errors import add_errors_of_two
 from pipeline.kernels.lanes import (
     LANES,
     absolute,
+    any_of,
     away_from_zero,
     clamped,
     floats,
@@ -107,12 +108,22 @@ def decode_q8_0(blocks: Blocks, values: Floats) -> None:
 def encode_signed(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> None:
     """Encode blocks of Q4_0 or Q5_0, of so many bits a value: the largest value has the code 0, and zero the middle."""
     middle, whole = np.float32(1 << bits - 1), values.size // BLOCK
-    largest, scales, inverses, offsets = np.zeros((4, LANES), np.float32)
-    # Scales of many blocks before any codes, so that no block waits for its own, and all are divided at once.
+    lows, highs, largest, scales, inverses, offsets = np.zeros((6, LANES), np.float32)
+    # Scales of many blocks before any codes, so that no block waits for its own, and all are found at once.
     for tile in range(-(-whole // LANES)):
         tiled = min(LANES, whole - tile * LANES)
         for number in range(tiled):
-            largest[number] = largest_of(values, (tile * LANES + number) * BLOCK)
+            place = (tile * LANES + number) * BLOCK
+            first, second = load(values, place), load(values, place + LANES)
+            lows[number], highs[number] = lowest(smaller(first, second)), highest(larger(first, second))
+        low, high = load(lows, 0), load(highs, 0)
+        size = larger(high, splat(ZERO) - low)
+        store(largest, 0, where(size > ZERO, where(high == size, high, low), splat(ZERO)))
+        if any_of((low == splat(ZERO) - high) & (high > ZERO)):  # the first of the two counts
+            for number in range(tiled):
+                place = (tile * LANES + number) * BLOCK
+                if largest[number] != ZERO:
+                    largest[number] = first_of_size(values[place : place + BLOCK], abs(largest[number]))
         scale = load(largest, 0) / -middle
         inverse = where(scale == ZERO, splat(ZERO), ONE / scale)
         lost = absolute(inverse) == INFINITE  # ggml multiplies by infinity, and no such product is a code
@@ -130,16 +141,6 @@ def encode_signed(values: Floats, bits: int, blocks: Blocks, sums: Sums) -> None
             store_codes(codes[0], codes[1], bits, place + 2, blocks)
             decoded = (floats(codes[0]) - middle) * kept, (floats(codes[1]) - middle) * kept
             add_errors_of_two((first, second), decoded, largest[number], sums)
-
-
-@inner
-def largest_of(values: Floats, place: int) -> np.float32:
-    """Return the value of a block that is largest without its sign, the first of several; 0 where all are."""
-    first, second = load(values, place), load(values, place + LANES)
-    high, low = highest(larger(first, second)), lowest(smaller(first, second))
-    if high == -low and high > 0:
-        return first_of_size(values[place : place + BLOCK], high)
-    return high if high > -low else low if high < -low else ZERO
 
 
 @kernel

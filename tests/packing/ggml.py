@@ -51,6 +51,15 @@ def quantize(name: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return blocks
 
 
+def widen(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the float32 of bfloat16 given as its bits, which is all that ggml packs."""
+    values = np.empty(halves.size, np.float32)
+    function = library().ggml_bf16_to_fp32_row
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64], None
+    function(halves.ctypes.data, values.ctypes.data, values.size)
+    return values
+
+
 def dequantize(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return what ggml reads from blocks of any type but BF16."""
     kind = TYPES[name]
