@@ -17,10 +17,10 @@ from pipeline.kernels.lanes import (
     LANES,
     absolute,
     clamped,
+    copy_one,
     floats,
     larger,
     load,
-    look_up,
     nearest_integer,
     smaller,
     splat,
@@ -71,14 +71,13 @@ def fit_by_moves(runs: Runs, tiles: int, run: int, middle: int) -> None:
     for tile in range(tiles):
         begin_moves(runs, tile, run, middle)
     for number in range(tiles * LANES):
-        runs.numbers[number] = number
+        runs.numbers[number], runs.places[number] = number, place_of(number, run)
     first, count = 0, tiles * LANES
-    for turn in range(PASSES):
-        if turn > 0:
-            behind = first + in_pairs(count)
-            first, count = behind, lay_behind(runs, first, count, behind, run)
-        for pair in range(first // PAIR, (first + in_pairs(count)) // PAIR):
-            move_pair(runs, pair, run, middle)
+    move_all(runs, first, count, run, middle)
+    for _ in range(1, PASSES):
+        behind = first + in_pairs(count)
+        first, count = behind, lay_behind(runs, first, count, behind, run)
+        move_all(runs, first, count, run, middle)
         for number in range(first, first + count):
             at_first = runs.numbers[number]
             runs.products[at_first], runs.squares[at_first] = runs.products[number], runs.squares[number]
@@ -86,21 +85,27 @@ def fit_by_moves(runs: Runs, tiles: int, run: int, middle: int) -> None:
 
 
 @inner
+def move_all(runs: Runs, first: int, count: int, run: int, middle: int) -> None:
+    """Go once through a stretch of runs, and what fills its last pair of tiles."""
+    for pair in range(first // PAIR, (first + in_pairs(count)) // PAIR):
+        move_pair(runs, pair, run, middle)
+
+
+@inner
 def lay_behind(runs: Runs, first: int, count: int, behind: int, run: int) -> int:
     """Lay those runs of a stretch beside each other once more that moved; return how many they are."""
     left = 0
     for number in range(first, first + count):
-        runs.numbers[behind + left], runs.places[behind + left] = runs.numbers[number], place_of(number, run)
-        runs.products[behind + left], runs.squares[behind + left] = runs.products[number], runs.squares[number]
-        left += runs.gains[number] > ZERO  # no branch, for none could be foreseen
-    for number in range(behind + left, behind + in_pairs(left)):  # what fills the last pair is not looked at
-        runs.places[number], runs.products[number], runs.squares[number] = 0, ZERO, ZERO
-    for tile in range(behind // LANES, (behind + in_pairs(left)) // LANES):
-        sources = load(runs.places, tile * LANES)
-        for place in range(run):
-            at = tile * LANES * run + place * LANES
-            store(runs.values, at, look_up(runs.values, sources + place * LANES))
-            store(runs.codes, at, look_up(runs.codes, sources + place * LANES))
+        if runs.gains[number] > ZERO:
+            target = behind + left
+            source, goal = place_of(number, run), place_of(target, run)
+            for place in range(run):
+                copy_one(runs.values, source + place * LANES, goal + place * LANES)
+                copy_one(runs.codes, source + place * LANES, goal + place * LANES)
+            copy_one(runs.products, number, target)
+            copy_one(runs.squares, number, target)
+            copy_one(runs.numbers, number, target)
+            left += 1
     return left
 
 

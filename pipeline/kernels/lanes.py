@@ -150,6 +150,18 @@ def store(typing, array, place, lanes):
 
 
 @intrinsic
+def copy_one(typing, array, place, target):
+    """Copy the element of an array at a place to another one; neither is negative."""
+
+    def emit(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        builder.store(builder.load(builder.gep(data, [arguments[1]])), builder.gep(data, [arguments[2]]))
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, types.intp), emit
+
+
+@intrinsic
 def transpose(typing, rows, place, distance, columns):
     """Write sixteen rows of sixteen float32, which begin from a place on at a distance, as columns into an array."""
 
