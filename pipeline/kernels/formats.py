@@ -157,6 +157,17 @@ def add_square(typing, total, value):
 
 
 @intrinsic
+def add_product(typing, total, one, other):
+    """Return a float32 total with a product added, in an order that the compiler may choose; see `add`."""
+
+    def emit(context, builder, signature, arguments):
+        product = builder.fmul(arguments[1], arguments[2], flags=["contract"])
+        return builder.fadd(arguments[0], product, flags=REORDERED)
+
+    return types.float32(types.float32, types.float32, types.float32), emit
+
+
+@intrinsic
 def round_to_float8(typing, value):
     """Return a float32 of at most 448 rounded to e4m3."""
 

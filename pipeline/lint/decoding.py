@@ -17,6 +17,8 @@ Bytes = NDArray[np.uint8]
 # OCP Microscaling Formats 1.0, table 5: sign, two bits of exponent, one of mantissa.
 E2M1: Final = np.array([sign * size for sign in (1, -1) for size in (0, 0.5, 1, 1.5, 2, 3, 4, 6)], np.float32)
 LOW_FIRST, HIGH_FIRST = "low", "high"
+GROUP: Final = 256  # values that ConvRot mostly rotates together
+TILE: Final = 128  # rows of scales that tensor cores read together
 
 
 @cache
@@ -53,7 +55,28 @@ def pairs_of(levels: tuple[float, ...], order: str) -> NDArray[np.uint64]:
 
 def nibbles(codes: Bytes, levels: tuple[float, ...], order: str) -> Floats:
     """Return the values of codes that lie two in a byte."""
-    values: Floats = pairs_of(levels, order)[codes].view(np.float32)
+    from pipeline.kernels.unpacking import look_up_codes
+
+    values = np.empty(2 * codes.size, np.float32)
+    look_up_codes(codes, pairs_of(levels, order), values.view(np.uint64))
+    return values
+
+
+def float8_values(codes: Bytes, dtype: str) -> Floats:
+    """Return the values of floats of 8 bits, by their safetensors name."""
+    from pipeline.kernels.unpacking import look_up_codes
+
+    values = np.empty(codes.size, np.float32)
+    look_up_codes(codes, float8_levels(dtype), values)
+    return values
+
+
+def scaled(values: Floats, scales: Floats, run: int) -> Floats:
+    """Multiply so many values each with a scale, where they lie, and return them."""
+    from pipeline.kernels.unpacking import scale_runs
+
+    # Compiled once: what was read cannot be written, and what was computed can.
+    scale_runs(values, np.require(scales.reshape(-1), np.float32, ["C", "W"]), run)
     return values
 
 
@@ -79,16 +102,24 @@ def hadamard(size: int) -> Floats:
 
 def rotated(values: Floats, size: int) -> Floats:
     """Return values whose groups are rotated, or turned back: the matrix is symmetric and orthogonal."""
-    turned: Floats = (values.reshape(-1, size) @ hadamard(size)).reshape(values.shape)
-    return turned
+    groups = values.reshape(-1, size)
+    if size == GROUP:
+        from pipeline.kernels.hadamard import rotate
+
+        turned = np.empty_like(groups)
+        rotate(np.require(groups, requirements=["C", "W"]), turned)
+    else:
+        turned = groups @ hadamard(size)
+    return turned.reshape(values.shape)
 
 
-def unswizzled(scales: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
-    """Return block scales in rows that lie as tensor cores read them.
+def unswizzled(scales: NDArray[Any], first: int, last: int, columns: int) -> NDArray[Any]:
+    """Return block scales that lie as tensor cores read them, from one row to another.
 
     In tiles of 128 rows and 4 columns, of which each holds 32 rows of 16: the rows 32 apart beside each other
     (cuBLAS, "1D block scaling factors layout").
     """
-    tall, wide = -(-rows // 128), -(-columns // 4)
-    tiles = scales.reshape(tall, wide, 32, 4, 4)
-    return tiles.transpose(0, 3, 2, 1, 4).reshape(tall * 128, wide * 4)[:rows, :columns]
+    begin, end, wide = first // TILE, -(-last // TILE), -(-columns // 4)
+    tiles = scales.reshape(-1, wide, 32, 4, 4)[begin:end]
+    rows = tiles.transpose(0, 3, 2, 1, 4).reshape(-1, wide * 4)
+    return rows[first - begin * TILE : last - begin * TILE, :columns]

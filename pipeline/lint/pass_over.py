@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pipeline.errors import SourceError
 from pipeline.events import Event, Listener
 from pipeline.lint.decoding import as_floats
+from pipeline.lint.faults import told
 from pipeline.lint.formats.protocol import EXACT, Floats, Held, Part, Reading, Weight
 from pipeline.lint.subject import LARGEST_PART, NUMPY, Subject, Tensor
 from pipeline.source.safetensors import FLOATS
@@ -78,19 +80,28 @@ class Tally:
 
     def hear(self, values: Floats) -> None:
         """Take values into account."""
-        squares = float(np.dot(values, values))  # tells in one go what mostly is: neither zeros nor NaN
-        self.zero = self.zero and not squares and not values.any()
-        self.finite = self.finite and (isfinite(squares) or bool(np.isfinite(values).all()))
+        from pipeline.kernels.comparing import power_of
 
-    def compare(self, values: Floats, base: Floats, columns: int) -> None:
-        """Take values and those of the base into account."""
-        self.dot += float(np.dot(values, base))
-        error, wanted = (values - base).reshape(-1, columns), base.reshape(-1, columns)
-        rows, squares = np.vecdot(error, error), np.vecdot(wanted, wanted)
-        self.noise += float(rows.sum(dtype=np.float64))
-        self.signal += float(squares.sum(dtype=np.float64))
-        self.lost += int(np.count_nonzero((rows > 0.5 * squares) & (squares > 0)))
+        self._told(values, power_of(values))
+
+    def compare(self, values: Floats, base: NDArray[Any], columns: int) -> None:
+        """Take whole rows of values and those of the base into account."""
+        from pipeline.kernels.comparing import compare_rows
+        from pipeline.kernels.formats import as_bits
+
+        sums = np.zeros(5)
+        compare_rows(values, as_bits(base), columns, sums)
+        self._told(values, float(sums[3]))
+        self.noise += float(sums[0])
+        self.signal += float(sums[1])
+        self.dot += float(sums[2])
+        self.lost += int(sums[4])
         self.compared += values.size
+
+    def _told(self, values: Floats, power: float) -> None:
+        """Take values into account whose sum of squares mostly tells that they are neither zeros nor NaN."""
+        self.zero = self.zero and not power and not values.any()
+        self.finite = self.finite and (isfinite(power) or bool(np.isfinite(values).all()))
 
 
 @dataclass(frozen=True)
@@ -105,10 +116,37 @@ class Counterpart:
     base: Subject
     tensor: Tensor
 
+    def stored(self, first: int, last: int) -> NDArray[Any]:
+        """Return values from one place to another: bfloat16 as its bits, and none of 64 bits.
+
+        Raises:
+            SourceError: The file ends before.
+        """
+        content = self.base.bytes(self.tensor, self.tensor.bytes_of(first), self.tensor.bytes_of(last))
+        found = np.frombuffer(content, NUMPY[self.tensor.dtype])
+        if found.size < last - first:
+            text = f"{told(self.tensor.file)} has become shorter while it was read."
+            raise SourceError(text, where=self.base.name, remedy="Run the same command again.")
+        if found.dtype == np.float64:
+            found = found.astype(np.float32)
+            found.flags.writeable = False  # a kernel is compiled once more for arrays that can be written
+        return found
+
     def values(self, first: int, last: int) -> Floats:
         """Return values from one place to another."""
-        content = self.base.bytes(self.tensor, self.tensor.bytes_of(first), self.tensor.bytes_of(last))
-        return as_floats(np.frombuffer(content, NUMPY[self.tensor.dtype]), self.tensor.dtype)
+        return widened(self.stored(first, last))
+
+
+def widened(stored: NDArray[Any]) -> Floats:
+    """Return floats as float32: bfloat16 comes as its bits."""
+    from pipeline.kernels.formats import as_bits
+    from pipeline.kernels.gguf_plain import widen_all
+
+    if stored.dtype.itemsize > 2:
+        return stored.astype(np.float32)
+    values = np.empty(stored.size, np.float32)
+    widen_all(as_bits(stored), values)
+    return values
 
 
 def plain_weights(subject: Subject, reading: Reading) -> list[Weight]:
@@ -126,7 +164,7 @@ def plain(tensor: Tensor) -> Weight:
     kind: Any = NUMPY[tensor.dtype]
 
     def decode(_first: int, codes: NDArray[np.uint8], _held: Held) -> Floats:
-        return as_floats(codes.view(kind), tensor.dtype)
+        return widened(codes.view(kind))
 
     parts = {"codes": Part(tensor.name, (tensor.dtype,))}
     return Weight(tensor.name, tensor.dtype, tensor.shape, tensor.name, parts, decode, floor=EXACT)
@@ -175,11 +213,34 @@ def read_through(subject: Subject, weight: Weight, counterpart: Counterpart | No
     if weight.decode is None or tally.ruined or not weight.size:
         return tally
     shape = comparable(weight, counterpart)
-    for first, values in pieces(subject, weight, held, shape[-1] if shape else 0):
-        tally.hear(values)
-        if counterpart and shape and tally.finite:
-            compare(tally, first, values, counterpart, shape)
+    for first, last in spans(weight, shape[-1] if shape else 0):
+        base = beside(counterpart, first, last, shape) if counterpart and shape else None
+        for at, values in decoded(subject, weight, held, first, last, shape[-1] if shape else 0):
+            if base is None or not shape or not tally.finite:
+                tally.hear(values)
+            else:
+                tally.compare(values, base[at - first : at - first + values.size], shape[-1])
     return tally
+
+
+def beside(counterpart: Counterpart, first: int, last: int, shape: tuple[int, int]) -> NDArray[Any]:
+    """Return what a counterpart has beside values of a weight in whole rows; of a padded weight, zeros beside the rest.
+
+    Args:
+        counterpart: The tensor of the base.
+        first: The place of the first value in the weight.
+        last: The place behind the last one.
+        shape: Of the weight.
+    """
+    if prod(shape) == counterpart.tensor.size:
+        return counterpart.stored(first, last)
+    columns, theirs = shape[-1], counterpart.tensor.shape
+    row, count = first // columns, (last - first) // columns
+    there = counterpart.stored(min(row, theirs[0]) * theirs[1], min(row + count, theirs[0]) * theirs[1])
+    padded = np.zeros((count, columns), there.dtype)
+    padded[: there.size // theirs[1], : theirs[1]] = there.reshape(-1, theirs[1])
+    padded.flags.writeable = False
+    return padded.reshape(-1)
 
 
 def parts_held(subject: Subject, weight: Weight, tally: Tally) -> dict[str, NDArray[Any]]:
@@ -236,36 +297,42 @@ def pieces(subject: Subject, weight: Weight, held: Held, columns: int) -> Iterat
         held: The weight's other parts.
         columns: How long a row is; 0 where that makes no difference.
     """
-    tensor, decode = subject.tensors[weight.codes], weight.decode
-    size, fence = weight.size, weight.fence or weight.size
-    step = lcm(weight.unit, columns or 1)
-    piece, tile = max(PIECE // step, 1) * step, max(TILE // step, 1) * step
-    first = 0
-    while first < size and decode is not None:
-        last = min(first + piece, size, (first // fence + 1) * fence)
-        begin, end = weight.span(first, last) if weight.span else span(tensor, weight, first, last)
-        codes = np.frombuffer(subject.bytes(tensor, begin, end), np.uint8)
-        for at in range(first, last, tile):
-            until = min(at + tile, last)
-            part = codes[(at - first) * codes.size // (last - first) : (until - first) * codes.size // (last - first)]
-            yield at, decode(at, part, held)
+    for first, last in spans(weight, columns):
+        yield from decoded(subject, weight, held, first, last, columns)
+
+
+def spans(weight: Weight, columns: int) -> Iterator[tuple[int, int]]:
+    """Yield from where to where a weight is read at a time."""
+    most, fence, first = wholes(PIECE, weight, columns), weight.fence or weight.size, 0
+    while first < weight.size:
+        last = min(first + most, weight.size, (first // fence + 1) * fence)
+        yield first, last
         first = last
+
+
+def wholes(most: int, weight: Weight, columns: int) -> int:
+    """Return about so many values, in whole units of a weight and whole rows."""
+    step = lcm(weight.unit, columns or 1)
+    return max(most // step, 1) * step
+
+
+def decoded(
+    subject: Subject, weight: Weight, held: Held, first: int, last: int, columns: int
+) -> Iterator[tuple[int, Floats]]:
+    """Yield values of a weight from one place to another, in tiles of whole rows."""
+    tensor, decode = subject.tensors[weight.codes], weight.decode
+    begin, end = weight.span(first, last) if weight.span else span(tensor, weight, first, last)
+    codes = np.frombuffer(subject.bytes(tensor, begin, end), np.uint8)
+    tile = wholes(TILE, weight, columns)
+    if decode is None:
+        return
+    for at in range(first, last, tile):
+        until = min(at + tile, last)
+        part = codes[(at - first) * codes.size // (last - first) : (until - first) * codes.size // (last - first)]
+        yield at, decode(at, part, held)
 
 
 def span(tensor: Tensor, weight: Weight, first: int, last: int) -> tuple[int, int]:
     """Return the bytes of codes that hold values from one place to another."""
     size = tensor.end - tensor.begin
     return first * size // weight.size, -(-last * size // weight.size)
-
-
-def compare(tally: Tally, first: int, values: Floats, counterpart: Counterpart, shape: tuple[int, int]) -> None:
-    """Compare values with those of the counterpart; of a padded weight, those that it has."""
-    columns, theirs = shape[-1], counterpart.tensor.shape
-    if prod(shape) == counterpart.tensor.size:
-        tally.compare(values, counterpart.values(first, first + values.size), columns)
-        return
-    row = first // columns
-    rows = values.reshape(-1, columns)[: max(theirs[0] - row, 0), : theirs[1]]
-    if rows.size:
-        wanted = counterpart.values(row * theirs[1], (row + len(rows)) * theirs[1])
-        tally.compare(np.ascontiguousarray(rows).reshape(-1), wanted, theirs[1])

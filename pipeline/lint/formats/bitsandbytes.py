@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.lint.decoding import HIGH_FIRST, nibbles
+from pipeline.lint.decoding import HIGH_FIRST, as_floats, nibbles, scaled
 from pipeline.lint.faults import Fault
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Weight
 from pipeline.lint.formats.rules import stems
@@ -62,10 +62,10 @@ def int8(subject: Subject, stem: str) -> Weight:
     columns = max(codes.size // rows, 1) if rows else 1
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
-        values = packed.view(np.int8).astype(np.float32).reshape(-1, columns)
+        values = packed.view(np.int8).astype(np.float32)
         row = first // columns
-        values *= (held["scale"].reshape(-1)[row : row + len(values)] / STEPS)[:, None]
-        return values.reshape(-1)
+        absmax = as_floats(held["scale"].reshape(-1)[row : row + values.size // columns], "F32")
+        return scaled(values, absmax / STEPS, columns)
 
     parts = {
         "codes": Part(codes.name, ("I8",)),
@@ -120,12 +120,7 @@ def blocks(subject: Subject, name: str, state: str, said: Mapping[str, Any]) -> 
         if nested:
             shared = held["block scale"][np.arange(begin, end) // nested]
             absmax = held["zero"][absmax] * shared + offset
-        whole = values.size // block * block
-        tiles = values[:whole].reshape(-1, block)
-        tiles *= absmax[: len(tiles), None]
-        if whole < values.size:
-            values[whole:] *= absmax[-1]
-        return values
+        return scaled(values, absmax, block)
 
     kind = f"{said['quant_type']} in blocks of {block}" + (", absmax quantized" if nested else "")
     odd = prod(shape) % 2 == 1

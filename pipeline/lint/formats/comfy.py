@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.lint.decoding import E2M1, HIGH_FIRST, float8_levels, nibbles, rotated, unswizzled
+from pipeline.lint.decoding import E2M1, HIGH_FIRST, float8_levels, float8_values, nibbles, rotated, scaled, unswizzled
 from pipeline.lint.faults import Fault, told
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Weight
 from pipeline.lint.formats.rules import BLOCK, FLOAT8, SCALE_FLOATS, by_row, float8, stems
@@ -247,10 +247,8 @@ def nvfp4(layer: Layer) -> Weight:
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
         values = nibbles(packed, tuple(E2M1.tolist()), HIGH_FIRST)
         row, count = first // columns, values.size // columns
-        scales = unswizzled(held["block scale"], rows, columns // BLOCK)[row : row + count]
-        blocks = values.reshape(-1, BLOCK)
-        blocks *= (float8_levels("F8_E4M3")[scales].reshape(-1) * held["scale"].reshape(-1)[0])[:, None]
-        return values
+        scales = float8_levels("F8_E4M3")[unswizzled(held["block scale"], row, row + count, columns // BLOCK)]
+        return scaled(values, scales * held["scale"].reshape(-1)[0], BLOCK)
 
     return Weight(
         codes.name,
@@ -276,12 +274,10 @@ def mxfp8(layer: Layer) -> Weight:
     tall, wide = -(-rows // 128) * 128, -(-(columns // block) // 4) * 4
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
-        values = float8_levels("F8_E4M3")[packed]
+        values = float8_values(packed, "F8_E4M3")
         row, count = first // columns, values.size // columns
-        scales = unswizzled(held["block scale"], rows, columns // block)[row : row + count]
-        blocks = values.reshape(-1, block)
-        blocks *= float8_levels("F8_E8M0")[scales].reshape(-1)[:, None]
-        return values
+        scales = unswizzled(held["block scale"], row, row + count, columns // block)
+        return scaled(values, float8_levels("F8_E8M0")[scales], block)
 
     return Weight(
         codes.name,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.lint.decoding import E2M1, LOW_FIRST, as_floats, float8_levels, nibbles
+from pipeline.lint.decoding import E2M1, LOW_FIRST, as_floats, float8_levels, nibbles, scaled
 from pipeline.lint.faults import Fault
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Shapes, Weight
 from pipeline.lint.formats.rules import BLOCK, FLOAT8, SCALE_FLOATS, by_row, stems
@@ -85,11 +85,9 @@ def packed(subject: Subject, stem: str, schemes: list[Mapping[str, Any]], *, sta
     dtype, run = scale.dtype if scale else "F32", group if group > 0 else columns
 
     def decode(first: int, words: Bytes, held: Held) -> Floats:
-        values = (
-            nibbles(words, SIGNED, LOW_FIRST) if bits == 4 else words.astype(np.float32) - np.float32(128)
-        ).reshape(-1, run)
-        values *= as_floats(held["scale"].reshape(-1)[first // run : first // run + len(values)], dtype)[:, None]
-        return values.reshape(-1)
+        values = nibbles(words, SIGNED, LOW_FIRST) if bits == 4 else words.astype(np.float32) - np.float32(128)
+        scales = held["scale"].reshape(-1)[first // run : (first + values.size) // run]
+        return scaled(values, as_floats(scales, dtype), run)
 
     name = f"{stem}.weight"
     floor = FLOORS.get(bits, FLOORS[4])
@@ -110,10 +108,9 @@ def nvfp4(subject: Subject, stem: str, *, static: bool) -> Weight:
     }
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
-        values = nibbles(packed, tuple(E2M1.tolist()), LOW_FIRST).reshape(-1, BLOCK)
-        part = held["block scale"].reshape(-1)[first // BLOCK : first // BLOCK + len(values)]
-        values *= (float8_levels("F8_E4M3")[part] / held["scale"].reshape(-1)[0])[:, None]
-        return values.reshape(-1)
+        values = nibbles(packed, tuple(E2M1.tolist()), LOW_FIRST)
+        part = held["block scale"].reshape(-1)[first // BLOCK : (first + values.size) // BLOCK]
+        return scaled(values, float8_levels("F8_E4M3")[part] / held["scale"].reshape(-1)[0], BLOCK)
 
     whole = columns % BLOCK == 0
     title = f"nvfp4 ({TITLE})"

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.lint.decoding import LOW_FIRST, as_floats, nibbles
+from pipeline.lint.decoding import LOW_FIRST, as_floats, nibbles, scaled
 from pipeline.lint.faults import Fault
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Shapes, Weight
 from pipeline.lint.subject import Subject
@@ -69,8 +69,7 @@ def linear(subject: Subject, name: str, scale: str, zero: str = "") -> Weight | 
         values = (packed.view(np.int8) if signed else packed).astype(np.float32)
         if "zero" in held:
             values -= np.float32(held["zero"].reshape(-1)[0])
-        values *= as_floats(held["scale"].reshape(-1), dtype)[0]
-        return values
+        return scaled(values, as_floats(held["scale"].reshape(-1), dtype), values.size)
 
     title = f"int8 per {'tensor' if whole else 'channel'} ({TITLE})"
     return Weight(name, title, codes.shape, name, parts, decode if whole else None, floor=FLOORS[8])
@@ -99,10 +98,9 @@ def in_blocks(subject: Subject, node: Node) -> Weight | Fault:
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
         values = nibbles(packed, UNSIGNED, LOW_FIRST) if bits == 4 else packed.astype(np.float32)
-        runs, at = values.reshape(-1, block), first // block
-        runs -= middle
-        runs *= as_floats(held["scale"].reshape(-1)[at : at + len(runs)], dtype)[:, None]
-        return values
+        values -= middle
+        scales = held["scale"].reshape(-1)[first // block : (first + values.size) // block]
+        return scaled(values, as_floats(scales, dtype), block)
 
     known = bits > 2 and "zero" not in parts and block % 2 == 0
     title = f"int{bits} in blocks of {block} ({TITLE})"

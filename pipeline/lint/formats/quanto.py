@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.lint.decoding import as_floats
+from pipeline.lint.decoding import as_floats, scaled
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Weight
 from pipeline.lint.formats.rules import FLOAT8, SCALE_FLOATS, by_row, stems
 from pipeline.lint.subject import Subject
@@ -76,11 +76,11 @@ def groups(subject: Subject, name: str) -> Weight:
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
         group = first // width
         shift = np.uint8(group // stored * bits)
-        values = (packed >> shift & np.uint8((1 << bits) - 1)).astype(np.float32).reshape(-1, width)
-        part = slice(group, group + len(values))
-        values *= as_floats(held["scale"].reshape(-1)[part], dtype)[:, None]
-        values -= as_floats(held["zero"].reshape(-1)[part], dtype)[:, None]
-        return values.reshape(-1)
+        values = (packed >> shift & np.uint8((1 << bits) - 1)).astype(np.float32)
+        part = slice(group, group + values.size // width)
+        runs = scaled(values, as_floats(held["scale"].reshape(-1)[part], dtype), width).reshape(-1, width)
+        runs -= as_floats(held["zero"].reshape(-1)[part], dtype)[:, None]
+        return values
 
     def span(first: int, last: int) -> tuple[int, int]:
         begin = first // width % stored * width

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pipeline.lint.decoding import E2M1, LOW_FIRST, as_floats, float8_levels, nibbles
+from pipeline.lint.decoding import E2M1, LOW_FIRST, as_floats, float8_levels, float8_values, nibbles, scaled
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Decode, Floats, Held, Part, Weight
 from pipeline.lint.subject import Subject, Tensor
 
@@ -33,21 +33,18 @@ def by_row(dtype: str, columns: int, role: str = "scale", scale_dtype: str = "F3
 
     def decode(first: int, codes: Bytes, held: Held) -> Floats:
         scale = as_floats(held[role].reshape(-1), scale_dtype)
-        values = codes.view(np.int8).astype(np.float32) if dtype == "I8" else float8_levels(dtype)[codes]
+        values = codes.view(np.int8).astype(np.float32) if dtype == "I8" else float8_values(codes, dtype)
         if scale.size == 1:
-            values *= scale[0]
-            return values
-        rows = values.reshape(-1, columns)
+            return scaled(values, scale, values.size)
         row = first // columns
-        rows *= scale[row : row + len(rows), None]
-        return values
+        return scaled(values, scale[row : row + values.size // columns], columns)
 
     return decode
 
 
 def bare(dtype: str) -> Decode:
     """Return what reads float8 codes as they stand."""
-    return lambda _first, codes, _held: float8_levels(dtype)[codes]
+    return lambda _first, codes, _held: float8_values(codes, dtype)
 
 
 def float8(subject: Subject, name: str, scale: str, *, rows: bool, title: str) -> Weight:
@@ -92,10 +89,7 @@ def nvfp4(subject: Subject, stem: str, title: str, *, calibrated: bool) -> Weigh
         values = nibbles(packed, tuple(E2M1.tolist()), LOW_FIRST)
         block = first // BLOCK
         scales = float8_levels("F8_E4M3")[held["block scale"].reshape(-1)[block : block + values.size // BLOCK]]
-        scales = scales * held["scale"].reshape(-1)[0]
-        blocks = values.reshape(-1, BLOCK)
-        blocks *= scales[:, None]
-        return values
+        return scaled(values, scales * held["scale"].reshape(-1)[0], BLOCK)
 
     return Weight(
         f"{stem}weight",

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.lint.decoding import float8_levels
+from pipeline.lint.decoding import as_floats, float8_values, scaled
 from pipeline.lint.faults import Fault, told
-from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Role, Shapes, Weight
+from pipeline.lint.formats.protocol import FLOORS, Bytes, Decode, Floats, Held, Part, Reading, Role, Shapes, Weight
 from pipeline.lint.formats.rules import FLOAT8, SCALE_FLOATS
 from pipeline.lint.subject import Subject
 from pipeline.source.strict import parse
@@ -95,18 +95,19 @@ def weight_of(subject: Subject, name: str, entry: Mapping[str, Any]) -> Weight:
     title = f"{told(kind)} (torchao)"
     if kind not in KINDS or codes is None or len(shape) != 2 or codes.dtype not in KINDS[kind]:
         return Weight(name, title, (), f"{stem}qdata", parts, floor=FLOORS[4])
-    return Weight(name, title, shape, codes.name, parts, decoder(codes.dtype, columns), columns, floor=FLOORS[8])
+    there = subject.tensors.get(parts["scale"].name) if "scale" in parts else None
+    decode = decoder(codes.dtype, columns, there.dtype if there else "F32")
+    return Weight(name, title, shape, codes.name, parts, decode, columns, floor=FLOORS[8])
 
 
-def decoder(dtype: str, columns: int) -> Any:
+def decoder(dtype: str, columns: int, scale_dtype: str) -> Decode:
     """Return what decodes rows with a scale and perhaps a zero point."""
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
-        values = packed.view(np.int8).astype(np.float32) if dtype == "I8" else float8_levels(dtype)[packed]
+        values = packed.view(np.int8).astype(np.float32) if dtype == "I8" else float8_values(packed, dtype)
         rows, row = values.reshape(-1, columns), first // columns
         if "zero" in held:
             rows -= held["zero"].reshape(-1)[row : row + len(rows), None].astype(np.float32)
-        rows *= held["scale"].reshape(-1)[row : row + len(rows), None]
-        return values
+        return scaled(values, as_floats(held["scale"].reshape(-1)[row : row + len(rows)], scale_dtype), columns)
 
     return decode
