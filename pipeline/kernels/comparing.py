@@ -37,8 +37,8 @@ def compare_rows(values: Floats, base: NDArray[Any], columns: int, sums: NDArray
         values: Whole rows.
         base: As many in any format of `pipeline.kernels.formats`.
         columns: How long a row is.
-        sums: Five: squared differences, squares of the base, products of both, squares of the values; and the rows of
-            which more than half of the base is lost.
+        sums: Six: squared differences, squares of the base, products of both, squares of the values; and of the rows of
+            which more than half is lost, how many they are and the squares of the base.
     """
     for row in range(values.size // columns):
         noise = signal = 0.0
@@ -58,3 +58,4 @@ def compare_rows(values: Floats, base: NDArray[Any], columns: int, sums: NDArray
         sums[1] += signal
         if noise > HALF * signal and signal > 0:
             sums[4] += 1
+            sums[5] += signal

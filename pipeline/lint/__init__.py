@@ -109,9 +109,14 @@ def spoiled(subject: Subject, tally: Tally) -> Iterator[Fault]:
             yield subject.fault("weight-damaged", weight.codes, f"{text}, as masks have.", level="warning")
         else:
             yield subject.fault("weight-damaged", weight.codes, f"{text}.", "Make it again; every answer would be NaN.")
-    elif tally.zero and not tally.ruined and weight.decode and len(weight.shape) > 1:
+    elif tally.zero and not tally.ruined and weight.decode and len(weight.shape) > 1 and not as_the_base(tally):
         text = "All of its values are zero."
         yield subject.fault("weight-damaged", weight.codes, text, level="error" if quantized else "warning")
+
+
+def as_the_base(tally: Tally) -> bool:
+    """Return whether a weight of zeros is what it was made of, as layers are that were never trained."""
+    return bool(tally.rows) and not tally.signal
 
 
 def uncalibrated(subject: Subject, reading: Reading) -> Iterator[Fault]:

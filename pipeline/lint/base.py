@@ -113,7 +113,7 @@ def judge(subject: Subject, tally: Tally, counterpart: Counterpart, usual: float
     elif tally.signal and off > WITHIN + 2 * tally.noise_share:
         text = f"It is {tally.gain:.3f} times what the base has: {told_sqnr}."
         yield subject.fault("layer-degenerate", weight.codes, text, "Its scales are wrong. " + AGAIN)
-    elif tally.lost and tally.sqnr >= 3 + weight.floor / 2:
+    elif tally.hollow and tally.sqnr >= 3 + weight.floor / 2:
         text = f"{tally.lost} of its rows have nothing of the base left, while {told_sqnr}."
         yield subject.fault("layer-degenerate", weight.codes, text, AGAIN)
     elif tally.sqnr < usual - APART:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PIECE: Final = 4 << 20  # values that are read at a time
 TILE: Final = 1 << 19  # values that are decoded at a time
 AT_ONCE: Final = max(os.cpu_count() or 1, 2)
+SLIGHT: Final = 1e-4  # of the squares that a row has on average, below which nobody misses a row
 LOSSLESS: Final = 200.0  # decibels where nothing is lost
 
 
@@ -41,8 +42,8 @@ class Tally:
         finite: Whether all of its values are finite.
         zero: Whether all of them are zero.
         noise: The squared differences from the base, summed; signal: the squared values of the base; dot: the products.
-        lost: Rows of which more than half differs.
-        compared: Values that were compared with the base.
+        rows: Rows that were compared with the base.
+        lost: Those of which more than half differs; lost_signal: the squared values that the base has there, summed.
         ruined: The parts that are no scales, each with the reason.
     """
 
@@ -52,14 +53,21 @@ class Tally:
     noise: float = 0.0
     signal: float = 0.0
     dot: float = 0.0
+    rows: int = 0
     lost: int = 0
-    compared: int = 0
+    lost_signal: float = 0.0
     ruined: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def judgeable(self) -> bool:
-        """Whether it was compared, and what came of it are numbers."""
-        return bool(self.compared) and self.finite and isfinite(self.noise + self.signal + abs(self.dot))
+        """Whether it was compared, what came of it are numbers, and it is not zero on both sides."""
+        apart = self.noise + self.signal
+        return bool(self.rows) and apart > 0 and self.finite and isfinite(apart + abs(self.dot))
+
+    @property
+    def hollow(self) -> bool:
+        """Whether rows are lost that the base needs: not those of dead neurons, which schemes round to zero."""
+        return bool(self.lost) and self.lost_signal / self.lost > SLIGHT * self.signal / self.rows
 
     @property
     def sqnr(self) -> float:
@@ -89,14 +97,15 @@ class Tally:
         from pipeline.kernels.comparing import compare_rows
         from pipeline.kernels.formats import as_bits
 
-        sums = np.zeros(5)
+        sums = np.zeros(6)
         compare_rows(values, as_bits(base), columns, sums)
         self._told(values, float(sums[3]))
         self.noise += float(sums[0])
         self.signal += float(sums[1])
         self.dot += float(sums[2])
+        self.rows += values.size // columns
         self.lost += int(sums[4])
-        self.compared += values.size
+        self.lost_signal += float(sums[5])
 
     def _told(self, values: Floats, power: float) -> None:
         """Take values into account whose sum of squares mostly tells that they are neither zeros nor NaN."""

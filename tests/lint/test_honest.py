@@ -10,6 +10,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pipeline.errors import SourceError
 from pipeline.lint import Examined, lint
@@ -122,3 +123,18 @@ def test_a_claim_of_more_texts_than_a_file_has_is_refused_at_once() -> None:
     with pytest.raises(SourceError, match="array"):
         parse_header(read_range, len(header) + 7 * count, "model.gguf")
     assert len(read) == 1
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_dead_neurons_and_untrained_layers_are_what_the_base_has(kind: str, tmp_path: Path) -> None:
+    layers = {f"blocks.{block}.weight": weights(64, 256) for block in range(3)}
+    layers["blocks.1.weight"][5] *= 1e-7  # of which float16 has no scale
+    layers["blocks.2.weight"][:] = 0
+    for place in ("model", "base"):
+        (tmp_path / place).mkdir()
+    as_gguf(tmp_path / "model/model.gguf", layers, kind=kind)
+    save_file(layers, tmp_path / "base/model.safetensors")
+    assert not looked_at(tmp_path / "model", tmp_path / "base").faults
+    layers["blocks.1.weight"][9] = 0
+    as_gguf(tmp_path / "model/model.gguf", layers, kind=kind)
+    assert told(looked_at(tmp_path / "model", tmp_path / "base")) == [("error", "layer-degenerate")]
