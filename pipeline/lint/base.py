@@ -82,16 +82,16 @@ def complete(subject: Subject, matching: Matching) -> Iterator[Fault]:
 
 def judged(subject: Subject, tallies: Sequence[Tally], matching: Matching) -> Iterator[Fault]:
     """Yield the faults of layers that are not what the base has."""
-    compared = [tally for tally in tallies if tally.judgeable]
     usual: dict[str, list[float]] = {}
-    for tally in compared:
-        usual.setdefault(tally.weight.scheme, []).append(tally.sqnr)
+    for tally in tallies:
+        if tally.judgeable:
+            usual.setdefault(tally.weight.scheme, []).append(tally.sqnr)
     for tally in tallies:
         weight, counterpart = tally.weight, matching.counterparts.get(tally.weight.name)
         if counterpart and weight.shape and comparable(weight, counterpart) is None:
             shapes = f"It has the shape {list(weight.shape)}, and the base {list(counterpart.tensor.shape)}"
             yield subject.fault("weight-wrong", weight.codes, f"{shapes} under {told(counterpart.tensor.name)}.", AGAIN)
-        elif tally in compared and counterpart:
+        elif tally.judgeable and counterpart:
             yield from judge(subject, tally, counterpart, median(usual[weight.scheme]))
 
 

@@ -40,7 +40,7 @@ class Type(NamedTuple):
 
 TYPES: Final = {
     0: ("F32", Type(1, 4)), 1: ("F16", Type(1, 2)), 2: ("Q4_0", Type(32, 18)), 3: ("Q4_1", Type(32, 20)),
-    6: ("Q5_0", Type(32, 22)), 7: ("Q5_1", Type(32, 24)), 8: ("Q8_0", Type(32, 34)), 9: ("Q8_1", Type(32, 40)),
+    6: ("Q5_0", Type(32, 22)), 7: ("Q5_1", Type(32, 24)), 8: ("Q8_0", Type(32, 34)), 9: ("Q8_1", Type(32, 36)),
     10: ("Q2_K", Type(256, 84)), 11: ("Q3_K", Type(256, 110)), 12: ("Q4_K", Type(256, 144)),
     13: ("Q5_K", Type(256, 176)), 14: ("Q6_K", Type(256, 210)), 15: ("Q8_K", Type(256, 292)),
     16: ("IQ2_XXS", Type(256, 66)), 17: ("IQ2_XS", Type(256, 74)), 18: ("IQ3_XXS", Type(256, 98)),
@@ -48,7 +48,7 @@ TYPES: Final = {
     22: ("IQ2_S", Type(256, 82)), 23: ("IQ4_XS", Type(256, 136)), 24: ("I8", Type(1, 1)), 25: ("I16", Type(1, 2)),
     26: ("I32", Type(1, 4)), 27: ("I64", Type(1, 8)), 28: ("F64", Type(1, 8)), 29: ("IQ1_M", Type(256, 56)),
     30: ("BF16", Type(1, 2)), 34: ("TQ1_0", Type(256, 54)), 35: ("TQ2_0", Type(256, 66)),
-    39: ("MXFP4", Type(32, 17)), 40: ("NVFP4", Type(64, 36)),
+    39: ("MXFP4", Type(32, 17)), 40: ("NVFP4", Type(64, 36)), 41: ("Q1_0", Type(128, 18)), 42: ("Q2_0", Type(64, 18)),
 }  # fmt: skip
 """Name and size by the number that a file says."""
 
@@ -197,7 +197,8 @@ def read_claim(cursor: Cursor, name: str) -> tuple[str, tuple[int, ...], int]:
     shape = tuple(cursor.number("Q") for _ in range(axes))[::-1]
     kind, offset = cursor.number("I"), cursor.number("Q")
     if kind not in TYPES:
-        raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} is of type {kind}, which is unknown")
+        remedy = "If the file is newer than this program, install a newer one; else download the file again."
+        raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} is of type {kind}, which is unknown", remedy)
     type_name, (block, _) = TYPES[kind]
     if any(length >= LARGEST for length in shape) or offset >= LARGEST or (shape or (1,))[-1] % block:
         claim = f"type {type_name}, shape {list(shape)} and offset {offset}"

@@ -25,6 +25,7 @@ PACKAGE = Package(
     integrity="sha512-5uCCDNqWCNfaAm8aR/Uzxbo4HBpKgNF91kCHPepKhgMgV2OAmatoefbOlMihsqCiH2Od35E/eUHQCFbfRBJuOg==",
     files=(LIBRARY,),
 )
+LAST_TYPE = 42  # of the pinned version
 FETCHED = Path(__file__).parents[2] / "build" / "ggml"
 
 
@@ -49,6 +50,19 @@ def quantize(name: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
     arguments = kind.number, values.ctypes.data, blocks.ctypes.data, 0, 1, values.size, None
     assert library().ggml_quantize_chunk(*arguments) == blocks.size
     return blocks
+
+
+def types() -> dict[int, tuple[str, int, int]]:
+    """Return every type that ggml stores: by its number, its name and the values and bytes of a block."""
+    found, loaded = {}, library()
+    loaded.ggml_type_name.restype, loaded.ggml_type_name.argtypes = ctypes.c_char_p, [ctypes.c_int]
+    loaded.ggml_blck_size.restype, loaded.ggml_blck_size.argtypes = ctypes.c_int64, [ctypes.c_int]
+    loaded.ggml_type_size.restype, loaded.ggml_type_size.argtypes = ctypes.c_size_t, [ctypes.c_int]
+    for number in range(LAST_TYPE + 1):
+        if size := loaded.ggml_type_size(number):  # none, of those that were removed
+            name = loaded.ggml_type_name(number).decode().upper()
+            found[number] = (name, loaded.ggml_blck_size(number), size)
+    return found
 
 
 def widen(halves: NDArray[np.uint16]) -> NDArray[np.float32]:

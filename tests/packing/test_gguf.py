@@ -13,6 +13,7 @@ from packing.cases import as_values
 from packing.weights import any_bits, weights
 
 from pipeline.kernels.gguf import CHUNK, TYPES, decode, encode
+from pipeline.source.gguf import TYPES as READ
 
 Floats = NDArray[np.float32]
 BLOCK = 256  # the largest one; whole numbers of it are whole numbers of all
@@ -49,6 +50,10 @@ def sample(random: np.random.Generator, count: int) -> Floats:
     blocks *= np.where(random.random((len(blocks), 1)) < 0.5, 1, 2.0 ** random.integers(-149, 120, (len(blocks), 1)))
     largest = np.finfo(np.float32).max
     return blocks.reshape(-1).clip(-largest, largest).astype(np.float32)
+
+
+def test_a_header_s_types_are_ggml_s() -> None:
+    assert {number: (name, *kind) for number, (name, kind) in READ.items()} == ggml.types()
 
 
 def assert_equal(name: str, values: Floats, blocks: NDArray[np.uint8]) -> None:
