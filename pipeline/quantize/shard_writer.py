@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
 from pipeline.errors import QuantizationError
-from pipeline.files import BuiltFile, disk_errors
+from pipeline.files import BuiltFile
 from pipeline.quantize.formats import FileFormat
 from pipeline.quantize.formats.layout import FileLayout
-from pipeline.source.disk import BLOCK, Appender
+from pipeline.source.disk import Appender
 from pipeline.source.safetensors import TensorInfo
 
 LATE_ROOM: Final = 512  # header bytes kept for a tensor whose length only its content tells
@@ -23,9 +22,9 @@ class Writer:
     """One file of weights.
 
     Tensors that are not ragged come in the order in which they were given, each from its first byte to its last,
-    and go to the disk as they come. The others are small, or rare: they wait in memory, or in a temporary file where
-    they are not small, and are written behind. The header is final before the first tensor where all lengths are known;
-    otherwise room is kept for it, and the file is read once more for its digest.
+    and go to the disk as they come. The others are written to their places behind, which are read once more for the
+    file's digest. The header is final before the first tensor where all lengths are known; otherwise room is kept for
+    it, and the whole file is read once more.
 
     Args:
         path: The file to write.
@@ -55,7 +54,6 @@ class Writer:
         header = form.header(self._placed.slots, metadata or {})
         spare = 0 if self._known else len(self._placed.late) * LATE_ROOM + METADATA_ROOM + room
         self._start = form.start(len(header) + spare)
-        self._tail = SpooledTemporaryFile(4 * BLOCK, "w+b", dir=str(path.parent))  # noqa: SIM115  closed below
         self._file = Appender(path, writing)
         self._file.append(memoryview(form.prefix(header if self._known else b"", self._start)))
 
@@ -81,9 +79,7 @@ class Writer:
         self._left[name] = left - len(content)
         slot = self._placed.slots[name]
         if slot.begin >= self._placed.ragged:
-            with disk_errors(self.path):
-                self._tail.seek(slot.begin - self._placed.ragged + offset)
-                self._tail.write(content)
+            self._file.put(self._start + slot.begin + offset, content)
         elif 0 <= (hole := self._start + slot.begin + offset - self._file.size) < self._form.ALIGNMENT:
             self._file.append(memoryview(bytes(hole)))
             self._file.append(content)
@@ -91,7 +87,7 @@ class Writer:
             raise QuantizationError(f"{name} came out of its order.", where=str(self.path))
 
     def finish(self, metadata: Mapping[str, Any]) -> BuiltFile:
-        """Write what waited, and see the file on the disk.
+        """See the file on the disk.
 
         Args:
             metadata: The header's metadata.
@@ -107,26 +103,16 @@ class Writer:
         missing += [name for name in self._placed.late if name not in self._late]
         if missing:
             raise QuantizationError(f"{missing[0]} was never written whole.", where=str(self.path))
-        self._fill(self._placed.ragged)
-        self._tail.seek(0)
-        while piece := self._tail.read(BLOCK):
-            self._file.append(memoryview(piece))
-        self._fill(self._placed.end)
-        slots = dict(self._placed.slots)
+        self._file.append(memoryview(bytes(self._start + self._placed.ragged - self._file.size)))
+        slots, end = dict(self._placed.slots), self._placed.end
         for name in self._placed.late:
-            begin = self._file.size - self._start
-            self._file.append(memoryview(self._late[name]))
-            slots[name] = TensorInfo("U8", (len(self._late[name]),), begin, begin + len(self._late[name]))
-        self._tail.close()
-        return self._file.finish(
-            b"" if self._known else self._form.prefix(self._form.header(slots, metadata), self._start)
-        )
-
-    def _fill(self, end: int) -> None:
-        """Write zeros up to a place behind the header."""
-        self._file.append(memoryview(bytes(self._start + end - self._file.size)))
+            content = self._late[name]
+            slots[name] = TensorInfo("U8", (len(content),), end, end + len(content))
+            self._file.put(self._start + end, memoryview(content))
+            end += len(content)
+        head = b"" if self._known else self._form.prefix(self._form.header(slots, metadata), self._start)
+        return self._file.finish(self._start + end, head)
 
     def close(self) -> None:
         """Let go of a file that is not finished."""
-        self._tail.close()
         self._file.close()

@@ -192,7 +192,9 @@ def blake3_of(path: Path) -> str:
 
 
 class Appender:
-    """A new file that grows at its end: hashed as its bytes pass, written block by block while the next one fills.
+    """A new file that grows: hashed as its bytes pass, written block by block while the next one fills.
+
+    What comes in no order is put into its place behind the end that it grows to, and hashed when all is there.
 
     Args:
         path: The file; one that is there is overwritten.
@@ -231,7 +233,7 @@ class Appender:
         """Hash the current block and have it written, then turn to the other one."""
         block, offset = self._blocks[self._current], self.size - filled
         self._digest.update(block[:filled])
-        self._pending[self._current] = self._writing.submit(self._write, block[: pages(filled)], offset)
+        self._pending[self._current] = self._writing.submit(self._write, block[:filled], offset)
         self._current = 1 - self._current
         self._wait(self._current)
 
@@ -254,10 +256,22 @@ class Appender:
                     continue
                 block, offset = block[written:], offset + written
 
-    def finish(self, head: bytes = b"") -> BuiltFile:
+    def put(self, offset: int, content: memoryview) -> None:
+        """Write bytes into a place behind all that is appended, by way of the page cache.
+
+        Raises:
+            CannotHereError: The disk is full.
+        """
+        with disk_errors(self.path):
+            while len(content):
+                written = os.pwrite(self._file, content, offset)
+                content, offset = content[written:], offset + written
+
+    def finish(self, size: int, head: bytes = b"") -> BuiltFile:
         """See everything on the disk.
 
         Args:
+            size: The bytes that the file has; where none were written they are zeros.
             head: Bytes that replace the first ones, where they could not be known before the last.
 
         Returns:
@@ -271,12 +285,21 @@ class Appender:
         self._wait(0)
         self._wait(1)
         with disk_errors(self.path):
-            os.ftruncate(self._file, self.size)
+            os.ftruncate(self._file, size)
             if head:
                 os.pwrite(self._file, head, 0)
+            else:
+                self._hash_behind(size)
             os.fsync(self._file)
         self.close()
-        return BuiltFile(size=self.size, blake3=blake3_of(self.path) if head else self._digest.hexdigest())
+        return BuiltFile(size=size, blake3=blake3_of(self.path) if head else self._digest.hexdigest())
+
+    def _hash_behind(self, size: int) -> None:
+        """Hash what was put behind the appended bytes."""
+        block, offset = self._blocks[0], self.size
+        while offset < size and (got := os.preadv(self._file, [block[: size - offset]], offset)):
+            self._digest.update(block[:got])
+            offset += got
 
     def close(self) -> None:
         """Close the file, finished or not."""

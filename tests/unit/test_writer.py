@@ -65,19 +65,22 @@ def test_tensors_written_in_pieces_are_read_back(tmp_path_factory, tensors, rand
             assert file.get_tensor(name).tobytes() == want.tobytes()
 
 
-def test_a_file_of_many_blocks_has_its_digest(tmp_path: Path) -> None:
-    content = np.random.default_rng(0).bytes(9_000_000)
+@pytest.mark.parametrize("room", [64, 4096 + 64, 9_000_000 // 64 * 64])
+def test_what_comes_in_no_order_lies_where_it_was_put(tmp_path: Path, room: int) -> None:
+    content = {"a": np.random.default_rng(0).bytes(9_000_000 // 64 * 64), "b": np.random.default_rng(1).bytes(room)}
+    specs = {name: ("U8", (len(whole),)) for name, whole in content.items()} | {"late": ("U8", None)}
     with ThreadPoolExecutor(1) as writing:
-        placed = safetensors.place({"a": ("U8", (9_000_000,)), "late": ("U8", None)})
+        placed = safetensors.place(specs, {"b"})
         writer = Writer(tmp_path / "x", safetensors, placed, {"format": "pt"}, 0, writing)
-        for first in range(0, 9_000_000, 1_000_000):
-            writer.put("a", first, memoryview(content)[first : first + 1_000_000])
+        for name, first in [("b", room // 2), *(("a", at) for at in range(0, len(content["a"]), 1_000_000)), ("b", 0)]:
+            end = {"a": first + 1_000_000, "b": room if first else room // 2}[name]
+            writer.put(name, first, memoryview(content[name])[first:end])
         writer.put("late", 0, memoryview(b"{}"))
         entry = writer.finish({"format": "pt"})
-    assert entry.blake3 == hashed(tmp_path / "x", blake3())[0]
+    assert (entry.size, entry.blake3) == ((tmp_path / "x").stat().st_size, hashed(tmp_path / "x", blake3())[0])
     with safe_open(tmp_path / "x", "numpy") as file:
-        assert file.get_tensor("a").tobytes() == content
-        assert file.get_tensor("late").tobytes() == b"{}"
+        found = {name: file.get_tensor(name).tobytes() for name in specs}
+    assert found == content | {"late": b"{}"}
 
 
 def test_a_tensor_other_than_planned_or_missing_is_a_failure(tmp_path: Path) -> None:
