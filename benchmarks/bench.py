@@ -1,7 +1,8 @@
 """Measures whole processes against each other, in alternation, and writes what it saw.
 
-``make bench`` runs everything that this machine has the disk for; ``make bench ONLY=nf4-4`` one comparison. Results go
-to ``benchmarks/results.json``, the tables of ``benchmarks/README.md`` are made of them.
+``make bench`` runs everything that this machine has the disk for; ``make bench ONLY=nf4-4`` one comparison,
+``make bench ONLY=lint`` those of lint. Results go to ``benchmarks/results.json``, and the tables of
+``benchmarks/README.md`` are made of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from statistics import median
 from typing import Any
 
 from judging import TARGETS, judged, make_model, write_recipe
+from reading import weights
 from recipe import write_pipeline
 from source import BLOCKS, make_source
 from table import write_readme
@@ -45,6 +47,10 @@ SCHEMES = {
     "torchao-int8": ("torchao", "int8-weight-only"),
     "quanto-int8": ("quanto", "int8"),
 }
+LINTED = (
+    *(("gguf", "q8_0"), ("gguf", "q4_k"), ("comfy", "int8"), ("bitsandbytes", "nf4")),
+    ("torchao", "float8-weight-only"),
+)
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,27 @@ def run_recipe(size: str, targets: tuple[str, ...], home: Path) -> Run:
     )
 
 
+def linted(size: str, backend: str, scheme: str, *, cached: bool) -> Comparison:
+    """Return what compares `publish lint` with its base and reading the files of both once."""
+    source, made = WORK / f"source-{size}", WORK / f"linted-{size}-{backend}-{scheme}"
+
+    def ready() -> None:
+        if not made.exists():
+            arguments = ["quantize", str(source), "--out", str(made), "--backend", backend, "--scheme", scheme]
+            measured(Run("publish quantize", [*PUBLISH, *arguments, "--home", str(WORK / "home")]), WORK / "out")
+        for path in () if cached else weights((source, made)):
+            file = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(file)
+
+    where = "in the page cache" if cached else "on the disk"
+    name = f"lint-{size}-{backend}-{scheme}" + ("" if cached else "-disk")
+    what = f"`lint` of {backend} {scheme} with its base of {size} GB, both {where}, against reading both once"
+    reading = [sys.executable, str(HERE / "reading.py"), str(source), str(made)]
+    ours = Run("publish lint", [*PUBLISH, "lint", str(made), "--base", str(source)], ready)
+    return Comparison(name, what, ours, Run("readinto", reading, ready), 1.2)
+
+
 def comparisons(size: str) -> Iterator[Comparison]:
     """List what is compared on a source of a size."""
     source, out = WORK / f"source-{size}", WORK / "out"
@@ -173,6 +200,7 @@ def comparisons(size: str) -> Iterator[Comparison]:
     if size == "24":
         what = f"nf4, 24 GB (FLUX.1-dev), against cp -r, {known}"
         yield Comparison("nf4-24", what, nf4, cp, 0.6, pairs=3, idle=IDLE)
+        yield linted(size, *LINTED[0], cached=False)
     if size != "4":
         return
     first = quantize(source, out, "nf4", fresh=True)
@@ -194,6 +222,9 @@ def comparisons(size: str) -> Iterator[Comparison]:
         ours, theirs = quantize(source, out, scheme), library(source, out, scheme)
         what = f"{scheme}, 4 GB, against diffusers' own path"
         yield Comparison(f"{scheme}-4-library", what, ours, theirs, 1 / 6, memory_limit=0.1)
+    for backend, scheme in LINTED:
+        yield linted(size, backend, scheme, cached=True)
+    yield linted(size, *LINTED[0], cached=False)
 
 
 def verdicts() -> Iterator[Comparison]:
@@ -279,6 +310,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def asked(comparison: Comparison, only: set[str]) -> bool:
+    """Return whether a comparison is to be made: all are where nothing is asked for, by name or by its first word."""
+    return not only or bool(only & {comparison.name, comparison.name.partition("-")[0]})
+
+
 def tell(text: str) -> None:
     """Say how far it is."""
     print(text, file=sys.stderr, flush=True)
@@ -304,11 +340,11 @@ def main() -> None:
             with get_context("spawn").Pool(1) as elsewhere:
                 elsewhere.apply(make_source, (WORK / f"source-{size}", size))
             for comparison in comparisons(size):
-                if not only or comparison.name in only:
+                if asked(comparison, only):
                     results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
                     write(results)
     for comparison in verdicts() if not only or of_verdicts else ():
-        if not only or comparison.name in only:
+        if asked(comparison, only):
             results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
             write(results)
     if not only or "memory" in only:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PIECE: Final = 4 << 20  # values that are read at a time
 TILE: Final = 1 << 19  # values that are decoded at a time
-AT_ONCE: Final = max(os.cpu_count() or 1, 2)
+AT_ONCE: Final = 2 * (os.cpu_count() or 1)  # weights: of every two, one waits for the disk or the Hub
 SLIGHT: Final = 1e-4  # of the squares that a row has on average, below which nobody misses a row
 LOSSLESS: Final = 200.0  # decibels where nothing is lost
 

@@ -100,13 +100,18 @@ def test_what_is_not_there_is_said(subject: str, desk: Desk) -> None:
     assert subject.removeprefix("./") in done.error
 
 
-def test_neither_torch_nor_numba_is_imported(made: Path) -> None:
+@pytest.mark.parametrize(("values", "imported"), [(True, ["numba"]), (False, [])])
+def test_torch_is_never_imported_and_numba_for_weights_alone(values: bool, imported: list[str], made: Path) -> None:
+    """As a release looks at headers, and whoever asks for `--headers`."""
     code = f"""
 import sys
 from pathlib import Path
 from pipeline.lint import lint
 from pipeline.source.layout import Folder
-lint(Folder(Path({str(made / "comfy-convrot")!r})), Folder(Path({str(made / "plain")!r})))
+lint(Folder(Path({str(made / "comfy-convrot")!r})), Folder(Path({str(made / "plain")!r})), values={values})
 print(sorted({{"torch", "numba", "safetensors"}} & set(sys.modules)))
 """
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        == f"{imported}\n"
+    )
