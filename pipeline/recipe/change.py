@@ -68,6 +68,7 @@ def changed(
             begin, end = _room(parts, index, [other for other in names if components.get(other, "stays") is not None])
             text = text[:begin] + text[end:]
         else:
+            value = value.value[0] if isinstance(value, SequenceNode) else value  # noqa: PLW2901 - the further ones stay
             text = text[: value.start_mark.index] + flow(quantization, whole=name in begun) + text[_end(value) :]
     return _remarked(text, place.start_mark.index, remark)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe import names, prompts
 from pipeline.recipe.budget import CARDS, KEY, OPEN, named_twice, step
-from pipeline.recipe.nodes import Node, Page, Place, every, path_at, path_of, place_of, text_at
+from pipeline.recipe.nodes import Node, Page, Place, artifacts, every, path_at, path_of, place_of, text_at
 from pipeline.recipe.problems import listed, nearest, unknown
 from pipeline.recipe.schema import Destination
 
@@ -84,9 +84,9 @@ class Check:
                 self.page.report(place_of(self.root, [owners.get(key, key) for key in path]), text)
 
     def quantizations(self) -> list[Node]:
-        """Return how each target that names its components quantizes each of them."""
+        """Return how each target that names its components quantizes each of them, once for each artifact."""
         targets = [target for target in every(self.root, "targets", "*") if not any(every(target, key) for key in OPEN)]
-        return [node for target in targets for node in every(target, "*")]
+        return [each for target in targets for node in every(target, "*") for each in artifacts(node)]
 
     def scheme(self, node: Node) -> None:
         """Report a backend that is unknown, or a scheme that this backend does not have."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from pipeline.recipe.budget import CARDS, KEY, OPEN
-from pipeline.recipe.nodes import Node, Page, describe, every, text_at
+from pipeline.recipe.nodes import Node, Page, artifacts, describe, every, text_at
 from pipeline.recipe.problems import listed, nearest
 from pipeline.recipe.schema import Words
 
@@ -75,7 +75,7 @@ def _kinds_of_targets(root: Node) -> tuple[list[Node], list[Node]]:
 def _takers(root: Node, name: str) -> tuple[list[Node], list[Node]]:
     """Return what begins with the defaults of a component: those of targets, and the budgets that may quantize it."""
     targets, budgets = _kinds_of_targets(root)
-    parts = [part for target in targets for part in every(target, name)]
+    parts = [each for target in targets for part in every(target, name) for each in artifacts(part)]
     return parts, [budget for budget in budgets if _chooses(budget, name)]
 
 

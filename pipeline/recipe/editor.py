@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _FILE = {"type": "string", "pattern": r"\.ya?ml$"}
 _COMPONENTS = {"patternProperties": {f"^{names.COMPONENT}$": {"$ref": "#/$defs/Quantization"}}, "type": "object"}
+_NAMED = {"required": ["backend", "scheme"]}
 _SELF_CONTAINED = {  # a target where nothing else says a part of it
-    "anyOf": [*({"required": [key]} for key in OPEN), {"additionalProperties": {"required": ["backend", "scheme"]}}]
+    "anyOf": [*({"required": [key]} for key in OPEN), {"additionalProperties": {**_NAMED, "items": _NAMED}}]
 }
 APART = {  # what stands in a recipe's text and no more in the recipe that was read
     SHARED: {"description": "Blocks with YAML anchors, for targets to share; anything may stand here."},

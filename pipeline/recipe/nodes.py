@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,13 @@ def _children(value: Any, step: str) -> list[Node]:
     if isinstance(value, dict):
         return [*value.values()] if step == "*" else [value[step]] if step in value else []
     return value if isinstance(value, list) and step == "#" else []
+
+
+def artifacts(component: Node) -> list[Node]:
+    """Return the artifacts of a target's component, under its name: those of a list, else the one that it is."""
+    if not isinstance(component.value, list):
+        return [component]
+    return [replace(each, name=component.name, at=component.at) for each in component.value]
 
 
 def text_at(node: Node, *path: str) -> str:

@@ -296,7 +296,25 @@ def _means_budget(word: str, value: object) -> bool:
     return word == KEY or (bool(nearest(word, [KEY])) and not quantized)
 
 
-Components = Annotated[dict[Component, Quantization], Field(min_length=1)]
+def _are_apart(several: tuple[Quantization, ...]) -> tuple[Quantization, ...]:
+    """Refuse artifacts of a component that would be files of one name, which tells backend and scheme alone."""
+    words = [each.words for each in several]
+    for number, each in enumerate(words):
+        if each in words[:number]:
+            raise names.UnfitError(f"{each} is here already, and both would be one file", entry=number)
+    return several
+
+
+def _how_many(written: object) -> str:
+    """Return whether one artifact is made of a component or several."""
+    return "[several]" if isinstance(written, list | tuple) else "[one]"
+
+
+Several = Annotated[tuple[Quantization, ...], Field(min_length=1), AfterValidator(_are_apart)]
+Artifacts = Annotated[
+    Annotated[Quantization, Tag("[one]")] | Annotated[Several, Tag("[several]")], Discriminator(_how_many)
+]
+Components = Annotated[dict[Component, Artifacts], Field(min_length=1)]
 Made = Annotated[
     Annotated[Components, Tag("[components]")]
     | Annotated[BudgetTarget, Tag("[budget]")]
@@ -319,8 +337,8 @@ class Recipe(RecipeModel):
     destination: Destination = Field(description="Where the targets are published.")
     targets: dict[Target, Made] = Field(
         min_length=1,
-        description="The repositories to make, each component of each with its quantization, or a budget; a ladder "
-        "makes one a card.",
+        description="The repositories to make, each component of each with its quantization, or a list of them where "
+        "several files of it lie beside each other; or a budget; a ladder makes one a card.",
     )
     loras: tuple[Lora, ...] = Field(
         default=(),
@@ -374,9 +392,22 @@ class Recipe(RecipeModel):
         }
 
     def named(self, target: str) -> Mapping[str, Quantization]:
-        """Return what the recipe itself says of a target's components: nothing where it gives a budget."""
+        """Return what the recipe itself says of a target's components: nothing where it gives a budget.
+
+        Of a component with several artifacts it is the first, which the others are beside.
+        """
+        return {name: several[0] for name, several in self.artifacts(target).items()}
+
+    def further(self, target: str) -> Mapping[str, tuple[Quantization, ...]]:
+        """Return what else is made of a target's components, where it is more than one artifact."""
+        return {name: several[1:] for name, several in self.artifacts(target).items() if len(several) > 1}
+
+    def artifacts(self, target: str) -> Mapping[str, tuple[Quantization, ...]]:
+        """Return everything that is made of a target's components, as far as the recipe itself names it."""
         made = self.targets[target]
-        return made if isinstance(made, dict) else {}
+        if not isinstance(made, dict):
+            return {}
+        return {name: part if isinstance(part, tuple) else (part,) for name, part in made.items()}
 
     def budget(self, target: str) -> Budget | None:
         """Return the budget of a target, where it has one."""

@@ -50,7 +50,8 @@ def test_what_a_recipe_leaves_to_others_is_asked_of_those_that_leave_nothing() -
     asked = {tuple(one["required"][0] for one in rule["if"]["not"]["anyOf"]): rule["then"] for rule in rules}
     assert asked["include",]["required"] == ["source", "task", "destination", "targets", "validation", "card"]
     (of_targets,) = asked["include", "defaults"]["properties"].values()
-    assert {"additionalProperties": {"required": ["backend", "scheme"]}} in of_targets["additionalProperties"]["anyOf"]
+    named = {"required": ["backend", "scheme"]}
+    assert {"additionalProperties": {**named, "items": named}} in of_targets["additionalProperties"]["anyOf"]
     assert all("required" not in form for form in forms(schema).values())
     file, files = schema["properties"]["include"]["anyOf"]
     assert files["items"] == file
