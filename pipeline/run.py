@@ -16,8 +16,9 @@ from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.card.compose import snippet_of
+from pipeline.card.context import usages
 from pipeline.card.render import templates
-from pipeline.card.stage import release_key, require_taken, write_card
+from pipeline.card.stage import Edition, release_key, require_taken, write_card
 from pipeline.errors import (
     CannotHereError,
     HubUnavailableError,
@@ -256,10 +257,10 @@ class Engine:
 
     def written(self, plan: TargetPlan) -> frozenset[str]:
         """Return the paths that a target's release writes."""
-        parts = self.asked(plan)
-        kept = [part for name, part in self.planner.layout.components.items() if name not in parts]
+        made = [part for edition in plan.editions for part in self.asked(edition).values()]
+        kept = [part for name, part in self.planner.layout.components.items() if name not in plan.components]
         plain = {name for part in kept for name in part.files} | {*self.planner.layout.top}
-        return WRITTEN | plain | {name for part in parts.values() for name in part.files}
+        return WRITTEN | plain | {*usages(plan)} | {name for part in made for name in part.files}
 
     def run(self, targets: Iterable[str], stop_after: str = STAGES[-1]) -> Iterator[Outcome | PublishError]:
         """Take targets through the stages; yield what became of each, in the order in which they end.
@@ -307,13 +308,14 @@ class Engine:
                 self.require_as_found(plan)
             self.listen(Event("skipped", "run", target, f"is not published: {plan.instead}"))
             return outcome(plan, "same")
-        if failed := earlier_failure(plan, self.store):
-            raise failed
+        for edition in plan.editions:
+            if failed := earlier_failure(edition, self.store):
+                raise failed
         self.require_able(plan, stop_after)
         if stop_after == STAGES[-1] and (held := self.holdings(plan, remote)):
             other_work.require(self.hub, plan.repository, held, self.written(plan), self.terms)
-        if earlier:
-            self.drop("checkpoint", plan.build_key)
+        for edition in plan.editions if earlier else ():
+            self.drop("checkpoint", edition.build_key)
         return Run(self, plan, {}, stop_after, earlier)
 
     def require_as_found(self, plan: TargetPlan) -> None:
@@ -444,18 +446,17 @@ class Engine:
         subject = runs[0].plan.target if len(runs) == 1 else f"{len(runs)} targets"
         seconds: dict[str, float] = {}
         with self.timed("fetch", subject, seconds):
-            plans, asked = [run.plan for run in runs], [run.asked() for run in runs]
+            plans = [edition for run in runs for edition in run.plan.editions]
+            asked = [self.asked(plan) for plan in plans]
             quantized, judged = stop_after not in STAGES[:1], stop_after not in STAGES[:2]
             asks = judged and not all(self.was_asked(plan) for plan in plans)
             origin = fused_source(self.sourcing, plans[0], self.loras) if plans[0].fused else None
             origin = origin or self.sourcing.origin(plans, asked, quantized=quantized, asks=asks)
-        fresh = [run for run in runs if not self.store.look("checkpoint", run.plan.build_key)]
+        fresh = [plan for plan in plans if not self.store.look("checkpoint", plan.build_key)]
         if stop_after != "fetch" and len(fresh) > 1:
             try:
                 with self.timed("quantize", subject, seconds):
-                    quantize(
-                        [run.plan for run in fresh], [run.asked() for run in fresh], origin, self.store, self.listen
-                    )
+                    quantize(fresh, [self.asked(plan) for plan in fresh], origin, self.store, self.listen)
             except (QuantizationError, CannotHereError) as error:  # of one target, or of a disk too small for all
                 text = f"Not all in one reading of the source ({error.what}): each target reads it by itself."
                 self.listen(Event("note", "quantize", subject, text))
@@ -480,7 +481,7 @@ class Engine:
             RemoteChangedError: Everybody sees that place, and the recipe says ``private: true``.
         """
         if stop_after != STAGES[0]:
-            for part in plan.components.values():
+            for _, part in plan.artifacts:
                 require(BACKENDS[part.quantization.backend], part.quantization.scheme)
         if stop_after == STAGES[-1]:
             if self.hub.require_writer(plan.repository) and plan.private:
@@ -528,24 +529,18 @@ class Run:
         if self.stop_after == "fetch":
             return outcome(plan, "stopped", seconds=self.seconds)
         with nullcontext() if "quantize" in self.seconds else self.timed("quantize"):
-            (checkpoint,) = quantize([plan], [self.asked()], origin, engine.store, engine.listen)
+            checkpoints = [self.made(edition, origin) for edition in plan.editions]
         if self.stop_after == "quantize":
             return outcome(plan, "stopped", seconds=self.seconds)
         with self.timed("validate"):
-            request = request_of(plan, questions_folder(plan.validation, engine.store))
-            following = FollowUpChecks(plan, engine.loras, request, engine.store, engine.listen, snippet_of(plan))
-            source, judges = self.reference(origin, following), engine.judges.folders(engine.store, engine.listen)
-            uses = following.try_all(source, checkpoint)
-            judged = validate(plan, source, checkpoint, judges, engine.store, engine.listen, uses)
-            if judged.report.verdict != "PASS":
-                raise refuse(plan, judged, engine.store)
+            editions = tuple(map(partial(self.judged, origin), plan.editions, checkpoints))
+        report = editions[0].judged.report
         if self.stop_after == "validate":
-            return outcome(plan, "stopped", seconds=self.seconds, report=judged.report)
+            return outcome(plan, "stopped", seconds=self.seconds, report=report)
         with self.timed("card"):
             if self.earlier:  # its files are the same on the disk as those of the checkpoint before
-                engine.drop("release", release_key(plan, judged, engine.loaded.published))
-            page = page_of(engine.place)
-            folder = write_card(plan, checkpoint, judged, page, engine.loaded.published, engine.store)
+                engine.drop("release", release_key(plan, editions, engine.loaded.published))
+            folder = write_card(plan, editions, page_of(engine.place), engine.loaded.published, engine.store)
             offline = self.stop_after == "card"
             require_taken(
                 folder, plan.repository, errors_of if offline else partial(engine.hub.card_errors, plan.repository)
@@ -553,22 +548,40 @@ class Run:
         if self.stop_after == "card":
             if engine.seal:
                 seal_into(folder, engine.seal / plan.target)
-            return outcome(plan, "stopped", seconds=self.seconds, report=judged.report)
+            return outcome(plan, "stopped", seconds=self.seconds, report=report)
         if same := next((made for made in self.earlier if same_bytes(engine.hub, made, plan, folder)), None):
             told = f"rebuilt, same bytes as {same.tag}" + (", which was withdrawn" if same.withdrawal else "")
             engine.listen(Event("note", "run", plan.target, told))
             return engine.skip(plan, same)
         with self.timed("release"):
             done = engine.release(plan, folder)
-        return outcome(plan, "published", done, self.seconds, judged.report)
+        return outcome(plan, "published", done, self.seconds, report)
+
+    def made(self, edition: TargetPlan, origin: Origin) -> Path:
+        """Return the checkpoint of one edition."""
+        engine = self.engine
+        (checkpoint,) = quantize([edition], [engine.asked(edition)], origin, engine.store, engine.listen)
+        return checkpoint
+
+    def judged(self, origin: Origin, edition: TargetPlan, checkpoint: Path) -> Edition:
+        """Return one edition with what was measured on it.
+
+        Raises:
+            VerdictError: It did not pass, and so nothing of the target is published.
+        """
+        engine = self.engine
+        request = request_of(edition, questions_folder(edition.validation, engine.store))
+        following = FollowUpChecks(edition, engine.loras, request, engine.store, engine.listen, snippet_of(edition))
+        source, judges = self.reference(origin, following), engine.judges.folders(engine.store, engine.listen)
+        uses = following.try_all(source, checkpoint)
+        judged = validate(edition, source, checkpoint, judges, engine.store, engine.listen, uses)
+        if judged.report.verdict != "PASS":
+            raise refuse(edition, judged, engine.store)
+        return Edition(edition, checkpoint, judged)
 
     def timed(self, stage: str) -> Any:
         """Time a stage of this target."""
         return self.engine.timed(stage, self.plan.target, self.seconds)
-
-    def asked(self) -> Mapping[str, ResolvedComponent]:
-        """Return what is known of each component to quantize."""
-        return self.engine.asked(self.plan)
 
     def reference(self, origin: Origin, following: FollowUpChecks) -> Path:
         """Return the folder of the whole source under plain names, to be asked; one that was streamed comes now.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.card.context import facts, facts_of_plan, usages_of
+from pipeline.card.context import facts, facts_of_plan, usages, usages_of
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
 from pipeline.plan.model import TargetPlan
@@ -21,25 +21,31 @@ USAGE_NOTES: Final = {  # what a published report says of the snippet: whether i
     "The card's snippet was run against the staged commit before it was merged.": True,
     "The card's snippet was not run: no device here can. The staged commit was loaded as validation loaded it.": False,
 }
-BESIDES: Final = frozenset({"source_page", "usage", "weights"})  # what it says beside what was judged
+BESIDES: Final = frozenset({"source_page", "usage", "weights", "further"})  # what it says beside what was judged
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card as text, and the snippets in it: for Python, and for a page where a browser was tried."""
+    """A card as text, and the snippets in it: for Python, and for a page where a browser was tried.
+
+    Attributes:
+        further: The snippets of what lies beside the first artifacts, by their paths.
+    """
 
     text: str
     usage: str
     page: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)
 
 
-def compose(
+def compose(  # noqa: PLR0913 - what a card is made of
     plan: TargetPlan,
     report: Report,
     source: SourceCard,
     *,
     executed: bool,
     made: Mapping[str, int] | None = None,
+    further: Sequence[Report] = (),
     loader: BaseLoader = PACKAGED,
 ) -> Card:
     """Write a card.
@@ -50,33 +56,37 @@ def compose(
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
         made: Bytes of the files that were made of each component, where that is known.
+        further: What was measured on each further edition.
         loader: Where the templates come from.
 
     Raises:
         CardError: A template has no value for a variable or cannot be rendered.
     """
-    body = compose_body(plan, report, source, executed=executed, made=made, loader=loader)
+    body = compose_body(plan, report, source, executed=executed, made=made, further=further, loader=loader)
     return replace(body, text=f"---\n{metadata(plan, report, source)}---\n{body.text}")
 
 
-def compose_body(
+def compose_body(  # noqa: PLR0913 - as above
     plan: TargetPlan,
     report: Report,
     source: SourceCard,
     *,
     executed: bool,
     made: Mapping[str, int] | None = None,
+    further: Sequence[Report] = (),
     loader: BaseLoader = PACKAGED,
 ) -> Card:
     """Write what templates write of a card, all but its metadata; takes and raises what `compose` does."""
-    values = facts(plan, report, source, executed=executed, made=made)
-    asked, task, usage = {}, TASKS[plan.task], snippet_of(plan, loader)
+    values = facts(plan, report, source, executed=executed, made=made, further=further)
+    (_, usage), *others = ((path, snippet_of(edition, loader)) for path, edition in usages(plan).items())
+    asked, task = {}, TASKS[plan.task]
     if task.page and (settings := next((use.settings for use in report.uses if use.settings), {})):
         question, files = plan.validation.prompts[0], address_of_questions(plan.repository)
         first, options = task.page.question(question, plan.validation.call, files)
         asked = {"module": MODULE, "settings": settings, "first": first, "options": options}
     page = render(task.page.usage, {**values, **asked}, loader) if task.page and asked else ""
-    return Card(render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage, "page": page}, loader), usage, page)
+    text = render(f"{plan.template}{CARD_SUFFIX}", {**values, "usage": usage, "page": page}, loader)
+    return Card(text, usage, page, dict(others))
 
 
 def snippet_of(plan: TargetPlan, loader: BaseLoader = PACKAGED) -> str:
@@ -104,7 +114,9 @@ def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
     made = {
         part: sum(one["files"][name]["size"] for name in one["weights"]) for part, one in published["weights"].items()
     }
-    return compose(plan, judged_in(published), source, executed=USAGE_NOTES[published["usage"]], made=made)
+    further = [judged_in(one) for one in published.get("further", ())]
+    executed = USAGE_NOTES[published["usage"]]
+    return compose(plan, judged_in(published), source, executed=executed, made=made, further=further)
 
 
 def judged_in(published: Mapping[str, Any]) -> Report:

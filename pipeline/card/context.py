@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, get_args
 
-from pipeline.backends import BACKENDS, Loader, loaders
+from pipeline.backends import BACKENDS, Loader, Scheme, loaders
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import CardError
-from pipeline.hub.release_files import MEDIAN, QUESTIONS, WORST
-from pipeline.plan.model import PlannedComponent, TargetPlan
+from pipeline.hub.release_files import MEDIAN, QUESTIONS, USAGE, WORST
+from pipeline.plan.model import EDITION, PlannedComponent, TargetPlan, scheme_of
 from pipeline.tasks import TASKS
 from pipeline.tasks.metrics import Sizes
 from pipeline.tasks.protocol import IDENTICAL
@@ -57,6 +57,28 @@ class Layers:
     unchanged: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A further artifact, which lies beside the first one of its component.
+
+    Attributes:
+        component: Its component.
+        part: What it is.
+        report: What was measured with it instead of that one.
+        usage: The path of the snippet that loads it.
+    """
+
+    component: str
+    part: PlannedComponent
+    report: Report
+    usage: str
+
+    @property
+    def scheme(self) -> Scheme:
+        """What its backend says of its scheme."""
+        return scheme_of(self.part.quantization)
+
+
 def facts_of_plan(plan: TargetPlan) -> dict[str, Any]:
     """Return the values that the templates of snippets may use, by the names that they have for them."""
     parts, task = plan.components, TASKS[plan.task]
@@ -79,7 +101,13 @@ def facts_of_plan(plan: TargetPlan) -> dict[str, Any]:
 
 
 def facts(
-    plan: TargetPlan, report: Report, source: SourceCard, *, executed: bool, made: Mapping[str, int] | None = None
+    plan: TargetPlan,
+    report: Report,
+    source: SourceCard,
+    *,
+    executed: bool,
+    made: Mapping[str, int] | None = None,
+    further: Sequence[Report] = (),
 ) -> dict[str, Any]:
     """Return the values that templates may use.
 
@@ -89,6 +117,7 @@ def facts(
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
         made: Bytes of the files that were made of each component, where that is known.
+        further: What was measured on each further edition.
 
     Returns:
         Values by the names that templates have for them; a template that wants another one is refused.
@@ -96,10 +125,12 @@ def facts(
     Raises:
         CardError: No metric reads answers, so there is no worst one to show.
     """
-    parts, task, told = plan.components.values(), TASKS[report.task], facts_of_plan(plan)
+    task, told = TASKS[report.task], facts_of_plan(plan)
     known = loaders_of(plan)
     spared = {name for loader in known for name in loader.spares}
+    beside = zip(plan.beside, further, [*usages(plan)][1:], strict=True)
     return told | {
+        "beside": [Beside(name, part, found, usage) for (name, part), found, usage in beside],
         "ladder": plan.ladder,
         "report": report,
         "metrics": ordered(report),
@@ -107,7 +138,7 @@ def facts(
         "runs_on": sorted({scheme.runs_on for scheme in told["schemes"].values()}),
         "needs": [
             *(name for name in task.installs if name not in spared),
-            *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts}),
+            *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for _, part in plan.artifacts}),
         ],
         "how": next((loader.how for loader in known if loader.how), ""),
         "opened": next((loader.how for loader in known if loader.opens), ""),
@@ -131,6 +162,13 @@ def facts(
 def loaders_of(plan: TargetPlan) -> list[Loader]:
     """Return how the components that a plan quantizes are loaded."""
     return loaders((part.library, part.quantization.backend) for part in plan.components.values())
+
+
+def usages(plan: TargetPlan) -> dict[str, TargetPlan]:
+    """Return which edition of a target each of its snippets uses, by their paths in what is published."""
+    stem, dot, suffix = USAGE.rpartition(".")
+    names = [edition.target.removeprefix(plan.target).replace(EDITION, "-") for edition in plan.editions]
+    return {f"{stem}{name}{dot}{suffix}": edition for name, edition in zip(names, plan.editions, strict=True)}
 
 
 def usages_of(plan: TargetPlan) -> list[str]:

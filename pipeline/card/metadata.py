@@ -45,8 +45,8 @@ def metadata(plan: TargetPlan, report: Report, source: SourceCard) -> str:
     """Return the YAML block that the Hub reads, with the license fields as the source has them."""
     from huggingface_hub import ModelCardData
 
-    backends = sorted({part.quantization.backend for part in plan.components.values()})
-    schemes = sorted({part.quantization.scheme for part in plan.components.values()})
+    backends = sorted({part.quantization.backend for _, part in plan.artifacts})
+    schemes = sorted({part.quantization.scheme for _, part in plan.artifacts})
     known = loaders((part.library, part.quantization.backend) for part in plan.components.values())
     fields: dict[str, Any] = {
         key: source.metadata[key] for key in (*LICENSE_KEYS, "language") if key in source.metadata

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +52,27 @@ from pipeline.validate.browser.scripts import scripts
 from pipeline.validate.stage import Judged
 
 
-def write_card(
-    plan: TargetPlan, checkpoint: Path, judged: Judged, source_page: str, recipe: bytes, store: Store
-) -> Path:
+@dataclass(frozen=True)
+class Edition:
+    """One edition of a target, made and judged.
+
+    Attributes:
+        plan: Its plan, which has one artifact of each component.
+        checkpoint: What was made.
+        judged: What was measured on it.
+    """
+
+    plan: TargetPlan
+    checkpoint: Path
+    judged: Judged
+
+
+def write_card(plan: TargetPlan, editions: Sequence[Edition], source_page: str, recipe: bytes, store: Store) -> Path:
     """Return the whole folder that a release uploads: the checkpoint with card, pictures, report and manifest.
 
     Args:
         plan: The target's plan.
-        checkpoint: What was made.
-        judged: What was measured on it.
+        editions: What was made and measured, the first whole, of the others the artifact that lies beside it.
         source_page: The source's page on its Hub; empty for a folder.
         recipe: The recipe as it is published.
         store: Where the folder is kept.
@@ -68,6 +80,8 @@ def write_card(
     Raises:
         CardError: The card cannot be rendered truthfully.
     """
+    first, *others = editions
+    checkpoint, judged = first.checkpoint, first.judged
 
     def build(folder: Path) -> None:
         for path in files_under(checkpoint):
@@ -77,7 +91,15 @@ def write_card(
             for path in files_under(questions):
                 link_or_copy(path, folder / QUESTIONS / path.name)
         weights, made = proven(plan, checkpoint)
-        besides = {"source_page": source_page, "usage": usage_note(plan), "weights": weights}
+        besides: dict[str, Any] = {"source_page": source_page, "usage": usage_note(plan), "weights": weights}
+        if others:
+            besides["further"] = []
+        for (name, _), other in zip(plan.beside, others, strict=True):
+            found, files = proven(plan, other.checkpoint, name)
+            for file in files:
+                link_or_copy(other.checkpoint / file, folder / file)
+            besides["further"].append(other.judged.report.model_dump(mode="json") | {"weights": found})
+            made |= files
         write_atomically(folder / RECIPE, recipe)
         write_atomically(folder / PLAN, pretty_json(plan.model_dump(mode="json")))
         write_atomically(folder / REPORT, pretty_json(judged.report.model_dump(mode="json") | besides))
@@ -85,14 +107,15 @@ def write_card(
         report = json.loads((folder / REPORT).read_bytes())
         card = compose_published(TargetPlan.model_validate_json((folder / PLAN).read_bytes()), report)
         write_atomically(folder / CARD, card.text.encode())
-        write_atomically(folder / USAGE, card.usage.encode())
+        for name, usage in {USAGE: card.usage, **card.further}.items():
+            write_atomically(folder / name, usage.encode())
         if card.page:
             write_atomically(folder / PAGE, card.page.encode())
             show_page(plan, card.page, checkpoint, store)
         draw(replace(judged, report=judged_in(report)), folder)
         describe(folder, report, made | taken_over(plan, folder))
 
-    return store.make("release", release_key(plan, judged, recipe), build)
+    return store.make("release", release_key(plan, editions, recipe), build)
 
 
 def show_page(plan: TargetPlan, page: str, checkpoint: Path, store: Store) -> None:
@@ -109,21 +132,29 @@ def show_page(plan: TargetPlan, page: str, checkpoint: Path, store: Store) -> No
         raise CardError(f"The page of the card does not answer in {shown.browser}: {shown.failure}", where=PAGE)
 
 
-def release_key(plan: TargetPlan, judged: Judged, recipe: bytes) -> str:
+def release_key(plan: TargetPlan, editions: Sequence[Edition], recipe: bytes) -> str:
     """Return the digest of what the folder of a release depends on."""
-    return digest_of([plan.content_digest, hashlib.sha256(recipe).hexdigest(), judged.report.model_dump(mode="json")])
+    reports = [edition.judged.report.model_dump(mode="json") for edition in editions]
+    return digest_of([plan.content_digest, hashlib.sha256(recipe).hexdigest(), *reports])
 
 
-def proven(plan: TargetPlan, checkpoint: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
+def proven(
+    plan: TargetPlan, checkpoint: Path, component: str = ""
+) -> tuple[dict[str, Any], dict[str, FileEntry]]:  # fmt: skip
     """Return what was measured on a checkpoint, its files by the SHA-256 that consumers know them by, and those files.
 
     What the writer hashed as it wrote (BLAKE3) is held against what the disk gives back, in the reading that a
     release's SHA-256 takes: so a published digest is that of the bytes that were made.
 
+    Args:
+        plan: The target's plan.
+        checkpoint: The checkpoint.
+        component: The only component whose files are published of it; all where none is named.
+
     Raises:
         QuantizationError: A file is not what was written.
     """
-    found = measured(checkpoint)
+    found = {name: made for name, made in measured(checkpoint).items() if component in {"", name}}
     known: dict[str, FileEntry] = {}
     for part, made in found.items():
         for name, file in made["files"].items():
@@ -205,7 +236,8 @@ def draw(judged: Judged, folder: Path) -> None:
 
 def snippet_runs_here(plan: TargetPlan) -> bool:
     """Return whether this machine can run the card's snippet: what it loads may want a GPU."""
-    return has_gpu() or all("cpu" in loader.devices for loader in loaders_of(plan))
+    known = [loader for edition in plan.editions for loader in loaders_of(edition)]
+    return has_gpu() or all("cpu" in loader.devices for loader in known)
 
 
 def snippet_promised(folder: Path) -> bool:

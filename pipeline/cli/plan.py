@@ -68,7 +68,7 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
             human_size(part.source_bytes),
             f"{'about ' if part.estimated else ''}{human_size(part.result_bytes)}",
         ]
-        for name, part in made.components.items()
+        for name, part in made.artifacts
     ]
     about = "about " if made.estimated else ""
     sizes = f"{human_size(made.source_bytes)} → {about}{human_size(made.result_bytes)}"
@@ -86,7 +86,7 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
     for lora in made.loras:
         onto = "fused into the source" if lora.how == "fused" else "loaded onto source and result"
         say(f"  the LoRA {lora.where} is {onto} at scale {lora.scale:g}")
-    for name, part in made.components.items():
+    for name, part in made.artifacts:
         if part.stored:
             counts = ", ".join(f"{count} {kind}" for kind, count in part.stored.items())
             say(f"  {name} is stored as {counts} in {part.file}")

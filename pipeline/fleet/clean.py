@@ -177,9 +177,9 @@ class Needs:
         for target in engine.prepare():
             plan, remote = engine.plan(target)
             who = f"{shown(engine)}: {target}"
-            keys = [*evidence(engine, plan)]
+            keys = [key for edition in plan.editions for key in evidence(engine, edition)]
             if not engine.earlier(plan, remote):
-                keys += weights(engine, plan)
+                keys += [key for edition in plan.editions for key in weights(engine, edition)]
                 self.unpublished.setdefault(plan.content_digest, []).append(who)
             for key in keys:
                 self.named.setdefault(key, []).append(who)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -20,6 +20,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.backends import BACKENDS
+from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.card.render import templates
 from pipeline.errors import PublishError, SourceError
 from pipeline.fleet.watched import Watched, read_watched
@@ -28,7 +29,7 @@ from pipeline.hub.ownership import changes as others_changes
 from pipeline.hub.ownership import look_at, named, version_at
 from pipeline.hub.withdrawn import Withdrawals, read_withdrawals
 from pipeline.plan.comparison import differences
-from pipeline.plan.model import TargetPlan, deciding_versions, read_plan
+from pipeline.plan.model import EDITION, TargetPlan, deciding_packages, read_plan
 from pipeline.recipe import HubSource, Loaded, read_prompts
 from pipeline.source.layout import Folder
 from pipeline.source.readers import readers
@@ -266,8 +267,8 @@ def other_versions(plan: TargetPlan) -> dict[str, tuple[str, str | None]]:
 
 def versions_here(plan: TargetPlan) -> dict[str, str]:
     """Return what a checkpoint would be made with here, by library."""
-    backends = {part.quantization.backend for part in plan.components.values()} & BACKENDS.keys()
-    return deciding_versions(backends, plan.task, adapted=bool(plan.loras))
+    known = [part for _, part in plan.artifacts if part.quantization.backend in BACKENDS]
+    return installed_versions(deciding_packages(known, plan.task, adapted=bool(plan.loras)))
 
 
 def notes(plan: TargetPlan) -> Iterator[str]:
@@ -296,15 +297,25 @@ def doubt(built: str, here: str | None) -> str:
     return f"and {here} is here, a major version later" if now.major > then.major else ""
 
 
+def of(edition: TargetPlan, loaded: Loaded) -> Loaded:
+    """Return a recipe whose target has what an edition has of it, where it names that among other artifacts."""
+    target, parts = edition.entry, dict(edition.named)
+    several = loaded.recipe.artifacts(target) if loaded.recipe.further(target) else {}
+    if not several or any(part not in several.get(name, ()) for name, part in parts.items()):
+        return loaded
+    recipe = loaded.recipe.model_copy(update={"targets": {**loaded.recipe.targets, target: parts}})
+    return replace(loaded, recipe=recipe)
+
+
 def failures(loaded: Loaded, target: str, home: Path, published_plan: TargetPlan | None) -> Iterator[StatusReason]:
     """Say which build of exactly this recipe with exactly these versions was refused here, so that a run would be."""
-    for folder in sorted((home / "store" / "failed").glob(f"{target}-*")):
+    for folder in sorted((home / "store" / "failed").glob(f"{target}[-{EDITION}]*")):
         try:
             plan = TargetPlan.model_validate_json((folder / "plan.json").read_bytes())
             report = Report.model_validate_json((folder / "report.json").read_bytes())
         except (OSError, ValidationError):  # what another version kept, or somebody took apart
             continue
-        same = plan.repository == loaded.recipe.repositories[target] and not changes(loaded, target, plan)
+        same = plan.repository == loaded.recipe.repositories[target] and not changes(of(plan, loaded), target, plan)
         if same and not other_versions(plan) and plan != published_plan:
             yield StatusReason(
                 state="failing", text=f"the verdict was {report.verdict}: {report.why} The build is in {folder}"

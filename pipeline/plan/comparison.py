@@ -97,6 +97,7 @@ def asked_by(recipe: Recipe, target: str, prompts: Sequence[Prompt] | None) -> d
         "private": recipe.destination.private,
         "build": recipe.build,
         "components": {name: asked_of(part) for name, part in recipe.named(target).items()},
+        "further": {name: numbered(list(map(asked_of, parts))) for name, parts in recipe.further(target).items()},
         "budget": budget.model_dump(mode="json", exclude_none=True) if budget else {},
         "loras": numbered(words.get("loras", [])),
         "require": required(recipe.task, words["require"]),
@@ -113,6 +114,9 @@ def asked_in(plan: TargetPlan) -> dict[str, Any]:
     return words | {
         "build": plan.build,
         "components": {name: asked_of(part) for name, part in plan.named.items()},
+        "further": {
+            name: numbered([asked_of(part.quantization) for part in parts]) for name, parts in plan.further.items()
+        },
         "budget": words.get("budget", {}).get("asked", {}),
         "loras": numbered(words.get("loras", [])),
         "require": required(plan.task, plan.validation.require),

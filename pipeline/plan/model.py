@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
@@ -22,7 +22,7 @@ from pipeline.backends import BACKENDS, STREAMING, Scheme
 from pipeline.backends import Layout as TensorLayout
 from pipeline.backends.artifact import SAFETENSORS, Form
 from pipeline.backends.available import require_installed
-from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, ask, installed_versions
+from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, ask
 from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest, ask_single_file
 from pipeline.backends.protocol import Calibrated
 from pipeline.errors import RecipeError
@@ -50,6 +50,7 @@ from pipeline.tasks import TASKS
 STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size of model and tensors
 LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
 COPIES: Final = 4  # of the largest tensor, then: as stored, as cast, as packed, and what the library needs between
+EDITION: Final = "+"  # stands between the names of a target and of an artifact of it; neither has it
 PIPELINE_MEMORY: Final = 700 << 20  # bytes that torch and diffusers take before the first weight
 
 
@@ -94,6 +95,7 @@ class PlannedComponent(Value):
 RESOLVED: Final[Any] = {  # fields that are no part of a plan's identity: they follow from it and from what is installed
     "pipeline": True,
     "components": {"__all__": set(PlannedComponent.model_fields) - {"quantization"}},
+    "further": True,
     "budget": {"found", "runner_up"},
     "ladder": True,
     "validation": {"dataset": {"rows", "repeated"}},
@@ -113,13 +115,15 @@ class TargetPlan(Value):
         files: The source's files that go into it, as their place lists them.
         source_card: What the card repeats of the source's, such as its license; None where an older version did not
             write it down.
-        components: What is quantized.
+        components: What is quantized; of a component with several artifacts, the first.
+        further: The other artifacts of components, files that lie beside that one.
         budget: What the recipe asks for instead of naming schemes, and what was found for it.
         ladder: What the recipe has for other cards, where this target is one of several that are each for a card.
         loras: What is fused into the source before that, in this order, and what the validation loads onto the result.
         build: What the recipe counts up where all is to be made again.
         source_bytes: Bytes of those source files.
-        result_bytes: Bytes of the published weights and small files, cards and pictures left out.
+        result_bytes: Bytes of the weights and small files that are loaded with the first artifacts, cards and pictures
+            left out.
         versions: Of the libraries that decide over bytes and verdict.
     """
 
@@ -132,6 +136,7 @@ class TargetPlan(Value):
     files: dict[str, ListedFile]
     source_card: dict[str, str | list[str]] | None = Field(default=None, exclude_if=lambda value: value is None)
     components: dict[str, PlannedComponent]
+    further: dict[str, tuple[PlannedComponent, ...]] = Field(default={}, exclude_if=lambda value: not value)
     budget: PlannedBudget | None = Field(default=None, exclude_if=lambda value: value is None)
     ladder: PlannedLadder | None = Field(default=None, exclude_if=lambda value: value is None)
     loras: tuple[PlannedLora, ...] = Field(default=(), exclude_if=lambda value: not value)
@@ -154,6 +159,10 @@ class TargetPlan(Value):
             del asked["components"]  # what was found for it; the budget is what was asked
         else:
             asked["components"] = {name: asked_of(part.quantization) for name, part in self.components.items()}
+        if self.further:
+            asked["further"] = {
+                name: [asked_of(part.quantization) for part in parts] for name, parts in self.further.items()
+            }
         asked["validation"]["require"] = required(self.task, self.validation.require)
         return asked
 
@@ -191,6 +200,49 @@ class TargetPlan(Value):
     def named(self) -> dict[str, Quantization]:
         """What the recipe itself says of each component: nothing where it gives a budget."""
         return {} if self.budget else {name: part.quantization for name, part in self.components.items()}
+
+    @property
+    def beside(self) -> tuple[tuple[str, PlannedComponent], ...]:
+        """The further artifacts, each with its component."""
+        return tuple((name, part) for name, parts in self.further.items() for part in parts)
+
+    @property
+    def artifacts(self) -> tuple[tuple[str, PlannedComponent], ...]:
+        """Everything that is made, each with its component: the first of each, then the further ones."""
+        return (*self.components.items(), *self.beside)
+
+    @property
+    def entry(self) -> str:
+        """The target's name in the recipe, of an edition as well."""
+        return self.target.partition(EDITION)[0]
+
+    @cached_property
+    def editions(self) -> tuple[TargetPlan, ...]:
+        """What can be loaded of it: the first artifacts together, and for each further one the same with that instead.
+
+        Each is planned as a target with one artifact of each component, so that it is made, asked and judged by itself,
+        and once, whatever lies beside it.
+        """
+        if not self.further:
+            return (self,)
+        first = [(name, part) for name, part in self.components.items() if name in self.further][:1]
+        return tuple(self.edition(*pair) for pair in (*first, *self.beside))
+
+    def edition(self, name: str, part: PlannedComponent) -> TargetPlan:
+        """Return the plan of the first artifact of each component but one, and a certain artifact of that."""
+        first, parts = self.components[name], {**self.components, name: part}
+        told = f"{EDITION}{name}-{part.quantization.backend}-{part.quantization.scheme}"
+        change = part.result_bytes - first.result_bytes
+        deciding = deciding_packages(parts.values(), self.task, adapted=bool(self.loras))
+        return self.model_copy(
+            update={
+                "target": self.target if part is first else f"{self.target}{told}",
+                "components": parts,
+                "further": {},
+                "result_bytes": self.result_bytes + change,
+                "versions": {name: found for name, found in self.versions.items() if name in deciding},
+            }
+        )
 
     @property
     def step(self) -> LadderStep | None:
@@ -252,7 +304,7 @@ class TargetPlan(Value):
     @property
     def memory_bytes(self) -> int:
         """Memory that quantizing takes: pieces of tensors, whole ones where a library packs them, or a component."""
-        parts = self.components.values()
+        parts = [part for _, part in self.artifacts]
         whole = max((part.largest_bytes for part in parts if scheme_of(part.quantization).makes_on != "cpu"), default=0)
         built = max((part.source_bytes + part.result_bytes for part in parts if part.estimated), default=0)
         most = max(COPIES * whole, built)
@@ -271,12 +323,17 @@ class TargetPlan(Value):
     @property
     def disk_bytes(self) -> int:
         """Disk that a run takes: source, result, the result again when it is read back, and what LoRAs make of it."""
-        return self.source_bytes * (2 if self.fused else 1) + 2 * self.result_bytes
+        return self.source_bytes * (2 if self.fused else 1) + 2 * self.result_bytes + 2 * self.further_bytes
+
+    @property
+    def further_bytes(self) -> int:
+        """Bytes of the further artifacts."""
+        return sum(part.result_bytes for _, part in self.beside)
 
     @property
     def streamed_disk_bytes(self) -> int:
         """Disk that making the checkpoint takes where its source is streamed, which LoRAs are not fused into."""
-        return self.disk_bytes if self.fused else self.result_bytes
+        return self.disk_bytes if self.fused else self.result_bytes + self.further_bytes
 
 
 @dataclass(frozen=True)
@@ -458,7 +515,7 @@ def single_file(component: Component, quantization: Quantization, source: str) -
     if form.format == "safetensors":  # where the component's folder is read as a whole, it is looked for by this name
         return f"{WEIGHTS_NAME[component.library]}.safetensors"
     name = source if component.root else f"{source}-{component.name}"
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{quantization.scheme.upper()}.gguf"
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{scheme_of(quantization).suffix}.gguf"
 
 
 def stored_as(quantization: Quantization, name: str, shape: tuple[int, ...], dtype: str) -> TensorLayout:
@@ -552,14 +609,13 @@ def chosen(recipe: Recipe, names: Sequence[str]) -> list[str]:
     return [name for name in recipe.targets if not names or name in names]
 
 
-def deciding_versions(backends: set[str], task: str, *, adapted: bool) -> dict[str, str]:
-    """Return the versions of what decides over bytes and verdict: the libraries of these backends, no others.
+def deciding_packages(parts: Iterable[PlannedComponent], task: str, *, adapted: bool) -> tuple[str, ...]:
+    """Return what decides over bytes and verdict: the libraries of the backends of some components, no others.
 
     Args:
-        backends: The backends.
+        parts: The components.
         task: The task, whose measuring libraries count.
         adapted: Whether there are LoRAs.
     """
-    libraries = sorted(BACKENDS[name].DISTRIBUTION for name in backends) + ["peft"] * adapted
-    measuring = TASKS[task].medium.packages
-    return installed_versions(("quantpress", "torch", "diffusers", "transformers", *libraries, *measuring))
+    libraries = sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for part in parts}) + ["peft"] * adapted
+    return ("quantpress", "torch", "diffusers", "transformers", *libraries, *TASKS[task].medium.packages)

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import missing_library
-from pipeline.backends.oracle.conversion import CallRequest, ConversionRequest, Question, ask_ahead, ask_call
+from pipeline.backends.oracle.conversion import (
+    CallRequest,
+    ConversionRequest,
+    Question,
+    ask_ahead,
+    ask_call,
+    installed_versions,
+)
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.files import ListedFile
 from pipeline.plan.budget import Candidate, Choice, choices, within
@@ -22,7 +30,7 @@ from pipeline.plan.model import (
     ResolvedComponent,
     Slots,
     TargetPlan,
-    deciding_versions,
+    deciding_packages,
     form_of,
     question_of,
     resolve,
@@ -102,7 +110,9 @@ class Planner:
         components = {name: self.consult(name, quantization).planned() for name, quantization in wanted.items()}
         files, source_bytes = self.files, self.source_bytes
         change = sum(part.result_bytes - part.source_bytes for part in components.values())
-        backends = {part.quantization.backend for part in components.values()}
+        further = self.further(target, components)
+        made = [*components.values(), *chain.from_iterable(further.values())]
+        deciding = deciding_packages(made, recipe.task, adapted=bool(self.loras))
         return TargetPlan(
             target=target,
             task=recipe.task,
@@ -113,6 +123,7 @@ class Planner:
             files=files,
             source_card=self.source_card,
             components=components,
+            further=further,
             budget=budget,
             ladder=self.ladder if budget and budget.asked.card else None,
             loras=self.loras,
@@ -122,8 +133,30 @@ class Planner:
             template_digest=self.templates[recipe.card.template],
             source_bytes=source_bytes,
             result_bytes=source_bytes + change,
-            versions=deciding_versions(backends, recipe.task, adapted=bool(self.loras)),
+            versions=installed_versions(deciding),
         )
+
+    def further(
+        self, target: str, components: Mapping[str, PlannedComponent]
+    ) -> dict[str, tuple[PlannedComponent, ...]]:
+        """Return the further artifacts of a target's components.
+
+        Raises:
+            RecipeError: One is no file by itself, beside which others can lie.
+        """
+        found: dict[str, tuple[PlannedComponent, ...]] = {}
+        for name, several in self.loaded.recipe.further(target).items():
+            files = {components[name].file}
+            for quantization in several:
+                part = self.consult(name, quantization).planned()
+                if not part.file or part.file in files or form_of(part.library, quantization).config:
+                    what = f"{quantization.words} of {name} cannot lie beside what the recipe names before it"
+                    why = f"both would be {part.file}" if part.file in files - {""} else "it is the folder itself"
+                    remedy = "Name what from_pretrained loads first, and after it only single files of other names."
+                    raise RecipeError(f"{what}: {why}.", where=place_of_target(self.loaded, target), remedy=remedy)
+                files.add(part.file)
+                found[name] = (*found.get(name, ()), part)
+        return found
 
     @property
     def source_bytes(self) -> int:
@@ -142,7 +175,7 @@ class Planner:
             budget = recipe.budget(target)
             if budget:
                 self.require_libraries(budget, target)
-            wanted = self.options(budget) if budget else recipe.named(target).items()
+            wanted = self.options(budget) if budget else pairs(recipe.artifacts(target))
             questions += [self.question(*pair) for pair in wanted if pair[0] in self.layout.components]
         ask_ahead(questions, self.answers)
 
@@ -396,6 +429,11 @@ class Planner:
             meant = nearest(name, known.takes)
             rest = "" if meant else f"; it takes {listed(known.takes, 'and')}"
             yield name, f"{known.class_name} takes no {name!r}{rest}", meant
+
+
+def pairs(artifacts: Mapping[str, Sequence[Quantization]]) -> Iterator[tuple[str, Quantization]]:
+    """Yield each artifact with its component."""
+    yield from ((name, each) for name, several in artifacts.items() for each in several)
 
 
 def searched(backends: Sequence[str]) -> list[str]:

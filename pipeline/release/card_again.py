@@ -31,6 +31,7 @@ def require_same(documents: Documents, address: str) -> None:
         known = documents.read(YANKED, lambda: Withdrawals.model_validate_json(documents.content(YANKED)))
         text = withdrawn(text, served, known, address)
     both = [(CARD, served, text), (USAGE, documents.content(USAGE), written.usage)]
+    both += [(path, documents.content(path), usage) for path, usage in written.further.items()]
     if written.page:
         both.append((PAGE, documents.content(PAGE), written.page))
     for name, found, meant in both:

@@ -61,6 +61,16 @@ class Documents:
         return self.read(REPORT, lambda: judged_in(self.measured))
 
     @cached_property
+    def further(self) -> list[Report]:
+        """What was measured with each further artifact; there is one for each of the plan's."""
+        found = self.read(REPORT, lambda: [judged_in(one) for one in self.measured.get("further", ())])
+        if len(found) != len(self.plan.beside):
+            raise self.differs(
+                f"{REPORT} judges {len(found)} further artifacts, and {PLAN} has {len(self.plan.beside)}."
+            )
+        return found
+
+    @cached_property
     def measured(self) -> dict[str, Any]:
         """What was measured, with the weights it was measured on."""
         return self.read(REPORT, lambda: dict(self.json(REPORT)))
@@ -139,8 +149,9 @@ class Documents:
             VerificationError: It is not.
         """
         report = self.report
-        if report.verdict != "PASS":
-            raise self.differs(f"{REPORT} gives the verdict {report.verdict}.")
+        for each in (report, *self.further):
+            if each.verdict != "PASS":
+                raise self.differs(f"{REPORT} gives the verdict {each.verdict}.")
         for name, file in self.read(REPORT, lambda: measured_files(self.plan, self.measured)).items():
             if self.manifest.files.get(name) != file:
                 raise self.differs(f"{REPORT} measured another {name} than {MANIFEST} lists.")
@@ -183,7 +194,7 @@ class Documents:
 
 def measured_files(plan: TargetPlan, report: dict[str, Any]) -> dict[str, FileEntry]:
     """Return the files of weights that a report speaks of."""
-    parts = report["weights"].items()
+    parts = [pair for one in (report, *report.get("further", ())) for pair in one["weights"].items()]
     return {
         plan.path_of(part, name): FileEntry(**file) for part, found in parts for name, file in found["files"].items()
     }

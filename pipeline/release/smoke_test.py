@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pipeline.card.context import usages
 from pipeline.card.stage import snippet_promised, snippet_runs_here
 from pipeline.errors import CannotHereError, GenerationError, VerificationError
 from pipeline.files import disk_errors
@@ -16,6 +17,7 @@ from pipeline.hub.release_files import QUESTIONS, USAGE
 from pipeline.locks import temporary_in
 from pipeline.plan.model import TargetPlan
 from pipeline.plan.questions import request_of
+from pipeline.release.editions import lay_out_edition
 from pipeline.validate import generate
 from pipeline.validate.compatibility.snippet import cached, offline
 from pipeline.worker.process import run
@@ -60,21 +62,27 @@ class SnippetSmokeTest:
         where = f"{self.plan.repository}@{commit[:12]}"
         with disk_errors(self.home), temporary_in(self.home, "release") as own:
             if snippet_promised(folder):
-                run_snippet(cached(folder, self.plan.repository, commit, own / "hub"), own, where)
+                snapshot = cached(folder, self.plan.repository, commit, own / "hub")
+                for usage in usages(self.plan):
+                    run_snippet(snapshot, own, f"{where}/{usage}" if self.plan.further else where, usage=usage)
                 return "the card's snippet ran against it"
-            load_as_validated(self.plan, folder, own / "answers", where)
+            for number, edition in enumerate(self.plan.editions):
+                whole = lay_out_edition(folder, self.plan, number, own / "editions" / str(number))
+                load_as_validated(edition, whole, folder / QUESTIONS, own / "answers", where)
             return "it loaded as validation loaded it; the snippet needs a GPU"
 
 
-def run_snippet(snapshot: Path, home: Path, where: str, seconds: float = SNIPPET_SECONDS) -> None:
-    """Run the card's own file in a fresh process that can see one commit only, and that as ``main``.
+def run_snippet(
+    snapshot: Path, home: Path, where: str, seconds: float = SNIPPET_SECONDS, usage: str = USAGE
+) -> None:  # fmt: skip
+    """Run a file of the card's own in a fresh process that can see one commit only, and that as ``main``.
 
     Raises:
         VerificationError: It fails.
         CannotHereError: It takes longer than some seconds, and was ended.
     """
     try:
-        done = run([sys.executable, "-I", str(snapshot / USAGE)], seconds, offline(home), cwd=home)
+        done = run([sys.executable, "-I", str(snapshot / usage)], seconds, offline(home), cwd=home)
     except subprocess.TimeoutExpired as error:
         what = f"The card's snippet hung on what the Hub serves, and was ended after {seconds:.0f} s."
         raise CannotHereError(what, where=where, remedy="Run the same command again: it continues.") from error
@@ -83,13 +91,13 @@ def run_snippet(snapshot: Path, home: Path, where: str, seconds: float = SNIPPET
         raise VerificationError(f"The card's snippet fails on what the Hub serves: {said}.", where=where)
 
 
-def load_as_validated(plan: TargetPlan, folder: Path, out: Path, where: str) -> None:
+def load_as_validated(plan: TargetPlan, folder: Path, questions: Path, out: Path, where: str) -> None:
     """Ask one question the way validation did.
 
     Raises:
         VerificationError: It does not load or answer.
     """
     try:
-        generate(folder, request_of(plan, folder / QUESTIONS).only(1, 1), out)
+        generate(folder, request_of(plan, questions).only(1, 1), out)
     except GenerationError as error:
         raise VerificationError(f"What the Hub serves does not load: {error.what}", where=where) from error

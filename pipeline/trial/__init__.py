@@ -20,7 +20,7 @@ from localhub.card_rules import errors_of
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import require
 from pipeline.card.render import templates
-from pipeline.card.stage import require_taken, write_card
+from pipeline.card.stage import Edition, require_taken, write_card
 from pipeline.errors import CannotHereError, PublishError, VerdictError
 from pipeline.events import Event, Listener
 from pipeline.files import write_atomically
@@ -138,7 +138,7 @@ class Trial:
         if self.pages:
             write_atomically(self.pages / f"report-{target}.html", self.page(plan, judged).encode())
         found = self.said(target, judged.report)
-        card = write_card(plan, checkpoint, judged, "", self.written.published, self.store)
+        card = write_card(plan, [Edition(plan, checkpoint, judged)], "", self.written.published, self.store)
         require_taken(card, repository, errors_of)
         made = [
             f"{name}: {part.tensors} tensors made {part.quantization.scheme}, loaded and asked"

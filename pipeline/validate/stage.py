@@ -178,7 +178,7 @@ def failure(plan: TargetPlan, judged: Judged, store: Store) -> VerdictError:
     return VerdictError(
         f"The verdict is {judged.report.verdict}: {judged.report.why} Nothing was published.",
         where=plan.target,
-        remedy=f"Look at it with `publish report RECIPE --target {plan.target}` (the build is in {aside}, its answers "
+        remedy=f"Look at it with `publish report RECIPE --target {plan.entry}` (the build is in {aside}, its answers "
         f"are in {judged.candidate}), then {next_step}; without the answers' folder it is judged anew.",
     )
 

@@ -37,8 +37,8 @@ class ReleaseRebuild:
     listen: Listener
     local: Loaded | None = None
 
-    def rebuild(self, plan: TargetPlan, recipe: Recipe, questions: Path) -> Path:
-        """Make the checkpoint of a plan again and return its folder.
+    def rebuild(self, plan: TargetPlan, recipe: Recipe, questions: Path) -> tuple[Path, ...]:
+        """Make the checkpoints of a plan again and return the folder of each edition.
 
         Args:
             plan: As published.
@@ -59,12 +59,12 @@ class ReleaseRebuild:
             if isinstance(ended, PublishError):
                 raise ended
         made, _ = engine.plan(plan.target)
-        return engine.store.root / "checkpoint" / made.build_key
+        return tuple(engine.store.root / "checkpoint" / edition.build_key for edition in made.editions)
 
     def unjudged(self, plan: TargetPlan, recipe: Recipe, questions: Path) -> Loaded:
         """Return a recipe that makes the same bytes, and asks for nothing that only judging them needs."""
         prompts = self.home / "prompts.jsonl"
-        samples = max(map(samples_of, plan.components.values()))
+        samples = max(samples_of(part) for _, part in plan.artifacts)
         asked = plan.validation.prompts[: max(samples, 1)]
         for name in {name for one in asked for name in one.files.values()}:
             link_or_copy(questions / name, self.home / name)  # they have to lie beside the prompts
@@ -72,7 +72,12 @@ class ReleaseRebuild:
         require = type(recipe.validation.require).model_validate({"size_ratio": {"max": 1.0}})
         validation = recipe.validation.model_copy(update={"prompts": str(prompts), "require": require})
         path = self.local.path if self.local else self.home / "recipe.yaml"
-        made = {plan.target: {name: part.quantization for name, part in plan.components.items()}}
+        made = {
+            plan.target: {
+                name: tuple(each.quantization for each in (part, *plan.further.get(name, ())))
+                for name, part in plan.components.items()
+            }
+        }
         loras = tuple(lora for lora in recipe.loras if lora.how == "fused")
         changed = {"targets": made, "validation": validation, "loras": loras}
         return Loaded(recipe.model_copy(update=changed), path, b"")

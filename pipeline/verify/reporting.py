@@ -52,10 +52,10 @@ def pages(planner: Planner, store: Store, targets: Iterable[str], out: Path) -> 
     Raises:
         RecipeError: Several pages cannot be one file.
     """
-    paths = places(out, list(targets))
-    found = {name: find(planner, store, name) for name in planner.loaded.recipe.targets}
+    every = {name: find(planner, store, name) for name in planner.loaded.recipe.targets}
+    found = {name: one for editions in every.values() for name, one in editions.items()}
     reports = {name: None if isinstance(one, PublishError) else one[1].report for name, one in found.items()}
-    for target, path in paths.items():
+    for target, path in places(out, [name for asked in targets for name in every[asked]]).items():
         one = found[target]
         if isinstance(one, PublishError):
             yield one
@@ -74,17 +74,18 @@ def pages(planner: Planner, store: Store, targets: Iterable[str], out: Path) -> 
         yield write_page(subject, path)
 
 
-def find(planner: Planner, store: Store, target: str) -> tuple[TargetPlan, Judged] | PublishError:
-    """Return what was judged of a target, PASS or not, or why there is nothing; nothing is judged anew."""
+def find(planner: Planner, store: Store, target: str) -> dict[str, tuple[TargetPlan, Judged] | PublishError]:
+    """Return what was judged of each edition of a target, PASS or not, or why there is nothing; none is judged anew."""
     try:
         plan = planner.plan(target)
     except PublishError as error:
-        return error
-    if judged := judged_before(plan, store):
-        return plan, judged
+        return {target: error}
+    judged = [(edition, judged_before(edition, store)) for edition in plan.editions]
+    if known := {edition.target: (edition, found) for edition, found in judged if found}:
+        return {**known}
     what = "This target was not judged here by the plan that the recipe has now."
     remedy = f"Run `publish run {planner.loaded.path} --target {target} --stop-after validate`."
-    return NotJudgedError(what, where=target, remedy=remedy)
+    return {target: NotJudgedError(what, where=target, remedy=remedy)}
 
 
 def write_page(subject: Subject, path: Path) -> Page:

@@ -21,7 +21,7 @@ from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.card.render import templates
 from pipeline.errors import CannotHereError, GenerationError, SourceError, VerificationError
 from pipeline.events import Event, Listener, silent
-from pipeline.files import PIECE, FileEntry, ListedFile, disk_errors, human_size, link_or_copy, safe_listing
+from pipeline.files import PIECE, FileEntry, ListedFile, counted, disk_errors, human_size, link_or_copy, safe_listing
 from pipeline.hub.client import Hub
 from pipeline.hub.content_check import ContentCheck
 from pipeline.hub.ownership import named
@@ -48,6 +48,7 @@ from pipeline.recipe import Loaded, Recipe, Vocabulary
 from pipeline.release import signing
 from pipeline.release.card_again import require_same
 from pipeline.release.documents import Documents, printable
+from pipeline.release.editions import lay_out_edition
 from pipeline.release.shadows import shadowing
 from pipeline.release.signing import Expected
 from pipeline.release.yank import lasting
@@ -100,14 +101,15 @@ class Wanted:
         signer: Who should have signed.
         load: Whether it is to be loaded here.
         recipe: A recipe that it should be made of.
-        rebuild: Makes a plan's checkpoint again from its recipe and the files of its questions, and returns its folder.
+        rebuild: Makes a plan's checkpoints again from its recipe and the files of its questions, and returns the folder
+            of each edition.
     """
 
     revision: str | None = None
     signer: Expected = field(default_factory=Expected)
     load: bool = True
     recipe: Loaded | None = None
-    rebuild: Callable[[TargetPlan, Recipe, Path], Path] | None = None
+    rebuild: Callable[[TargetPlan, Recipe, Path], tuple[Path, ...]] | None = None
 
 
 @dataclass
@@ -334,28 +336,32 @@ class Verification:
         plan = self.documents.plan
         if reason := self.why_not_loaded or missing_backend(plan):
             return "not checked", reason
-        request = request_of(plan, self.folder / QUESTIONS).only(1, 1)
         try:
-            answers = generate(self.loaded(), request, self.folder / ".answers", self.listen)
+            for number, edition in enumerate(plan.editions):
+                request = request_of(edition, self.folder / QUESTIONS).only(1, 1)
+                answers = generate(self.loaded(number), request, self.folder / ".answers", self.listen)
         except (SourceError, GenerationError) as error:
             raise VerificationError(f"It does not load: {error.what}", where=self.documents.where) from error
         except CannotHereError as error:
             return "not checked", error.what
-        return "passed", f"on {answers.device}, {answers.how}"
+        every = f", and each of {counted(len(plan.beside), 'file')} beside it instead" if plan.beside else ""
+        return "passed", f"on {answers.device}, {answers.how}{every}"
 
-    def loaded(self) -> Path:
-        """Return a folder of what `from_pretrained` reads and of nothing else that lies in the repository.
+    def loaded(self, number: int) -> Path:
+        """Return a folder of what loading an edition reads and of nothing else that lies in the repository.
 
         Raises:
             SourceError: It is neither a pipeline nor a single model, or a component of it has no weights but pickles.
         """
-        layout, folder = read_source(Folder(self.folder)), self.folder / ".loaded"
+        folder = self.folder / f".loaded-{number}"
+        edition = lay_out_edition(self.folder, self.documents.plan, number, self.folder / f".edition-{number}")
+        layout = read_source(Folder(edition))
         for name, part in layout.components.items():
             pickles = [file for file in self.tree if file.startswith(part.folder) and is_pickle(file)]
             if pickles and not part.weights:
                 raise SourceError(f"{pickles[0]} is a pickle, which is never read, and {name} has nothing else.")
         for file in layout.wanted:
-            link_or_copy(self.folder / file, folder / file)
+            link_or_copy(edition / file, folder / file)
         return folder
 
     def rebuild(self) -> Found:
@@ -363,8 +369,13 @@ class Verification:
         if self.wanted.rebuild is None:
             return "not checked", "not asked for"
         built = self.wanted.rebuild(self.documents.plan, self.documents.recipe, self.folder / QUESTIONS)
-        held = [path for path in sorted(built.rglob("*")) if has_weights(path.name)]
-        made = [local(path, path.relative_to(built).as_posix()) for path in held]
+        held = {
+            path.relative_to(folder).as_posix(): path
+            for folder in built
+            for path in sorted(folder.rglob("*"))
+            if has_weights(path.name)
+        }
+        made = [local(path, name) for name, path in held.items()]
         served = [self.remote(name) for name in sorted(self.served) if has_weights(name)]
         total, done = sum(weights.size for weights in served), 0
 
@@ -428,7 +439,7 @@ def has_weights(name: str) -> bool:
 
 def missing_backend(plan: TargetPlan) -> str:
     """Return which quantization library is missing here, and how it comes; empty where none is."""
-    for part in plan.components.values():
+    for _, part in plan.artifacts:
         backend = BACKENDS[part.quantization.backend]
         if not installed(backend.PACKAGE):
             return f"{backend.DISTRIBUTION} is not installed: pip install 'quantpress[{backend.EXTRA}]'"

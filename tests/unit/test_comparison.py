@@ -24,6 +24,7 @@ FOUND = (PlannedChoice, LadderStep, CardMemory)  # what a budget found, which st
 C, D = "c" * 40, "d" * 40
 PROMPTS = [{"prompt": "seven", "label": "7"}]
 QUANTIZATION = {"backend": "bitsandbytes", "scheme": "nf4", "keep": ["proj_out"], "dtype": "float16"}
+BESIDE = {"backend": "gguf", "scheme": "q8_0", "layers": {"proj_out": "bf16"}}
 BUDGET = {"size_ratio": 0.5, "memory": "2GB", "card": "8GB", "backends": ["torchao"], "components": ["transformer"]}
 LORAS = [
     {"repo": "acme/style", "revision": C, "file": "style.safetensors", "scale": 0.8, "how": "fused"},
@@ -114,7 +115,7 @@ def recipe(budget: bool, **other: Any) -> Recipe:
         "source": {**place, "variant": "fp16"},
         "task": "text-to-image",
         "destination": {"namespace": "acme", "name": "{source}-{target}", "private": True},
-        "targets": {"one": {"budget": BUDGET} if budget else {"transformer": QUANTIZATION}},
+        "targets": {"one": {"budget": BUDGET} if budget else {"transformer": [QUANTIZATION, BESIDE]}},
         "loras": LORAS,
         "build": 2,
         "validation": {
@@ -137,6 +138,7 @@ def planned(made: Recipe) -> TargetPlan:
     content, asked = json.loads(RELEASED), made.model_dump(mode="json", exclude_none=True)
     part = content["components"]["transformer"]
     named = asked["targets"]["one"]
+    quantized = [part["quantization"]] if "budget" in named else named["transformer"]
     budget, validation = named.get("budget"), asked["validation"]
     choice = {"components": {"transformer": "nf4"}, "size_ratio": 0.4, "memory_bytes": 1, "sqnr": 20.0}
     dataset = validation.pop("prompts") if budget else None
@@ -149,9 +151,8 @@ def planned(made: Recipe) -> TargetPlan:
         "build": 2,
         "source": asked["source"],
         "source_card": {"license": "mit"},
-        "components": {
-            "transformer": {**part, "quantization": part["quantization"] if budget else named["transformer"]}
-        },
+        "components": {"transformer": {**part, "quantization": quantized[0]}},
+        "further": {"transformer": [{**part, "quantization": each} for each in quantized[1:]]} if quantized[1:] else {},
         "budget": {"asked": budget, "found": choice, "runner_up": choice} if budget else None,
         "loras": [{**lora, "listed": {"size": 1, "sha256": "0" * 64}} for lora in asked.get("loras", [])],
         "validation": {
@@ -237,6 +238,8 @@ def test_every_word_of_a_plan_is_compared_or_exempt_by_its_name(name: str) -> No
         if field == "PlannedValidation.require" and same:
             continue  # the commit of a judge, which stands among the judges as well
         unjudged = field == "PlannedValidation.judges" and not plan.validation.judges
+        if field == "TargetPlan.further":
+            continue  # of a budget; where there are such their words are compared
         if field not in EXEMPT and not (name == "budget" and budgeted) and not unjudged:
             assert found(made, other), f"{field} is neither compared nor exempt"
 

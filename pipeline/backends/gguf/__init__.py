@@ -52,8 +52,9 @@ class File(Options):
     names: Literal["diffusers", "family"] = Field(default="diffusers", description="Whose names its tensors have.")
 
 
+LABELS: Final = {"q5_k": "Q5_K_S", "q4_k": "Q4_K_S", "q3_k": "Q3_K_S"}  # what pickers know files of one type by
 SCHEMES = {
-    name: Scheme(summary, RUNS_ON, sqnr, options=File, refuses=REFUSES)
+    name: Scheme(summary, RUNS_ON, sqnr, options=File, refuses=REFUSES, suffix=LABELS.get(name, name.upper()))
     for name, summary, sqnr in (
         ("q8_0", "8-bit integers in blocks of 32 with a scale", 45.4),
         ("q6_k", "6-bit integers in runs of 16 with an 8-bit scale, in blocks of 256", 35.0),
