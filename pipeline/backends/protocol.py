@@ -57,11 +57,12 @@ class Skip(TypedDict):
     Attributes:
         key: The key of ``quantization_config`` that holds the list.
         spelling: What one entry is compared with: a whole ``module`` name, a whole ``parameter`` name,
-            or only the ``leaf`` of a module's name.
+            or only the ``leaf`` of a module's name. transformers reads patterns in the first two, which ``verbatim``
+            module names are not.
     """
 
     key: str
-    spelling: Literal["module", "parameter", "leaf"]
+    spelling: Literal["module", "parameter", "leaf", "verbatim"]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.backends import BACKENDS, STREAMING, build_worker
 from pipeline.backends.artifact import BuildRequest, Form
 from pipeline.backends.comfy import worker as comfy_worker
+from pipeline.backends.compressed_tensors import worker as compressed_worker
 from pipeline.backends.gguf import worker as gguf_worker
 from pipeline.backends.oracle.conversion import ConversionRequest, ask
 from pipeline.backends.oracle.single_file import SingleFileRequest, ask_single_file
@@ -28,6 +29,7 @@ CLASSES = {
     "z-image": ("diffusers", "ZImageTransformer2DModel"),
     "t5": ("transformers", "T5EncoderModel"),
     "clip": ("transformers", "CLIPTextModel"),
+    "qwen": ("transformers", "Qwen3ForCausalLM"),
 }
 
 
@@ -61,14 +63,15 @@ ON_CPU = [
     if one.makes_on == "cpu"
 ]
 # What writes a component as a user of the library would, where that is no from_pretrained and save_pretrained.
-MAKERS = {"gguf": gguf_worker.make, "comfy": comfy_worker.make}
+MAKERS = {"gguf": gguf_worker.make, "comfy": comfy_worker.make, "compressed-tensors": compressed_worker.make}
+PACKED = ("w4a16",)  # of compressed-tensors: transformers loads it of language models, and of neither T5 nor CLIP
 NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
     *(
         Case(component, name, scheme)
         for component in ("transformer", "t5", "clip")
         for name, scheme in ON_CPU
-        if CLASSES[component][0] in BACKENDS[name].LOADERS
+        if CLASSES[component][0] in BACKENDS[name].LOADERS and scheme not in PACKED
     ),
     *(Case(component, "bitsandbytes", "nf4", NESTED) for component in ("transformer", "t5", "clip")),
     Case("unet", "bitsandbytes", "nf4"),
@@ -90,6 +93,9 @@ CASES = [
     Case("transformer", "gguf", "q4_0", dtype="float32"),
     Case("transformer", "gguf", "q5_1", dtype="float16"),
     Case("transformer", "gguf", "q8_0", keep=("*proj_out",)),
+    *(Case("qwen", "compressed-tensors", scheme) for scheme in ("fp8-dynamic", *PACKED)),
+    Case("qwen", "compressed-tensors", "w4a16", (("group_size", 32),), dtype="float16"),
+    Case("clip", "compressed-tensors", "fp8-dynamic", keep=("*.q_proj",)),
     Case("unet", "comfy", "int8-convrot"),
     Case("transformer", "comfy", "nvfp4", dtype="float32"),
     Case("transformer", "comfy", "int8", keep=("*proj_out",)),

@@ -46,11 +46,24 @@ def components(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clip = transformers.CLIPTextConfig(
         vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2
     )
+    qwen = transformers.Qwen3Config(
+        vocab_size=64,
+        hidden_size=128,
+        intermediate_size=256,
+        head_dim=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
     models = {
         "transformer": flux,
         "unet": unet,
         "t5": transformers.T5EncoderModel(t5),
         "clip": transformers.CLIPTextModel(clip),
+        "qwen": transformers.Qwen3ForCausalLM(qwen),
     }
     for name, model in models.items():
         model.to(torch.bfloat16).save_pretrained(root / name)

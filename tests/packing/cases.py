@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.backends import BACKENDS, bfl, compressed_tensors
+from pipeline.backends import BACKENDS, bfl
 
-MODULES: dict[str, Any] = {**BACKENDS, "bfl": bfl, "compressed_tensors": compressed_tensors}
+MODULES: dict[str, Any] = {**BACKENDS, "bfl": bfl}
 NAME = "blocks.0.proj.weight"
 DTYPES = ("bfloat16", "float16", "float32")
 LAYOUT_OF = {
@@ -61,7 +61,7 @@ CASES = [
     *(Case("quanto", scheme) for scheme in ("int8", "float8", "int4", "int2")),
     *(Case("comfy", scheme) for scheme in ("int8", "int8-convrot", "fp8", "mxfp8", "nvfp4")),
     *(Case("bfl", scheme) for scheme in ("fp8", "nvfp4")),
-    *(Case("compressed_tensors", scheme) for scheme in ("fp8-dynamic", "w4a16")),
+    *(Case("compressed-tensors", scheme) for scheme in ("fp8-dynamic", "w4a16")),
 ]
 
 

@@ -111,7 +111,7 @@ def dequantized(case: Case, weight: torch.Tensor) -> Floats:
     tensors = by_library(case, weight)
     if case.backend == "comfy":
         values = by_comfy(tensors, weight, case.scheme)
-    elif case.backend == "compressed_tensors":
+    elif case.backend == "compressed-tensors":
         values = by_compressed_tensors(tensors, weight)
     elif case.backend == "bfl":
         values = by_bfl(tensors, case.scheme)

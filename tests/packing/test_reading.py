@@ -81,7 +81,7 @@ def test_codes_are_read_as_their_library_reads_them(case: Case) -> None:
 
 
 def test_int4_is_read_as_compressed_tensors_reads_it() -> None:
-    tensors, values = by_library(Case("compressed_tensors", "w4a16"), weight_of(5)), np.empty((SHAPE[0] * 4, 128), "f4")
+    tensors, values = by_library(Case("compressed-tensors", "w4a16"), weight_of(5)), np.empty((SHAPE[0] * 4, 128), "f4")
     packed, scale = tensors[f"{NAME}_packed"], tensors[f"{NAME}_scale"]
     groups.unpack_symmetric(packed.view(torch.uint8).numpy().reshape(-1, 64), scale.numpy().reshape(-1), values)
     codes = unpack_from_int32(packed, 4, torch.Size(SHAPE))

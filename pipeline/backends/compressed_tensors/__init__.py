@@ -6,11 +6,14 @@ Scales and quotients are rounded to the weight's dtype, as the library's own fun
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from pipeline.backends.protocol import Layout, Options, Packed, Packing, Scheme
+from pipeline.backends import build as by_library
+from pipeline.backends.oracle.quirks import Quirks
+from pipeline.backends.protocol import Layout, Loader, Options, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
 EXTRA = "compressed-tensors"
 DISTRIBUTION = "compressed-tensors"
 PACKAGE = "compressed_tensors"
-ANY = "any device that torch runs on, with compressed-tensors"
+SKIP: Skip = {"key": "ignore", "spelling": "verbatim"}
+ANY = "any device that torch runs on, with compressed-tensors; vLLM on a CUDA device"
+REFUSES = {"diffusers": "diffusers reads no compressed-tensors"}
 
 
 class Grouped(Options):
@@ -29,12 +34,60 @@ class Grouped(Options):
 
 SCHEMES = {
     "fp8-dynamic": Scheme(
-        "8-bit floats (e4m3) with one scale a row, activations quantized as they come", ANY, 28.5, activations=True
+        "8-bit floats (e4m3) with one scale a row, activations quantized as they come",
+        ANY,
+        28.5,
+        refuses=REFUSES,
+        activations=True,
     ),
-    "w4a16": Scheme("4-bit integers in groups", ANY, 19.2, Grouped),
+    "w4a16": Scheme("4-bit integers in groups", ANY, 19.2, Grouped, refuses=REFUSES),
 }
-PRESETS = {"fp8-dynamic": ("FP8_DYNAMIC", "float-quantized"), "w4a16": ("W4A16", "pack-quantized")}
-STORED = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+LOADERS = {
+    "transformers": Loader(
+        how="transformers' from_pretrained, which unpacks the weights at the first call; vLLM, which computes with the"
+        " codes, was not run",
+    )
+}
+STORED: Final = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+FORMATS: Final = {"fp8-dynamic": "float-quantized", "w4a16": "pack-quantized"}
+FLOAT8: Final = {"num_bits": 8, "type": "float"}
+WEIGHTS: Final[dict[str, dict[str, Any]]] = {
+    "fp8-dynamic": {**FLOAT8, "strategy": "channel"},
+    "w4a16": {"num_bits": 4, "type": "int", "strategy": "group"},
+}
+ACTIVATIONS: Final = {"fp8-dynamic": {**FLOAT8, "strategy": "token", "dynamic": True}}
+
+build = partial(by_library.build, worker="pipeline.backends.compressed_tensors.worker")
+
+
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``quantization_config`` of such a checkpoint, in which every Linear layer is quantized."""
+    group = {
+        "targets": ["Linear"],
+        "weights": {**WEIGHTS[scheme], **options},
+        "input_activations": ACTIVATIONS.get(scheme),
+        "format": FORMATS[scheme],
+    }
+    return {
+        "quant_method": "compressed-tensors",
+        "format": FORMATS[scheme],
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": group},
+        "ignore": [],
+    }
+
+
+def divided_by(settings: Mapping[str, Any]) -> int:
+    """Return what the rows of a configuration's weights must be multiples of."""
+    (group,) = settings["config_groups"].values()
+    return int(group["weights"].get("group_size", 1))
+
+
+def quirks() -> Quirks:
+    """Return how transformers is asked, which quantizes nothing so itself."""
+    from pipeline.backends.compressed_tensors import library
+
+    return library.QUIRKS
 
 
 def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:
@@ -52,20 +105,23 @@ def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int,
 def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tensor) -> Packed:
     """Quantize one weight with the library's own functions, by the smallest and the largest value of rows or groups."""
     from compressed_tensors.compressors import BaseCompressor
-    from compressed_tensors.quantization import preset_name_to_scheme
+    from compressed_tensors.quantization import QuantizationScheme
+
+    (group,) = configuration(scheme, options)["config_groups"].values()
+    settings = QuantizationScheme.model_validate(group)
+    compressor = BaseCompressor.get_value_from_registry(FORMATS[scheme])
+    made = compressor.compress({"weight": weight, **scales_of(weight, settings.weights)}, settings)
+    return Packed({f"{name.removesuffix('weight')}{key}": value for key, value in made.items()})
+
+
+def scales_of(weight: torch.Tensor, settings: Any) -> dict[str, torch.Tensor]:
+    """Return the scales of a weight by their names in a layer, given the library's settings."""
     from compressed_tensors.quantization.utils import calculate_qparams
 
-    preset, form = PRESETS[scheme]
-    settings = preset_name_to_scheme(preset, ["Linear"])
-    groups = weight
-    if scheme == "w4a16":
-        settings.weights.group_size = options["group_size"]
-        groups = weight.unflatten(-1, (-1, options["group_size"]))
-    keep = scheme == "fp8-dynamic"
-    scale, _ = calculate_qparams(groups.amin(-1, keepdim=keep), groups.amax(-1, keepdim=keep), settings.weights)
-    compressor = BaseCompressor.get_value_from_registry(form)
-    made = compressor.compress({"weight": weight, "weight_scale": scale}, settings)
-    return Packed({f"{name.removesuffix('weight')}{key}": value for key, value in made.items()})
+    size = settings.group_size
+    groups, keep = (weight.unflatten(-1, (-1, size)), False) if size else (weight, True)
+    scale, _ = calculate_qparams(groups.amin(-1, keepdim=keep), groups.amax(-1, keepdim=keep), settings)
+    return {"weight_scale": scale}
 
 
 def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:

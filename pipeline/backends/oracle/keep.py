@@ -40,7 +40,7 @@ def spell(question: ConversionRequest, prepared: Prepared, wanted: set[str]) -> 
         return sorted({name.rpartition(".")[2] for name in left})
     if spelling == "parameter" and question.library == "diffusers":
         return [f"{name}.weight" for name in left]
-    if question.library == "transformers":
+    if question.library == "transformers" and spelling != "verbatim":
         return [re.escape(name) if spelling == "module" else f"{re.escape(name)}.weight" for name in left]
     return left
 

@@ -26,16 +26,20 @@ def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     from transformers.modeling_utils import _get_dtype
     from transformers.quantizers.auto import AutoQuantizationConfig, get_hf_quantizer
 
-    config = read_config(question)
-    wanted = AutoQuantizationConfig.from_dict(settings)
-    quantizer, config, device_map = get_hf_quantizer(config, wanted, {"": "cpu"}, True, {})
+    config, device_map = read_config(question), {"": "cpu"}
+    quirks = BACKENDS[question.backend].quirks()
+    if quantizer := quirks.quantizer(settings):
+        config.quantization_config = quantizer.quantization_config
+    else:
+        wanted = AutoQuantizationConfig.from_dict(settings)
+        quantizer, config, device_map = get_hf_quantizer(config, wanted, device_map, True, {})
     config, dtype = _get_dtype(getattr(torch, question.dtype), None, config, None, None, True, quantizer)
     model = build(question, config, dtype)
     modules = dict(model.named_modules(remove_duplicate=False))
     parameters = model.state_dict(keep_vars=True)
     with torch.device("meta"):
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=device_map, checkpoint_files=None)
-    return Prepared(model, quantizer, modules, parameters, BACKENDS[question.backend].quirks())
+    return Prepared(model, quantizer, modules, parameters, quirks)
 
 
 def read_config(question: ConversionRequest) -> Any:
