@@ -27,10 +27,10 @@ def test_sums_are_those_of_float64(stored: str) -> None:
     exact = wanted.view(np.float32).reshape(ROWS, COLUMNS).astype(np.float64)
     values = (exact + 0.01 * chance.standard_normal(exact.shape)).astype(np.float32)
     values[3] = 0  # a row that is lost
-    sums = np.ones(5)
+    sums = np.ones(6)
     compare_rows(values.reshape(-1), as_bits(base), COLUMNS, sums)
     of = values.astype(np.float64)
-    told = [((of - exact) ** 2).sum(), (exact**2).sum(), (of * exact).sum(), (of**2).sum(), 1]
+    told = [((of - exact) ** 2).sum(), (exact**2).sum(), (of * exact).sum(), (of**2).sum(), 1, (exact[3] ** 2).sum()]
     assert sums - 1 == pytest.approx(told, rel=1e-6)
     assert power_of(values.reshape(-1)) == pytest.approx((of**2).sum(), rel=1e-6)
 
