@@ -191,9 +191,9 @@ class Fours(Whole):
 
     def encode(self, made: Mapping[str, Array], first: int, values: Array, sums: Array) -> None:
         """Fill codes and block scales."""
-        from pipeline.kernels.fours import pack_fours
+        from pipeline.kernels.fours import BFL, COMFY, pack_fours
 
         end, scale = first + values.size, np.float32(made[self.scale])
         codes = made[self.codes].reshape(-1)[first // 2 : end // 2]
         blocks = made[self.blocks].reshape(-1)[first // 16 : end // 16]
-        pack_fours(values, scale, self._high_first, blocks, codes, sums)
+        pack_fours(values, scale, COMFY if self._high_first else BFL, blocks, codes, sums)

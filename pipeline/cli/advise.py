@@ -8,9 +8,8 @@ import typer
 
 from pipeline.cli.context import Session
 
-NEEDS = (
-    "real-time, cpu, web, memory, one-file, embedded, lora and compile"  # said again, for reading it all takes a while
-)
+# Said again, for reading it all takes a while.
+NEEDS = "real-time, cpu, web, memory, one-file, server, embedded, lora and compile"
 
 
 def advise(

@@ -205,6 +205,25 @@ ROWS: Final = (
         ),
     ),
     Row(
+        "server",
+        "vLLM and sglang",
+        (("compressed-tensors", "fp8-dynamic"), ("compressed-tensors", "w4a16")),
+        "Language models and text encoders of transformers, which unpacks the weights at the first call and rounds "
+        "activations as the scheme says. w4a16 wants a `group_size` that divides its rows. Neither server was run.",
+        (
+            Evidence(
+                "test",
+                "tests/contract/test_schemes.py::test_streaming_writes_what_the_library_writes",
+                "tensors and config are those that compressed-tensors' own ModelCompressor writes, byte for byte",
+            ),
+            Evidence(
+                "test",
+                "tests/contract/test_compressed_tensors.py::test_transformers_computes_with_what_was_written",
+                "transformers loads it on a CPU and rounds activations where the scheme says so",
+            ),
+        ),
+    ),
+    Row(
         "embedded",
         "embedded and boards",
         (("torchao", "int8-weight-only"),),

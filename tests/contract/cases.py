@@ -64,7 +64,10 @@ ON_CPU = [
 ]
 # What writes a component as a user of the library would, where that is no from_pretrained and save_pretrained.
 MAKERS = {"gguf": gguf_worker.make, "comfy": comfy_worker.make, "compressed-tensors": compressed_worker.make}
-PACKED = ("w4a16",)  # of compressed-tensors: transformers loads it of language models, and of neither T5 nor CLIP
+PACKED = (
+    "w4a16",
+    "nvfp4a16",
+)  # of compressed-tensors: transformers loads it of language models, and of neither T5 nor CLIP
 NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
     *(

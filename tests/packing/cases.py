@@ -61,7 +61,7 @@ CASES = [
     *(Case("quanto", scheme) for scheme in ("int8", "float8", "int4", "int2")),
     *(Case("comfy", scheme) for scheme in ("int8", "int8-convrot", "fp8", "mxfp8", "nvfp4")),
     *(Case("bfl", scheme) for scheme in ("fp8", "nvfp4")),
-    *(Case("compressed-tensors", scheme) for scheme in ("fp8-dynamic", "w4a16")),
+    *(Case("compressed-tensors", scheme) for scheme in ("fp8-dynamic", "w4a16", "nvfp4a16")),
 ]
 
 

@@ -88,11 +88,15 @@ def by_bfl(tensors: Tensors, scheme: str) -> Floats:
 
 def by_compressed_tensors(tensors: Tensors, weight: torch.Tensor) -> Floats:
     """Return what compressed-tensors unpacks, times its scales."""
+    from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
     from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 
     scales = exact(tensors[f"{NAME}_scale"])
     if NAME in tensors:
         return exact(tensors[NAME]) * scales
+    if (whole := tensors.get(f"{NAME}_global_scale")) is not None:
+        units = (scales.astype(np.float32) / whole.numpy()).astype(np.float64)
+        return exact(unpack_fp4_from_uint8(tensors[f"{NAME}_packed"], *weight.shape)) * units.repeat(16, axis=1)
     codes = exact(unpack_from_int32(tensors[f"{NAME}_packed"], 4, weight.shape))
     return codes * scales.repeat(codes.shape[1] // scales.shape[1], axis=1)
 

@@ -1,6 +1,7 @@
 """compressed-tensors: what llm-compressor makes without calibration, as vLLM, sglang and transformers read it.
 
-Scales and quotients are rounded to the weight's dtype, as the library's own functions do.
+Scales and quotients are rounded to the weight's dtype, as the library's own functions do. NVFP4 is found of float32
+values: of small float16 weights the quotient that scales the tensor would be infinite.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ SCHEMES = {
         activations=True,
     ),
     "w4a16": Scheme("4-bit integers in groups", ANY, 19.2, Grouped, refuses=REFUSES),
+    "nvfp4a16": Scheme("4-bit floats in blocks of 16", ANY, 20.4, refuses=REFUSES),
 }
 LOADERS = {
     "transformers": Loader(
@@ -49,11 +51,18 @@ LOADERS = {
     )
 }
 STORED: Final = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
-FORMATS: Final = {"fp8-dynamic": "float-quantized", "w4a16": "pack-quantized"}
+FORMATS: Final = {"fp8-dynamic": "float-quantized", "w4a16": "pack-quantized", "nvfp4a16": "nvfp4-pack-quantized"}
 FLOAT8: Final = {"num_bits": 8, "type": "float"}
 WEIGHTS: Final[dict[str, dict[str, Any]]] = {
     "fp8-dynamic": {**FLOAT8, "strategy": "channel"},
     "w4a16": {"num_bits": 4, "type": "int", "strategy": "group"},
+    "nvfp4a16": {
+        "num_bits": 4,
+        "type": "float",
+        "strategy": "tensor_group",
+        "group_size": 16,
+        "scale_dtype": "torch.float8_e4m3fn",
+    },
 }
 ACTIVATIONS: Final = {"fp8-dynamic": {**FLOAT8, "strategy": "token", "dynamic": True}}
 
@@ -95,6 +104,12 @@ def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int,
     rows, columns = shape
     if scheme == "fp8-dynamic":
         return {name: ("F8_E4M3", shape), f"{name}_scale": (STORED[dtype], (rows, 1))}
+    if scheme == "nvfp4a16":
+        return {
+            f"{name}_packed": ("U8", (rows, columns // 2)),
+            f"{name}_scale": ("F8_E4M3", (rows, columns // 16)),
+            f"{name}_global_scale": ("F32", (1,)),
+        }
     return {
         f"{name}_packed": ("I32", (rows, columns // 8)),
         f"{name}_scale": (STORED[dtype], (rows, columns // options["group_size"])),
@@ -116,21 +131,27 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
 
 def scales_of(weight: torch.Tensor, settings: Any) -> dict[str, torch.Tensor]:
     """Return the scales of a weight by their names in a layer, given the library's settings."""
-    from compressed_tensors.quantization.utils import calculate_qparams
+    from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 
-    size = settings.group_size
+    size, found = settings.group_size, {}
+    if settings.strategy == "tensor_group":
+        weight = weight.float()
+        found["weight_global_scale"] = generate_gparam(weight.amin(), weight.amax())
     groups, keep = (weight.unflatten(-1, (-1, size)), False) if size else (weight, True)
-    scale, _ = calculate_qparams(groups.amin(-1, keepdim=keep), groups.amax(-1, keepdim=keep), settings)
-    return {"weight_scale": scale}
+    least, most = groups.amin(-1, keepdim=keep), groups.amax(-1, keepdim=keep)
+    scale, _ = calculate_qparams(least, most, settings, global_scale=found.get("weight_global_scale"))
+    return {**found, "weight_scale": scale}
 
 
 def packing(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Packing | None:
     """Return our own packing of a weight; there is none of rows that are no whole groups: the library refuses them."""
-    from pipeline.backends.compressed_tensors.packings import Float8Rows, Int4Groups
+    from pipeline.backends.compressed_tensors.packings import Float8Rows, Fours, Int4Groups
 
+    if shape[1] % divided_by(configuration(scheme, options)):
+        return None
     if scheme == "fp8-dynamic":
         return Float8Rows(name, shape, dtype)
-    return Int4Groups(options, name, shape, dtype) if shape[1] % options["group_size"] == 0 else None
+    return Fours(name, shape, dtype) if scheme == "nvfp4a16" else Int4Groups(options, name, shape, dtype)
 
 
 def describe(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> str | None:

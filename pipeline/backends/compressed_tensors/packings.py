@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from pipeline.backends.packings import NUMPY, Array, Lazy, Rows, SquaredErrorSums
+from pipeline.backends.packings import NUMPY, Array, Lazy, Rows, SquaredErrorSums, Whole, zeros
 from pipeline.backends.protocol import Finished, Part
 
 LEAST = {"bfloat16": np.float32(2.0**-7), "float16": np.float32(2.0**-10), "float32": np.float32(2.0**-23)}
@@ -51,3 +52,32 @@ class Int4Groups:
         """Return the scales, and the shape that the values had."""
         shape = np.array(self._shape, np.int64)
         return self._errors.finished({f"{self._name}_scale": self._scales.get(), f"{self._name}_shape": shape})
+
+
+class Fours(Whole):
+    """NVFP4, whose tensor has the inverse of a scale."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
+        super().__init__(shape, dtype)
+        self._codes, self._blocks, self._scale = f"{name}_packed", f"{name}_scale", f"{name}_global_scale"
+
+    def begin(self, largest: np.float32) -> dict[str, Array]:
+        """Return codes and block scales, empty, and the inverse of the tensor's scale, where that is a number."""
+        with np.errstate(over="ignore"):
+            # torch divides a number by a tensor so, which is not always what a division gives.
+            scale = np.float32(1) / max(largest, np.finfo(np.float32).tiny) * np.float32(448 * 6)
+        return {
+            self._codes: zeros((self.rows, self.columns // 2)),
+            self._blocks: np.empty((self.rows, self.columns // 16), np.uint8),
+            self._scale: np.array([scale if np.isfinite(scale) else 1], np.float32),
+        }
+
+    def encode(self, made: Mapping[str, Array], first: int, values: Array, sums: Array) -> None:
+        """Fill codes and block scales."""
+        from pipeline.kernels.fours import COMPRESSED, pack_fours
+
+        codes, blocks = (
+            made[name].reshape(-1)[first // each : (first + values.size) // each]
+            for name, each in ((self._codes, 2), (self._blocks, 16))
+        )
+        pack_fours(values, made[self._scale][0], COMPRESSED, blocks, codes, sums)
