@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil, prod
 from pathlib import Path
 from typing import Any, Final
@@ -500,22 +500,22 @@ def lay_out_result(
     if file is None:
         weights = lay_out(answer, tensors, layouts, component.library, single=single)
     else:
-        weights = lay_out_as(file, answer, tensors, layouts, single)
+        weights = lay_out_as(file, answer, tensors, partial(stored_as, quantization), single)
     return ResolvedComponent(component, quantization, slots, answer, weights, file)
 
 
 def single_file(component: Component, quantization: Quantization, source: str) -> str:
-    """Return what the one file of a component is called, where its form is one, as those who choose a GGUF expect it.
+    """Return what the one file of a component is called, where its form is one, as those who choose one expect it.
 
     The component's name is part of it, because some pipelines have two, and their users put both into one folder.
     """
     form = form_of(component.library, quantization)
     if not form.single:
         return ""
-    if form.format == "safetensors":  # where the component's folder is read as a whole, it is looked for by this name
-        return f"{WEIGHTS_NAME[component.library]}.safetensors"
-    name = source if component.root else f"{source}-{component.name}"
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{scheme_of(quantization).suffix}.gguf"
+    if not form.joint:  # where the component's folder is read as a whole, it is looked for by this name
+        return f"{WEIGHTS_NAME[component.library]}.{form.format}"
+    parts = (source, *(() if component.root else (component.name,)), scheme_of(quantization).suffix)
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', form.joint.join(parts))}.{form.format}"
 
 
 def stored_as(quantization: Quantization, name: str, shape: tuple[int, ...], dtype: str) -> TensorLayout:
@@ -541,7 +541,8 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
     if not component.weights or component.library not in {"diffusers", "transformers"}:
         reason = f"{component.name} is a {component.library}.{component.class_name} and cannot be quantized."
         if component.blocks:
-            reason = f"{component.name} is GGUF, which somebody quantized before ({component.blocks[0]})."
+            kind = {"gguf": "GGUF", "comfy": "ComfyUI's"}[component.packed_as]
+            reason = f"{component.name} is {kind}, which somebody quantized before ({component.blocks[0]})."
         raise RecipeError(reason, where=where, remedy="Take it out of the target.")
     loader = BACKENDS[quantization.backend].LOADERS.get(component.library)
     graph = loader is not None and bool(loader.opens) and not component.root

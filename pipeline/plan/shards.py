@@ -5,7 +5,7 @@ Follows the libraries' naming and size rules: whoever loads the result finds wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +17,10 @@ from pipeline.source import gguf
 from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.source.safetensors import DTYPE_SIZES, STORED_DTYPES, Specs, TensorInfo, size_of
 
+Layout = Callable[[str, tuple[int, ...], str], Specs]
+"""Returns the tensors that are saved for a weight of a name, a shape (out, in) and a torch dtype."""
+
+MATRIX: Final = 2  # axes
 SHARD_LIMIT: Final = {"diffusers": 10 * 10**9, "transformers": 50 * 10**9}  # bytes; the libraries' own defaults
 
 
@@ -103,44 +107,62 @@ def lay_out_as(
     file: SingleFile,
     answer: ConversionPlan,
     slots: Mapping[str, TensorInfo],
-    layouts: Mapping[str, Specs],
+    layout: Layout,
     name: str,
 ) -> Weights:
-    """Lay a component out as one file in the names of its family.
+    """Lay a component out as one file in the names of its family, whose tensors are quantized as they lie in it.
 
     Args:
         file: Which rows of diffusers' tensors each of its tensors is.
         answer: What the library makes of the component.
         slots: The source's tensors by name, in the order in which they are read.
-        layouts: For every quantized tensor the one that is saved for it, of the same name.
+        layout: Returns what is saved for a quantized tensor.
         name: The file's name.
 
     Raises:
-        RecipeError: Rows of several kinds are to be one tensor.
+        RecipeError: Rows of several kinds are to be one tensor, or what is quantized is no matrix there.
     """
-    read_as = {answer.conversions[one].name_of(one): at for at, one in enumerate(slots) if one in answer.conversions}
-    kinds, lengths = {}, {}
-    for one, conversion in answer.conversions.items():
-        written = conversion.name_of(one)
-        kinds[written] = layouts[one][written][0] if one in layouts else stored_as(conversion, slots[one])
-        lengths[written] = (slots[one].shape or (1,))[0]
-    alone: Specs = {}
+    by_name = {conversion.name_of(one): (one, conversion) for one, conversion in answer.conversions.items()}
+    read_as = {one: at for at, one in enumerate(slots)}
+
+    def kind_of(tensor: str) -> str:
+        source, conversion = by_name[tensor]
+        if not conversion.quantized:
+            return stored_as(conversion, slots[source])
+        return layout(tensor, slots[source].shape, conversion.dtype)[tensor][0]
+
+    alone: dict[str, Specs] = {}
     scattered: Specs = {}
     for target, tensor in file.tensors.items():
         first = tensor.rows[0]
-        for rows in tensor.rows:
-            if kinds[rows.tensor] != kinds[first.tensor]:
-                one, other = f"{first.tensor} ({kinds[first.tensor]})", f"{rows.tensor} ({kinds[rows.tensor]})"
-                raise RecipeError(
-                    f"The family's files have {one} and {other} in one tensor, {target}.",
-                    remedy="Treat them alike under keep: and layers:, or write names: diffusers.",
-                )
-        whole = len(tensor.rows) == 1 and (first.start, first.stop) == (0, lengths[first.tensor])
-        (alone if whole else scattered)[target] = (kinds[first.tensor], tensor.shape)
-    ordered = sorted(alone, key=lambda target: read_as[file.tensors[target].rows[0].tensor])
-    tensors: Specs = {target: alone[target] for target in ordered} | scattered
+        kind, (source, conversion) = kind_of(first.tensor), by_name[first.tensor]
+        if other := next((rows.tensor for rows in tensor.rows if kind_of(rows.tensor) != kind), ""):
+            raise RecipeError(
+                f"The family's files have {first.tensor} ({kind}) and {other} ({kind_of(other)}) "
+                f"in one tensor, {target}.",
+                remedy="Treat them alike under keep: and layers:, or write names: diffusers.",
+            )
+        specs: Specs = {target: (kind, tensor.shape)}
+        if conversion.quantized:
+            if len(tensor.shape) != MATRIX:
+                what = f"The family's files have {first.tensor} as {target} of {len(tensor.shape)} axes"
+                remedy = f"Keep {first.tensor.removesuffix('.weight')} under keep:, or write names: diffusers."
+                raise RecipeError(f"{what}, which no loader takes quantized.", remedy=remedy)
+            parts = layout(first.tensor, tensor.shape, conversion.dtype)
+            specs = {renamed(part, first.tensor, target): spec for part, spec in parts.items()}
+        if len(tensor.rows) == 1 and (first.start, first.stop) == (0, (slots[source].shape or (1,))[0]):
+            alone[source] = specs
+        else:
+            scattered |= specs
+    ordered = {part: spec for source in sorted(alone, key=read_as.__getitem__) for part, spec in alone[source].items()}
+    tensors = ordered | scattered
     size = sum(nominal_size(*spec) for spec in tensors.values())
     return Weights([Shard(name, tuple(answer.conversions), tensors, frozenset(scattered))], size)
+
+
+def renamed(part: str, weight: str, target: str) -> str:
+    """Return what a tensor that is saved for a weight is called where the weight is called like ``target``."""
+    return target.removesuffix("weight") + part.removeprefix(weight.removesuffix("weight"))
 
 
 def stored_as(conversion: Conversion, slot: TensorInfo) -> str:

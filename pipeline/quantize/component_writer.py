@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import isnan, prod
@@ -17,10 +17,10 @@ from pipeline.backends.oracle.single_file import SingleFile
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, pretty_json, write_atomically
 from pipeline.kernels.packing import Packing, Part
-from pipeline.plan.shards import Shard, Weights, nominal_size
+from pipeline.plan.shards import Shard, Weights, renamed
 from pipeline.quantize.formats import FORMATS
 from pipeline.quantize.shard_writer import METADATA_ROOM, Writer
-from pipeline.source.safetensors import FLOATS, STORED_DTYPES, TensorInfo
+from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, STORED_DTYPES, TensorInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +57,7 @@ class Job:
         out: The folder of the result.
         journal: The file that remembers which files of the result are done.
         format: The format of its files.
+        file: Which rows go where, where it is one file in the names of its family.
     """
 
     answer: ConversionPlan
@@ -75,7 +76,7 @@ class Made(BaseModel):
     Attributes:
         files: Size and digest of each.
         errors: For each quantized tensor of theirs, by its name in the source, the squared error that the scheme made
-            and the squared values; none where a library packed it.
+            and the squared values, of the whole tensor that it is part of; none where a library packed it.
         sources: The digest of each file of the source that was read to its end, with its kind as in `ListedFile`.
         tied: The digest of each tensor in them that is tied to another one.
     """
@@ -89,23 +90,53 @@ class Made(BaseModel):
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Values of one tensor of the source that lie behind each other in one tensor of the result.
+
+    Attributes:
+        start: The first of them.
+        stop: The one behind the last.
+        target: The tensor of the result, as it is called there.
+        first: The value of that tensor where they begin.
+    """
+
+    start: int
+    stop: int
+    target: str
+    first: int
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """A tensor of the result that is quantized: ``name`` where its packing names it, ``target`` in the file."""
+
+    name: str
+    target: str
+    packing: Packing
+
+    def named(self, parts: list[Part]) -> list[Part]:
+        """Return parts under their names in the file."""
+        return [(renamed(part, self.name, self.target), at, content) for part, at, content in parts]
+
+
+@dataclass(frozen=True)
 class TensorTask:
-    """What one result makes of one tensor, ``name`` in the source and ``written`` in the result."""
+    """What one result makes of one tensor, ``name`` in the source: the strips of it, some of them quantized."""
 
     making: ComponentWriter
     name: str
-    written: str
     slot: TensorInfo
     dtype: str
-    packing: Packing | None
+    strips: tuple[tuple[Strip, PackedTensor | None], ...]
     transposed: bool
 
     @property
     def unit(self) -> int:
         """Return the values that a piece must hold a multiple of."""
-        if self.packing is None:
+        packed = self.strips[0][1]
+        if packed is None:
             return 1
-        return prod(self.slot.shape) if self.transposed else self.packing.unit
+        return prod(self.slot.shape) if self.transposed else packed.packing.unit
 
     def pack(self, first: int, values: NDArray[Any]) -> list[Part]:
         """Turn the values from the ``first`` on, in the dtype they are stored in, into parts of the result.
@@ -115,7 +146,7 @@ class TensorTask:
         """
         from pipeline.kernels.cast import cast, non_finite
 
-        held = values
+        held = values if self.slot.dtype in FLOATS else values.view(f"V{DTYPE_SIZES[self.slot.dtype]}")
         if self.slot.dtype in FLOATS and self.dtype != self.slot.dtype:
             held = cast(values, self.slot.dtype, self.dtype)
             if LARGEST[self.dtype] < LARGEST[self.slot.dtype] and (lost := non_finite(held, self.dtype)):
@@ -124,17 +155,25 @@ class TensorTask:
                     where=str(self.making.job.out.name),
                     remedy="Give the target dtype: bfloat16 or float32.",
                 )
-        if self.packing is None:
-            return [(self.written, first * held.itemsize, held)]
         if self.transposed:
             held = held.reshape(self.slot.shape).T.reshape(-1)
-        return self.packing.pack(first, held)
+        parts: list[Part] = []
+        for strip, packed in self.strips:
+            begin, end = max(strip.start, first), min(strip.stop, first + held.size)
+            if begin < end or strip.start == strip.stop:
+                at, within = begin - strip.start + strip.first, held[begin - first : end - first]
+                parts += (
+                    packed.named(packed.packing.pack(at, within))
+                    if packed
+                    else [(strip.target, at * held.itemsize, within)]
+                )
+        return parts
 
     def write(self, parts: list[Part], *, last: bool) -> None:
         """Write parts in their order; with the last one, what is known of the whole weight."""
         self.making.write(self.name, parts)
         if last:
-            self.making.end(self.name, self.packing)
+            self.making.end(self.name)
 
 
 class ComponentWriter:
@@ -155,11 +194,12 @@ class ComponentWriter:
         self._described: dict[str, str] = {}
         self._ended = Made()
         self._places = job.file.places() if job.file else {}
-        specs = {name: spec for shard in job.weights.shards for name, spec in shard.tensors.items()}
-        self._widths = {
-            name: nominal_size(*specs[name]) // max(sum(rows.stop - rows.start for rows in tensor.rows), 1)
-            for name, tensor in (job.file.tensors.items() if job.file else ())
-        }
+        self._packed: dict[str, PackedTensor] = {}
+        self._parts: dict[str, set[str]] = {}  # of each tensor of the result, those of the source that are part of it
+        for name in self._shards:
+            for strip in self._strips(name):
+                self._parts.setdefault(strip.target, set()).add(name)
+        self._read: set[str] = set()
 
     def wants(self, name: str) -> bool:
         """Return whether a tensor of the source still has to be read for this result."""
@@ -169,53 +209,70 @@ class ComponentWriter:
         """Return what becomes of a wanted tensor."""
         conversion = self.job.answer.conversions[name]
         dtype = STORED_DTYPES.get(conversion.dtype, slot.dtype)
-        packing = None
-        if conversion.quantized:
-            shape = conversion.shape_of(slot.shape)
-            packing = self.job.packer.packing(conversion.name_of(name), shape, conversion.dtype)
-        return TensorTask(self, name, conversion.name_of(name), slot, dtype, packing, conversion.transposed)
+        strips = tuple((strip, self._packing(name, strip.target)) for strip in self._strips(name))
+        return TensorTask(self, name, slot, dtype, strips, conversion.transposed)
+
+    def _strips(self, name: str) -> list[Strip]:
+        """Return where the values of a tensor of the source go."""
+        written, shape = self.job.answer.conversions[name].name_of(name), self.job.slots[name].shape
+        if self.job.file is None:
+            return [Strip(0, prod(shape), written, 0)]
+        width = prod(shape[1:])
+        return [
+            Strip(rows.start * width, rows.stop * width, target, before * width)
+            for rows, target, before in self._places[written]
+        ]
+
+    def _packing(self, name: str, target: str) -> PackedTensor | None:
+        """Return what packs a tensor of the result that a tensor of the source is part of; None if nothing does."""
+        if self.job.answer.conversions[name].quantized and target not in self._packed:
+            packing = self.job.packer.packing(*self._packs(name, target))
+            self._packed[target] = PackedTensor(self._packs(name, target)[0], target, packing)
+        return self._packed.get(target)
+
+    def _packs(self, name: str, target: str) -> tuple[str, tuple[int, ...], str]:
+        """Return what is quantized as one: name, shape and torch dtype, as diffusers' layers have them."""
+        conversion = self.job.answer.conversions[name]
+        if self.job.file is None:
+            return target, conversion.shape_of(self.job.slots[name].shape), conversion.dtype
+        tensor = self.job.file.tensors[target]
+        return tensor.rows[0].tensor, tensor.shape, conversion.dtype
 
     def write(self, name: str, parts: list[Part]) -> None:
         """Write parts of what a tensor became."""
         writer = self._writer(self._shards[name])
         for tensor, offset, content in parts:
             whole = content.reshape(-1).view("u1").data if content.size else memoryview(b"")
-            for at, first, part in self._placed(tensor, offset, whole):
-                writer.put(at, first, part)
+            writer.put(tensor, offset, whole)
 
-    def _placed(self, tensor: str, offset: int, content: memoryview) -> Iterator[tuple[str, int, memoryview]]:
-        """Yield what goes where of a part that begins at ``offset``: the tensor of the file, the place in it, bytes."""
-        if self.job.file is None:
-            yield tensor, offset, content
-            return
-        for rows, at, before in self._places.get(tensor, ()):
-            width = self._widths[at]
-            begin, end = max(rows.start * width, offset), min(rows.stop * width, offset + len(content))
-            if begin < end:
-                yield at, begin + (before - rows.start) * width, content[begin - offset : end - offset]
-
-    def end(self, name: str, packing: Packing | None) -> None:
+    def end(self, name: str) -> None:
         """Write what is left of a tensor; with the last one of a file, finish the file."""
         shard = self._shards[name]
-        if packing is not None:
-            rest = packing.finish()
-            self.write(name, [(tensor, 0, content) for tensor, content in rest.tensors.items()])
-            if rest.metadata is not None:
-                self._described[self.job.answer.conversions[name].parameter] = rest.metadata
-            if isnan(rest.noise):
-                raise QuantizationError(
-                    f"Tensor {name!r} would read back as NaN: a row or group of it is all zero or reaches too far, and "
-                    "the scheme has no scale for that.",
-                    where=self.job.out.name,
-                    remedy="Keep this module with keep: in the recipe, or choose another scheme.",
-                )
-            if rest.signal or rest.noise:
-                self._ended.errors[name] = (rest.noise, rest.signal)
+        self._read.add(name)
+        for target in {strip.target for strip in self._strips(name)}:
+            if self._parts[target] <= self._read and (packed := self._packed.pop(target, None)):
+                self._finish(name, packed)
         self._left[shard.name].remove(name)
         if not self._left[shard.name]:
             writer = self._writer(shard)
             self._ended.files[shard.name] = writer.finish(self._metadata())
             del self._writers[shard.name]
+
+    def _finish(self, name: str, packed: PackedTensor) -> None:
+        """Write what is known of a quantized tensor once the last tensor of the source that it is made of was read."""
+        rest = packed.packing.finish()
+        self.write(name, packed.named([(tensor, 0, content) for tensor, content in rest.tensors.items()]))
+        if rest.metadata is not None:
+            self._described[self._said_of(name, packed.target)] = rest.metadata
+        if isnan(rest.noise):
+            raise QuantizationError(
+                f"Tensor {name!r} would read back as NaN: a row or group of it is all zero or reaches too far, and "
+                "the scheme has no scale for that.",
+                where=self.job.out.name,
+                remedy="Keep this module with keep: in the recipe, or choose another scheme.",
+            )
+        if rest.signal or rest.noise:
+            self._ended.errors |= dict.fromkeys(self._parts[packed.target], (rest.noise, rest.signal))
 
     def record(self, sources: Mapping[str, dict[str, str]], proven: set[str], tied: Mapping[str, str]) -> None:
         """Remember the files that are done, once every tensor in them came from a file that was proven.
@@ -259,10 +316,14 @@ class ComponentWriter:
         described = {}
         for name, conversion in self.job.answer.conversions.items():
             if conversion.quantized:
-                shape = conversion.shape_of(self.job.slots[name].shape)
-                text = self.job.packer.describe(conversion.name_of(name), shape, conversion.dtype)
-                described[conversion.parameter] = text
+                for strip in self._strips(name):
+                    text = self.job.packer.describe(*self._packs(name, strip.target))
+                    described[self._said_of(name, strip.target)] = text
         return {name: text for name, text in described.items() if text is not None}
+
+    def _said_of(self, name: str, target: str) -> str:
+        """Return the name of a quantized tensor in the header's metadata: of the model's parameter, or of the file."""
+        return target if self.job.file else self.job.answer.conversions[name].parameter
 
     def _room(self) -> int:
         answer = self.job.answer

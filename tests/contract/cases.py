@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,15 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
     }
     library, class_name = CLASSES[case.component]
     form = form_of(case)
-    single = "model.gguf" if form.format == "gguf" else ""
+    suffix = backend.SCHEMES[case.scheme].suffix
+    single = f"model{form.joint}{suffix}.{form.format}" if form.joint else ""
     named = None
     if case.filled.get("names") == "family":
         shapes = {name: slot.shape for name, slot in slots.items()}
         config = json.loads((source / "config.json").read_text())
         asked = SingleFileRequest(class_name=class_name, config=config, shapes=shapes)
         named = ask_single_file(asked, answers, str(case))
-        weights = lay_out_as(named, answer, slots, layouts, single)
+        weights = lay_out_as(named, answer, slots, partial(backend.layout, case.scheme, case.filled), single)
     else:
         weights = lay_out(answer, slots, layouts, library, limit, single)
     out.mkdir(parents=True)
