@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.backends import bitsandbytes, comfy, compressed_tensors, gguf, onnx, quanto, torchao
+from pipeline.backends import bfl, bitsandbytes, comfy, compressed_tensors, gguf, onnx, quanto, torchao
 from pipeline.backends.protocol import Backend, Layout, Loader, Options, Packed, Scheme, Streaming
 
 # By the word of recipes, which is the ``quant_method`` of the library's checkpoints as well.
@@ -19,6 +19,7 @@ BACKENDS: dict[str, Backend] = {
     "onnx": onnx,
     "gguf": gguf,
     "comfy": comfy,
+    "bfl": bfl,
     "compressed-tensors": compressed_tensors,
 }
 # Those that can say what becomes of a weight; looking whether they do takes longer than asking them.

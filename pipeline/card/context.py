@@ -138,7 +138,9 @@ def facts(
         "runs_on": sorted({scheme.runs_on for scheme in told["schemes"].values()}),
         "needs": [
             *(name for name in task.installs if name not in spared),
-            *sorted({BACKENDS[part.quantization.backend].DISTRIBUTION for _, part in plan.artifacts}),
+            *sorted(
+                {BACKENDS[part.quantization.backend].DISTRIBUTION for _, part in plan.artifacts} - {*task.installs}
+            ),
         ],
         "how": next((loader.how for loader in known if loader.how), ""),
         "opened": next((loader.how for loader in known if loader.opens), ""),

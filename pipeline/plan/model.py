@@ -308,7 +308,8 @@ class TargetPlan(Value):
         whole = max((part.largest_bytes for part in parts if scheme_of(part.quantization).makes_on != "cpu"), default=0)
         built = max((part.source_bytes + part.result_bytes for part in parts if part.estimated), default=0)
         most = max(COPIES * whole, built)
-        return STREAM_MEMORY + (LIBRARY_MEMORY + most if most else 0)
+        asked = PIPELINE_MEMORY + self.source_bytes if any(map(samples_of, parts)) else 0
+        return max(STREAM_MEMORY + (LIBRARY_MEMORY + most if most else 0), asked)
 
     @property
     def estimated(self) -> bool:
@@ -359,6 +360,11 @@ class ResolvedComponent:
     def streamed(self) -> bool:
         """Whether it is made in pieces; else its library makes it whole."""
         return self.quantization.backend in STREAMING
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is made in pieces by what its layers are given while the source answers."""
+        return self.streamed and samples_of(self) > 0
 
     @property
     def form(self) -> Form:

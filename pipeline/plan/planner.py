@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from pipeline.backends import BACKENDS
+from pipeline.backends import BACKENDS, Loader
 from pipeline.backends.available import missing_library
 from pipeline.backends.oracle.conversion import (
     CallRequest,
@@ -438,8 +438,13 @@ def pairs(artifacts: Mapping[str, Sequence[Quantization]]) -> Iterator[tuple[str
 
 def searched(backends: Sequence[str]) -> list[str]:
     """Return the libraries that a budget chooses from: those that it names, else all that ``from_pretrained`` loads."""
-    plain = [name for name, one in BACKENDS.items() if all(loader.form.config for loader in one.LOADERS.values())]
+    plain = [name for name, one in BACKENDS.items() if all(map(plainly, one.LOADERS.values()))]
     return [name for name in BACKENDS if name in (backends or plain)]
+
+
+def plainly(loader: Loader) -> bool:
+    """Return whether ``from_pretrained`` alone loads what a backend made."""
+    return loader.form.config and not loader.part
 
 
 def schemes_of(backends: Sequence[str]) -> Iterator[Quantization]:

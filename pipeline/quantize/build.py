@@ -25,6 +25,7 @@ from pipeline.files import BuiltFile, ListedFile, copy, files_under, hashed, lin
 from pipeline.plan.model import ResolvedComponent, TargetPlan, samples_of
 from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.component_writer import Job, Made, restored
+from pipeline.quantize.inputs import Inputs, inputs_of
 from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
 from pipeline.quantize.spans import WeightFile, local_file
 from pipeline.quantize.stream import DamagedDownloadError, require_listed, stream
@@ -152,12 +153,14 @@ class Result:
         parts: What is known of each component to quantize.
         device: Where the library packs what it packs itself.
         request: What the source is asked, on which some schemes depend; None where there is nothing.
+        inputs: What the layers of those components were given meanwhile that are calibrated and streamed.
     """
 
     folder: Path
     parts: Mapping[str, ResolvedComponent]
     device: str = "cpu"
     request: Request | None = None
+    inputs: Inputs = field(default_factory=dict)
 
     def journal(self, component: str) -> Path:
         """Return the file that remembers which files of a component are done."""
@@ -172,7 +175,8 @@ class Result:
         part = self.parts[component]
         backend = STREAMING[part.quantization.backend]
         chosen, class_name = part.quantization, part.component.class_name
-        packer = Packer(backend, chosen.scheme, chosen.options, self.device, class_name)
+        options = chosen.options | ({"inputs": self.inputs[component]} if part.calibrated else {})
+        packer = Packer(backend, chosen.scheme, options, self.device, class_name)
         out = self.out(component)
         out.mkdir(parents=True, exist_ok=True)
         return Job(
@@ -209,7 +213,12 @@ def quantize(
     def build(folders: Mapping[str, Path]) -> None:
         require_room(results_to_come([known[key][0] for key in folders], store, origin.folder), store)
         results = [
-            Result(folder, parts, request=request_of(plan, questions_folder(plan.validation, store)))
+            Result(
+                folder,
+                parts,
+                request=request_of(plan, questions_folder(plan.validation, store)),
+                inputs=inputs_of(plan, parts, origin, store, listen),
+            )
             for folder, (plan, parts) in ((folder, known[key]) for key, folder in folders.items())
         ]
         subject = known[next(iter(folders))][0].target if len(folders) == 1 else f"{len(folders)} targets"
@@ -250,7 +259,8 @@ def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listen
         streamed = [number for number in takers if results[number].parts[name].streamed]
         jobs = [results[number].job(name) for number in streamed]
         for number, made in zip(streamed, stream(files, jobs, heard) if jobs else (), strict=True):
-            notes[number][name] = measurements(made, finish(results[number], name, made))
+            seen = {"inputs": results[number].inputs[name]} if results[number].parts[name].calibrated else {}
+            notes[number][name] = measurements(made, finish(results[number], name, made)) | seen
         for number in takers:
             if number not in streamed:
                 notes[number][name] = build_whole(results[number], name, origin, files)
@@ -262,7 +272,12 @@ def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listen
 
 
 def streamed_files(parts: Mapping[str, ResolvedComponent]) -> set[str]:
-    """Return the files of the source that are read once, forwards, and so need not be stored."""
+    """Return the files of the source that are read once, forwards, and so need not be stored.
+
+    None are where the source is asked questions meanwhile.
+    """
+    if any(part.calibrated for part in parts.values()):
+        return set()
     return {file for part in parts.values() if part.streamed for file in part.slots}
 
 

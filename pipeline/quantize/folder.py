@@ -73,6 +73,7 @@ def quantize_source(
     require_device(order.device)
     warm([order.quantization])
     parts = consult(place, layout, order, home / "answers")
+    refuse_calibrated(parts)
     aside = Store(out.parent / f".{out.name}.making", listen)
 
     def build(folder: Path) -> None:
@@ -90,6 +91,20 @@ def quantize_source(
         "result_bytes": sum(file.stat().st_size for file in files_under(out)),
         "components": measured(out),
     }
+
+
+def refuse_calibrated(parts: Mapping[str, ResolvedComponent]) -> None:
+    """Refuse a scheme that depends on questions.
+
+    Raises:
+        RecipeError: There is one.
+    """
+    if part := next((part for part in parts.values() if part.calibrated), None):
+        raise RecipeError(
+            f"{part.quantization.words} measures activations while the source answers prompts, and there are none.",
+            where=part.component.name,
+            remedy="Write a recipe with `publish init`, which names prompts, or choose a scheme that needs none.",
+        )
 
 
 def require_absent(out: Path) -> None:

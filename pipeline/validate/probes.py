@@ -88,7 +88,7 @@ def _is_quantized(module: Any) -> bool:
     import torch
 
     weight = module.weight
-    return type(weight.data) is not torch.Tensor or not weight.is_floating_point()
+    return type(weight.data) is not torch.Tensor or not weight.is_floating_point() or weight.itemsize == 1
 
 
 def _answer(module: Any, dtype: Any, device: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,13 @@ from typing import Any
 
 from pipeline.backends import BACKENDS, STREAMING, build_worker
 from pipeline.backends.artifact import BuildRequest, Form
+from pipeline.backends.bfl import worker as bfl_worker
 from pipeline.backends.comfy import worker as comfy_worker
 from pipeline.backends.compressed_tensors import worker as compressed_worker
 from pipeline.backends.gguf import worker as gguf_worker
 from pipeline.backends.oracle.conversion import ConversionRequest, ask
 from pipeline.backends.oracle.single_file import SingleFileRequest, ask_single_file
+from pipeline.backends.protocol import Calibrated
 from pipeline.files import ListedFile
 from pipeline.plan.shards import lay_out, lay_out_as
 from pipeline.quantize.build import Packer
@@ -32,6 +35,12 @@ CLASSES = {
     "clip": ("transformers", "CLIPTextModel"),
     "qwen": ("transformers", "Qwen3ForCausalLM"),
 }
+
+
+def inputs_of(backend: str, scheme: str) -> dict[str, Any]:
+    """Return what all layers are given, where a scheme is calibrated."""
+    calibrated = backend in STREAMING and issubclass(BACKENDS[backend].SCHEMES[scheme].options, Calibrated)
+    return {"inputs": defaultdict(lambda: 3.25)} if calibrated else {}
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class Case:
     @property
     def filled(self) -> dict[str, Any]:
         """All options, defaults included."""
-        return BACKENDS[self.backend].SCHEMES[self.scheme].options(**dict(self.options)).model_dump(mode="json")
+        options = BACKENDS[self.backend].SCHEMES[self.scheme].options(**dict(self.options)).model_dump(mode="json")
+        return options | inputs_of(self.backend, self.scheme)
 
 
 ON_CPU = [
@@ -64,7 +74,12 @@ ON_CPU = [
     if one.makes_on == "cpu"
 ]
 # What writes a component as a user of the library would, where that is no from_pretrained and save_pretrained.
-MAKERS = {"gguf": gguf_worker.make, "comfy": comfy_worker.make, "compressed-tensors": compressed_worker.make}
+MAKERS = {
+    "gguf": gguf_worker.make,
+    "comfy": comfy_worker.make,
+    "bfl": bfl_worker.make,
+    "compressed-tensors": compressed_worker.make,
+}
 PACKED = (
     "w4a16",
     "nvfp4a16",
@@ -103,6 +118,7 @@ CASES = [
     Case("unet", "comfy", "int8-convrot"),
     Case("transformer", "comfy", "nvfp4", dtype="float32"),
     Case("transformer", "comfy", "int8", keep=("*proj_out",)),
+    Case("transformer", "bfl", "fp8", keep=("*proj_out",), dtype="float32"),
 ]
 
 
@@ -180,7 +196,7 @@ def by_library(case: Case, source: Path, answers: Path, out: Path) -> Path:
     """Make a component the library's way: load the whole model with its config, save it."""
     backend = BACKENDS[case.backend]
     library, class_name = CLASSES[case.component]
-    settings = backend.configuration(case.scheme, case.filled)
+    settings = backend.configuration(case.scheme, case.filled) | inputs_of(case.backend, case.scheme)
     if case.keep:
         said = json.loads(ask(question_of(case, source), answers, str(case)).config)["quantization_config"]
         settings[backend.SKIP["key"]] = said[backend.SKIP["key"]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from contract.cases import MAKERS
+from contract.cases import MAKERS, inputs_of
 from diffusers import FluxTransformer2DModel
 from gguf import GGUFReader
 
@@ -77,7 +77,7 @@ def test_a_library_alone_makes_an_artifact_that_it_can_load(
     if loader.part:
         model = resolve_name(loader.part)(FluxTransformer2DModel, tmp_path, torch.bfloat16)
         held = {type(kind).__name__ for module in model.modules() for kind in (module, getattr(module, "weight", None))}
-        assert held & {"GGUFLinear", "QuantizedTensor"}
+        assert held & {"GGUFLinear", "QuantizedTensor", "BFLFP8RLinear", "BFLNVFP4Linear"}
     else:
         further = lift.arguments if lift else {}
         model = FluxTransformer2DModel.from_pretrained(tmp_path, dtype=torch.bfloat16, **further)
@@ -100,7 +100,7 @@ def request_of(name: str, scheme: str, source: Path, out: Path, class_name: str 
         source=source,
         out=out,
         dtype="bfloat16",
-        quantization=BACKENDS[name].configuration(scheme, options),
+        quantization=BACKENDS[name].configuration(scheme, options) | inputs_of(name, scheme),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from contract.cases import ON_CPU
+from contract.cases import ON_CPU, inputs_of
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices, require_device
@@ -19,9 +19,8 @@ NAME, SHAPE = "blocks.0.weight", (96, 256)
 
 
 def packer(backend: str, scheme: str, device: str = "cpu") -> Packer:
-    return Packer(
-        BACKENDS[backend], scheme, BACKENDS[backend].SCHEMES[scheme].options().model_dump(mode="json"), device
-    )
+    options = BACKENDS[backend].SCHEMES[scheme].options().model_dump(mode="json") | inputs_of(backend, scheme)
+    return Packer(BACKENDS[backend], scheme, options, device)
 
 
 def weight() -> np.ndarray:

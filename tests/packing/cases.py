@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.backends import BACKENDS, bfl
+from pipeline.backends import BACKENDS
 
-MODULES: dict[str, Any] = {**BACKENDS, "bfl": bfl}
 NAME = "blocks.0.proj.weight"
 DTYPES = ("bfloat16", "float16", "float32")
 LAYOUT_OF = {
@@ -41,13 +40,13 @@ class Case:
 
     def filled(self) -> dict[str, Any]:
         """Return all options, defaults included."""
-        options: dict[str, Any] = MODULES[self.backend].SCHEMES[self.scheme].options(**dict(self.options)).model_dump()
-        return options
+        options: dict[str, Any] = BACKENDS[self.backend].SCHEMES[self.scheme].options(**dict(self.options)).model_dump()
+        return options | ({"inputs": {NAME.removesuffix(".weight"): 3.25}} if "samples" in options else {})
 
     def call(self, function: str, weight: torch.Tensor) -> Any:
         """Call a function of the backend that is told of a weight and does not see it."""
         dtype = str(weight.dtype).removeprefix("torch.")
-        return getattr(MODULES[self.backend], function)(self.scheme, self.filled(), NAME, tuple(weight.shape), dtype)
+        return getattr(BACKENDS[self.backend], function)(self.scheme, self.filled(), NAME, tuple(weight.shape), dtype)
 
 
 CASES = [
@@ -76,7 +75,7 @@ class Result:
 
 def by_library(case: Case, weight: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return what the library stores."""
-    return dict(MODULES[case.backend].pack(case.scheme, case.filled(), NAME, weight.clone()).tensors)
+    return dict(BACKENDS[case.backend].pack(case.scheme, case.filled(), NAME, weight.clone()).tensors)
 
 
 def as_values(weight: torch.Tensor) -> NDArray[Any]:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from packing.cases import CASES, DTYPES, MODULES, NAME, Case
+from packing.cases import CASES, DTYPES, NAME, Case
 
 import pipeline
+from pipeline.backends import BACKENDS
 
 ALONE = """
-import importlib, json, sys
+import json, sys
 import numpy as np
+from pipeline.backends import BACKENDS
 for backend, scheme, options in json.loads(sys.argv[1]):
     told = scheme, options, "proj.weight", (32, 256), "bfloat16"
-    module = importlib.import_module(f"pipeline.backends.{backend}")
+    module = BACKENDS[backend]
     module.layout(*told)
     module.describe(*told)
     packing = module.packing(*told)
@@ -35,7 +37,7 @@ assert not loaded, loaded
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_is_said_of_a_weight_needs_no_weight(case: Case, dtype: str) -> None:
     weight = torch.ones((32, 256), dtype=getattr(torch, dtype))
-    backend = MODULES[case.backend]
+    backend = BACKENDS[case.backend]
     assert case.call("describe", weight) == backend.pack(case.scheme, case.filled(), NAME, weight).metadata
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from math import ceil, floor, frexp, isfinite, ldexp
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.backends.grid import outwards
 from pipeline.backends.onnx.runtime import OPENS, session_of
 from pipeline.worker.child import WorkerError
 
 Range = tuple[float, float]
 SEEN: Final = ("ReduceMin", "ReduceMax", "ReduceL1")  # the last of a sum, which NaN and infinity do get into
-GRID: Final = 7  # bits
 
 
 def ranges(
@@ -90,9 +90,7 @@ class Watched:
             self.ranges[tensor] = min(known[0], least), max(known[1], most)
 
     def found(self) -> dict[str, Range]:
-        """Return the ranges, each end a little farther out.
-
-        Processors differ in the last bits of a sum. On a grid of a 64th of each end, or less, they rarely differ.
+        """Return the ranges, each end a little farther out, so that processors rarely differ in them.
 
         Raises:
             WorkerError: A matrix was given nothing.
@@ -101,11 +99,4 @@ class Watched:
             if tensor not in self.ranges:
                 what = f"No question has {self.name} compute {tensor}, so that nothing tells its range."
                 raise WorkerError("recipe", what, "Ask other questions, or choose a scheme that needs none.")
-        return {name: (_outwards(least), _outwards(most)) for name, (least, most) in self.ranges.items()}
-
-
-def _outwards(end: float) -> float:
-    """Return the next number of `GRID` bits away from zero."""
-    share, exponent = frexp(end)
-    steps = share * 2**GRID
-    return ldexp(ceil(steps) if end > 0 else floor(steps), exponent - GRID)
+        return {name: (outwards(least), outwards(most)) for name, (least, most) in self.ranges.items()}
