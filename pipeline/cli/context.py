@@ -154,8 +154,8 @@ class Session:
             target.patience = SOON
             yield target, Hub(patience=SOON)
 
-    def source_at(self, source: str, revision: str | None = None) -> Folder | Repository:
-        """Return a folder of this machine, or a repository on the Hub that ``HF_ENDPOINT`` names, at a commit.
+    def source_at(self, source: str, revision: str | None = None, hub: Hub | None = None) -> Folder | Repository:
+        """Return a folder of this machine, or a repository at a commit; on the Hub of ``HF_ENDPOINT`` if none is given.
 
         Raises:
             RecipeError: It is no name of a repository.
@@ -168,7 +168,7 @@ class Session:
 
         if Path(source).exists() or is_path(source):
             return Folder(Path(source))
-        hub = Hub(listen=self.console.listen)
+        hub = hub or Hub(listen=self.console.listen)
         repo, named = read_name(source, revision, hub.endpoint)
         return hub.source(repo, hub.find(repo, named) or named or "main")
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.context import Session
-from pipeline.cli.options import OutputFormat
+from pipeline.cli.options import HubName, OutputFormat
+from pipeline.errors import RecipeError, SourceError
 from pipeline.files import human_size
 
 if TYPE_CHECKING:
+    from pipeline.hub.client import Hub
     from pipeline.lint import Examined, Linted
     from pipeline.source.layout import Place
 
@@ -27,6 +29,7 @@ def lint(
     base: Annotated[str, typer.Option("--base", help="What it was made of: a file, a folder or a repository.")] = "",
     revision: Annotated[str | None, typer.Option("--revision", help="A commit, branch or tag; default main.")] = None,
     headers: Annotated[bool, typer.Option("--headers", help="Read headers and markers only, and no weights.")] = False,
+    hub: HubName = "",
     output_format: OutputFormat = None,
 ) -> None:
     """Say of anybody's quantized file or repository whether it is what it says; without a GPU or a recipe."""
@@ -35,11 +38,10 @@ def lint(
     from pipeline.lint import lint as look
     from pipeline.lint.faults import RULES
 
-    with session.console:
-        place = place_at(session, subject, revision)
-        found = look(
-            place, place_at(session, base) if base else None, values=not headers, listen=session.console.listen
-        )
+    with session.console, session.hub(session.home(), hub) as target:
+        place, of = place_at(session, target, subject, revision)
+        made_of = place_at(session, target, base)[0] if base else None
+        found = look(place, made_of, of=of, values=not headers, listen=session.console.listen)
     told = [fault.below(found.where) for fault in found.everything]
     if output_format == "json":
         session.console.emit({"result": found.json()})
@@ -55,18 +57,25 @@ def lint(
         raise found.first
 
 
-def place_at(session: Session, subject: str, revision: str | None = None) -> Place:
-    """Return a file of this machine as a place of its own, a folder, or a repository on the Hub.
+def place_at(session: Session, hub: Hub, subject: str, revision: str | None = None) -> tuple[Place, str]:
+    """Return a folder of this machine or a repository on the Hub, and which file of it is meant; none, all of them.
 
     Raises:
-        RecipeError: It is no name of a repository.
+        RecipeError: It is no name of a repository, or a revision is told of what has none.
         SourceError: There is no such file, folder or repository.
     """
+    from pipeline.lint.contents import CONTAINERS
     from pipeline.source.layout import Folder
 
-    if (path := Path(subject)).is_file():
-        return Folder(path.parent, only=path.name)
-    return session.source_at(subject, revision)
+    path = Path(subject)
+    here = bool(subject) and (path.exists() or path.is_symlink() or path.suffix in CONTAINERS)
+    if here and revision:
+        raise RecipeError("A file or folder of this machine has no revision.", where=subject, remedy="Leave it out.")
+    if not here or path.is_dir():
+        return session.source_at(subject, revision, hub), ""
+    if not path.is_file():
+        raise SourceError("There is no such file.", where=subject, remedy="Correct its name.")
+    return Folder(path.parent, only=(one.name for one in path.parent.iterdir() if one.is_file())), path.name
 
 
 def text_of(found: Linted) -> str:

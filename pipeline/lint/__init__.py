@@ -25,12 +25,15 @@ from pipeline.source.layout import Place
 __all__ = ["Examined", "Fault", "Layer", "Linted", "lint"]
 
 
-def lint(place: Place, base: Place | None = None, *, values: bool = True, listen: Listener = silent) -> Linted:
+def lint(
+    place: Place, base: Place | None = None, *, of: str = "", values: bool = True, listen: Listener = silent
+) -> Linted:
     """Look at every model at a place.
 
     Args:
-        place: A folder, one file of it, or a repository at a commit.
+        place: A folder, or a repository at a commit.
         base: Where the models lie that these were made of.
+        of: The file whose model is looked at, with what lies beside it; all models where none is named.
         values: Whether weights are read, and not headers alone.
         listen: Hears of progress in bytes.
 
@@ -38,7 +41,7 @@ def lint(place: Place, base: Place | None = None, *, values: bool = True, listen
         SourceError: There is nothing to look at, or it cannot be read.
         HubUnavailableError: The Hub does not answer.
     """
-    found = contents_of(place)
+    found = contents_of(place, of)
     bases = contents_of(base).subjects if base else []
     models = tuple(examine(subject, bases, values=values, listen=listen) for subject in found.subjects)
     return Linted(place.where, models, tuple(found.faults))

@@ -77,7 +77,7 @@ def on_disk(lora: FolderLora, loaded: Loaded) -> FoundLora:
     if not path.exists():
         remedy = "Correct the path, which is relative to the recipe's own file."
         raise RecipeError(f"There is no LoRA {lora.path}.", where=str(loaded.path), remedy=remedy)
-    place = Folder(path) if path.is_dir() else Folder(path.parent, only=path.name)
+    place = Folder(path) if path.is_dir() else Folder(path.parent, only=[path.name])
     file = the_file(place.files, lora.file, lora.path)
     place.require_pulled([file])
     listed = place.listed([file])[file]

@@ -64,14 +64,14 @@ class Folder:
     Args:
         path: The folder.
         memory: A file that remembers digests between runs.
-        only: The one file of it that is looked at, wherever that is a link to; all of them where it is left out.
+        only: The files of it that are looked at, wherever they are links to; all of them where it is left out.
 
     Raises:
         SourceError: The folder is not there, or holds a link that leads out of it.
         CannotHereError: Its path is not UTF-8.
     """
 
-    def __init__(self, path: Path, *, memory: Path | None = None, only: str = "") -> None:
+    def __init__(self, path: Path, *, memory: Path | None = None, only: Iterable[str] = ()) -> None:
         if not path.is_dir():
             remedy = "Make the folder, or correct its name."
             raise SourceError("There is no such folder.", where=str(path), remedy=remedy)
@@ -79,7 +79,7 @@ class Folder:
         self.path = path
         self.where = str(path)
         self.memory = memory
-        self._paths = {only: path / only} if only else files_of_model(path)
+        self._paths = {name: path / name for name in only} or files_of_model(path)
         self.files: Mapping[str, ListedFile] = {
             name: ListedFile(size=file.stat().st_size) for name, file in self._paths.items()
         }

@@ -93,7 +93,7 @@ def test_a_repository_is_read_over_the_wire_and_compared_with_another(desk: Desk
     assert "73 weights against the base" in done.out
 
 
-@pytest.mark.parametrize("subject", ["gone.safetensors", "./gone", "alice/gone"])
+@pytest.mark.parametrize("subject", ["gone.safetensors", "some/gone.gguf", "./gone", "alice/gone"])
 def test_what_is_not_there_is_said(subject: str, desk: Desk) -> None:
     done = desk.publish("lint", subject)
     assert done.code in {2, 4}
@@ -115,3 +115,22 @@ print(sorted({{"torch", "numba", "safetensors"}} & set(sys.modules)))
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
         == f"{imported}\n"
     )
+
+
+def test_a_file_is_looked_at_with_what_lies_beside_it(desk: Desk, made: Path) -> None:
+    """Its configuration and its shards, and no other model."""
+    shutil.copytree(made / "compressed-float8", desk.folder / "model")
+    (desk.folder / "model" / "other.safetensors").write_bytes(b"broken")
+    done = desk.publish("lint", desk.folder / "model" / "model.safetensors")
+    assert (done.code, done.error) == (0, "")
+    assert "compressed-tensors" in done.out
+    assert "other" not in done.out
+
+
+def test_a_repository_on_the_embedded_hub_is_looked_at(desk: Desk, made: Path) -> None:
+    files = {path.name: path.read_bytes() for path in (made / "bnb-nf4").iterdir()}
+    desk.shelf.api.create_repo("alice/bnb-nf4")
+    desk.shelf.commit_files(files, "alice/bnb-nf4")
+    done = desk.publish("lint", "alice/bnb-nf4", "--hub", desk.shelf.endpoint)
+    assert (done.code, done.error) == (0, "")
+    assert desk.publish("lint", "alice/bnb-nf4", "--hub", "local").code == 4  # of the home, where nothing lies yet
