@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,8 @@ from pipeline.files import human_size
 if TYPE_CHECKING:
     from pipeline.hub.client import Hub
     from pipeline.lint import Examined, Linted
+    from pipeline.lint.spelled import Spelled
+    from pipeline.lint.subject import Subject
     from pipeline.source.layout import Place
 
 SHOWN = 20  # kinds of faults of a model
@@ -41,7 +44,8 @@ def lint(
     with session.console, session.hub(session.home(), hub) as target:
         place, of = place_at(session, target, subject, revision)
         made_of = place_at(session, target, base)[0] if base else None
-        found = look(place, made_of, of=of, values=not headers, listen=session.console.listen)
+        spell, listen = partial(spelled, session), session.console.listen
+        found = look(place, made_of, of=of, values=not headers, spell=spell, listen=listen)
     told = [fault.below(found.where) for fault in found.everything]
     if output_format == "json":
         session.console.emit({"result": found.json()})
@@ -76,6 +80,23 @@ def place_at(session: Session, hub: Hub, subject: str, revision: str | None = No
     if not path.is_file():
         raise SourceError("There is no such file.", where=subject, remedy="Correct its name.")
     return Folder(path.parent, only=(one.name for one in path.parent.iterdir() if one.is_file())), path.name
+
+
+def spelled(session: Session, base: Subject) -> Spelled:
+    """Return what a model of diffusers is called in the files of its family, as the installed library says.
+
+    Raises:
+        PublishError: It has no such names, or the library is not installed.
+    """
+    from pipeline.backends.oracle.single_file import SingleFileRequest, ask_single_file
+
+    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
+    question = SingleFileRequest(class_name=str(base.config["_class_name"]), config=dict(base.config), shapes=shapes)
+    answer = ask_single_file(question, session.home() / "answers", base.name)
+    return {
+        name: (tensor.shape, tuple((rows.tensor, rows.start, rows.stop) for rows in tensor.rows))
+        for name, tensor in answer.tensors.items()
+    }
 
 
 def text_of(found: Linted) -> str:

@@ -19,6 +19,7 @@ from pipeline.lint.formats.protocol import Reading, Weight
 from pipeline.lint.model import Examined, Layer, Linted
 from pipeline.lint.parts import gaps, parts_of, strangers
 from pipeline.lint.pass_over import Tally, pass_over, plain_weights
+from pipeline.lint.spelled import Bases, Spell
 from pipeline.lint.subject import Subject
 from pipeline.source.layout import Place
 
@@ -26,7 +27,13 @@ __all__ = ["Examined", "Fault", "Layer", "Linted", "lint"]
 
 
 def lint(
-    place: Place, base: Place | None = None, *, of: str = "", values: bool = True, listen: Listener = silent
+    place: Place,
+    base: Place | None = None,
+    *,
+    of: str = "",
+    values: bool = True,
+    spell: Spell | None = None,
+    listen: Listener = silent,
 ) -> Linted:
     """Look at every model at a place.
 
@@ -35,6 +42,7 @@ def lint(
         base: Where the models lie that these were made of.
         of: The file whose model is looked at, with what lies beside it; all models where none is named.
         values: Whether weights are read, and not headers alone.
+        spell: Says what a base of diffusers is called in the files of its family, where a model has other names.
         listen: Hears of progress in bytes.
 
     Raises:
@@ -42,12 +50,12 @@ def lint(
         HubUnavailableError: The Hub does not answer.
     """
     found = contents_of(place, of)
-    bases = contents_of(base).subjects if base else []
+    bases = Bases(contents_of(base).subjects if base else [], spell)
     models = tuple(examine(subject, bases, values=values, listen=listen) for subject in found.subjects)
     return Linted(place.where, models, tuple(found.faults))
 
 
-def examine(subject: Subject, bases: Sequence[Subject], *, values: bool, listen: Listener) -> Examined:
+def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -> Examined:
     """Look at one model."""
     name, reading = recognised(subject)
     faults = list(subject.faults)
@@ -56,9 +64,9 @@ def examine(subject: Subject, bases: Sequence[Subject], *, values: bool, listen:
     if whole and not subject.tensors:
         faults.append(subject.fault("tensor-missing", "", "It holds no tensors.", level="warning"))
     sound, plains = unbroken(subject, reading, faults), plain_weights(subject, reading)
-    matching = match([*reading.weights, *plains], bases) if bases else Matching({}, [], [])
+    matching = match([*reading.weights, *plains], bases) if bases.subjects else Matching({}, [], [])
     faults += besides(faults, strangers(subject, reading)) if whole else []
-    faults += besides(faults, complete(subject, matching)) if bases and whole else []
+    faults += besides(faults, complete(subject, matching)) if bases.subjects and whole else []
     faults += besides(faults, gaps(subject)) if whole else []
     tallies = pass_over(subject, [*sound, *plains], matching.counterparts, listen) if values else []
     faults += [fault for tally in tallies for fault in spoiled(subject, tally)]

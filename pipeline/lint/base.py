@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
@@ -13,6 +13,7 @@ from pipeline.lint.decoding import Floats, rotated
 from pipeline.lint.faults import Fault, told
 from pipeline.lint.formats.protocol import Weight
 from pipeline.lint.pass_over import Counterpart, Tally, comparable, parts_held, pieces
+from pipeline.lint.spelled import Bases
 from pipeline.lint.subject import Subject
 from pipeline.source.safetensors import FLOATS
 
@@ -28,7 +29,7 @@ ALIKE: Final = 0.8  # correlation, from which on a layer holds what another shou
 CANDIDATES: Final = 128  # layers of the base that are tried
 GROUPS: Final = 256  # values that ConvRot rotates together
 AGAIN: Final = "Make it again from the base, and compare it before it is published."
-OTHER: Final = "Name the base that it was made of, in the same names."
+OTHER: Final = "Name the base that it was made of, in the same names or as a folder of diffusers."
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,33 @@ class Matching:
         counterparts: By the names of weights.
         without: The names of weights that have none.
         left: The names of the base's tensors that no weight was made of.
+        reason: Why the base is not known by other names, where few weights have a counterpart.
     """
 
     counterparts: dict[str, Counterpart]
     without: list[str]
     left: list[str]
+    reason: str = ""
 
 
-def match(weights: Sequence[Weight], bases: Iterable[Subject]) -> Matching:
+def match(weights: Sequence[Weight], bases: Bases) -> Matching:
     """Find the counterpart of each weight by its name, in the base that has most of them.
 
-    What stands before all names of a model may differ.
+    What stands before all names of a model may differ; and where most have none, the names of the family's own files
+    are tried.
     """
+    found = named_alike(weights, bases.subjects)
+    if len(found.counterparts) >= SHARE * len(weights):
+        return found
+    others, reason = bases.respelled
+    other = named_alike(weights, others)
+    if len(other.counterparts) > len(found.counterparts):
+        return other
+    return replace(found, reason=reason)
+
+
+def named_alike(weights: Sequence[Weight], bases: Iterable[Subject]) -> Matching:
+    """Find the counterpart of each weight by its name, in the base that has most of them."""
     names = [weight.name for weight in weights]
     best: Matching | None = None
     for base in bases:
@@ -70,6 +86,7 @@ def complete(subject: Subject, matching: Matching) -> Iterator[Fault]:
     count = len(matching.counterparts)
     if count < SHARE * (count + len(matching.without)):
         text = f"Of its {count + len(matching.without)} weights, the base has {count} by these names."
+        text += f" It is not known by others: {matching.reason}" if matching.reason else ""
         yield Fault("format-unclear", text, subject.name, remedy=OTHER, level="warning")
         return
     for name in matching.left:
@@ -131,7 +148,7 @@ def diagnose(subject: Subject, tally: Tally, counterpart: Counterpart) -> tuple[
         return "layer-degenerate", "It is not what the base has"
     held = parts_held(subject, weight, Tally(weight))
     first, values = next(pieces(subject, weight, held, shape[1]))
-    rows = max(SAMPLED // shape[1], 1)
+    rows = max(min(SAMPLED // shape[1], shape[0] // 2), 1)  # of halves that are exchanged, not both
     ours = values[: rows * shape[1]].reshape(-1, shape[1])
     last = first + ours.size
     same = counterpart.values(first, last).reshape(ours.shape)

@@ -1,0 +1,76 @@
+"""A base in other names: what its tensors are called in the single files of its family, whose rows lie otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+
+from pipeline.errors import PublishError
+from pipeline.lint.subject import Subject, Tensor
+
+Rows = tuple[str, int, int]
+"""A tensor of the base and its rows, from one to before another; a tensor without axes is one row."""
+
+Spelled = Mapping[str, tuple[tuple[int, ...], tuple[Rows, ...]]]
+"""Tensors of a file of the family by name: the shape, and the rows that it is made of, one after the other."""
+
+Spell = Callable[[Subject], Spelled]
+"""Says how a model in diffusers' names is called in a file of its family; raises `PublishError` where it cannot."""
+
+
+@dataclass(frozen=True)
+class Bases:
+    """The models that others may have been made of.
+
+    Attributes:
+        subjects: As they lie there.
+        spell: Says what they are called in files of their family; None where nobody is asked.
+    """
+
+    subjects: list[Subject]
+    spell: Spell | None = None
+
+    @cached_property
+    def respelled(self) -> tuple[list[Subject], str]:
+        """Those of diffusers in the names of their families, and why there is none of the first that has none."""
+        found, reason = list[Subject](), ""
+        for subject in self.subjects if self.spell else ():
+            if self.spell and "_class_name" in subject.config:
+                try:
+                    found.append(respelled(subject, self.spell(subject)))
+                except PublishError as error:
+                    reason = reason or error.what
+        return found, reason
+
+
+def respelled(base: Subject, names: Spelled) -> Subject:
+    """Return a base with other tensors, each made of rows of its own, unless these are of several dtypes.
+
+    Each lies in a file of its own name, which is read where its rows lie.
+    """
+    tensors, pieces = dict[str, Tensor](), dict[str, list[tuple[Tensor, int, int]]]()
+    for name, (shape, rows) in names.items():
+        parts = [(base.tensors[part], start, stop) for part, start, stop in rows if part in base.tensors]
+        dtypes = {tensor.dtype for tensor, _, _ in parts}
+        if len(parts) == len(rows) and len(dtypes) == 1:
+            pieces[name] = [(part, start * row_size(part), stop * row_size(part)) for part, start, stop in parts]
+            size = sum(end - begin for _, begin, end in pieces[name])
+            tensors[name] = Tensor(name, dtypes.pop(), shape, name, 0, size)
+
+    def read(file: str, offset: int, length: int) -> bytes:
+        content = []
+        starts = accumulate((end - begin for _, begin, end in pieces[file]), initial=0)
+        for (tensor, begin, _), (start, stop) in zip(pieces[file], pairwise(starts), strict=True):
+            first, last = max(offset, start), min(offset + length, stop)
+            if first < last:
+                content.append(base.bytes(tensor, begin + first - start, begin + last - start))
+        return b"".join(content)
+
+    return replace(base, tensors=tensors, read=read)
+
+
+def row_size(tensor: Tensor) -> int:
+    """Return the bytes of a row."""
+    return (tensor.end - tensor.begin) // (tensor.shape[0] if tensor.shape else 1)
