@@ -27,9 +27,9 @@ WORST = 5  # layers, where there is a base
 
 def lint(
     ctx: typer.Context,
-    subject: Annotated[str, typer.Argument(metavar="FILE|REPO", help="A file, a folder or a repository.")],
+    subject: Annotated[str, typer.Argument(metavar="FILE|REPO", help="A file, a folder, a repository or REPO/PATH.")],
     *,
-    base: Annotated[str, typer.Option("--base", help="What it was made of: a file, a folder or a repository.")] = "",
+    base: Annotated[str, typer.Option("--base", help="What it was made of, likewise.")] = "",
     revision: Annotated[str | None, typer.Option("--revision", help="A commit, branch or tag; default main.")] = None,
     headers: Annotated[bool, typer.Option("--headers", help="Read headers and markers only, and no weights.")] = False,
     hub: HubName = "",
@@ -42,10 +42,9 @@ def lint(
     from pipeline.lint.faults import RULES
 
     with session.console, session.hub(session.home(), hub) as target:
-        place, of = place_at(session, target, subject, revision)
-        made_of = place_at(session, target, base)[0] if base else None
-        spell, listen = partial(spelled, session), session.console.listen
-        found = look(place, made_of, of=of, values=not headers, spell=spell, listen=listen)
+        place = place_at(session, target, subject, revision)
+        of = place_at(session, target, base) if base else None
+        found = look(place, of, values=not headers, spell=partial(spelled, session), listen=session.console.listen)
     told = [fault.below(found.where) for fault in found.everything]
     if output_format == "json":
         session.console.emit({"result": found.json()})
@@ -61,25 +60,31 @@ def lint(
         raise found.first
 
 
-def place_at(session: Session, hub: Hub, subject: str, revision: str | None = None) -> tuple[Place, str]:
-    """Return a folder of this machine or a repository on the Hub, and which file of it is meant; none, all of them.
+def place_at(session: Session, hub: Hub, subject: str, revision: str | None = None) -> Place:
+    """Return a file of this machine, a folder, a repository on the Hub, or a file or folder of that.
 
     Raises:
         RecipeError: It is no name of a repository, or a revision is told of what has none.
         SourceError: There is no such file, folder or repository.
     """
     from pipeline.lint.contents import CONTAINERS
-    from pipeline.source.layout import Folder
+    from pipeline.lint.within import Within, beside
+    from pipeline.recipe.addresses import read_path
+    from pipeline.recipe.names import is_path
 
     path = Path(subject)
-    here = bool(subject) and (path.exists() or path.is_symlink() or path.suffix in CONTAINERS)
-    if here and revision:
-        raise RecipeError("A file or folder of this machine has no revision.", where=subject, remedy="Leave it out.")
-    if not here or path.is_dir():
-        return session.source_at(subject, revision, hub), ""
-    if not path.is_file():
-        raise SourceError("There is no such file.", where=subject, remedy="Correct its name.")
-    return Folder(path.parent, only=(one.name for one in path.parent.iterdir() if one.is_file())), path.name
+    if (here := bool(subject) and (path.exists() or is_path(subject))) and revision:
+        raise RecipeError("What is on this machine has no revision.", where=subject, remedy="Leave --revision out.")
+    if here and path.exists() and not path.is_dir():
+        return Within(beside(path), path.name)
+    if here:
+        return session.source_at(subject, revision)
+    if path.suffix in CONTAINERS and path.name == subject:
+        remedy = "Correct its name; a file of a repository is named as namespace/name/path."
+        raise SourceError("There is no such file.", where=subject, remedy=remedy)
+    repo, inside = read_path(subject)
+    place = session.source_at(repo, revision, hub)
+    return Within(place, inside) if inside else place
 
 
 def spelled(session: Session, base: Subject) -> Spelled:

@@ -30,7 +30,6 @@ def lint(
     place: Place,
     base: Place | None = None,
     *,
-    of: str = "",
     values: bool = True,
     spell: Spell | None = None,
     listen: Listener = silent,
@@ -40,7 +39,6 @@ def lint(
     Args:
         place: A folder, or a repository at a commit.
         base: Where the models lie that these were made of.
-        of: The file whose model is looked at, with what lies beside it; all models where none is named.
         values: Whether weights are read, and not headers alone.
         spell: Says what a base of diffusers is called in the files of its family, where a model has other names.
         listen: Hears of progress in bytes.
@@ -49,7 +47,7 @@ def lint(
         SourceError: There is nothing to look at, or it cannot be read.
         HubUnavailableError: The Hub does not answer.
     """
-    found = contents_of(place, of)
+    found = contents_of(place)
     bases = Bases(contents_of(base).subjects if base else [], spell)
     models = tuple(examine(subject, bases, values=values, listen=listen) for subject in found.subjects)
     return Linted(place.where, models, tuple(found.faults))

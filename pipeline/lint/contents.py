@@ -62,18 +62,16 @@ class Contents:
     faults: list[Fault]
 
 
-def contents_of(place: Place, of: str = "") -> Contents:
-    """Find the models at a place, or the one that a file is of, and read their headers.
+def contents_of(place: Place) -> Contents:
+    """Find the models at a place and read their headers.
 
     Raises:
         SourceError: There is none.
     """
     windows, faults = Windows(place), list[Fault]()
-    found = models(place, faults)
-    if of:
-        found = {name: (files, index) for name, (files, index) in found.items() if of in files}
-        faults = [fault for fault in faults if fault.file in found]
-    subjects = [Opening(place, windows, name, files, index).subject() for name, (files, index) in found.items()]
+    subjects = [
+        Opening(place, windows, name, files, index).subject() for name, (files, index) in models(place, faults).items()
+    ]
     if not subjects and not faults:
         what = "It has no weights in safetensors, GGUF or ONNX."
         raise SourceError(what, where=place.where, remedy="Name a file, a folder or a repository of a model.")

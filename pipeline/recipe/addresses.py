@@ -23,12 +23,14 @@ class Pasted:
         kind: ``models``, ``datasets`` or ``spaces``.
         repo: The repository.
         revision: The commit, branch or tag, if one is named.
+        path: A file or folder in it; empty where none is named.
     """
 
     host: str
     kind: str
     repo: str
     revision: str | None
+    path: str = ""
 
 
 def pasted(text: str) -> Pasted | None:
@@ -49,8 +51,18 @@ def pasted(text: str) -> Pasted | None:
     parts = [unquote(part) for part in path.strip("/").split("/")]
     kind = parts.pop(0) if parts[0] in KINDS else "models"
     name, _, revision = "/".join(parts[:2]).partition("@")
-    following = [revision, *parts[2:]] if revision else parts[3:] if parts[2:3] and parts[2] in VIEWS else []
-    return Pasted(host, kind, name.removesuffix(".git"), first_revision("/".join(following)))
+    named = bool(revision) or (parts[2:3] and parts[2] in VIEWS)
+    following = "/".join([revision, *parts[2:]] if revision else parts[3:] if named else parts[2:])
+    found = first_revision(following) if named else None
+    return Pasted(host, kind, name.removesuffix(".git"), found, following[len(found or "") :].strip("/"))
+
+
+def read_path(text: str) -> tuple[str, str]:
+    """Return a repository as a command line names it, and the path of a file or folder in it, where one follows."""
+    if found := pasted(text):
+        return text, found.path
+    parts = text.split("/", 2)
+    return "/".join(parts[:2]), "".join(parts[2:]).strip("/")
 
 
 def first_revision(path: str) -> str | None:

@@ -9,7 +9,7 @@ from socket import socket
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.recipe.addresses import read_name
+from pipeline.recipe.addresses import read_name, read_path
 from tests.desk import REPO, Desk
 
 SCHEME = ("--backend", "torchao", "--scheme", "int8-weight-only")
@@ -43,6 +43,24 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def test_a_repository_is_understood_as_it_is_pasted(text: str, revision: str | None) -> None:
     assert read_name(text, None, HUB) == ("acme/tiny", revision)
     assert read_name(text, revision or "v2", HUB) == ("acme/tiny", revision or "v2")
+
+
+@pytest.mark.parametrize(
+    ("text", "repo", "path"),
+    [
+        ("acme/tiny", "acme/tiny", ""),
+        ("acme/tiny/", "acme/tiny", ""),
+        ("acme/tiny/transformer/x.gguf", "acme/tiny", "transformer/x.gguf"),
+        ("acme/tiny@v1/x.gguf", "acme/tiny@v1/x.gguf", "x.gguf"),
+        ("hf://acme/tiny/vae", "hf://acme/tiny/vae", "vae"),
+        ("hf://acme/tiny@refs/pr/4/vae/", "hf://acme/tiny@refs/pr/4/vae/", "vae"),
+        (f"{HUB}/acme/tiny/blob/main/a%20b.gguf", f"{HUB}/acme/tiny/blob/main/a%20b.gguf", "a b.gguf"),
+        (f"{HUB}/acme/tiny/tree/main", f"{HUB}/acme/tiny/tree/main", ""),
+    ],
+)
+def test_what_follows_a_repository_is_a_path_in_it(text: str, repo: str, path: str) -> None:
+    assert read_path(text) == (repo, path)
+    assert read_name(repo, None, HUB)[0] == "acme/tiny"
 
 
 @pytest.mark.parametrize(

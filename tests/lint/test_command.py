@@ -82,22 +82,38 @@ def test_programs_read_json_and_sarif(desk: Desk, made: Path) -> None:
     assert command.startswith("::error file=model/model.safetensors,title=publish lint::blocks.3.attn.to_q.weight: ")
 
 
-def test_a_repository_is_read_over_the_wire_and_compared_with_another(desk: Desk, made: Path) -> None:
+def test_files_of_repositories_are_read_over_the_wire_and_compared(desk: Desk, made: Path) -> None:
     for form in ("bnb-nf4-nested", "plain"):
         desk.shelf.api.create_repo(f"alice/{form}")
-        files = {path.name: path.read_bytes() for path in (made / form).iterdir()}
-        desk.shelf.commit_files(files, f"alice/{form}")
-    done = desk.publish("lint", "alice/bnb-nf4-nested", "--base", "alice/plain")
+        files = {f"weights/{path.name}": path.read_bytes() for path in (made / form).iterdir()}
+        desk.shelf.commit_files(files | {"broken.safetensors": b"nothing"}, f"alice/{form}")
+    done = desk.publish(
+        "lint", "alice/bnb-nf4-nested/weights/model.safetensors", "--base", "hf://alice/plain@main/weights"
+    )
     assert done.code == 0, done.err
     assert "nf4 in blocks of 64, absmax quantized (bitsandbytes)" in done.out
     assert "73 weights against the base" in done.out
+    whole = desk.publish("lint", "alice/bnb-nf4-nested", "--headers", "--json")
+    assert whole.code == 10
+    assert whole.lines[0]["result"]["models"][0]["faults"][0]["rule"] == "file-broken"
+    gone = desk.publish("lint", f"{desk.shelf.endpoint}/alice/plain/blob/main/weights/other.gguf")
+    assert gone.code == 4
+    assert "There is no file or folder 'weights/other.gguf' in it." in gone.error
+    assert "It has broken.safetensors, weights/model.safetensors." in gone.error
 
 
 @pytest.mark.parametrize("subject", ["gone.safetensors", "some/gone.gguf", "./gone", "alice/gone"])
 def test_what_is_not_there_is_said(subject: str, desk: Desk) -> None:
     done = desk.publish("lint", subject)
-    assert done.code in {2, 4}
+    assert done.code == 4
     assert subject.removeprefix("./") in done.error
+
+
+def test_a_hub_that_cannot_be_reached_is_none_of_the_faults_of_a_file(desk: Desk) -> None:
+    desk.extra["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    done = desk.publish("lint", "alice/plain/model.safetensors")
+    assert done.code == 9
+    assert "127.0.0.1 cannot be reached" in done.error
 
 
 @pytest.mark.parametrize(("values", "imported"), [(True, ["numba"]), (False, [])])
