@@ -27,6 +27,7 @@ from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest, 
 from pipeline.backends.protocol import Calibrated
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
+from pipeline.plan.full_precision import require_full_precision
 from pipeline.plan.parts import (
     LadderStep,
     PlannedBudget,
@@ -41,7 +42,7 @@ from pipeline.plan.shards import Weights, lay_out, lay_out_as
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.budget import step
 from pipeline.recipe.clause import Dtype
-from pipeline.source.classes import WEIGHTS_NAME
+from pipeline.source.classes import FULL_PRECISION, WEIGHTS_NAME
 from pipeline.source.layout import INDEX, MODEL, Component, Folder, Place, read_json
 from pipeline.source.safetensors import TensorInfo
 from pipeline.source.variants import plain_name
@@ -416,15 +417,17 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
     Raises:
         RecipeError: The component cannot be quantized.
         CannotHereError: The library is not installed.
-        SourceError: Its config is not readable.
+        SourceError: Its config is not readable, or it is quantized already.
     """
     refuse_unfit(component, quantization, f"{place.where}, {component.name}")
     backend = BACKENDS[quantization.backend]
     require_installed(backend, quantization.scheme)
+    config = read_json(place, component.config)
+    require_full_precision(place, component, config, slots)
     return ConversionRequest(
         library=component.library,  # type: ignore[arg-type]
         class_name=component.class_name,
-        config=read_json(place, component.config),
+        config=config,
         tensors={name: slot.header for name, slot in flat(slots).items()},
         dtype=quantization.dtype,
         quantization=backend.configuration(quantization.scheme, quantization.options),
@@ -549,7 +552,8 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
         if component.blocks:
             kind = {"gguf": "GGUF", "comfy": "ComfyUI's"}[component.packed_as]
             reason = f"{component.name} is {kind}, which somebody quantized before ({component.blocks[0]})."
-        raise RecipeError(reason, where=where, remedy="Take it out of the target.")
+        remedy = f"Take it out of the target. {FULL_PRECISION}" if component.blocks else "Take it out of the target."
+        raise RecipeError(reason, where=where, remedy=remedy)
     loader = BACKENDS[quantization.backend].LOADERS.get(component.library)
     graph = loader is not None and bool(loader.opens) and not component.root
     reason = "a pipeline loads no graphs" if graph else unfit(component.library, quantization)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 WEIGHTS_NAME: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
-FULL_PRECISION: Final = "Name the repository of the full-precision weights as the source."
+FULL_PRECISION: Final = (
+    "Name the repository of the full-precision weights as the source; `publish lint` tells whether these are whole."
+)
 
 
 def loads_plainly(library: str) -> bool:

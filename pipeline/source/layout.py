@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile, files_of_model, require_readable_name, safe_relative
 from pipeline.source import gguf
-from pipeline.source.classes import WEIGHTS_NAME, families_of, loads_plainly
+from pipeline.source.classes import FULL_PRECISION, WEIGHTS_NAME, families_of, loads_plainly
 from pipeline.source.digests import digests
 from pipeline.source.safetensors import TensorInfo, parse_header
 from pipeline.source.strict import parse, read_index, require_shallow
@@ -25,6 +25,8 @@ LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYI
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 GRAPHS: Final = ("onnx/*.onnx", "onnx/*.onnx_data", "onnx/*.onnx_data_[0-9]*")  # as transformers.js reads them
 BLOCKS: Final = ("*.gguf",)
+A_SOURCE: Final = "a source is a diffusers pipeline or one model, in a folder as save_pretrained writes them."
+QUANTIZED: Final = "It holds GGUF, which somebody quantized already."
 INDEX: Final = ".safetensors.index.json"
 MODEL: Final = "model"  # what the one component of a source is called that is no pipeline
 MODULES: Final = "modules.json"  # where sentence-transformers lists the folders of a model that it reads
@@ -72,6 +74,11 @@ class Folder:
     """
 
     def __init__(self, path: Path, *, memory: Path | None = None, only: Iterable[str] = ()) -> None:
+        if path.is_file():
+            reason = f"It is a file, and {A_SOURCE}"
+            quantized = matches(path.name, BLOCKS)
+            remedy = FULL_PRECISION if quantized else "Name the folder; what a single file is, `publish lint` tells."
+            raise SourceError(f"{reason} {QUANTIZED}" if quantized else reason, where=str(path), remedy=remedy)
         if not path.is_dir():
             remedy = "Make the folder, or correct its name."
             raise SourceError("There is no such folder.", where=str(path), remedy=remedy)
@@ -190,8 +197,11 @@ def read_source(place: Place, variant: str | None = None) -> Layout:
         return read_layout(place, variant)
     if "config.json" in place.files:
         return read_single(place, variant)
-    remedy = "A source is a diffusers pipeline or one model, as save_pretrained writes them; correct its name."
-    raise SourceError("It has neither model_index.json nor config.json.", where=place.where, remedy=remedy)
+    reason = "It has neither model_index.json nor config.json."
+    if any(matches(name, BLOCKS) for name in place.files):
+        raise SourceError(f"{reason} {QUANTIZED}", where=place.where, remedy=FULL_PRECISION)
+    remedy = f"{A_SOURCE[0].upper()}{A_SOURCE[1:]} Correct its name."
+    raise SourceError(reason, where=place.where, remedy=remedy)
 
 
 def read_single(place: Place, variant: str | None = None) -> Layout:

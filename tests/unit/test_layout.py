@@ -259,4 +259,6 @@ def test_a_single_model_that_cannot_be_used_is_refused_with_the_reason(
 def test_a_source_that_is_neither_is_refused() -> None:
     with pytest.raises(SourceError, match=r"neither model_index\.json nor config\.json"):
         read_source(Memory({"flux.safetensors": b""}))
+    with pytest.raises(SourceError, match=r"It holds GGUF, which somebody quantized already.*full-precision weights"):
+        read_source(Memory({"flux-Q8_0.gguf": b"", "README.md": b""}))
     assert read_source(source()).wanted == read_layout(source()).wanted
