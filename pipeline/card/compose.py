@@ -45,7 +45,7 @@ def compose(  # noqa: PLR0913 - what a card is made of
     *,
     executed: bool,
     made: Mapping[str, int] | None = None,
-    further: Sequence[Report] = (),
+    further: Sequence[tuple[Report, bool]] = (),
     loader: BaseLoader = PACKAGED,
 ) -> Card:
     """Write a card.
@@ -56,7 +56,7 @@ def compose(  # noqa: PLR0913 - what a card is made of
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
         made: Bytes of the files that were made of each component, where that is known.
-        further: What was measured on each further edition.
+        further: What was measured on each further edition, and whether its snippet is run.
         loader: Where the templates come from.
 
     Raises:
@@ -73,7 +73,7 @@ def compose_body(  # noqa: PLR0913 - as above
     *,
     executed: bool,
     made: Mapping[str, int] | None = None,
-    further: Sequence[Report] = (),
+    further: Sequence[tuple[Report, bool]] = (),
     loader: BaseLoader = PACKAGED,
 ) -> Card:
     """Write what templates write of a card, all but its metadata; takes and raises what `compose` does."""
@@ -114,7 +114,7 @@ def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
     made = {
         part: sum(one["files"][name]["size"] for name in one["weights"]) for part, one in published["weights"].items()
     }
-    further = [judged_in(one) for one in published.get("further", ())]
+    further = [(judged_in(one), USAGE_NOTES[one["usage"]]) for one in published.get("further", ())]
     executed = USAGE_NOTES[published["usage"]]
     return compose(plan, judged_in(published), source, executed=executed, made=made, further=further)
 

@@ -65,12 +65,14 @@ class Beside:
         component: Its component.
         part: What it is.
         report: What was measured with it instead of that one.
+        executed: Whether its snippet is run before the release.
         usage: The path of the snippet that loads it.
     """
 
     component: str
     part: PlannedComponent
     report: Report
+    executed: bool
     usage: str
 
     @property
@@ -107,7 +109,7 @@ def facts(
     *,
     executed: bool,
     made: Mapping[str, int] | None = None,
-    further: Sequence[Report] = (),
+    further: Sequence[tuple[Report, bool]] = (),
 ) -> dict[str, Any]:
     """Return the values that templates may use.
 
@@ -117,7 +119,7 @@ def facts(
         source: What the source's card says.
         executed: Whether the snippet is run before the release.
         made: Bytes of the files that were made of each component, where that is known.
-        further: What was measured on each further edition.
+        further: What was measured on each further edition, and whether its snippet is run.
 
     Returns:
         Values by the names that templates have for them; a template that wants another one is refused.
@@ -130,7 +132,7 @@ def facts(
     spared = {name for loader in known for name in loader.spares}
     beside = zip(plan.beside, further, [*usages(plan)][1:], strict=True)
     return told | {
-        "beside": [Beside(name, part, found, usage) for (name, part), found, usage in beside],
+        "beside": [Beside(*named, *judged, usage) for named, judged, usage in beside],
         "ladder": plan.ladder,
         "report": report,
         "metrics": ordered(report),

@@ -91,14 +91,15 @@ def write_card(plan: TargetPlan, editions: Sequence[Edition], source_page: str, 
             for path in files_under(questions):
                 link_or_copy(path, folder / QUESTIONS / path.name)
         weights, made = proven(plan, checkpoint)
-        besides: dict[str, Any] = {"source_page": source_page, "usage": usage_note(plan), "weights": weights}
+        besides: dict[str, Any] = {"source_page": source_page, "usage": usage_note(first.plan), "weights": weights}
         if others:
             besides["further"] = []
         for (name, _), other in zip(plan.beside, others, strict=True):
             found, files = proven(plan, other.checkpoint, name)
             for file in files:
                 link_or_copy(other.checkpoint / file, folder / file)
-            besides["further"].append(other.judged.report.model_dump(mode="json") | {"weights": found})
+            told = {"weights": found, "usage": usage_note(other.plan)}
+            besides["further"].append(other.judged.report.model_dump(mode="json") | told)
             made |= files
         write_atomically(folder / RECIPE, recipe)
         write_atomically(folder / PLAN, pretty_json(plan.model_dump(mode="json")))
@@ -234,18 +235,18 @@ def draw(judged: Judged, folder: Path) -> None:
             beside(judged.reference / pair.reference, judged.candidate / pair.candidate, folder / name)
 
 
-def snippet_runs_here(plan: TargetPlan) -> bool:
-    """Return whether this machine can run the card's snippet: what it loads may want a GPU."""
-    known = [loader for edition in plan.editions for loader in loaders_of(edition)]
-    return has_gpu() or all("cpu" in loader.devices for loader in known)
+def snippet_runs_here(edition: TargetPlan) -> bool:
+    """Return whether this machine can run an edition's snippet: what it loads may want a GPU."""
+    return has_gpu() or all("cpu" in loader.devices for loader in loaders_of(edition))
 
 
-def snippet_promised(folder: Path) -> bool:
-    """Return whether what a release says of its snippet is that it was run."""
-    return USAGE_NOTES[json.loads((folder / REPORT).read_bytes())["usage"]]
+def snippets_promised(folder: Path) -> list[bool]:
+    """Return whether what a release says of the snippet of each edition is that it was run."""
+    report = json.loads((folder / REPORT).read_bytes())
+    return [USAGE_NOTES[one["usage"]] for one in (report, *report.get("further", ()))]
 
 
-def usage_note(plan: TargetPlan) -> str:
-    """Return what the report says of the snippet."""
-    runs = snippet_runs_here(plan)
+def usage_note(edition: TargetPlan) -> str:
+    """Return what the report says of the snippet of an edition."""
+    runs = snippet_runs_here(edition)
     return next(note for note, executed in USAGE_NOTES.items() if executed == runs)

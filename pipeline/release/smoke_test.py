@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pipeline.card.context import usages
-from pipeline.card.stage import snippet_promised, snippet_runs_here
+from pipeline.card.stage import snippet_runs_here, snippets_promised
 from pipeline.errors import CannotHereError, GenerationError, VerificationError
 from pipeline.files import disk_errors
 from pipeline.hub.release_files import QUESTIONS, USAGE
@@ -44,7 +44,8 @@ class SnippetSmokeTest:
         Raises:
             CannotHereError: The card says that its snippet was run, and no device here can.
         """
-        if snippet_promised(folder) and not snippet_runs_here(self.plan):
+        promised = zip(snippets_promised(folder), self.plan.editions, strict=True)
+        if any(runs and not snippet_runs_here(edition) for runs, edition in promised):
             what = "Its card says that its snippet was run before the release, and no device here can run it."
             remedy = "Release it on a machine with a GPU, such as the one that made it."
             raise CannotHereError(what, where=self.plan.target, remedy=remedy)
@@ -61,15 +62,25 @@ class SnippetSmokeTest:
         """
         where = f"{self.plan.repository}@{commit[:12]}"
         with disk_errors(self.home), temporary_in(self.home, "release") as own:
-            if snippet_promised(folder):
-                snapshot = cached(folder, self.plan.repository, commit, own / "hub")
-                for usage in usages(self.plan):
-                    run_snippet(snapshot, own, f"{where}/{usage}" if self.plan.further else where, usage=usage)
-                return "the card's snippet ran against it"
-            for number, edition in enumerate(self.plan.editions):
-                whole = lay_out_edition(folder, self.plan, number, own / "editions" / str(number))
-                load_as_validated(edition, whole, folder / QUESTIONS, own / "answers", where)
-            return "it loaded as validation loaded it; the snippet needs a GPU"
+            snapshot = cached(folder, self.plan.repository, commit, own / "hub")
+            promised, snippets = snippets_promised(folder), usages(self.plan)
+            for number, (runs, (usage, edition)) in enumerate(zip(promised, snippets.items(), strict=True)):
+                of = f"{where}/{usage}" if self.plan.further else where
+                if runs:
+                    run_snippet(snapshot, own, of, usage=usage)
+                else:
+                    whole = lay_out_edition(folder, self.plan, number, own / "editions" / str(number))
+                    load_as_validated(edition, whole, folder / QUESTIONS, own / "answers", of)
+        return told_of(promised)
+
+
+def told_of(promised: Sequence[bool]) -> str:
+    """Return what was done, by whether each snippet was run."""
+    if all(promised):
+        return "the card's snippet ran against it"
+    if any(promised):
+        return f"{sum(promised)} of {len(promised)} snippets ran against it; the rest loaded as validation loaded it"
+    return "it loaded as validation loaded it; the snippet needs a GPU"
 
 
 def run_snippet(

@@ -106,13 +106,14 @@ def test_an_edition_looks_as_if_there_were_no_other(tmp_path: Path) -> None:
 def test_a_card_has_a_row_and_a_snippet_for_each_file() -> None:
     report = Report.model_validate_json((RECORDED / "report.json").read_bytes())
     plan = planned("nf4", "q8_0", "q5_0")
-    card = compose(plan, report, SourceCard({}, ""), executed=True, further=[report, report])
+    card = compose(plan, report, SourceCard({}, ""), executed=True, further=[(report, True), (report, False)])
     for scheme, path in zip(("q8_0", "q5_0"), [*usages(plan)][1:], strict=True):
         (row,) = [line for line in card.text.splitlines() if line.startswith("|") and f"`{scheme}`" in line]
         assert f"transformer/{FILES[scheme]}" in row
         assert path in row
+        assert row.endswith(", run |") == (scheme == "q8_0")
         assert FILES[scheme] in card.further[path]
     assert "from_single_file" not in card.usage
     assert "gguf" in card.text.split("---")[1]
     with pytest.raises(ValueError, match="shorter"):
-        compose(plan, report, SourceCard({}, ""), executed=True, further=[report])
+        compose(plan, report, SourceCard({}, ""), executed=True, further=[(report, True)])
