@@ -17,6 +17,7 @@ from pipeline.fleet.machine import Remark, disk, graphics, libraries, memory, pr
 from pipeline.hub.client import Hub
 from pipeline.hub.ownership import look_at
 from pipeline.plan.model import PIPELINE_MEMORY, scheme_of
+from pipeline.plan.planner import pairs
 from pipeline.recipe import DatasetPrompts, HubSource, Loaded, Recipe
 from pipeline.release.other_work import OthersWorkError, Terms, require
 from pipeline.source.layout import Folder, Place, read_source
@@ -150,7 +151,7 @@ class Doctor:
             loaded.recipe.repositories[name]
             for loaded in self.recipes
             for name in loaded.recipe.targets
-            if any(scheme_of(part).makes_on == "cuda" for part in loaded.recipe.named(name).values())
+            if any(scheme_of(part).makes_on == "cuda" for _, part in pairs(loaded.recipe.artifacts(name)))
         ]
 
     def of_room(self) -> Iterator[Remark]:
@@ -205,7 +206,7 @@ def backends_of(recipe: Recipe) -> set[str]:
     """Return the libraries that a recipe's targets name, and those that its budgets may choose from."""
     found: set[str] = set()
     for target in recipe.targets:
-        budget, named = recipe.budget(target), {part.backend for part in recipe.named(target).values()}
+        budget, named = recipe.budget(target), {part.backend for _, part in pairs(recipe.artifacts(target))}
         found |= set(budget.backends or BACKENDS) if budget else named
     return found
 

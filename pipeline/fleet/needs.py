@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final
@@ -20,7 +20,7 @@ from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawal, read_withdrawals
 from pipeline.plan.footprint import Footprint, footprint
 from pipeline.plan.model import Slots, TargetPlan, flat, read_plan
-from pipeline.source.layout import Component, read_json, read_slots, read_source
+from pipeline.source.layout import Component, Layout, read_json, read_slots, read_source
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Facts
@@ -158,7 +158,8 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
         remedy = "Correct its name, or name another Hub with --hub or HF_ENDPOINT; a private one wants HF_TOKEN."
         raise SourceError(what, where=f"{repo}@{revision}" if revision else repo, remedy=remedy)
     place = hub.source(repo, commit)
-    layout, plan = read_source(place), read_plan(hub.content(repo, commit, PLAN, LARGEST))
+    every, plan = read_source(place), read_plan(hub.content(repo, commit, PLAN, LARGEST))
+    layout = without(every, plan.files_beside) if plan else every
     weighty = {name: part for name, part in layout.components.items() if part.weights or part.graphs or part.blocks}
     slots = {name: read_slots(place, part) for name, part in weighty.items()}
     parts = {name: read_part(place, part, slots[name], plan) for name, part in weighty.items()}
@@ -168,6 +169,15 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
     withdrawn = withdrawal(hub, repo, plan) if plan else None
     judged, confined = (report.candidate, confined_bytes(report)) if report else (None, None)
     return Needs(repo, commit, pipeline, parts, files, taken, plan, judged, confined, withdrawn)
+
+
+def without(layout: Layout, beside: Set[str]) -> Layout:
+    """Return a layout without the files that lie beside the first of their component."""
+    parts = {
+        name: part.model_copy(update={"blocks": tuple(file for file in part.blocks if file not in beside)})
+        for name, part in layout.components.items()
+    }
+    return layout.model_copy(update={"components": parts})
 
 
 def read_part(place: Repository, component: Component, slots: Slots, plan: TargetPlan | None) -> Part:

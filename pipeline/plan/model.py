@@ -184,7 +184,9 @@ class TargetPlan(Value):
 
     @cached_property
     def build_key(self) -> str:
-        """The digest of what the checkpoint's bytes depend on."""
+        """The digest of what the checkpoint's bytes depend on; of several editions, that of the first."""
+        if self.further:
+            return self.editions[0].build_key
         content = self.model_dump(mode="json", include={"components"})
         versions = {name: found for name, found in self.versions.items() if name != "peft" or self.fused}
         if samples := max(map(samples_of, self.components.values()), default=0):
@@ -206,6 +208,11 @@ class TargetPlan(Value):
     def beside(self) -> tuple[tuple[str, PlannedComponent], ...]:
         """The further artifacts, each with its component."""
         return tuple((name, part) for name, parts in self.further.items() for part in parts)
+
+    @property
+    def files_beside(self) -> set[str]:
+        """The paths of the further artifacts in what is published."""
+        return {self.path_of(name, part.file) for name, part in self.beside}
 
     @property
     def artifacts(self) -> tuple[tuple[str, PlannedComponent], ...]:

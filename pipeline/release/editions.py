@@ -22,7 +22,7 @@ def lay_out_edition(folder: Path, plan: TargetPlan, number: int, at: Path) -> Pa
     """
     if not plan.further:
         return folder
-    left, config = {plan.path_of(name, part.file) for name, part in plan.beside}, ""
+    left, config = plan.files_beside, ""
     if number:
         name, part = plan.beside[number - 1]
         first, inside = plan.components[name], folder / (name if plan.is_pipeline else "")

@@ -12,9 +12,11 @@ from pipeline.backends import SCHEMES
 from pipeline.card.compose import compose
 from pipeline.card.context import usages
 from pipeline.card.metadata import SourceCard
+from pipeline.fleet.needs import without
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Recipe, Vocabulary, read_recipe
 from pipeline.release.editions import lay_out_edition
+from pipeline.source.layout import Component, Layout
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
@@ -72,6 +74,7 @@ def test_an_edition_is_the_target_that_has_its_artifact_alone() -> None:
         assert edition.verdict_key == alone.verdict_key
         assert edition.entry == alone.target
     assert first == planned("nf4")
+    assert planned("nf4", "q8_0").build_key == first.build_key
     assert second.target != first.target
 
 
@@ -101,6 +104,14 @@ def test_an_edition_looks_as_if_there_were_no_other(tmp_path: Path) -> None:
     configs = [json.loads((folder / "transformer" / "config.json").read_bytes()) for folder in folders]
     assert ["quantization_config" in config for config in configs] == [True, False, False]
     assert "quantization_config" in (inside / "config.json").read_text()
+
+
+def test_memory_is_told_of_what_is_loaded_and_not_of_all_that_lies_there() -> None:
+    plan = planned("q8_0", "q5_0")
+    blocks = tuple(f"transformer/{file}" for file in FILES.values())
+    part = Component(name="transformer", library="diffusers", class_name="Flux", small=(), blocks=blocks)
+    layout = Layout(class_name="FluxPipeline", components={"transformer": part}, top=())
+    assert without(layout, plan.files_beside).wanted == [f"transformer/{FILES['q8_0']}"]
 
 
 def test_a_card_has_a_row_and_a_snippet_for_each_file() -> None:
