@@ -79,7 +79,8 @@ class Scheme:
         bits: Bits that a weight takes with its share of scales and the like, from which a plan estimates sizes where
             the backend cannot say them exactly, which `Streaming` ones do.
         activations: Whether activations are quantized as they come, which adds as much noise again: 3 dB of `sqnr`.
-        suffix: What the names of its graphs end with, as transformers.js has it; empty where there are none.
+        suffix: What the names of its files end with, as those who choose one expect it: transformers.js of graphs, the
+            pickers of single files; empty where they are called otherwise.
         capability: The least compute capability of a CUDA device that runs it; 0 where any does.
         dtype: The only dtype of what is not quantized, which no recipe needs to say; empty where there are more.
     """

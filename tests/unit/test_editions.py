@@ -12,9 +12,11 @@ from pipeline.backends import SCHEMES
 from pipeline.card.compose import compose
 from pipeline.card.context import usages
 from pipeline.card.metadata import SourceCard
+from pipeline.errors import VerificationError
 from pipeline.fleet.needs import without
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Recipe, Vocabulary, read_recipe
+from pipeline.release.documents import Documents
 from pipeline.release.editions import lay_out_edition
 from pipeline.source.layout import Component, Layout
 from pipeline.tasks import TASKS
@@ -112,6 +114,19 @@ def test_memory_is_told_of_what_is_loaded_and_not_of_all_that_lies_there() -> No
     part = Component(name="transformer", library="diffusers", class_name="Flux", small=(), blocks=blocks)
     layout = Layout(class_name="FluxPipeline", components={"transformer": part}, top=())
     assert without(layout, plan.files_beside).wanted == [f"transformer/{FILES['q8_0']}"]
+
+
+@pytest.mark.parametrize(("verdicts", "what"), [((), "judges 0 further artifacts"), (("FAIL",), "the verdict FAIL")])
+def test_a_release_without_a_verdict_of_each_artifact_is_refused(
+    verdicts: tuple[str, ...], what: str, tmp_path: Path
+) -> None:
+    (tmp_path / "publish").mkdir()
+    judged = json.loads((RECORDED / "report.json").read_bytes())
+    report = {**judged, "weights": {}, "further": [{**judged, "weights": {}, "verdict": each} for each in verdicts]}
+    (tmp_path / "publish" / "plan.json").write_text(planned("nf4", "q8_0").model_dump_json())
+    (tmp_path / "publish" / "report.json").write_text(json.dumps(report))
+    with pytest.raises(VerificationError, match=what):
+        Documents(tmp_path, "alice/tiny", WORDS).report_fits()
 
 
 def test_a_card_has_a_row_and_a_snippet_for_each_file() -> None:
