@@ -327,7 +327,7 @@ class TargetPlan(Value):
     @property
     def validation_memory_bytes(self) -> int:
         """Memory that answering prompts takes: one whole model at a time."""
-        return PIPELINE_MEMORY + max(self.source_bytes, self.result_bytes)
+        return PIPELINE_MEMORY + max(self.source_bytes, *(edition.result_bytes for edition in self.editions))
 
     @property
     def disk_bytes(self) -> int:
