@@ -375,7 +375,7 @@ class Verification:
             for path in sorted(folder.rglob("*"))
             if has_weights(path.name)
         }
-        made = [local(path, name) for name, path in held.items()]
+        made = [local(path, name, self.whose(name)) for name, path in held.items()]
         served = [self.remote(name) for name in sorted(self.served) if has_weights(name)]
         total, done = sum(weights.size for weights in served), 0
 
@@ -394,11 +394,14 @@ class Verification:
         each = "graphs, and tensors beside them, are identical byte for byte" if graphs else "tensors are identical"
         return "passed", f"all {self.rebuilt.identical} {each}"
 
+    def whose(self, name: str) -> str:
+        """Return whose weights a file has: those of its folder, or where it lies beside others its own."""
+        return name if name in self.documents.plan.files_beside else name.rpartition("/")[0]
+
     def remote(self, name: str) -> Weights:
         """Return a file of weights as the Hub serves it."""
         file = self.hub.file(self.repo, self.commit, name, size=self.served[name].size)
-        folder = name.rpartition("/")[0]
-        return Weights(folder, f"{self.documents.where}/{name}", self.served[name].size, file.pieces)
+        return Weights(self.whose(name), f"{self.documents.where}/{name}", self.served[name].size, file.pieces)
 
 
 def verify(
@@ -446,7 +449,7 @@ def missing_backend(plan: TargetPlan) -> str:
     return ""
 
 
-def local(path: Path, name: str) -> Weights:
+def local(path: Path, name: str, whose: str) -> Weights:
     """Return a file of weights on disk."""
 
     def pieces(begin: int, end: int) -> Iterator[bytes]:
@@ -456,4 +459,4 @@ def local(path: Path, name: str) -> Weights:
                 begin += len(piece)
                 yield piece
 
-    return Weights(name.rpartition("/")[0], name, path.stat().st_size, pieces)
+    return Weights(whose, name, path.stat().st_size, pieces)

@@ -15,7 +15,7 @@ from pipeline.run import Outcome
 from tests.desk import Desk
 
 REPO = "alice/tiny-files"
-FILES = {name: f"tiny-transformer-{name.upper()}.gguf" for name in ("q5_0", "q8_0", "q4_0")}
+FILES = {name: f"transformer/tiny-transformer-{name.upper()}.gguf" for name in ("q5_0", "q8_0")}
 BETWEEN = 0.7  # of the source's size: more than it takes with q5_0, less than with q8_0
 
 
@@ -28,9 +28,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.nightly
-def test_files_beside_each_other_are_released_together_or_not_at_all(desk: Desk) -> None:
-    heard: list[Event] = []
-
+def test_one_that_fails_holds_all_and_what_was_asked_is_not_asked_again(desk: Desk) -> None:
     def dies_at_the_second(event: Event) -> None:
         if event.stage == "validate" and "q8_0" in event.subject:
             raise Killed
@@ -41,43 +39,37 @@ def test_files_beside_each_other_are_released_together_or_not_at_all(desk: Desk)
     before = {path: path.stat().st_mtime_ns for path in files_under(desk.home / "store" / "answers")}
     assert before, "the first was asked before"
 
-    refused = desk.refused(recipe, "files", heard.append)
+    refused = desk.refused(recipe, "files")
     assert isinstance(refused, VerdictError)
     assert refused.where == "files+transformer-gguf-q8_0"
     assert not desk.shelf.api.repo_exists(REPO), "nothing is visible of what passed"
-    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was asked is not asked again"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     pages = desk.publish("report", recipe, "--target", "files", "--out", "pages")
     assert pages.code == 0, pages.err
-    assert {path.name for path in (desk.folder / "pages").iterdir()} == {
-        "report-files.html", "report-files+transformer-gguf-q8_0.html"
-    }  # fmt: skip
+    written = {path.name for path in (desk.folder / "pages").iterdir()}
+    assert written == {"report-files.html", "report-files+transformer-gguf-q8_0.html"}
 
-    recipe = desk.recipe(target("q5_0", "q8_0"))
-    (first,) = desk.engine(recipe).run(["files"])
-    assert isinstance(first, Outcome)
-    assert (first.state, first.tag, desk.shelf.tags(REPO)) == ("published", "v1", ["v1"])
-    held = desk.shelf.api.get_paths_info(REPO, [f"transformer/{FILES[name]}" for name in ("q5_0", "q8_0")])
-    assert len(held) == 2
 
-    recipe, heard = desk.recipe(target("q5_0", "q8_0", "q4_0")), []
-    (second,) = desk.engine(recipe, heard.append).run(["files"])
-    assert isinstance(second, Outcome)
-    assert (second.state, second.tag) == ("published", "v2")
+@pytest.mark.nightly
+def test_a_file_comes_and_goes_with_its_entry(desk: Desk) -> None:
+    def released(*schemes: str) -> Outcome:
+        heard.clear()
+        (ended,) = desk.engine(desk.recipe(target(*schemes)), heard.append).run(["files"])
+        assert isinstance(ended, Outcome), ended
+        return ended
+
+    def there() -> set[str]:
+        return {name for name in desk.shelf.api.list_repo_files(REPO) if name.endswith(".gguf")}
+
+    heard: list[Event] = []
+    assert (released("q5_0").tag, there()) == ("v1", {FILES["q5_0"]})
+    assert (released("q5_0", "q8_0").tag, there()) == ("v2", {FILES["q5_0"], FILES["q8_0"]})
     asked = {event.subject for event in heard if event.stage == "validate" and event.kind == "progress"}
-    assert asked == {"files+transformer-gguf-q4_0"}, "what is there is neither made nor judged again"
-    assert desk.shelf.api.get_paths_info(REPO, [file.path for file in held]) == held
-    assert [end.state for end in desk.engine(recipe).run(["files"]) if isinstance(end, Outcome)] == ["unchanged"]
-
-    verified = desk.publish("verify", REPO, "--json")
-    assert verified.code == 0, verified.err
-    loaded = next(check for check in verified.lines[-1]["checks"] if check["name"] == "loads")
-    assert loaded["text"].endswith("and each of 2 files beside it instead")
-    yanked = desk.publish("yank", REPO, "v2", "--why", "a test")
-    assert yanked.code == 0, yanked.err
-    (third,) = desk.engine(desk.recipe(target("q5_0", "q8_0"))).run(["files"])
-    assert isinstance(third, Outcome)
-    assert third.tag == "v3"
-    assert f"transformer/{FILES['q4_0']}" not in desk.shelf.api.list_repo_files(REPO), "what went is gone"
+    assert asked == {"files+transformer-gguf-q8_0"}, "what is there is neither made nor judged again"
+    assert released("q5_0", "q8_0").state == "unchanged"
+    assert desk.publish("yank", REPO, "v2", "--why", "a test").code == 0
+    assert released("q5_0", "q8_0").state == "yanked"
+    assert (released("q5_0").tag, there()) == ("v3", {FILES["q5_0"]})
 
 
 @pytest.mark.nightly

@@ -24,7 +24,7 @@ def compared(first: Tensors, second: Tensors, folder: Path) -> Comparison:
     files = []
     for number, tensors in enumerate((first, second)):
         save_file(tensors, folder / f"{number}.safetensors")
-        files.append(local(folder / f"{number}.safetensors", "transformer/a.safetensors"))
+        files.append(local(folder / f"{number}.safetensors", "transformer/a.safetensors", "transformer"))
     found = compare([files[0]], [files[1]], lambda name, _: heard.append(name))
     assert heard == sorted(f"transformer/{name}" for name in first.keys() & second.keys())
     return found
