@@ -26,6 +26,8 @@ class Form:
         rewrites: Further small files that are written anew, where the source has them.
         format: The format in which the stream writes it.
         single: Whether its weights are one file, whatever its size.
+        joint: What stands between the parts of that file's name: source, component and the scheme's suffix; empty where
+            the file has the name that ``from_pretrained`` looks for.
     """
 
     weights: tuple[str, ...]
@@ -33,6 +35,7 @@ class Form:
     rewrites: tuple[str, ...] = ()
     format: Literal["safetensors", "gguf"] = "safetensors"
     single: bool = False
+    joint: str = ""
 
     def weights_in(self, folder: Path) -> list[str]:
         """Return the files of weights in a folder by their names in it, sorted."""

@@ -188,7 +188,7 @@ def read_part(place: Repository, component: Component, slots: Slots, plan: Targe
     if component.graphs:
         size = sum(place.files[name].size for name in component.graphs)
         return Part(component.library, component.class_name, graph_backend(component.library), size)
-    method = "gguf" if component.blocks else method
+    method = component.packed_as or method
     said = said_dtype(plan, pipeline="model_index.json" in place.files, library=component.library)
     width = WIDTHS.get(said, 2) if said else own_width(config, slots)
     sizes = loaded_sizes(flat(slots).values(), None if method and not component.blocks else width)
@@ -239,7 +239,7 @@ def read_footprint(
     plan: TargetPlan | None,
 ) -> Footprint:
     """Return what a pipeline takes beside its weights when it is called as its plan says."""
-    packed = {name for name, part in parts.items() if part.method and not components[name].blocks}
+    packed = {name for name, part in parts.items() if part.method not in {"", "gguf"}}
     shapes = {name: unpacked(found) if name in packed else found for name, found in slots.items()}
     call, task = (plan.validation.call, plan.task) if plan else ({}, "")
     largest = {name: max(loaded_sizes(flat(found).values(), 2)) for name, found in slots.items()}

@@ -24,9 +24,10 @@ SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja")  # configs, token
 LICENSE_FILES: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 GRAPHS: Final = ("onnx/*.onnx", "onnx/*.onnx_data", "onnx/*.onnx_data_[0-9]*")  # as transformers.js reads them
-BLOCKS: Final = ("*.gguf",)
+GGUF: Final = ("*.gguf",)
 A_SOURCE: Final = "a source is a diffusers pipeline or one model, in a folder as save_pretrained writes them."
 QUANTIZED: Final = "It holds GGUF, which somebody quantized already."
+MARKER: Final = ".comfy_quant"  # what the names of tensors end with by which ComfyUI knows quantized layers
 INDEX: Final = ".safetensors.index.json"
 MODEL: Final = "model"  # what the one component of a source is called that is no pipeline
 MODULES: Final = "modules.json"  # where sentence-transformers lists the folders of a model that it reads
@@ -76,7 +77,7 @@ class Folder:
     def __init__(self, path: Path, *, memory: Path | None = None, only: Iterable[str] = ()) -> None:
         if path.is_file():
             reason = f"It is a file, and {A_SOURCE}"
-            quantized = matches(path.name, BLOCKS)
+            quantized = matches(path.name, GGUF)
             remedy = FULL_PRECISION if quantized else "Name the folder; what a single file is, `publish lint` tells."
             raise SourceError(f"{reason} {QUANTIZED}" if quantized else reason, where=str(path), remedy=remedy)
         if not path.is_dir():
@@ -131,7 +132,7 @@ class Component(BaseModel):
         index: The path of the index of shards, if there is one.
         variant: The variant that these files are of; None where they are the plain ones.
         graphs: Its files of ONNX, by path from the source's root, where it has no other weights.
-        blocks: Its files of GGUF, likewise.
+        blocks: Its single files that somebody quantized, GGUF or ComfyUI's, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -146,6 +147,13 @@ class Component(BaseModel):
     variant: str | None = None
     graphs: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
+
+    @property
+    def packed_as(self) -> str:
+        """The backend that makes such single files as it has; empty where it has none."""
+        if not self.blocks:
+            return ""
+        return "gguf" if matches(self.blocks[0].rpartition("/")[2], GGUF) else "comfy"
 
     @property
     def config(self) -> str:
@@ -198,7 +206,7 @@ def read_source(place: Place, variant: str | None = None) -> Layout:
     if "config.json" in place.files:
         return read_single(place, variant)
     reason = "It has neither model_index.json nor config.json."
-    if any(matches(name, BLOCKS) for name in place.files):
+    if any(matches(name, GGUF) for name in place.files):
         raise SourceError(f"{reason} {QUANTIZED}", where=place.where, remedy=FULL_PRECISION)
     remedy = f"{A_SOURCE[0].upper()}{A_SOURCE[1:]} Correct its name."
     raise SourceError(reason, where=place.where, remedy=remedy)
@@ -347,11 +355,34 @@ def read_component(
             return component.model_copy(update={"weights": weights, "index": index, "variant": wanted})
     if graphs := [path for file, path in sorted(inside.items()) if any(fnmatchcase(file, form) for form in GRAPHS)]:
         return component.model_copy(update={"graphs": tuple(graphs)})
-    if blocks := [path for file, path in sorted(inside.items()) if matches(file, BLOCKS)]:
+    found = [path for file, path in sorted(inside.items()) if matches(file, ("*.safetensors",))]
+    blocks = [path for file, path in sorted(inside.items()) if matches(file, GGUF)]
+    if blocks := blocks or [path for path in found if is_marked(place, path)]:
         return component.model_copy(update={"blocks": tuple(blocks)})
     if found := [path for file, path in inside.items() if matches(file, (*PICKLES, "*.safetensors"))]:
         raise unreadable(place, component, found)
     return component
+
+
+def is_marked(place: Place, path: str) -> bool:
+    """Return whether a file of safetensors holds layers as ComfyUI's quantized ones.
+
+    Raises:
+        SourceError: Its header lies.
+    """
+    return any(name.endswith(MARKER) for name in header_of(place, path))
+
+
+def header_of(place: Place, path: str) -> dict[str, TensorInfo]:
+    """Return the tensors of a file of weights, read by ranges.
+
+    Raises:
+        SourceError: Its header lies.
+    """
+    read, size, where = partial(place.read, path), place.files[path].size, f"{place.where}/{path}"
+    if matches(path.rpartition("/")[2], GGUF):
+        return gguf.parse_header(read, size, where).tensors
+    return parse_header(read, size, where)
 
 
 def files_of(place: Place, name: str) -> dict[str, str]:
@@ -444,11 +475,9 @@ def read_slots(place: Place, component: Component) -> dict[str, Mapping[str, Ten
     Raises:
         SourceError: A header lies, or the index and the files disagree.
     """
-    slots: dict[str, Mapping[str, TensorInfo]] = {}
-    for file in (*component.weights, *component.blocks):
-        read, size, where = partial(place.read, file), place.files[file].size, f"{place.where}/{file}"
-        in_blocks = file in component.blocks
-        slots[file] = gguf.parse_header(read, size, where).tensors if in_blocks else parse_header(read, size, where)
+    slots: dict[str, Mapping[str, TensorInfo]] = {
+        file: header_of(place, file) for file in (*component.weights, *component.blocks)
+    }
     if component.index:
         there = {name: file.rpartition("/")[2] for file, names in slots.items() for name in names}
         said = weight_map(place, component.index)

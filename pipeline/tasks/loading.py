@@ -17,6 +17,7 @@ from pipeline.backends import BACKENDS, loaders
 from pipeline.backends.artifact import SAFETENSORS
 from pipeline.backends.loader import lifts_of
 from pipeline.backends.oracle.model import known_class
+from pipeline.source.classes import WEIGHTS_NAME, families_of
 from pipeline.source.layout import MODEL
 from pipeline.tasks.protocol import LoadedModel
 
@@ -48,7 +49,8 @@ def method_in(folder: Path, library: str) -> str:
     found = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if said := (found.get("quantization_config") or {}).get("quant_method"):
         return str(said)
-    if SAFETENSORS.weights_in(folder):
+    plain = tuple(WEIGHTS_NAME[family] for family in families_of(library))
+    if any(file.startswith(plain) for file in SAFETENSORS.weights_in(folder)):
         return ""
     telling = {name: backend.LOADERS[library].form for name, backend in BACKENDS.items() if library in backend.LOADERS}
     return next((name for name, form in telling.items() if not form.config and form.weights_in(folder)), "")

@@ -80,14 +80,12 @@ MAKERS = {
     "bfl": bfl_worker.make,
     "compressed-tensors": compressed_worker.make,
 }
-PACKED = (
-    "w4a16",
-    "nvfp4a16",
-)  # of compressed-tensors: transformers loads it of language models, and of neither T5 nor CLIP
+PACKED = ("w4a16", "nvfp4a16")  # of compressed-tensors: transformers loads language models of it, and no T5 nor CLIP
+PLAIN = {"comfy": (("names", "diffusers"),)}  # as the library's own layers are called
 NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
     *(
-        Case(component, name, scheme)
+        Case(component, name, scheme, PLAIN.get(name, ()))
         for component in ("transformer", "t5", "clip")
         for name, scheme in ON_CPU
         if CLASSES[component][0] in BACKENDS[name].LOADERS and scheme not in PACKED
@@ -115,9 +113,9 @@ CASES = [
     *(Case("qwen", "compressed-tensors", scheme) for scheme in ("fp8-dynamic", *PACKED)),
     Case("qwen", "compressed-tensors", "w4a16", (("group_size", 32),), dtype="float16"),
     Case("clip", "compressed-tensors", "fp8-dynamic", keep=("*.q_proj",)),
-    Case("unet", "comfy", "int8-convrot"),
-    Case("transformer", "comfy", "nvfp4", dtype="float32"),
-    Case("transformer", "comfy", "int8", keep=("*proj_out",)),
+    Case("unet", "comfy", "int8-convrot", PLAIN["comfy"]),
+    Case("transformer", "comfy", "nvfp4", PLAIN["comfy"], dtype="float32"),
+    Case("transformer", "comfy", "int8", PLAIN["comfy"], keep=("*proj_out",)),
     Case("transformer", "bfl", "fp8", keep=("*proj_out",), dtype="float32"),
 ]
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import comfy_kitchen
 import pytest
 import torch
 from comfy_kitchen.tensor import QuantizedTensor
+from contract import cases
+from diffusers import ZImageTransformer2DModel
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from pipeline.backends import comfy
-from pipeline.backends.comfy.library import quantized
+from pipeline.backends.comfy.library import opened, quantized
 from pipeline.backends.comfy.marker import fits
 
 SHAPE = 64, 512
@@ -21,7 +26,7 @@ def layer_of(scheme: str) -> tuple[torch.Tensor, QuantizedTensor]:
     """Return a weight, and as it is opened from what was made of it."""
     weight = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)) * 0.02
     tensors = {name: value.clone() for name, value in comfy.pack(scheme, {}, "proj.weight", weight).tensors.items()}
-    made = quantized(tensors, "proj.", SHAPE, torch.float32)
+    made = quantized(tensors, "proj.", torch.float32)
     assert not tensors, "a tensor of the layer is no part of it"
     return weight, made
 
@@ -63,3 +68,43 @@ def test_the_header_says_of_every_layer_what_its_marker_says() -> None:
 ])  # fmt: skip
 def test_only_whole_tiles_are_quantized(scheme: str, shape: tuple[int, int], taken: bool) -> None:
     assert fits(scheme, shape) is taken
+
+
+@pytest.fixture(scope="module")
+def z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformer whose family has the three projections of attention in one tensor."""
+    folder = tmp_path_factory.mktemp("z-image")
+    torch.manual_seed(0)
+    model = ZImageTransformer2DModel(
+        in_channels=4, dim=256, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=64,
+        axes_dims=[64, 32, 32], axes_lens=[64, 64, 64],
+    )  # fmt: skip
+    model.bfloat16().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("scheme", comfy.SCHEMES)
+def test_what_a_family_has_in_one_tensor_is_quantized_as_one_and_opened_in_parts(
+    scheme: str, z_image: Path, answers: Path, tmp_path: Path
+) -> None:
+    case = cases.Case("z-image", "comfy", scheme)
+    ours = cases.stream_case(case, z_image, answers, tmp_path / "ours")
+    file = cases.weights_of(ours.folder)
+    assert file.name == f"model_{comfy.SCHEMES[scheme].suffix}.safetensors"
+    stored, source = load_file(file), load_file(cases.weights_of(z_image))
+    layer = "layers.0.attention"
+    whole = torch.cat([source[f"{layer}.to_{one}.weight"] for one in "qkv"])
+    wanted = comfy.pack(scheme, {}, f"{layer}.qkv.weight", whole).tensors
+    assert {name for name in stored if name.startswith(f"{layer}.qkv.")} == wanted.keys()
+    for name, tensor in wanted.items():
+        assert stored[name].shape == tensor.shape
+        assert torch.equal(stored[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)), name
+    read = quantized({**wanted}, f"{layer}.qkv.", torch.bfloat16).dequantize()
+    made = opened(ZImageTransformer2DModel, ours.folder, torch.bfloat16)
+    parts = [made.get_submodule(f"{layer}.to_{one}").weight for one in "qkv"]
+    assert torch.equal(torch.cat([part.dequantize() for part in parts]), read)
+    with safe_open(file, "pt") as opened_file:
+        said = json.loads(opened_file.metadata()["_quantization_metadata"])["layers"]
+    assert said.keys() == {name.removesuffix(".comfy_quant") for name in stored if name.endswith(".comfy_quant")}
+    lost = (read.float() - whole.float()).norm() / whole.float().norm()
+    assert lost < BOUNDS[scheme]

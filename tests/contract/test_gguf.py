@@ -132,7 +132,7 @@ def test_what_diffusers_does_not_read_from_gguf_is_refused_by_name(tmp_path: Pat
         "PixArtTransformer2DModel is none of them": asked(
             class_name="PixArtTransformer2DModel", config=dict(other.config)
         ),
-        r"'steps' is stored as I64, and diffusers reads only floats from GGUF": asked(
+        r"'steps' is stored as I64, and a single file holds floats beside its codes": asked(
             tensors={"steps": TensorHeader(dtype="I64", shape=(1,))}
         ),
         r"layers: 'nothing\.\*' names no Linear module": asked(

@@ -1,5 +1,8 @@
 """ComfyUI: what its own ``comfy-kitchen`` makes, in a single file with the marks by which stock ComfyUI knows it.
 
+It reads files in the names of the family alone. What a family has in one tensor, such as the three projections of
+attention, is quantized as one. The source's config stays as it is, since the file tells what it holds.
+
 Every weight is taken as float32, as Comfy-Org's own files and convert-to-quant have it: the library's functions would
 compute in the weight's dtype, where int8 of bfloat16 loses 0.6 dB and float8 of small float16 weights overflows.
 """
@@ -9,13 +12,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from pipeline.backends import build as by_library
 from pipeline.backends.artifact import Form
 from pipeline.backends.comfy.marker import TILES, marker, rotates
 from pipeline.backends.oracle.quirks import Quirks
-from pipeline.backends.protocol import Layout, Loader, Packed, Packing, Scheme, Skip
+from pipeline.backends.protocol import Layout, Loader, Options, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -24,44 +29,62 @@ EXTRA = "comfy"
 DISTRIBUTION = "comfy-kitchen"
 PACKAGE = "comfy_kitchen"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
-FORM = Form(("*.safetensors",), single=True)
+
+
+class File(Options):
+    """Whose names the tensors of a file have.
+
+    Attributes:
+        names: Those of whoever trained the family, which ComfyUI reads, or diffusers'.
+    """
+
+    names: Literal["family", "diffusers"] = Field(default="family", description="Whose names its tensors have.")
+
+
 REFUSES = {"transformers": "ComfyUI reads text encoders in one file with names of its own, which are not written"}
 RUNS_ON = "any device that torch runs on; ComfyUI multiplies the codes themselves where the device can"
 SCHEMES = {
-    name: Scheme(summary, RUNS_ON, sqnr, refuses=REFUSES, activations=name.startswith("int8"))
-    for name, summary, sqnr in (
-        ("int8", "8-bit integers with one scale a row, activations quantized as they come", 38.6),
-        ("int8-convrot", "8-bit integers with one scale a row, rotated in groups of 256, activations too", 38.6),
-        ("fp8", "8-bit floats (e4m3) with one scale", 31.5),
-        ("mxfp8", "8-bit floats (e4m3) in blocks of 32 with a power of two", 31.5),
-        ("nvfp4", "4-bit floats in blocks of 16, as ComfyUI packs them", 20.4),
+    name: Scheme(
+        summary, RUNS_ON, sqnr, options=File, refuses=REFUSES, activations=name.startswith("int8"), suffix=suffix
+    )
+    for name, suffix, sqnr, summary in (
+        ("int8", "int8", 38.6, "8-bit integers with one scale a row, activations quantized as they come"),
+        (
+            "int8-convrot",
+            "int8_convrot",
+            38.6,
+            "8-bit integers with one scale a row, rotated in groups of 256, activations too",
+        ),
+        ("fp8", "fp8_scaled", 31.5, "8-bit floats (e4m3) with one scale"),
+        ("mxfp8", "mxfp8", 31.5, "8-bit floats (e4m3) in blocks of 32 with a power of two"),
+        ("nvfp4", "nvfp4", 20.4, "4-bit floats in blocks of 16, as ComfyUI packs them"),
     )
 }
+FORM = Form(
+    tuple(f"*_{scheme.suffix}.safetensors" for scheme in SCHEMES.values()), config=False, single=True, joint="_"
+)
 LOADERS = {
     "diffusers": Loader(
         form=FORM,
         part="pipeline.backends.comfy.library:opened",
-        how="comfy-kitchen's tensors in diffusers' layers, as in those of ComfyUI; from_pretrained for the rest",
+        how="comfy-kitchen's tensors in diffusers' layers, as in those of ComfyUI, and from_pretrained for the rest",
     )
 }
 
 build = partial(by_library.build, worker="pipeline.backends.comfy.worker", form=FORM)
 
 
-def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
-    """Return what the file is quantized with."""
-    return {"quant_method": "comfy", "scheme": scheme}
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file is quantized with; no library writes it into a config."""
+    return {"quant_method": "comfy", "scheme": scheme, **options}
 
 
 def quirks() -> Quirks:
     """Return how diffusers is asked, which knows no such method."""
     from pipeline.backends.comfy import library
+    from pipeline.backends.oracle.linears import refuse_unreadable
 
-    return Quirks(
-        quantizer=library.Asked,
-        refuse=library.refuse_unreadable,
-        left_because=library.left_because,
-    )
+    return Quirks(quantizer=library.Asked, refuse=refuse_unreadable, left_because=library.left_because)
 
 
 def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001

@@ -5,7 +5,7 @@ Its job is a `BuildRequest`.
 
 from __future__ import annotations
 
-import json
+import shutil
 from importlib import import_module
 
 import torch
@@ -13,11 +13,10 @@ from safetensors.torch import save_file
 
 from pipeline.backends.artifact import CONFIG, BuildRequest
 from pipeline.backends.build_worker import say
-from pipeline.backends.comfy import metadata, pack
-from pipeline.backends.comfy.library import linear
+from pipeline.backends.comfy import SCHEMES, metadata, pack
 from pipeline.backends.comfy.marker import fits
+from pipeline.backends.oracle.linears import is_linear
 from pipeline.backends.oracle.model import known_class
-from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.worker.child import serve
 
 
@@ -31,7 +30,7 @@ def make(request: BuildRequest) -> None:
     settings = request.quantization
     scheme, kept = settings["scheme"], {*(settings.get("modules_to_not_convert") or ())}
     model = cls.from_pretrained(request.source, dtype=getattr(torch, request.dtype))
-    taken = {f"{name}.weight" for name, module in model.named_modules() if linear(module) and name not in kept}
+    taken = {f"{name}.weight" for name, module in model.named_modules() if is_linear(module) and name not in kept}
     tensors: dict[str, torch.Tensor] = {}
     said: dict[str, str] = {}
     for name, tensor in model.state_dict().items():
@@ -42,10 +41,9 @@ def make(request: BuildRequest) -> None:
         else:
             tensors[name] = tensor
     request.out.mkdir(parents=True, exist_ok=True)
-    file = request.out / f"{WEIGHTS_NAME[request.library]}.safetensors"
+    file = request.out / f"model_{SCHEMES[scheme].suffix}.safetensors"
     save_file(tensors, file, metadata(scheme, request.class_name, list(tensors), said))
-    config = json.loads((request.source / CONFIG).read_text())
-    (request.out / CONFIG).write_text(json.dumps({**config, "quantization_config": settings}, indent=2) + "\n")
+    shutil.copyfile(request.source / CONFIG, request.out / CONFIG)
 
 
 if __name__ == "__main__":

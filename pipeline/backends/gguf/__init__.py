@@ -28,7 +28,7 @@ EXTRA = "gguf"
 DISTRIBUTION = "gguf"
 PACKAGE = "gguf"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
-FORM = Form(("*.gguf",), config=False, format="gguf", single=True)
+FORM = Form(("*.gguf",), config=False, format="gguf", single=True, joint="-")
 
 REFUSES = {"transformers": "a GGUF that transformers reads has llama.cpp's names, which are not written"}
 RUNS_ON = "any device that torch runs on; each layer is unpacked whenever it is called, which costs time"

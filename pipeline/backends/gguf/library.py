@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import gguf
 import torch
 from diffusers import GGUFQuantizationConfig
-from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES, _get_single_file_loadable_mapping_class
 from diffusers.quantizers.gguf.gguf_quantizer import GGUFQuantizer
 from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter
 
 from pipeline.backends.gguf import FORM, matches, type_of
+from pipeline.backends.oracle import linears
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
 from pipeline.kernels.gguf import encode
 from pipeline.source.gguf import BY_NAME
-from pipeline.source.safetensors import FLOATS
 from pipeline.worker.child import WorkerError
 
-CALLED_BY_OTHERS: Final = ("NonDynamicallyQuantizableLinear",)  # whose weight torch's attention takes itself
 
-
-class Wanted(GGUFQuantizationConfig):  # type: ignore[misc]
-    """What a user asks for: the scheme, and the modules that are left alone."""
+class Wanted(linears.Wanted, GGUFQuantizationConfig):  # type: ignore[misc]
+    """What a user asks for, with what diffusers' own configuration has beside."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__()
-        self._settings = settings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return self._settings
+        GGUFQuantizationConfig.__init__(self)
+        super().__init__(settings)
 
 
 class Asked(GGUFQuantizer):  # type: ignore[misc]
@@ -45,7 +38,6 @@ class Asked(GGUFQuantizer):  # type: ignore[misc]
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(Wanted(settings), pre_quantized=True)
         self.settings = settings
-        self._left = {*(settings.get("modules_to_not_convert") or ())}
 
     def _process_model_before_weight_loading(
         self, model: Any, device_map: Any, keep_in_fp32_modules: list[str], **_further: Any
@@ -54,9 +46,8 @@ class Asked(GGUFQuantizer):  # type: ignore[misc]
         tensors = {
             f"{name}.weight": parameter(module.weight.shape, kind)
             for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear)
-            and type(module).__name__ not in CALLED_BY_OTHERS
-            and name not in self._left
+            if linears.is_linear(module)
+            and name not in self.quantization_config.left
             and (kind := type_of(self.settings["scheme"], self.settings, f"{name}.weight", module.in_features))
         }
         super()._process_model_before_weight_loading(
@@ -81,22 +72,16 @@ def parameter(shape: tuple[int, ...], kind: str) -> GGUFParameter:
 
 
 def refuse_unreadable(question: ConversionRequest, prepared: Prepared) -> None:
-    """Refuse a component that diffusers reads from no file of GGUF.
+    """Refuse a component that diffusers reads from no single file, or of which ``layers`` names what is not there.
 
     Raises:
-        WorkerError: Its class is none of those, or a tensor of it holds integers.
+        WorkerError: It does.
     """
-    if _get_single_file_loadable_mapping_class(type(prepared.model)) is None:
-        what = f"diffusers reads GGUF of {len(SINGLE_FILE_LOADABLE_CLASSES)} classes, and {question.class_name} is none"
-        raise WorkerError("recipe", f"{what} of them.", "Choose another backend for this component.")
+    linears.refuse_unreadable(question, prepared)
     for pattern in question.quantization["layers"]:
         if not any(matches(name, pattern) for name in prepared.linears()):
             remedy = f"There are, for example, {', '.join(prepared.linears()[:3])}."
             raise WorkerError("recipe", f"layers: {pattern!r} names no Linear module.", remedy)
-    for name, tensor in question.tensors.items():
-        if tensor.dtype not in FLOATS:
-            what = f"The tensor {name!r} is stored as {tensor.dtype}, and diffusers reads only floats from GGUF."
-            raise WorkerError("recipe", what, "Choose another backend for this component.")
 
 
 def left_because(prepared: Prepared, name: str) -> str:

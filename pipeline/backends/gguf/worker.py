@@ -15,6 +15,7 @@ from pipeline.backends.artifact import CONFIG, BuildRequest
 from pipeline.backends.build_worker import say
 from pipeline.backends.gguf import metadata, type_of
 from pipeline.backends.gguf.library import quantized
+from pipeline.backends.oracle.linears import is_linear
 from pipeline.backends.oracle.model import known_class
 from pipeline.worker.child import serve
 
@@ -32,8 +33,7 @@ def make(request: BuildRequest) -> None:
     kinds = {
         f"{name}.weight": kind
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and (kind := type_of(scheme, settings, f"{name}.weight", module.in_features))
+        if is_linear(module) and (kind := type_of(scheme, settings, f"{name}.weight", module.in_features))
     }
     keys = metadata(scheme, request.class_name, [], kinds)
     request.out.mkdir(parents=True, exist_ok=True)

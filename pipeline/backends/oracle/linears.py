@@ -1,0 +1,58 @@
+"""Which layers a single file holds quantized, where no library makes such files; part of child processes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES, _get_single_file_loadable_mapping_class
+
+from pipeline.backends.oracle.conversion import ConversionRequest
+from pipeline.backends.oracle.model import Prepared
+from pipeline.source.classes import FULL_PRECISION
+from pipeline.source.safetensors import FLOATS
+from pipeline.worker.child import WorkerError
+
+CALLED_BY_OTHERS: Final = ("NonDynamicallyQuantizableLinear",)  # whose weight torch's attention takes itself
+OTHERWISE: Final = "Choose another backend for this component."
+
+
+class Wanted:
+    """What a user asks for, in the place of a configuration of diffusers.
+
+    Args:
+        settings: The method and its scheme, and the modules that are left alone, as JSON.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.quant_method = settings["quant_method"]
+
+    @property
+    def left(self) -> set[str]:
+        """The modules that are left alone."""
+        return {*(self.settings.get("modules_to_not_convert") or ())}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return self.settings
+
+
+def is_linear(module: Any) -> bool:
+    """Return whether a module is a Linear layer that is called itself."""
+    return isinstance(module, torch.nn.Linear) and type(module).__name__ not in CALLED_BY_OTHERS
+
+
+def refuse_unreadable(question: ConversionRequest, prepared: Prepared) -> None:
+    """Refuse a component that diffusers reads from no single file.
+
+    Raises:
+        WorkerError: Its class is none of those, or a tensor of it holds what no float is.
+    """
+    if _get_single_file_loadable_mapping_class(type(prepared.model)) is None:
+        what = f"diffusers reads single files of {len(SINGLE_FILE_LOADABLE_CLASSES)} classes"
+        raise WorkerError("recipe", f"{what}, and {question.class_name} is none of them.", OTHERWISE)
+    for name, tensor in question.tensors.items():
+        if tensor.dtype not in FLOATS:
+            what = f"The tensor {name!r} is stored as {tensor.dtype}, and a single file holds floats beside its codes."
+            raise WorkerError("recipe", what, f"{FULL_PRECISION[:-1]}, or choose another backend for this component.")
