@@ -103,7 +103,8 @@ def test_a_page_on_a_verdict_leads_back_and_does_without_pictures(site: Path) ->
     assert list(elements(tree, "img")) == []
     assert [one for one in elements(tree, "input") if one.get("type") == "checkbox"] == []
     assert len([one for one in elements(tree, "li") if one.get("data-index")]) == 48
-    assert "Not judged here, so not shown: bnb-int8, torchao-float8, quanto-int8, gguf-q8_0, quanto-int4." in text
+    others = "bnb-int8, torchao-float8, quanto-int8, gguf-q8_0, comfy-int8-convrot, quanto-int4"
+    assert f"Not judged here, so not shown: {others}." in text
 
 
 def test_qualities_are_compared_within_a_recipe_only(site: Path) -> None:

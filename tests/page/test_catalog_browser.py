@@ -55,13 +55,13 @@ def targets(page: Page, recipe: str = "#digits") -> list[str]:
 
 def test_one_finds_sorts_and_follows(visit: Open) -> None:
     page = visit()
-    assert page.get_by_role("search").get_by_role("status").inner_text() == "10 of 10 targets"
+    assert page.get_by_role("search").get_by_role("status").inner_text() == "11 of 11 targets"
     page.get_by_label("Search").fill("DIGITS torchao")
     page.keyboard.press("Enter")  # sends nothing
     assert targets(page) == ["torchao-int8", "torchao-float8"]
     assert page.locator("#minilm").is_hidden()
     assert page.get_by_role("link", name="minilm").count() == 0
-    assert page.get_by_role("search").get_by_role("status").inner_text() == "2 of 10 targets"
+    assert page.get_by_role("search").get_by_role("status").inner_text() == "2 of 11 targets"
     page.get_by_label("Search").fill("")
     page.get_by_label("Task").select_option("feature-extraction")
     assert (targets(page), targets(page, "#minilm")) == ([], ["torchao-int8", "bnb-int8", "onnx-q8"])
@@ -81,7 +81,7 @@ def test_one_finds_sorts_and_follows(visit: Open) -> None:
     page.get_by_role("link", name="bnb-nf4", exact=True).click()
     assert page.title() == "PASS: bnb-nf4 · digits/digits-flux-bnb-nf4"
     page.get_by_role("link", name="All recipes").click()
-    assert page.title() == "Quantized checkpoints: 2 recipes, 10 targets"
+    assert page.title() == "Quantized checkpoints: 2 recipes, 11 targets"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -96,7 +96,7 @@ def test_it_fits_a_phone_and_who_does_not_see_it_can_use_it(visit: Open, scheme:
 
 def test_it_can_be_read_without_a_script(visit: Open) -> None:
     page = visit(java_script_enabled=False)
-    assert len(targets(page)) == 7
+    assert len(targets(page)) == 8
     assert page.locator("#filters").is_hidden()
     page.get_by_role("link", name="bnb-nf4", exact=True).click()
     assert page.title() == "PASS: bnb-nf4 · digits/digits-flux-bnb-nf4"
