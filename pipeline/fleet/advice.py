@@ -205,6 +205,26 @@ ROWS: Final = (
         ),
     ),
     Row(
+        "comfyui",
+        "ComfyUI",
+        (("comfy", "int8-convrot"), ("gguf", "q8_0")),
+        "ComfyUI multiplies codes with codes, activations having 8 bits too, and so does what judges here. ComfyUI "
+        "itself was not run, and nothing was timed on a GPU.",
+        (
+            Evidence(
+                "test",
+                "tests/contract/test_comfy.py"
+                "::test_what_a_family_has_in_one_tensor_is_quantized_as_one_and_opened_in_parts",
+                "a file in the family's names is comfy-kitchen's own, byte for byte, and is read back",
+            ),
+            Evidence(
+                "test",
+                "tests/contract/test_comfy.py::test_activations_of_int8_are_quantized_as_in_comfyui",
+                "activations are quantized as comfy-kitchen does",
+            ),
+        ),
+    ),
+    Row(
         "server",
         "vLLM and sglang",
         (("compressed-tensors", "fp8-dynamic"), ("compressed-tensors", "w4a16")),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from pipeline.backends import BACKENDS
 from pipeline.backends.available import cuda_devices
@@ -80,7 +80,13 @@ def tried_parts(
             known = modules(layout, place, name) if part.keep and not stand_in.itself else ()
             left = [pattern for pattern in part.keep if names_nothing(pattern, known, stand_in)]
             told += [f"keep {pattern!r} is not tried: the stand-in's {name} has no such layer" for pattern in left]
-            found[name] = part.model_copy(update={"keep": tuple(one for one in part.keep if one not in left)})
+            asked: dict[str, Any] = {"keep": tuple(one for one in part.keep if one not in left)}
+            if part.options.get("names") == "family" and not stand_in.itself:  # FLUX.1's are known of one width alone
+                told.append(
+                    f"the family's names are not tried: {name} of the stand-in may be none that they are known of"
+                )
+                asked["options"] = {**part.options, "names": "diffusers"}
+            found[name] = part.model_copy(update=asked)
     return found, told
 
 
