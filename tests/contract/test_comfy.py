@@ -12,11 +12,15 @@ from comfy_kitchen.tensor import QuantizedTensor
 from contract import cases
 from diffusers import ZImageTransformer2DModel
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pipeline.backends import comfy
 from pipeline.backends.comfy.library import opened, quantized
 from pipeline.backends.comfy.marker import fits
+from pipeline.errors import RecipeError
+from pipeline.plan.model import refuse_unfit
+from pipeline.recipe import Quantization
+from pipeline.source.layout import Folder, read_source
 
 SHAPE = 64, 512
 BOUNDS = {"int8": 0.02, "int8-convrot": 0.02, "fp8": 0.04, "mxfp8": 0.04, "nvfp4": 0.15}
@@ -108,3 +112,15 @@ def test_what_a_family_has_in_one_tensor_is_quantized_as_one_and_opened_in_parts
     assert said.keys() == {name.removesuffix(".comfy_quant") for name in stored if name.endswith(".comfy_quant")}
     lost = (read.float() - whole.float()).norm() / whole.float().norm()
     assert lost < BOUNDS[scheme]
+
+
+def test_a_source_that_is_comfyui_s_already_is_told_what_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "transformer"
+    folder.mkdir()
+    (tmp_path / "model_index.json").write_text('{"_class_name": "P", "transformer": ["diffusers", "Flux"]}')
+    (folder / "config.json").write_text('{"_class_name": "Flux"}')
+    save_file(comfy.pack("int8", {}, "proj.weight", torch.ones(4, 8)).tensors, folder / "mine.safetensors")
+    part = read_source(Folder(tmp_path)).components["transformer"]
+    said = r"transformer is ComfyUI's, which somebody quantized before .*mine\.safetensors"
+    with pytest.raises(RecipeError, match=said):
+        refuse_unfit(part, Quantization(backend="comfy", scheme="int8"), "x")
