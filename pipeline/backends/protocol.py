@@ -35,6 +35,9 @@ Layout = dict[str, tuple[str, tuple[int, ...] | None]]
 """Tensors of one quantized weight: full name -> (safetensors dtype, shape); None where only packing tells the shape."""
 
 
+Activations = Literal["weight-only", "dynamic", "static"]
+
+
 class Options(BaseModel):
     """What a recipe may say beside ``backend`` and ``scheme``; a scheme without options uses this class itself."""
 
@@ -78,7 +81,9 @@ class Scheme:
         sqnr: Decibels of signal over noise that it leaves of normally distributed weights in rows of 2048.
         bits: Bits that a weight takes with its share of scales and the like, from which a plan estimates sizes where
             the backend cannot say them exactly, which `Streaming` ones do.
-        activations: Whether activations are quantized as they come, which adds as much noise again: 3 dB of `sqnr`.
+        activations: What becomes of activations: nothing (``weight-only``); or they are quantized too, which adds as
+            much noise again, 3 dB of `sqnr`: each as it comes (``dynamic``), or by a scale that was measured before and
+            is saved (``static``).
         suffix: What the names of its files end with, as those who choose one expect it: transformers.js of graphs, the
             pickers of single files; empty where they are called otherwise.
         capability: The least compute capability of a CUDA device that runs it; 0 where any does.
@@ -92,10 +97,15 @@ class Scheme:
     refuses: Mapping[str, str] = field(default_factory=dict)
     makes_on: str = "cpu"
     bits: float = 0.0
-    activations: bool = False
+    activations: Activations = "weight-only"
     suffix: str = ""
     capability: float = 0.0
     dtype: str = ""
+
+    @property
+    def computes_in_codes(self) -> bool:
+        """Whether activations are quantized as well."""
+        return self.activations != "weight-only"
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
         [
             name,
             part.quantization.words,
+            part.activations,
             str(part.tensors),
             f"{part.parameters / 1e6:.1f} M",
             f"{part.parameters_left / 1e6:.1f} M",
@@ -73,7 +74,7 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
     about = "about " if made.estimated else ""
     sizes = f"{human_size(made.source_bytes)} → {about}{human_size(made.result_bytes)}"
     title = f"{made.target} → {made.repository} ({sizes})"
-    columns = ["component", "scheme", "tensors", "parameters", "left", "source", "result"]
+    columns = ["component", "scheme", "activations", "tensors", "parameters", "left", "source", "result"]
     console.table(title, columns, rows)
     say = console.say
     if made.budget:

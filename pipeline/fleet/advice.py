@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from pipeline.backends import SCHEMES
 from pipeline.errors import RecipeError
 from pipeline.recipe.problems import nearest
 
@@ -78,13 +79,22 @@ class Row:
     def json(self) -> dict[str, Any]:
         """Return the row for programs."""
         shown = [{"kind": found.kind, "where": found.where, "shows": found.told} for found in self.evidence]
-        choose = [{"backend": backend, "scheme": scheme} for backend, scheme in self.choose]
+        choose = [
+            {"backend": backend, "scheme": scheme, "activations": SCHEMES[backend][scheme].activations}
+            for backend, scheme in self.choose
+        ]
         return {"need": self.need, "choose": choose, "because": self.because, "evidence": shown}
 
     @property
     def choice(self) -> str:
         """What to choose, in words."""
-        return ", else ".join(f"{backend} {scheme}" for backend, scheme in self.choose) or "nothing here yet"
+        return ", else ".join(told(*one) for one in self.choose) or "nothing here yet"
+
+
+def told(backend: str, scheme: str) -> str:
+    """Return a scheme in words, with what becomes of activations where its name does not say it."""
+    activations = SCHEMES[backend][scheme].activations
+    return f"{backend} {scheme}" + (f" ({activations})" if activations not in scheme else "")
 
 
 ROWS: Final = (

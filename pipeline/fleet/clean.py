@@ -26,6 +26,7 @@ from pipeline.locks import TEMPORARY, Lock
 from pipeline.plan.model import TargetPlan, read_plan
 from pipeline.plan.questions import FILES, files_key, request_of
 from pipeline.quantize.build import streamed_files
+from pipeline.quantize.inputs import INPUTS, inputs_key
 from pipeline.quantize.lora.fuse import FUSED, fused_key
 from pipeline.quantize.room import CHECKPOINT
 from pipeline.recipe import DatasetPrompts
@@ -43,8 +44,8 @@ FAILED: Final = "failed"
 RELEASES: Final = ("release", "signed")
 KILLED: Final = (TEMPORARY, "rebuild")  # folders in which nothing outlives the process that made it
 STAGES: Final = (
-    FETCH, PLAIN, FUSED, CHECKPOINT, FAILED, *RELEASES, REFERENCE, CANDIDATE, ADAPTED, USES, JUDGED, STAGE, FILES,
-    SCRIPTS,
+    FETCH, PLAIN, FUSED, INPUTS, CHECKPOINT, FAILED, *RELEASES, REFERENCE, CANDIDATE, ADAPTED, USES, JUDGED, STAGE,
+    FILES, SCRIPTS,
 )  # fmt: skip
 Named = tuple[str, str]
 """A stage and a key."""
@@ -223,6 +224,7 @@ def weights(engine: Engine, plan: TargetPlan) -> Iterator[Named]:
     yield from ((FETCH, fetch_key({lora.file: lora.listed})) for lora in plan.loras)
     judges = [place for place in engine.judges.places.values() if isinstance(place, Repository)]
     yield from ((FETCH, fetch_key(place.listed(read_by_judges(place)))) for place in judges)
+    yield INPUTS, inputs_key(plan)
     yield CHECKPOINT, plan.build_key
     yield FAILED, failed_name(plan)
 

@@ -180,7 +180,7 @@ def measured(quantization: Quantization, contents: Mapping[Kind, bytes]) -> Meas
     if isnan(noise):
         return Measured(rows=rows)
     scheme = scheme_of(quantization)
-    noise += 10 ** (-scheme.sqnr / 10) / 2 if scheme.activations else 0.0
+    noise += 10 ** (-scheme.sqnr / 10) / 2 if scheme.computes_in_codes else 0.0
     return Measured(rows=rows, sqnr=min(round(-10 * log10(noise), 1), LOSSLESS) if noise else LOSSLESS)
 
 

@@ -24,7 +24,7 @@ from pipeline.backends.artifact import SAFETENSORS, Form
 from pipeline.backends.available import require_installed
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, ask
 from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest, ask_single_file
-from pipeline.backends.protocol import Calibrated
+from pipeline.backends.protocol import Activations, Calibrated
 from pipeline.errors import RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.plan.full_precision import require_full_precision
@@ -91,6 +91,11 @@ class PlannedComponent(Value):
     stored: dict[str, int] = Field(default={}, exclude_if=lambda value: not value)
     file: str = Field(default="", exclude_if=lambda value: not value)
     estimated: bool = Field(default=False, exclude_if=lambda value: not value)
+
+    @property
+    def activations(self) -> Activations:
+        """What becomes of activations: the scheme is weight-only, dynamic or static."""
+        return scheme_of(self.quantization).activations
 
 
 RESOLVED: Final[Any] = {  # fields that are no part of a plan's identity: they follow from it and from what is installed
@@ -370,11 +375,6 @@ class ResolvedComponent:
         return self.quantization.backend in STREAMING
 
     @property
-    def calibrated(self) -> bool:
-        """Whether it is made in pieces by what its layers are given while the source answers."""
-        return self.streamed and samples_of(self) > 0
-
-    @property
     def form(self) -> Form:
         """In what files it will lie."""
         return form_of(self.component.library, self.quantization)
@@ -604,6 +604,11 @@ def samples_of(part: PlannedComponent | ResolvedComponent) -> int:
     """Return on how many questions it depends what is made of a component."""
     options = scheme_of(part.quantization).options
     return options.model_validate(part.quantization.options).samples if issubclass(options, Calibrated) else 0
+
+
+def watched(part: PlannedComponent | ResolvedComponent) -> bool:
+    """Return whether a component is made in pieces, by what its layers are given while the source answers."""
+    return part.quantization.backend in STREAMING and samples_of(part) > 0
 
 
 def form_of(library: str, quantization: Quantization) -> Form:

@@ -22,7 +22,7 @@ from pipeline.backends.library import LibraryPacking
 from pipeline.backends.protocol import Packing
 from pipeline.events import Event, Listener
 from pipeline.files import BuiltFile, ListedFile, copy, files_under, hashed, link_or_copy, pretty_json, write_atomically
-from pipeline.plan.model import ResolvedComponent, TargetPlan, samples_of
+from pipeline.plan.model import ResolvedComponent, TargetPlan, samples_of, watched
 from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.component_writer import Job, Made, restored
 from pipeline.quantize.inputs import Inputs, inputs_of
@@ -175,7 +175,7 @@ class Result:
         part = self.parts[component]
         backend = STREAMING[part.quantization.backend]
         chosen, class_name = part.quantization, part.component.class_name
-        options = chosen.options | ({"inputs": self.inputs[component]} if part.calibrated else {})
+        options = chosen.options | ({"inputs": self.inputs[component]} if watched(part) else {})
         packer = Packer(backend, chosen.scheme, options, self.device, class_name)
         out = self.out(component)
         out.mkdir(parents=True, exist_ok=True)
@@ -259,7 +259,7 @@ def make(results: Sequence[Result], origin: Origin, subject: str, listen: Listen
         streamed = [number for number in takers if results[number].parts[name].streamed]
         jobs = [results[number].job(name) for number in streamed]
         for number, made in zip(streamed, stream(files, jobs, heard) if jobs else (), strict=True):
-            seen = {"inputs": results[number].inputs[name]} if results[number].parts[name].calibrated else {}
+            seen = {"inputs": results[number].inputs[name]} if watched(results[number].parts[name]) else {}
             notes[number][name] = measurements(made, finish(results[number], name, made)) | seen
         for number in takers:
             if number not in streamed:
@@ -276,7 +276,7 @@ def streamed_files(parts: Mapping[str, ResolvedComponent]) -> set[str]:
 
     None are where the source is asked questions meanwhile.
     """
-    if any(part.calibrated for part in parts.values()):
+    if any(map(watched, parts.values())):
         return set()
     return {file for part in parts.values() if part.streamed for file in part.slots}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +17,11 @@ from pipeline.backends.oracle.conversion import installed_versions
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, pretty_json, write_atomically
-from pipeline.plan.model import ResolvedComponent, TargetPlan, samples_of
+from pipeline.plan.model import ResolvedComponent, TargetPlan, samples_of, watched
 from pipeline.plan.questions import questions_folder, request_of
 from pipeline.store import Store
 from pipeline.tasks import TASKS
+from pipeline.tasks.answers import Request
 from pipeline.worker.process import temporary_folder
 from pipeline.worker.session import WorkerDiedError, error_of, opened
 
@@ -53,12 +54,10 @@ def inputs_of(
         CannotHereError: The memory does not suffice, or something is missing.
         QuantizationError: The source does not answer.
     """
-    names = sorted(name for name, part in parts.items() if part.calibrated)
+    names = watched_in(plan)
     if not names:
         return {}
-    samples = max(samples_of(parts[name]) for name in names)
-    request = request_of(plan, questions_folder(plan.validation, store)).only(samples, 1)
-    key = digest_of([plan.source_content, request.model_dump(mode="json"), names, installed_versions(DECIDING)])
+    request = asked_by(plan, names, questions_folder(plan.validation, store))
 
     def build(folder: Path) -> None:
         whole = all(name == source for name, source in origin.layout.published.items())
@@ -75,10 +74,27 @@ def inputs_of(
         shutil.rmtree(folder / "source", ignore_errors=True)
         write_atomically(folder / FILE, pretty_json(found))
 
-    found: Inputs = json.loads((store.make(INPUTS, key, build) / FILE).read_bytes())
+    found: Inputs = json.loads((store.make(INPUTS, inputs_key(plan), build) / FILE).read_bytes())
     for name in names:
         require_seen(parts[name], found[name])
     return found
+
+
+def watched_in(plan: TargetPlan) -> list[str]:
+    """Return the components of a target whose layers are watched."""
+    return sorted(name for name, part in plan.components.items() if watched(part))
+
+
+def asked_by(plan: TargetPlan, names: Sequence[str], folder: Path | None = None) -> Request:
+    """Return what the source is asked meanwhile: as many questions as the component wants that wants most."""
+    return request_of(plan, folder).only(max((samples_of(plan.components[name]) for name in names), default=1), 1)
+
+
+def inputs_key(plan: TargetPlan) -> str:
+    """Return the digest of what depends on nothing of the target but its source and what it is asked."""
+    names = watched_in(plan)
+    request = asked_by(plan, names).model_dump(mode="json")
+    return digest_of([plan.source_content, request, names, installed_versions(DECIDING)])
 
 
 def measured(job: str, where: str, tell: Callable[[int, int], None]) -> dict[str, dict[str, float]]:

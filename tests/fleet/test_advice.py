@@ -91,7 +91,7 @@ def test_the_command_says_the_table_and_its_json() -> None:
     (row,) = json.loads(said("--for", "web", "--json"))["needs"]
     assert (row["need"], row["choose"]) == (
         "web",
-        [{"backend": "onnx", "scheme": "q8"}],
+        [{"backend": "onnx", "scheme": "q8", "activations": "weight-only"}],
     )
 
 

@@ -23,7 +23,7 @@ def test_a_scheme_leaves_of_normal_weights_what_it_states(case: Case) -> None:
     found = decibels(made.noise, made.signal)
     assert found is not None
     scheme = MODULES[case.backend].SCHEMES[case.scheme]
-    assert scheme.sqnr == pytest.approx(found - (ACTIVATIONS if scheme.activations else 0.0), abs=0.5)
+    assert scheme.sqnr == pytest.approx(found - (ACTIVATIONS if scheme.computes_in_codes else 0.0), abs=0.5)
 
 
 def test_every_scheme_with_a_kernel_is_held_to_what_it_states() -> None:

@@ -33,7 +33,7 @@ SCHEMES = {
         "layer whenever it is called, and leaves activations as they are",
         28.5,
         refuses=REFUSES,
-        activations=True,
+        activations="dynamic",
     ),
     "nvfp4": Scheme(
         "4-bit floats in blocks of 16 as NVIDIA ModelOpt packs them, activations with one scale a layer, read off "
@@ -43,7 +43,7 @@ SCHEMES = {
         17.4,
         Calibrated,
         refuses=REFUSES,
-        activations=True,
+        activations="static",
     ),
 }
 LOADERS = {

@@ -45,7 +45,13 @@ REFUSES = {"transformers": "ComfyUI reads text encoders in one file with names o
 RUNS_ON = "any device that torch runs on; ComfyUI multiplies the codes themselves where the device can"
 SCHEMES = {
     name: Scheme(
-        summary, RUNS_ON, sqnr, options=File, refuses=REFUSES, activations=name.startswith("int8"), suffix=suffix
+        summary,
+        RUNS_ON,
+        sqnr,
+        options=File,
+        refuses=REFUSES,
+        activations="dynamic" if name.startswith("int8") else "weight-only",
+        suffix=suffix,
     )
     for name, suffix, sqnr, summary in (
         ("int8", "int8", 38.6, "8-bit integers with one scale a row, activations quantized as they come"),

@@ -39,7 +39,7 @@ SCHEMES = {
         ANY,
         28.5,
         refuses=REFUSES,
-        activations=True,
+        activations="dynamic",
     ),
     "w4a16": Scheme("4-bit integers in groups", ANY, 19.2, Grouped, refuses=REFUSES),
     "nvfp4a16": Scheme("4-bit floats in blocks of 16", ANY, 20.4, refuses=REFUSES),

@@ -87,7 +87,7 @@ SCHEMES = {
         suffix="_quantized",
         bits=8.1,
         dtype="float32",
-        activations=True,
+        activations="dynamic",
     ),
     "int8-static": Scheme(
         "integers of 7 bits in a byte with one scale an output, activations of 8 bits with one scale a matrix, read "
@@ -99,7 +99,7 @@ SCHEMES = {
         suffix="_quantized",
         bits=8.1,
         dtype="float32",
-        activations=True,
+        activations="static",
     ),
     "q8": Scheme(
         "8-bit integers in blocks with a scale (MatMulNBits)",

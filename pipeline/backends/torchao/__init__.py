@@ -35,7 +35,7 @@ ANY = "any device that torch runs on, with torchao 0.16 or later"
 SCHEMES = {
     "int8-weight-only": Scheme("8-bit integers with one scale a row", ANY, 41.6),
     "int8-dynamic": Scheme(
-        "8-bit integers with one scale a row, activations quantized as they come", ANY, 38.6, activations=True
+        "8-bit integers with one scale a row, activations quantized as they come", ANY, 38.6, activations="dynamic"
     ),
     "float8-weight-only": Scheme("8-bit floats (e4m3) with one scale a row", ANY, 31.5),
     "int4-weight-only": Scheme(
@@ -51,7 +51,7 @@ SCHEMES = {
         "a CUDA device of capability 8.9",
         28.5,
         makes_on="cuda",
-        activations=True,
+        activations="dynamic",
         capability=8.9,
     ),
 }
