@@ -346,8 +346,9 @@ class TargetPlan(Value):
 
     @property
     def streamed_disk_bytes(self) -> int:
-        """Disk that making the checkpoint takes where its source is streamed, which LoRAs are not fused into."""
-        return self.disk_bytes if self.fused else self.result_bytes + self.further_bytes
+        """Disk that making the checkpoint takes where its source is streamed, which none is that is fused or asked."""
+        whole = self.fused or any(map(watched, self.components.values()))
+        return self.disk_bytes if whole else self.result_bytes + self.further_bytes
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def test_it_is_measured_on_the_first_questions_once_for_all_targets(desk: Desk, 
     assert [ended for ended in engine.run(["one", "two"], stop_after="quantize") if isinstance(ended, Exception)] == []
     assert len(list((desk.home / "store" / INPUTS).iterdir())) == 1
     plan, _ = engine.plan("one")
+    assert plan.streamed_disk_bytes == plan.disk_bytes, "the source is stored, to be asked"
+    assert {part.activations for part in plan.components.values()} == {"static"}
     folder = engine.store.root / "checkpoint" / plan.build_key
     said = json.loads((folder / MEASURED).read_bytes())["transformer"]["inputs"]
     prompt, seed = plan.validation.prompts[0].prompt, plan.validation.seeds[0]
