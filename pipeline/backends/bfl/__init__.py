@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-EXTRA = "models"
+EXTRA = "bfl"
 DISTRIBUTION = "diffusers"
 PACKAGE = "diffusers"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
