@@ -26,7 +26,9 @@ from pipeline.source.disk import BLOCK
 
 SHAPE: Final = (3072, 3072)  # of FLUX.1-dev
 PAIRS: Final = 5
-GROUPED: Final = {"group_size": 128}
+COMPRESSED: Final = {
+    scheme: known.options().model_dump(mode="json") for scheme, known in compressed_tensors.SCHEMES.items()
+}
 
 
 def int8(weight: torch.Tensor, *, rotated: bool) -> Any:
@@ -46,10 +48,10 @@ CASES: Final[dict[str, tuple[Any, str, dict[str, Any], Callable[[torch.Tensor], 
         f"compressed-tensors {scheme}": (
             compressed_tensors,
             scheme,
-            GROUPED,
-            lambda weight, scheme=scheme: compressed_tensors.pack(scheme, GROUPED, "weight", weight),
+            options,
+            lambda weight, scheme=scheme, options=options: compressed_tensors.pack(scheme, options, "weight", weight),
         )
-        for scheme in compressed_tensors.SCHEMES
+        for scheme, options in COMPRESSED.items()
     },
 }
 

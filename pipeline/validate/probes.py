@@ -84,11 +84,12 @@ def _is_linear(module: Any) -> bool:
 
 
 def _is_quantized(module: Any) -> bool:
-    """Tell whether a library holds the weight in a form of its own."""
+    """Tell whether a library holds the weight in a form of its own, or did: compressed-tensors unpacks its layers."""
     import torch
 
     weight = module.weight
-    return type(weight.data) is not torch.Tensor or not weight.is_floating_point() or weight.itemsize == 1
+    plain = type(weight.data) is torch.Tensor and weight.is_floating_point() and weight.itemsize > 1
+    return hasattr(module, "quantization_scheme") or not plain
 
 
 def _answer(module: Any, dtype: Any, device: Any) -> Any:

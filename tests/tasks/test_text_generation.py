@@ -522,3 +522,26 @@ def test_smollm2_out_of_its_package_keeps_what_eight_bits_keep(desk: Desk, tmp_p
     release = desk.shelf.api.snapshot_download(SMOLLM2, local_dir=desk.folder / "release")
     asked = [sys.executable, folder / "stranger.py", release, "What is the capital of France?"]
     assert "Paris" in subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.nightly
+def test_a_chat_model_is_published_as_servers_read_it(desk: Desk, tmp_path: Path) -> None:
+    schemes = {
+        "fp8": {"model": {"backend": "compressed-tensors", "scheme": "fp8-dynamic"}},
+        "w4": {"model": {"backend": "compressed-tensors", "scheme": "w4a16", "group_size": 32}},
+    }
+    limits = {"kl_divergence": {"max": 3.0}}
+    written = recipe(desk, llama(tmp_path / "tiny-llama"), targets=schemes, require=limits)
+    done = desk.publish("run", written)
+    assert done.code == 0, done.err
+    for target, form in (("fp8", "float-quantized"), ("w4", "pack-quantized")):
+        release = Path(desk.shelf.api.snapshot_download(f"alice/tiny-llama-{target}", local_dir=tmp_path / target))
+        said = json.loads((release / "config.json").read_text())["quantization_config"]
+        assert (said["quant_method"], said["format"], said["ignore"]) == ("compressed-tensors", form, ["lm_head"])
+        layers = json.loads((release / "publish" / "report.json").read_text())["layers"]
+        assert len([layer for layer in layers if layer["quantized"]]) == 14
+        card = (release / "README.md").read_text()
+        assert "This very file" in card
+        assert "which computes with the codes, was not run" in " ".join(card.split())
+        checked = desk.publish("lint", release)
+        assert checked.code == 0, checked.err
