@@ -17,12 +17,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from judging import TARGETS, judged, make_model, write_recipe
+from language import GROUP, make_language_model
 from reading import weights
 from recipe import write_pipeline
 from source import BLOCKS, make_source
@@ -242,6 +245,22 @@ def verdicts() -> Iterator[Comparison]:
             yield Comparison("validate-second", f"{what}, for a second target", second, bare, 1.1)
 
 
+def language() -> Iterator[Comparison]:
+    """List what 4 bits of a language model are compared with, where AutoRound is installed."""
+    if find_spec("auto_round") is None:
+        return
+    source, out, home = WORK / "language", WORK / "out", WORK / "home"
+    if not (source / "config.json").exists():
+        with get_context("spawn").Pool(1) as elsewhere:  # as in `main`
+            elsewhere.apply(make_language_model, (source,))
+    scheme = ["--backend", "compressed-tensors", "--scheme", "w4a16", "--option", f"group_size={GROUP}"]
+    command = [*PUBLISH, "quantize", str(source), "--out", str(out), *scheme, "--home", str(home)]
+    rounding = [sys.executable, str(HERE / "language.py"), str(source), str(out)]
+    theirs = Run(f"AutoRound {version('auto-round')}, model-free", rounding)
+    what = "w4a16, a language model of 0.27 GB, against AutoRound's rounding to nearest"
+    yield Comparison("w4a16-language", what, Run("publish quantize w4a16", command), theirs, 1 / 20, memory_limit=0.25)
+
+
 def peaks() -> dict[str, Any]:
     """Measure the memory of nf4 over the sizes that are there."""
     out = WORK / "out"
@@ -324,6 +343,7 @@ def main() -> None:
     """Measure what was asked for and keep it beside what was measured before."""
     only = set(sys.argv[1:])
     of_verdicts = {name for name in only if name.startswith("validate")}
+    small = of_verdicts | {"judging", "w4a16-language", *KERNELS}  # what needs no source of gigabytes
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"comparisons": {}}
     for name in KERNELS if not only else only & {*KERNELS}:
         results[name] = kernels(name)
@@ -333,7 +353,7 @@ def main() -> None:
     results["machine"] = machine()
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
-    for size in ("1", "4", "24") if not only or only - of_verdicts - {"judging", *KERNELS} else ():
+    for size in ("1", "4", "24") if not only or only - small else ():
         needed = {"1": 2, "4": 20, "24": 60}[size] * 10**9
         if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
             # Not here: a child begins with the memory of who starts it, and the kernel counts that as its own.
@@ -343,7 +363,8 @@ def main() -> None:
                 if asked(comparison, only):
                     results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
                     write(results)
-    for comparison in verdicts() if not only or of_verdicts else ():
+    of_language = language() if not only or "w4a16-language" in only else ()
+    for comparison in chain(verdicts() if not only or of_verdicts else (), of_language):
         if asked(comparison, only):
             results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
             write(results)

@@ -23,17 +23,25 @@ PAUSE = 0.02  # seconds between two looks
 def make_model(folder: Path) -> None:
     """Write a BERT of random weights in bfloat16, as transformers saves it, with a tokenizer of made-up words."""
     import torch
+    from transformers import BertConfig, BertModel
+
+    size = write_tokenizer(folder)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    sizes = {"hidden_size": 1024, "num_hidden_layers": 21, "num_attention_heads": 16, "intermediate_size": 4096}
+    BertModel(BertConfig(vocab_size=size, **sizes)).save_pretrained(folder)
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Write a tokenizer of made-up words, and return how many tokens it has."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {word: at for at, word in enumerate(["<unk>", "[PAD]", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    sizes = {"hidden_size": 1024, "num_hidden_layers": 21, "num_attention_heads": 16, "intermediate_size": 4096}
-    BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
+    return len(vocabulary)
 
 
 def write_recipe(folder: Path) -> Path:
