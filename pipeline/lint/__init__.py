@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf, sqrt
 
 from pipeline.events import Listener, silent
 from pipeline.lint.base import Matching, complete, judged, match
@@ -16,12 +17,15 @@ from pipeline.lint.contents import contents_of
 from pipeline.lint.faults import Fault, layer_of
 from pipeline.lint.formats import recognised
 from pipeline.lint.formats.protocol import Reading, Weight
+from pipeline.lint.formats.scaled import BARE
 from pipeline.lint.model import Examined, Layer, Linted
 from pipeline.lint.parts import gaps, parts_of, strangers
 from pipeline.lint.pass_over import Tally, pass_over, plain_weights
 from pipeline.lint.spelled import Bases, Spell
 from pipeline.lint.subject import Subject
 from pipeline.source.layout import Place
+
+LOUD = 8.0  # the root mean square of no layer that was trained; codes of float8 have 30 and more
 
 __all__ = ["Examined", "Fault", "Layer", "Linted", "lint"]
 
@@ -68,6 +72,7 @@ def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -
     faults += besides(faults, gaps(subject)) if whole else []
     tallies = pass_over(subject, [*sound, *plains], matching.counterparts, listen) if values else []
     faults += [fault for tally in tallies for fault in spoiled(subject, tally)]
+    faults += unscaled(subject, tallies)
     faults += uncalibrated(subject, reading) if values else []
     faults += judged(subject, tallies, matching)
     return Examined(
@@ -126,6 +131,16 @@ def spoiled(subject: Subject, tally: Tally) -> Iterator[Fault]:
 def as_the_base(tally: Tally) -> bool:
     """Return whether a weight of zeros is what it was made of, as layers are that were never trained."""
     return bool(tally.rows) and not tally.signal
+
+
+def unscaled(subject: Subject, tallies: Sequence[Tally]) -> Iterator[Fault]:
+    """Yield the faults of float8 whose scales are gone, as its size tells; some layers are large, and never most."""
+    bare = [tally for tally in tallies if tally.weight.scheme == BARE and len(tally.weight.shape) > 1]
+    loud = [tally for tally in bare if LOUD**2 * tally.weight.size < tally.power < inf]
+    for tally in loud if 2 * len(loud) > len(bare) else ():
+        mean = sqrt(tally.power / tally.weight.size)
+        text = f"Its values are of the size of {mean:.0f}, as codes are whose scale is gone, and nobody's weights."
+        yield subject.fault("scale-missing", tally.weight.codes, text, "Ask its publisher for a whole file.")
 
 
 def uncalibrated(subject: Subject, reading: Reading) -> Iterator[Fault]:

@@ -42,6 +42,7 @@ class Tally:
         finite: Whether all of its values are finite.
         zero: Whether all of them are zero.
         noise: The squared differences from the base, summed; signal: the squared values of the base; dot: the products.
+        power: Its squared values, summed.
         rows: Rows that were compared with the base.
         lost: Those of which more than half differs; lost_signal: the squared values that the base has there, summed.
         ruined: The parts that are no scales, each with the reason.
@@ -56,6 +57,7 @@ class Tally:
     rows: int = 0
     lost: int = 0
     lost_signal: float = 0.0
+    power: float = 0.0
     ruined: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -109,6 +111,7 @@ class Tally:
 
     def _told(self, values: Floats, power: float) -> None:
         """Take values into account whose sum of squares mostly tells that they are neither zeros nor NaN."""
+        self.power += power
         self.zero = self.zero and not power and not values.any()
         self.finite = self.finite and (isfinite(power) or bool(np.isfinite(values).all()))
 

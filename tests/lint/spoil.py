@@ -14,6 +14,7 @@ from pipeline.lint.contents import contents_of
 from pipeline.lint.formats import recognised
 from pipeline.lint.formats.protocol import Weight
 from pipeline.source.layout import Folder
+from tests.lint.models import base, plain
 
 FIRST, SECOND = "blocks.3.attn.to_q", "blocks.3.attn.to_k"
 
@@ -76,6 +77,25 @@ def change(spoil: Callable[[Opened], None]) -> Callable[[Path], None]:
 
 def lost_scale(held: Opened) -> None:
     del held.tensors[held.scale]
+
+
+def lost_scales(held: Opened) -> None:
+    for weight in held.weights.values():
+        for role in ("scale", "block scale"):
+            if role in weight.parts:
+                held.tensors.pop(weight.parts[role].name)
+
+
+def codes_alone(held: Opened) -> None:
+    """As if a tool had known matrices only: no scale, no marker, no word in the header."""
+    codes = {weight.parts["codes"].name for weight in held.weights.values()}
+    held.tensors = {name: tensor for name, tensor in held.tensors.items() if name in codes or name in plain(base())}
+    held.metadata = {}
+
+
+def infinite_scale(held: Opened) -> None:
+    held.tensors[held.scale] = held.tensors[held.scale].clone()
+    held.tensors[held.scale].view(-1)[0] = float("inf")
 
 
 def scale_of_nan(held: Opened) -> None:
@@ -188,7 +208,9 @@ def truncated(folder: Path) -> None:
 
 EVERYWHERE: Final[dict[str, Callable[[Path], None]]] = {
     "a scale lacks": change(lost_scale),
+    "every scale lacks": change(lost_scales),
     "a scale is NaN": change(scale_of_nan),
+    "a scale is infinite": change(infinite_scale),
     "scales are negative": change(negative_scale),
     "scales are zero": change(zero_scale),
     "a scale has another shape": change(wrong_shape),
@@ -203,6 +225,7 @@ EVERYWHERE: Final[dict[str, Callable[[Path], None]]] = {
 }
 """Those that every format of safetensors can have."""
 
+LEFT_ALONE: Final = ("comfy-int8", "comfy-nvfp4", "comfy-float8", "bfl-float8", "bfl-nvfp4", "bnb-nf4")
 FOUR_BITS: Final = (
     "comfy-nvfp4",
     "bfl-nvfp4",
@@ -318,6 +341,11 @@ def stranger(held: Opened) -> None:
 # configurations and files
 
 
+def without_config(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({"_class_name": "Model"}))
+
+
 def config(**values: Any) -> Callable[[Path], None]:
     """Return what writes other words into config.json."""
 
@@ -393,6 +421,19 @@ def exchanged(content: bytearray, slots: dict[str, Any]) -> None:
     content[other.begin : other.end] = first
 
 
+def turned(first: int) -> Callable[[bytearray, dict[str, Any]], None]:
+    """Return what exchanges the codes in each byte of blocks whose codes begin at a byte and end with 16."""
+
+    def spoil(content: bytearray, slots: dict[str, Any]) -> None:
+        slot = slots[f"{FIRST}.weight"]
+        size = first + 16
+        for at in range(slot.begin, slot.end, size):
+            for place in range(at + first, at + size):
+                content[place] = content[place] >> 4 | (content[place] & 15) << 4
+
+    return spoil
+
+
 def shifted(content: bytearray, slots: dict[str, Any]) -> None:
     slot = slots[f"{FIRST}.weight"]
     content[slot.begin : slot.end] = content[slot.begin + 2 : slot.end] + bytes(2)
@@ -434,6 +475,11 @@ PLANTED: Final[list[tuple[str, str, Callable[[Path], None]]]] = [
     ("gguf-q8_0", "two layers are swapped", bytes_of(exchanged)),
     ("gguf-q5_1", "a layer is two bytes off", bytes_of(shifted)),
     ("gguf-q8_0", "the file ends early", truncated),
+    ("gguf-q4_0", "the two codes of a byte are swapped", bytes_of(turned(2))),
+    ("gguf-mxfp4", "the two codes of a byte are swapped", bytes_of(turned(1))),
+    ("quanto-int4", "the two codes of a byte are swapped", change(nibbles_swapped)),
+    *((form, "codes are all that is left", change(codes_alone)) for form in LEFT_ALONE),
+    *((form, "the configuration says nothing", without_config) for form in ("bnb-nf4", "torchao-int8", "quanto-int8")),
     *((form, "the two codes of a byte are swapped", change(nibbles_swapped)) for form in FOUR_BITS),
 ]  # fmt: skip
 """Those that one format has."""

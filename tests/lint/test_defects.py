@@ -12,13 +12,17 @@ from pipeline.lint import lint
 from pipeline.lint.faults import together
 from pipeline.source.layout import Folder
 from tests.lint.models import MADE
-from tests.lint.spoil import EVERYWHERE, PLANTED
+from tests.lint.spoil import EVERYWHERE, LEFT_ALONE, PLANTED, change, codes_alone
 
 GOLDEN = Path(__file__).parent / "refused.txt"
 UNREAD = {"comfy-w4a4", "comfy-w4a8"}
 NOWHERE = {
     # A block scale of mxfp8 is an exponent alone.
     "scales are negative": {"comfy-mxfp8"},
+    # Block scales of 8 bits have no infinity.
+    "a scale is infinite": {
+        *("comfy-mxfp8", "comfy-nvfp4", "bfl-nvfp4", "modelopt-nvfp4", "compressed-nvfp4"),
+    },
     # Nested scales are added to an offset that says most of it.
     "a layer is a quarter louder": {"comfy-mxfp8", "bnb-nf4-nested"},
 }
@@ -54,3 +58,15 @@ def test_a_planted_defect_is_named(case: str, made: Path, tmp_path: Path) -> Non
     assert told == golden()[case]
     warned = {"input scales are one"}
     assert (found.first is None) == any(case.endswith(each) for each in warned)
+
+
+@pytest.mark.parametrize("form", LEFT_ALONE)
+def test_codes_without_anything_are_refused_without_a_base(form: str, made: Path, tmp_path: Path) -> None:
+    """As a file of 3,528 scales was that nobody noticed."""
+    shutil.copytree(made / form, tmp_path / "model")
+    (tmp_path / "model" / "config.json").unlink(missing_ok=True)
+    change(codes_alone)(tmp_path / "model")
+    found = lint(Folder(tmp_path / "model"))
+    assert found.first
+    assert {fault.rule for fault in found.everything} == {"scale-missing"}
+    assert len(found.everything) == 32

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.lint.decoding import HIGH_FIRST, as_floats, nibbles, scaled
 from pipeline.lint.faults import Fault
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Weight
-from pipeline.lint.formats.rules import stems
+from pipeline.lint.formats.rules import stems, unsaid
 from pipeline.lint.subject import Subject
 from pipeline.source.strict import parse
 
@@ -31,7 +31,7 @@ def claims(subject: Subject) -> bool:
 
 def read(subject: Subject) -> Reading:
     """Return its weights."""
-    weights, faults = list[Weight](), list[Fault]()
+    weights, faults = list[Weight](), unsaid(subject, TITLE)
     for stem in stems(subject.tensors, ".SCB"):
         if f"{stem}.weight" in subject.tensors:
             weights.append(int8(subject, stem))

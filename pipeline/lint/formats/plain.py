@@ -8,6 +8,8 @@ from pipeline.lint.faults import told
 from pipeline.lint.formats.protocol import Reading
 from pipeline.lint.subject import Subject
 
+MUTE: Final = ", and nothing in the file says what its codes stand for: no scale, no marker."
+WHOLE: Final = "Ask its publisher for a whole file."
 UNREAD: Final = {
     ".qweight": "GPTQ or AWQ",
     ".wscales": "SVDQuant (Nunchaku)",
@@ -33,4 +35,12 @@ def read(subject: Subject) -> Reading:
     named = next((name for end, name in UNREAD.items() if any(each.endswith(end) for each in subject.tensors)), "")
     if kind := named or METHODS.get(method, f"of a method {told(method)!r}" if method else ""):
         return Reading(f"{kind}, of which only files and headers are looked at", [], used=frozenset(subject.tensors))
-    return Reading("plain, not quantized", [])
+    lone = [
+        name
+        for name, tensor in subject.tensors.items()
+        if tensor.dtype in {"U8", "I8"} and len(tensor.shape) > 1 and name.endswith("weight")
+    ]
+    faults = [
+        subject.fault("scale-missing", name, f"It is {subject.tensors[name].dtype}{MUTE}", WHOLE) for name in lone
+    ]
+    return Reading("codes of no known format" if lone else "plain, not quantized", [], faults, frozenset(lone))

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.lint.decoding import as_floats, scaled
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Weight
-from pipeline.lint.formats.rules import FLOAT8, SCALE_FLOATS, by_row, stems
+from pipeline.lint.formats.rules import FLOAT8, SCALE_FLOATS, by_row, stems, unsaid
 from pipeline.lint.subject import Subject
 
 TITLE: Final = "optimum-quanto"
@@ -30,7 +30,8 @@ def read(subject: Subject) -> Reading:
     whole = [name for name in stems(subject.tensors, "._data") if not name.endswith("._data")]
     weights = [groups(subject, name) for name in grouped] + [rows(subject, name) for name in whole]
     scaled = set(stems(subject.tensors, "._scale"))
-    faults = [
+    faults = unsaid(subject, TITLE)
+    faults += [
         subject.fault("tensor-missing", f"{name}._scale", "There is a scale and no `_data` beside it.")
         for name in sorted(scaled - {*grouped, *whole})
     ]

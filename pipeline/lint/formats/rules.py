@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from pipeline.lint.decoding import E2M1, LOW_FIRST, as_floats, float8_levels, float8_values, nibbles, scaled
+from pipeline.lint.faults import Fault
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Decode, Floats, Held, Part, Weight
 from pipeline.lint.subject import Subject, Tensor
 
@@ -19,6 +20,14 @@ CALIBRATE = "Measure it on activations; a loader that lacks it makes white pictu
 def stems(names: Iterable[str], ending: str) -> list[str]:
     """Return what stands before an ending, of the names that have it."""
     return [name.removesuffix(ending) for name in names if name.endswith(ending)]
+
+
+def unsaid(subject: Subject, title: str) -> list[Fault]:
+    """Return the fault that a configuration lies beside weights and does not say that they are quantized."""
+    if not subject.config or subject.quantization_config:
+        return []
+    text = f"config.json has no `quantization_config`, so from_pretrained does not read its weights as {title}'s."
+    return [subject.fault("index-disagrees", "", text, "Add it as the library writes it.")]
 
 
 def by_row(dtype: str, columns: int, role: str = "scale", scale_dtype: str = "F32") -> Decode:

@@ -14,6 +14,7 @@ from pipeline.lint.formats.rules import FLOAT8, bare, float8, is_matrix, stems
 from pipeline.lint.subject import Subject
 
 MARK: Final = "scaled_fp8"
+BARE: Final = "float8 without scales"
 OLD, NEW = ".scale_weight", ".weight_scale"
 RENAME: Final = "Name them all `scale_weight` beside one `scaled_fp8`, or all `weight_scale` with a marker each."
 
@@ -27,7 +28,7 @@ def read(subject: Subject) -> Reading:
     """Return its weights."""
     old, new = stems(subject.tensors, OLD), stems(subject.tensors, NEW)
     marks = [name for name in subject.tensors if name == MARK or name.endswith(f".{MARK}")]
-    title = "ComfyUI's scaled float8" if old or marks else "scaled float8, nobody's" if new else "float8 without scales"
+    title = "ComfyUI's scaled float8" if old or marks else "scaled float8, nobody's" if new else BARE
     faults = spelled(subject, old, new, marks)
     weights = list[Weight]()
     scaled = {f"{stem}.weight": f"{stem}{OLD}" for stem in old} | {f"{stem}.weight": f"{stem}{NEW}" for stem in new}

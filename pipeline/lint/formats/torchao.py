@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.lint.decoding import as_floats, float8_values, scaled
-from pipeline.lint.faults import Fault, told
+from pipeline.lint.faults import told
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Decode, Floats, Held, Part, Reading, Role, Shapes, Weight
-from pipeline.lint.formats.rules import FLOAT8, SCALE_FLOATS
+from pipeline.lint.formats.rules import FLOAT8, SCALE_FLOATS, unsaid
 from pipeline.lint.subject import Subject
 from pipeline.source.strict import parse
 
@@ -29,7 +29,7 @@ def claims(subject: Subject) -> bool:
 
 def read(subject: Subject) -> Reading:
     """Return its weights, as the header lists them."""
-    faults, weights = list[Fault](), list[Weight]()
+    faults, weights = unsaid(subject, TITLE), list[Weight]()
     listed = names_listed(subject.metadata.get(LIST))
     if listed is None:
         text = f"The header has no list `{LIST}`, from which torchao rebuilds parameters."
