@@ -49,11 +49,16 @@ SCHEMES = {
     "bnb-int8": ("bitsandbytes", "int8"),
     "torchao-int8": ("torchao", "int8-weight-only"),
     "quanto-int8": ("quanto", "int8"),
+    "gguf-q8_0": ("gguf", "q8_0", "names=diffusers"),
+    "gguf-q8_0-family": ("gguf", "q8_0", "names=family"),
+    "comfy-int8-convrot": ("comfy", "int8-convrot"),
 }
 LINTED = (
     *(("gguf", "q8_0"), ("gguf", "q4_k"), ("comfy", "int8"), ("bitsandbytes", "nf4")),
     ("torchao", "float8-weight-only"),
 )
+LARGE = {"13": "13 GB (14 and 13 of FLUX.1-dev's 19 and 38 blocks)", "24": "24 GB (FLUX.1-dev)"}
+SINGLE = {"gguf-q8_0": "Q8_0", "gguf-q8_0-family": "Q8_0 in the family's names", "comfy-int8-convrot": "int8 ConvRot"}
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,9 @@ def compare(comparison: Comparison, out: Path) -> dict[str, Any]:
 def quantize(source: Path, out: Path, scheme: str, *, fresh: bool = False) -> Run:
     """Return our command; ``fresh`` where nothing is known of the library's answer."""
     home = WORK / "home"
-    backend, word = SCHEMES[scheme]
+    backend, word, *options = SCHEMES[scheme]
     arguments = ["quantize", str(source), "--out", str(out), "--backend", backend, "--scheme", word]
+    arguments += [part for option in options for part in ("--option", option)]
     forget = (lambda: shutil.rmtree(home / "answers", ignore_errors=True)) if fresh else (lambda: None)
     return Run(f"publish quantize {scheme}", [*PUBLISH, *arguments, "--home", str(home)], forget)
 
@@ -201,9 +207,13 @@ def comparisons(size: str) -> Iterator[Comparison]:
     cp, known = copy(source, out), "once the library's answer is known"
     nf4 = quantize(source, out, "nf4")
     if size == "24":
-        what = f"nf4, 24 GB (FLUX.1-dev), against cp -r, {known}"
+        what = f"nf4, {LARGE[size]}, against cp -r, {known}"
         yield Comparison("nf4-24", what, nf4, cp, 0.6, pairs=3, idle=IDLE)
         yield linted(size, *LINTED[0], cached=False)
+    if size in ("13", "24"):
+        for scheme, called in SINGLE.items():
+            what = f"{called}, {LARGE[size]}, against cp -r, {known}"
+            yield Comparison(f"{scheme}-{size}", what, quantize(source, out, scheme), cp, 1.0, pairs=3, idle=IDLE)
     if size != "4":
         return
     first = quantize(source, out, "nf4", fresh=True)
@@ -353,8 +363,8 @@ def main() -> None:
     results["machine"] = machine()
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
-    for size in ("1", "4", "24") if not only or only - small else ():
-        needed = {"1": 2, "4": 20, "24": 60}[size] * 10**9
+    for size in ("1", "4", "13", "24") if not only or only - small else ():
+        needed = {"1": 2, "4": 20, "13": 34, "24": 60}[size] * 10**9
         if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
             # Not here: a child begins with the memory of who starts it, and the kernel counts that as its own.
             with get_context("spawn").Pool(1) as elsewhere:

@@ -15,6 +15,7 @@ BLOCKS = {
     "tiny": (0, 1),
     "1": (1, 1),
     "4": (3, 6),
+    "13": (14, 13),
     "24": (19, 38),
 }  # GB: double and single blocks; the last one is FLUX.1-dev itself
 CONFIG = {

@@ -88,6 +88,7 @@ class Scheme:
             pickers of single files; empty where they are called otherwise.
         capability: The least compute capability of a CUDA device that runs it; 0 where any does.
         dtype: The only dtype of what is not quantized, which no recipe needs to say; empty where there are more.
+        ends: Why its library will not be read for long, as a sentence; empty where nobody said so.
     """
 
     summary: str
@@ -101,6 +102,7 @@ class Scheme:
     suffix: str = ""
     capability: float = 0.0
     dtype: str = ""
+    ends: str = ""
 
     @property
     def computes_in_codes(self) -> bool:

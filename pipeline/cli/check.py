@@ -28,6 +28,8 @@ def check(
 
     found = (problem for path in recipes for problem in problems(path, session.vocabulary))
     told = list(dict.fromkeys(found))  # several recipes may include one file
+    for remark in () if told else remarks(session, recipes):
+        session.console.say(remark)
     text = "\n\n".join(str(problem) for problem in told) or f"{len(recipes)} checked, no problems"
     if not told and all(map(is_included, recipes)):
         text += f"; {recipes[0]} is a part that recipes include: {including(recipes[0], session.vocabulary)}"
@@ -54,3 +56,13 @@ def check(
         session.console.result({"problems": listed}, text)
     if told:
         raise typer.Exit(RecipeError.exit_code)
+
+
+def remarks(session: Session, recipes: list[Path]) -> list[str]:
+    """Return what is to be known of the libraries that sound recipes ask for, each once."""
+    from pipeline.recipe import is_included
+
+    opened = [session.load(path).recipe for path in recipes if not is_included(path)]
+    asked = [one for recipe in opened for target in recipe.targets for one in recipe.named(target).values()]
+    rules = [session.vocabulary.rules(one.backend, one.scheme) for one in asked]
+    return list(dict.fromkeys(one.ends for one in rules if one and one.ends))

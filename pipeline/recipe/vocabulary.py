@@ -32,6 +32,10 @@ class SchemeRules(Protocol):
     def dtype(self) -> str:
         """The only dtype of what is not quantized; empty where there are more."""
 
+    @property
+    def ends(self) -> str:
+        """Why its library will not be read for long, as a sentence; empty where nobody said so."""
+
 
 class TaskRules(Protocol):
     """What a recipe needs to know of a task; `pipeline.tasks.Task` has it."""

@@ -75,6 +75,19 @@ def test_a_recipe_with_every_kind_of_mistake_tells_them_all(desk: Desk) -> None:
     assert desk.publish("run", recipe).code == 2
 
 
+def test_a_library_that_is_deprecated_upstream_is_remarked_once(desk: Desk) -> None:
+    recipe = desk.recipe(ONE)
+    sound = desk.publish("check", recipe)
+    written = json.loads(recipe.read_text())
+    written["targets"] = {
+        scheme: {"transformer": {"backend": "quanto", "scheme": scheme}} for scheme in ("int8", "int4")
+    }
+    recipe.write_text(json.dumps(written))
+    done = desk.publish("check", recipe)
+    assert (done.code, done.out) == (0, sound.out)
+    assert (sound.err.count("deprecated upstream"), done.err.count("quanto is deprecated upstream")) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -23,12 +23,20 @@ SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "leaf"}
 STORED = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 REFUSES = {"transformers": "transformers cannot save what quanto quantized (it is 'not serializable')"}
+ENDS = (
+    "quanto is deprecated upstream: its library is only maintained, and diffusers drops it in 1.0.0. "
+    "torchao has int8 and float8, bitsandbytes 4 bits."
+)
 RUNS_ON = "any device that torch runs on; optimum-quanto must be installed, and diffusers drops it in 1.0.0"
 SCHEMES = {
-    "int8": Scheme("8-bit integers with one scale a row", RUNS_ON, 41.2, refuses=REFUSES),
-    "int4": Scheme("4-bit integers in groups of up to 128 with scale and shift", RUNS_ON, 20.0, refuses=REFUSES),
-    "int2": Scheme("2-bit integers in groups of up to 128 with scale and shift", RUNS_ON, 6.0, refuses=REFUSES),
-    "float8": Scheme("8-bit floats (e4m3) with one scale a row", RUNS_ON, 31.5, refuses=REFUSES),
+    "int8": Scheme("8-bit integers with one scale a row", RUNS_ON, 41.2, refuses=REFUSES, ends=ENDS),
+    "int4": Scheme(
+        "4-bit integers in groups of up to 128 with scale and shift", RUNS_ON, 20.0, refuses=REFUSES, ends=ENDS
+    ),
+    "int2": Scheme(
+        "2-bit integers in groups of up to 128 with scale and shift", RUNS_ON, 6.0, refuses=REFUSES, ends=ENDS
+    ),
+    "float8": Scheme("8-bit floats (e4m3) with one scale a row", RUNS_ON, 31.5, refuses=REFUSES, ends=ENDS),
 }
 LOADERS = {"diffusers": Loader()}
 
