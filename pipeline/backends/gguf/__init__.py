@@ -52,7 +52,7 @@ class File(Options):
     names: Literal["diffusers", "family"] = Field(default="diffusers", description="Whose names its tensors have.")
 
 
-LABELS: Final = {"q5_k": "Q5_K_S", "q4_k": "Q4_K_S", "q3_k": "Q3_K_S"}  # what pickers know files of one type by
+LABELS: Final = {"q5_k": "Q5_K_S", "q4_k": "Q4_K_S", "q3_k": "Q3_K_S"}  # of files of one type, as llama.cpp has it
 SCHEMES = {
     name: Scheme(summary, RUNS_ON, sqnr, options=File, refuses=REFUSES, suffix=LABELS.get(name, name.upper()))
     for name, summary, sqnr in (
