@@ -28,8 +28,10 @@ class Loader:
         onto_gpu: Whether ``from_pretrained`` puts it onto the GPU by itself where there is one, offloaded later or not.
         form: In what files it lies.
         opens: The function that is called with class and folder instead of ``from_pretrained``, as ``module:name``.
-        part: The function that opens one component of a pipeline, which ``from_pretrained`` is given, as
-            ``module:name``: it is called with the component's class, its folder and the torch dtype.
+        part: The function that opens one component of a pipeline, which ``from_pretrained`` is given, or a model that
+            is no pipeline, as ``module:name``: it is called with the class, the folder and the torch dtype.
+        lays: The function that lays a component out in one file whose names are not the library's, as ``module:name``:
+            it is called with class, config, shapes and what reads the files of its tokenizer.
         how: The sentence on how that loads it, for report and card.
         teaches: A module of ours that tells the library what becomes of a component, where it does not know the method.
         usage: What the name of the template of a card's snippet begins with, where it is another than the task's own.
@@ -45,6 +47,7 @@ class Loader:
     form: Form = SAFETENSORS
     opens: str = ""
     part: str = ""
+    lays: str = ""
     how: str = ""
     teaches: str = ""
     usage: str = ""

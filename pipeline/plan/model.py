@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from math import ceil, prod
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -25,7 +26,7 @@ from pipeline.backends.available import require_installed
 from pipeline.backends.oracle.conversion import ConversionPlan, ConversionRequest, ask
 from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest, ask_single_file
 from pipeline.backends.protocol import Activations, Calibrated
-from pipeline.errors import RecipeError
+from pipeline.errors import PublishError, RecipeError
 from pipeline.files import ListedFile, digest_of
 from pipeline.plan.full_precision import require_full_precision
 from pipeline.plan.parts import (
@@ -43,7 +44,7 @@ from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.budget import step
 from pipeline.recipe.clause import Dtype
 from pipeline.source.classes import FULL_PRECISION, WEIGHTS_NAME
-from pipeline.source.layout import INDEX, MODEL, Component, Folder, Place, read_json
+from pipeline.source.layout import INDEX, MODEL, Component, Folder, Place, read_json, read_small
 from pipeline.source.safetensors import TensorInfo
 from pipeline.source.variants import plain_name
 from pipeline.tasks import TASKS
@@ -52,6 +53,7 @@ STREAM_MEMORY: Final = 500 << 20  # bytes that a stream takes, whatever the size
 LIBRARY_MEMORY: Final = 2 << 30  # bytes that torch and a library take where they pack themselves
 COPIES: Final = 4  # of the largest tensor, then: as stored, as cast, as packed, and what the library needs between
 EDITION: Final = "+"  # stands between the names of a target and of an artifact of it; neither has it
+ENCODER, TOKENIZER = "text_encoder", "tokenizer"  # what components of pipelines are called
 PIPELINE_MEMORY: Final = 700 << 20  # bytes that torch and diffusers take before the first weight
 
 
@@ -468,11 +470,39 @@ def resolve(
     where = f"{place.where}, {component.name}"
     answer, file = ask(question, answers, where), None
     if quantization.options.get("names") == "family":
-        tensors = flat(slots)
-        shapes = {conversion.name_of(name): tensors[name].shape for name, conversion in answer.conversions.items()}
+        shapes = shapes_of(answer, slots)
         named = SingleFileRequest(class_name=component.class_name, config=question.config, shapes=shapes)
         file = ask_single_file(named, answers, where)
+    elif lays := BACKENDS[quantization.backend].LOADERS[component.library].lays:
+        file = laid_out(lays, question, component, shapes_of(answer, slots), place)
     return lay_out_result(component, quantization, slots, answer, name_of(place), file)
+
+
+def shapes_of(answer: ConversionPlan, slots: Slots) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor that is written, by its name in the result."""
+    tensors = flat(slots)
+    return {conversion.name_of(name): tensors[name].shape for name, conversion in answer.conversions.items()}
+
+
+def laid_out(
+    lays: str, question: ConversionRequest, component: Component, shapes: dict[str, tuple[int, ...]], place: Place
+) -> SingleFile:
+    """Return how a component lies in a file that holds its tokenizer as well, as a backend's loader lays it out.
+
+    Raises:
+        PublishError: The file cannot hold the component or its tokenizer.
+    """
+    folder = "" if component.root else f"{component.name.replace(ENCODER, TOKENIZER)}/"
+
+    def read(name: str) -> bytes | None:
+        return read_small(place, folder + name) if folder + name in place.files else None
+
+    try:
+        file: SingleFile = resolve_name(lays)(component.class_name, question.config, shapes, read)
+    except PublishError as error:
+        error.where = error.where or f"{place.where}, {component.name}"
+        raise
+    return file
 
 
 def name_of(place: Place) -> str:

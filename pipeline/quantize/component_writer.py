@@ -310,7 +310,8 @@ class ComponentWriter:
         answer = self.job.answer
         if self.job.packer.describes and not self._described:
             self._described = self._describe()
-        return self.job.packer.metadata(list(answer.parameters), self._described)
+        further = self.job.file.keys if self.job.file else {}
+        return {**self.job.packer.metadata(list(answer.parameters), self._described), **further}
 
     def _describe(self) -> dict[str, str]:
         described = {}

@@ -76,9 +76,14 @@ def from_pretrained(
     said = [lift.before() for lift in lifts]
     lifted = {name: value for lift in lifts for name, value in lift.arguments.items()}
     opens = next((resolve_name(loader.opens) for loader in known if loader.opens), None)
-    apart = {} if opens else opened_apart(model, further)
-    kind = own_class(kind, model) if apart else kind
-    loaded = opens(kind, model) if opens else kind.from_pretrained(model, **{**further, **lifted, **apart})
+    apart = {} if opens else opened_apart(kind, model, further)
+    if opens:
+        loaded = opens(kind, model)
+    elif MODEL in apart:
+        loaded = apart[MODEL].to(further["device_map"])
+    else:
+        kind = own_class(kind, model) if apart else kind
+        loaded = kind.from_pretrained(model, **{**further, **lifted, **apart})
     said += [after(parts(loaded)) for after in dict.fromkeys(lift.after for lift in lifts)]
     told = [sentence for sentence in said if sentence]
     own = next((loader.how for loader in known if loader.how), "")
@@ -98,13 +103,16 @@ def own_class(kind: Any, model: Path) -> Any:
     return getattr(diffusers, json.loads((model / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
 
 
-def opened_apart(model: Path, further: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the components of a pipeline that ``from_pretrained`` does not find in its folder, opened."""
+def opened_apart(kind: Any, model: Path, further: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``from_pretrained`` does not find in a folder, opened: components of a pipeline, or the one model."""
     found = {}
     for name, (library, method) in quantized_components(model).items():
         loader = BACKENDS[method].LOADERS.get(library) if method in BACKENDS else None
-        if loader and loader.part:
-            class_name = json.loads((model / name / "config.json").read_text(encoding="utf-8"))["_class_name"]
-            cls = known_class(import_module(library), class_name)
-            found[name] = resolve_name(loader.part)(cls, model / name, further["dtype"])
+        if not loader or not loader.part:
+            continue
+        cls, folder = kind, model
+        if name != MODEL:
+            entry = json.loads((model / "model_index.json").read_text(encoding="utf-8"))[name]
+            cls, folder = known_class(import_module(library), entry[1]), model / name
+        found[name] = resolve_name(loader.part)(cls, folder, further["dtype"])
     return found

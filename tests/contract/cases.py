@@ -88,7 +88,9 @@ CASES = [
         Case(component, name, scheme, PLAIN.get(name, ()))
         for component in ("transformer", "t5", "clip")
         for name, scheme in ON_CPU
-        if CLASSES[component][0] in BACKENDS[name].LOADERS and scheme not in PACKED
+        if CLASSES[component][0] in BACKENDS[name].LOADERS
+        and scheme not in PACKED
+        and not (name == "gguf" and component in {"t5", "clip"})
     ),
     *(Case(component, "bitsandbytes", "nf4", NESTED) for component in ("transformer", "t5", "clip")),
     Case("unet", "bitsandbytes", "nf4"),

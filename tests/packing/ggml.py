@@ -19,11 +19,12 @@ from pipeline.kernels.gguf import TYPES
 from pipeline.validate.browser.scripts import Package, fetch_packages
 
 LIBRARY = "bins/linux-x64/libggml-base.so"
+LLAMA = tuple(f"bins/linux-x64/{name}.so" for name in ("libggml.v0.5.0", "libggml-cpu-x64", "libllama.v0.5.0"))
 PACKAGE = Package(
     name="@node-llama-cpp/linux-x64",
     version="3.22.1",
     integrity="sha512-5uCCDNqWCNfaAm8aR/Uzxbo4HBpKgNF91kCHPepKhgMgV2OAmatoefbOlMihsqCiH2Od35E/eUHQCFbfRBJuOg==",
-    files=(LIBRARY,),
+    files=(LIBRARY, *LLAMA),
 )
 LAST_TYPE = 42  # of the pinned version
 FETCHED = Path(__file__).parents[2] / "build" / "ggml"

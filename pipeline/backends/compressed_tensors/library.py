@@ -111,4 +111,4 @@ def piece(config: Any) -> Piece:
     return Piece("weight_scale") if whole else Piece("weight_packed", alone=True)
 
 
-QUIRKS = Quirks(refuse=refuse, piece=piece, quantizer=Asked, left_because=left_because)
+QUIRKS = Quirks(refuse=refuse, piece=piece, preparing=Asked, left_because=left_because)

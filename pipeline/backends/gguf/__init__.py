@@ -1,7 +1,8 @@
 """GGUF: one file a component, its matrices in the blocks of llama.cpp, all else in full precision.
 
-diffusers keeps the blocks in memory and unpacks each when its layer is called. Of a folder it reads no GGUF, so the
-source's config stays as it is, and the file tells how each tensor is stored.
+diffusers keeps the blocks in memory and unpacks each when its layer is called; transformers unpacks all of them while
+it loads, and llama.cpp computes with them. Of a folder none reads GGUF that is not told its name, so the config stays
+the source's, and the file tells how each tensor is stored.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ PACKAGE = "gguf"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
 FORM = Form(("*.gguf",), config=False, format="gguf", single=True, joint="-")
 
-REFUSES = {"transformers": "a GGUF that transformers reads has llama.cpp's names, which are not written"}
-RUNS_ON = "any device that torch runs on; each layer is unpacked whenever it is called, which costs time"
+RUNS_ON = (
+    "any device that torch runs on, where diffusers unpacks each layer whenever it is called, which costs time, and "
+    "transformers all of them while it loads; llama.cpp runs models of transformers as they are"
+)
 Word = Literal[
     "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "iq4_nl", "iq4_xs", "q3_k", "q2_k", "bf16"
 ]  # fmt: skip
@@ -43,7 +46,8 @@ class File(Options):
     Attributes:
         layers: Schemes of modules that get another one, by their names or globs as in ``keep``; of several that fit
             the first counts.
-        names: Whether tensors have diffusers' names, or those of the files of whoever trained the family.
+        names: Whether tensors have diffusers' names, or those of the files of whoever trained the family; those of a
+            component of transformers have llama.cpp's.
     """
 
     layers: dict[str, Word] = Field(
@@ -54,7 +58,7 @@ class File(Options):
 
 LABELS: Final = {"q5_k": "Q5_K_S", "q4_k": "Q4_K_S", "q3_k": "Q3_K_S"}  # of files of one type, as llama.cpp has it
 SCHEMES = {
-    name: Scheme(summary, RUNS_ON, sqnr, options=File, refuses=REFUSES, suffix=LABELS.get(name, name.upper()))
+    name: Scheme(summary, RUNS_ON, sqnr, options=File, suffix=LABELS.get(name, name.upper()))
     for name, summary, sqnr in (
         ("q8_0", "8-bit integers in blocks of 32 with a scale", 45.4),
         ("q6_k", "6-bit integers in runs of 16 with an 8-bit scale, in blocks of 256", 35.0),
@@ -79,7 +83,13 @@ LOADERS = {
         form=FORM,
         part="pipeline.backends.gguf.library:opened",
         how="from_single_file for what is GGUF, and from_pretrained for the rest",
-    )
+    ),
+    "transformers": Loader(
+        form=FORM,
+        part="pipeline.backends.gguf.models:opened",
+        lays="pipeline.backends.gguf.llama_cpp:laid_out",
+        how="from_pretrained with gguf_file for what is GGUF",
+    ),
 }
 
 QUANTIZATION_VERSION: Final = 2  # of the layout of blocks, as ggml counts it
@@ -112,11 +122,12 @@ def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def quirks() -> Quirks:
-    """Return how diffusers is asked, which reads GGUF and does not make it."""
-    from pipeline.backends.gguf import library
+    """Return how diffusers and transformers are asked, which read GGUF and do not make it."""
+    from pipeline.backends.gguf import library, models
 
     return Quirks(
         quantizer=library.quantizer,
+        preparing=models.Asked,
         refuse=library.refuse_unreadable,
         stores=library.stored_as,
         left_because=library.left_because,

@@ -11,7 +11,7 @@ from diffusers import GGUFQuantizationConfig
 from diffusers.quantizers.gguf.gguf_quantizer import GGUFQuantizer
 from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter
 
-from pipeline.backends.gguf import FORM, matches, type_of
+from pipeline.backends.gguf import FORM, matches, models, type_of
 from pipeline.backends.oracle import linears
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
@@ -72,11 +72,14 @@ def parameter(shape: tuple[int, ...], kind: str) -> GGUFParameter:
 
 
 def refuse_unreadable(question: ConversionRequest, prepared: Prepared) -> None:
-    """Refuse a component that diffusers reads from no single file, or of which ``layers`` names what is not there.
+    """Refuse a component that no library reads from a file of GGUF, or of which ``layers`` names what is not there.
 
     Raises:
         WorkerError: It does.
     """
+    if question.library == "transformers":
+        models.refuse_unknown(question, prepared)
+        return
     linears.refuse_unreadable(question, prepared)
     for pattern in question.quantization["layers"]:
         if not any(matches(name, pattern) for name in prepared.linears()):
@@ -94,8 +97,11 @@ def left_because(prepared: Prepared, name: str) -> str:
 def stored_as(prepared: Prepared, name: str, dtype: str) -> str:
     """Return the torch dtype in which a tensor is written that is in no blocks.
 
-    diffusers takes bfloat16 for blocks, which it unpacks in Linear layers alone; as float32 it loses nothing.
+    diffusers takes bfloat16 for blocks, which it unpacks in Linear layers alone; as float32 it loses nothing. llama.cpp
+    wants float32 for what is no matrix.
     """
+    if isinstance(prepared.quantizer, models.Asked):
+        return dtype if prepared.parameters[name].ndim > 1 else "float32"
     return "float16" if dtype == "float16" and prepared.parameters[name].ndim > 1 else "float32"
 
 

@@ -34,7 +34,7 @@ def refuses_none(question: ConversionRequest, prepared: Prepared) -> None:
 
 
 def left_to_library(settings: dict[str, Any]) -> Any:
-    """Have diffusers or transformers find its quantizer by the name of the method."""
+    """Have the library find its quantizer by the name of the method."""
 
 
 def as_loaded(prepared: Prepared, parameter: str, dtype: str) -> str:  # noqa: ARG001  as backends that look
@@ -59,8 +59,9 @@ class Quirks:
         passes_over: Whether it leaves a weight of a model as it is, without a word, that its quantizer would take.
         refuse: Raises a `WorkerError` for a model that it fails on.
         piece: Returns what it makes of a weight in transformers, given its config object there.
-        quantizer: Returns what models are prepared with, given the ``quantization_config``, where diffusers or
-            transformers has no quantizer that makes what it reads.
+        quantizer: Returns what diffusers' models are prepared with, given the ``quantization_config``, where the
+            library has no quantizer that makes what it reads.
+        preparing: Returns what transformers' models are prepared with, likewise.
         stores: Returns the dtype in which a tensor is written that is not quantized, given that it has once loaded.
         left_because: Returns why a module stays as it is that nobody asked to keep; empty where only the library knows.
         casts_float32: Whether it takes what a model keeps in float32, and casts that to the dtype asked for first.
@@ -71,6 +72,7 @@ class Quirks:
     refuse: Callable[[ConversionRequest, Prepared], None] = refuses_none
     piece: Callable[[Any], Piece | None] = written_whole
     quantizer: Callable[[dict[str, Any]], Any] = left_to_library
+    preparing: Callable[[dict[str, Any]], Any] = left_to_library
     stores: Callable[[Prepared, str, str], str] = as_loaded
     left_because: Callable[[Prepared, str], str] = for_its_own_reasons
     casts_float32: bool = False

@@ -39,11 +39,17 @@ class FileTensor(BaseModel):
 
 
 class SingleFile(BaseModel):
-    """A component as one file: its tensors by name, each where diffusers has the first of what makes it up."""
+    """A component as one file.
+
+    Attributes:
+        tensors: Its tensors by name, each where the library has the first of what makes it up.
+        keys: What its header says beside what the backend writes into every one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tensors: dict[str, FileTensor]
+    keys: dict[str, Any] = {}
 
     def places(self) -> dict[str, tuple[tuple[Rows, str, int], ...]]:
         """Return where the rows of each tensor of diffusers go, in their order.

@@ -26,9 +26,8 @@ def prepare(question: ConversionRequest, settings: dict[str, Any]) -> Prepared:
     from transformers.modeling_utils import _get_dtype
     from transformers.quantizers.auto import AutoQuantizationConfig, get_hf_quantizer
 
-    config, device_map = read_config(question), {"": "cpu"}
-    quirks = BACKENDS[question.backend].quirks()
-    if quantizer := quirks.quantizer(settings):
+    config, device_map, quirks = read_config(question), {"": "cpu"}, BACKENDS[question.backend].quirks()
+    if quantizer := quirks.preparing(settings):
         config.quantization_config = quantizer.quantization_config
     else:
         wanted = AutoQuantizationConfig.from_dict(settings)
@@ -81,12 +80,13 @@ def dtype_of(question: ConversionRequest, prepared: Prepared, stored: str, param
 
     dtype: torch.dtype = getattr(torch, question.dtype)
     plan: dict[str, torch.dtype] = prepared.model._get_dtype_plan(dtype)
-    held = prepared.parameters[parameter].dtype
+    taken = prepared.quantizes(parameter)
+    held = dtype if taken else prepared.parameters[parameter].dtype
     if plan:
         alternatives, groups, _ = build_glob_alternation(list(plan))
         if found := alternatives.search(parameter):
-            return spelled(plan[groups[found.lastgroup]])
-    return spelled(dtype if prepared.quantizes(parameter) else held)
+            held = plan[groups[found.lastgroup]]
+    return spelled(held) if taken else prepared.quirks.stores(prepared, parameter, spelled(held))
 
 
 def spelled(dtype: torch.dtype) -> str:

@@ -7,18 +7,20 @@ ggml) takes no other.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.quantize.formats.layout import FileLayout
 from pipeline.source import gguf
-from pipeline.source.gguf import MAGIC, SCALARS, STRING, TYPES, size_of
+from pipeline.source.gguf import ARRAY, MAGIC, SCALARS, STRING, TYPES, size_of
 from pipeline.source.safetensors import Specs, TensorInfo
 
 ALIGNMENT: Final = gguf.ALIGNMENT
+KIND_OF: Final = {letter: kind for kind, letter in SCALARS.items()}
 VERSION: Final = 3
 NUMBERS: Final = {name: number for number, (name, _) in TYPES.items()}
 KINDS: Final = {bool: "?", int: "I", float: "f"}  # the letter of the kind that a value of a header has
+ENTRIES: Final = {**KINDS, int: "i"}  # that an entry of an array has: llama.cpp numbers kinds of tokens with a sign
 
 
 def place(tensors: Specs, scattered: Collection[str] = ()) -> FileLayout:
@@ -56,12 +58,20 @@ def text(said: str) -> bytes:
     return struct.pack("<Q", len(content)) + content
 
 
-def value(found: str | float) -> bytes:
-    """Return a value with its kind: a text, a truth, a number of 32 bits without a sign, or a float of 32 bits."""
+def value(found: str | float | bytes | Sequence[str] | Sequence[float]) -> bytes:
+    """Return a value with its kind: a text, a truth, a number of 32 bits without a sign, a float of 32 bits, an array.
+
+    An array has texts, bytes, numbers of 32 bits with a sign, or floats; one without entries counts as one of texts.
+    """
     if isinstance(found, str):
         return struct.pack("<I", STRING) + text(found)
-    letter = KINDS[type(found)]
-    return struct.pack(f"<I{letter}", next(kind for kind, one in SCALARS.items() if one == letter), found)
+    if not isinstance(found, (bytes, Sequence)):
+        letter = KINDS[type(found)]
+        return struct.pack(f"<I{letter}", KIND_OF[letter], found)
+    letter = "B" if isinstance(found, bytes) else ENTRIES.get(type(next(iter(found), "")), "")
+    inner = KIND_OF[letter] if letter else STRING
+    content = struct.pack(f"<{len(found)}{letter}", *found) if letter else b"".join(map(text, found))  # type: ignore[arg-type]
+    return struct.pack("<IIQ", ARRAY, inner, len(found)) + content
 
 
 def start(size: int) -> int:

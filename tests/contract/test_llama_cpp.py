@@ -1,0 +1,207 @@
+"""A model of transformers as GGUF: in llama.cpp's names, read bit for bit by transformers, answering in llama.cpp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, laid_out, named
+from pipeline.backends.gguf.models import opened
+from pipeline.backends.oracle.conversion import ask_ahead
+from pipeline.errors import PublishError
+from pipeline.plan.model import question_of
+from pipeline.quantize.folder import QuantizeRequest, quantize_source
+from pipeline.recipe import Quantization
+from pipeline.source.layout import Folder, read_single, read_slots
+from tests.packing.llama import Model
+
+TEXT = "It's 12345 foxes;  two spaces\n\nAnd déjà vu 東京 😀<end> don't"
+SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 320}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.3}
+T5 = {"vocab_size": 320, "d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "LlamaForCausalLM": ("LlamaConfig", {**SIZES, **HEADS, "tie_word_embeddings": False, "rope_theta": 5000.0}),
+    "Qwen2ForCausalLM": ("Qwen2Config", {**SIZES, **HEADS, "tie_word_embeddings": True}),
+    "Qwen3ForCausalLM": ("Qwen3Config", {**SIZES, **HEADS, "head_dim": 32, "tie_word_embeddings": True}),
+    "T5EncoderModel": ("T5Config", {**T5, "feed_forward_proj": "gated-gelu"}),
+    "UMT5EncoderModel": ("UMT5Config", {**T5, "feed_forward_proj": "gated-gelu"}),
+}
+DECODERS = [name for name in MODELS if name.endswith("CausalLM")]
+Q8 = Quantization(backend="gguf", scheme="q8_0", options={"layers": {}, "names": "diffusers"}, dtype="float32", keep=())
+
+
+def tokenizer(*, split: str = "qwen2") -> Any:
+    """Return a tokenizer of bytes with some merges, which ends each text with ``<end>``."""
+    from pipeline.backends.gguf.vocabulary import SPLITS
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("e", "s"), ("Ġ", "t"), ("Ġt", "w"), ("1", "2"), ("3", "4"), ("o", "x")]
+    known = {token: number for number, token in enumerate([*alphabet, *("".join(pair) for pair in merges)])}
+    made = Tokenizer(models.BPE(known, merges))
+    steps: dict[str, Any] = {
+        "Split": lambda told: pre_tokenizers.Split(transformers_regex(told), "isolated"),
+        "Digits": pre_tokenizers.Digits,
+        "ByteLevel": lambda told: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=told),
+    }
+    made.pre_tokenizer = pre_tokenizers.Sequence([steps[kind](told) for kind, told in SPLITS[split]])
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken("<end>", special=True)])
+    made.add_tokens([AddedToken("<think>", special=False, normalized=False)])
+    end = made.token_to_id("<end>")
+    made.post_processor = processors.TemplateProcessing(single="$A <end>", special_tokens=[("<end>", end)])
+    found = transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>")
+    found.chat_template = "{{ messages[0].content }}"
+    return found
+
+
+def transformers_regex(pattern: str) -> Any:
+    from tokenizers import Regex
+
+    return Regex(pattern)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a model, named after its class, quantized to q8_0 in ``<class>-gguf``."""
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    asked = []
+    for name, (config, sizes) in MODELS.items():
+        model = getattr(transformers, name)(getattr(transformers, config)(**sizes))
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)  # norms and biases, too
+        model.save_pretrained(root / name)
+        tokenizer().save_pretrained(root / name)
+        place = Folder(root / name)
+        (part,) = read_single(place).components.values()
+        asked.append(question_of(place, part, Q8, read_slots(place, part)))
+    ask_ahead(asked, root / "answers")
+    for name in MODELS:
+        place = Folder(root / name)
+        order = QuantizeRequest(Q8)
+        quantize_source(place, read_single(place), order, root / f"{name}-gguf", root, lambda _: None)
+    return root
+
+
+def file_of(made: Path, name: str) -> Path:
+    (found,) = (made / f"{name}-gguf").glob("*.gguf")
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_transformers_reads_every_number_that_the_file_holds(name: str, made: Path) -> None:
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(file_of(made, name)).tensors}
+    loaded = opened(getattr(transformers, name), made / f"{name}-gguf", torch.float32)
+    source = getattr(transformers, name).from_pretrained(made / name, dtype=torch.float32)
+    del loaded.config.quantization_config
+    assert loaded.config.to_diff_dict() == source.config.to_diff_dict()
+    kinds = {tensor.tensor_type.name for tensor in stored.values()}
+    assert kinds == {"F32", "Q8_0"}
+    assert stored["token_embd.weight"].tensor_type.name == "Q8_0"
+    for parameter, held in loaded.state_dict().items():
+        plain = source.state_dict()[parameter]
+        if plain.ndim == 1 or "relative" in parameter:
+            assert torch.equal(held, plain), parameter
+        else:
+            assert 0 < (held - plain).norm() / plain.norm() < 0.01, parameter
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_names_are_those_of_the_gguf_package(name: str, made: Path) -> None:
+    known = ARCHITECTURES[name]
+    theirs = gguf.get_tensor_name_map(next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == known.name), 2)
+    modules = {module.format(1): target.format(1) for module, target in known.modules.items()}
+    assert {module: theirs.get_name(module) for module in modules} == modules
+    assert {*modules} >= {"model.norm"} or {*modules} >= {"shared"}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_llama_cpp_cuts_texts_and_answers_as_transformers_does(name: str, made: Path) -> None:
+    read = Model(file_of(made, name))
+    tokens = transformers.AutoTokenizer.from_pretrained(made / name)(TEXT)["input_ids"]
+    assert read.tokens(TEXT) == tokens
+    model = opened(transformers.AutoModelForCausalLM, made / f"{name}-gguf", torch.float32)
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0, -1].numpy()
+    assert np.corrcoef(read.expected(tokens), logits)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("split", ["gpt-2", "smollm", "llama-bpe"])
+def test_what_splits_a_text_is_told_by_llama_cpp_s_name(split: str, made: Path, tmp_path: Path) -> None:
+    tokenizer(split=split).save_pretrained(tmp_path)
+    keys = laid_out("Qwen3ForCausalLM", config_of(made, "Qwen3ForCausalLM"), {}, reader(tmp_path)).keys
+    assert keys["tokenizer.ggml.pre"] == split
+
+
+def config_of(made: Path, name: str) -> dict[str, Any]:
+    return dict(getattr(transformers, MODELS[name][0]).from_pretrained(made / name).to_dict())
+
+
+def reader(folder: Path) -> Any:
+    return lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None
+
+
+def test_a_header_tells_the_tokenizer(made: Path) -> None:
+    reads = gguf.GGUFReader(file_of(made, "Qwen2ForCausalLM")).fields
+    told = {key: field.contents() for key, field in reads.items()}
+    known = transformers.AutoTokenizer.from_pretrained(made / "Qwen2ForCausalLM")
+    tokens, kinds = told["tokenizer.ggml.tokens"], told["tokenizer.ggml.token_type"]
+    end, think = known.convert_tokens_to_ids(["<end>", "<think>"])
+    assert (tokens[end], kinds[end], kinds[think], kinds[0]) == ("<end>", 3, 4, 1)
+    assert (tokens[-1], kinds[-1], len(tokens), len(kinds)) == ("[PAD319]", 5, 320, 320)
+    assert told["tokenizer.ggml.eos_token_id"] == end
+    assert (told["tokenizer.ggml.add_bos_token"], told["tokenizer.ggml.add_eos_token"]) == (False, True)
+    assert told["tokenizer.chat_template"] == "{{ messages[0].content }}"
+    assert told["general.architecture"] == "qwen2"
+    read = transformers.AutoTokenizer.from_pretrained(
+        made / "Qwen2ForCausalLM-gguf", gguf_file=file_of(made, "Qwen2ForCausalLM").name
+    )
+    assert read(TEXT)["input_ids"] == known(TEXT)["input_ids"]
+
+
+def test_what_a_file_cannot_tell_is_refused_by_name(made: Path, tmp_path: Path) -> None:
+    tokenizer().save_pretrained(tmp_path)
+    config, read = config_of(made, "LlamaForCausalLM"), reader(tmp_path)
+    stretched = {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}
+    spoiled = tmp_path / "spoiled"
+    other = tokenizer()
+    other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    other.save_pretrained(spoiled)
+    refused = {
+        "Of GemmaForCausalLM, llama.cpp's names are not known; they are of LlamaForCausalLM, ": (
+            "GemmaForCausalLM", config, {}, read,
+        ),
+        "A GGUF of llama has rope_type 'default', and this LlamaForCausalLM has 'llama3'": (
+            "LlamaForCausalLM", config | stretched, {}, read,
+        ),
+        "llama.cpp has no name for 'model.layers.0.extra.weight' of LlamaForCausalLM": (
+            "LlamaForCausalLM", config, {"model.layers.0.extra.weight": (1,)}, read,
+        ),
+        "A GGUF holds the tokenizer, and there is no tokenizer.json": ("LlamaForCausalLM", config, {}, lambda _: None),
+        "splits texts in a way that no name of llama.cpp is known for \\(Whitespace\\)": (
+            "LlamaForCausalLM", config, {}, reader(spoiled),
+        ),
+        "has a token 263, and the model only 10 of them": ("LlamaForCausalLM", config | {"vocab_size": 10}, {}, read),
+    }  # fmt: skip
+    for sentence, given in refused.items():
+        with pytest.raises(PublishError, match=sentence):
+            laid_out(*given)
+
+
+def test_each_half_of_a_head_takes_its_turn_in_a_llama_alone() -> None:
+    shapes = {"model.layers.0.self_attn.q_proj.weight": (8, 4)}
+    config = {"num_attention_heads": 2, "num_key_value_heads": 2, "hidden_size": 8, "num_hidden_layers": 1,
+              "max_position_embeddings": 8, "intermediate_size": 8, "vocab_size": 320}  # fmt: skip
+    text = tokenizer().backend_tokenizer.to_str().encode()
+    read = {"tokenizer.json": text, "tokenizer_config.json": b'{"eos_token": "<end>"}'}.get
+    rows = laid_out("LlamaForCausalLM", config, shapes, read).tensors["blk.0.attn_q.weight"].rows
+    assert [row.start for row in rows] == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert len(laid_out("Qwen3ForCausalLM", config, shapes, read).tensors["blk.0.attn_q.weight"].rows) == 1
+    assert named(ARCHITECTURES["Qwen2ForCausalLM"], "x", "model.layers.11.mlp.up_proj.weight") == "blk.11.ffn_up.weight"
