@@ -20,7 +20,7 @@ from pipeline.hub.source import Repository
 from pipeline.hub.withdrawn import Withdrawal, read_withdrawals
 from pipeline.plan.footprint import Footprint, footprint
 from pipeline.plan.model import Slots, TargetPlan, flat, read_plan
-from pipeline.source.layout import Component, Layout, read_json, read_slots, read_source
+from pipeline.source.layout import Component, read_json, read_slots, read_source
 from pipeline.source.safetensors import DTYPE_SIZES, FLOATS, TensorInfo
 from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Facts
@@ -157,9 +157,9 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
         what = f"There is no such {'revision' if revision else 'repository'} on {hub.endpoint}."
         remedy = "Correct its name, or name another Hub with --hub or HF_ENDPOINT; a private one wants HF_TOKEN."
         raise SourceError(what, where=f"{repo}@{revision}" if revision else repo, remedy=remedy)
-    place = hub.source(repo, commit)
-    every, plan = read_source(place), read_plan(hub.content(repo, commit, PLAN, LARGEST))
-    layout = without(every, plan.files_beside) if plan else every
+    place, plan = hub.source(repo, commit), read_plan(hub.content(repo, commit, PLAN, LARGEST))
+    place = without(place, plan.files_beside) if plan else place
+    layout = read_source(place)
     weighty = {name: part for name, part in layout.components.items() if part.weights or part.graphs or part.blocks}
     slots = {name: read_slots(place, part) for name, part in weighty.items()}
     parts = {name: read_part(place, part, slots[name], plan) for name, part in weighty.items()}
@@ -171,13 +171,10 @@ def read_needs(hub: Hub, repo: str, revision: str | None) -> Needs:
     return Needs(repo, commit, pipeline, parts, files, taken, plan, judged, confined, withdrawn)
 
 
-def without(layout: Layout, beside: Set[str]) -> Layout:
-    """Return a layout without the files that lie beside the first of their component."""
-    parts = {
-        name: part.model_copy(update={"blocks": tuple(file for file in part.blocks if file not in beside)})
-        for name, part in layout.components.items()
-    }
-    return layout.model_copy(update={"components": parts})
+def without(place: Repository, beside: Set[str]) -> Repository:
+    """Return a repository without the files that lie beside the first of their component."""
+    files = {name: file for name, file in place.files.items() if name not in beside}
+    return Repository(place.hub, place.repo, place.revision, files)
 
 
 def read_part(place: Repository, component: Component, slots: Slots, plan: TargetPlan | None) -> Part:

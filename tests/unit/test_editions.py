@@ -13,12 +13,14 @@ from pipeline.card.compose import compose
 from pipeline.card.context import usages
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import VerificationError
+from pipeline.files import ListedFile
 from pipeline.fleet.needs import without
+from pipeline.hub.client import Hub
+from pipeline.hub.source import Repository
 from pipeline.plan.model import TargetPlan
 from pipeline.recipe import Recipe, Vocabulary, read_recipe
 from pipeline.release.documents import Documents
 from pipeline.release.editions import lay_out_edition
-from pipeline.source.layout import Component, Layout
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
@@ -110,10 +112,9 @@ def test_an_edition_looks_as_if_there_were_no_other(tmp_path: Path) -> None:
 
 def test_memory_is_told_of_what_is_loaded_and_not_of_all_that_lies_there() -> None:
     plan = planned("q8_0", "q5_0")
-    blocks = tuple(f"transformer/{file}" for file in FILES.values())
-    part = Component(name="transformer", library="diffusers", class_name="Flux", small=(), blocks=blocks)
-    layout = Layout(class_name="FluxPipeline", components={"transformer": part}, top=())
-    assert without(layout, plan.files_beside).wanted == [f"transformer/{FILES['q8_0']}"]
+    files = {f"transformer/{file}": ListedFile(size=1) for file in FILES.values()}
+    place = Repository(Hub("http://127.0.0.1:1"), "alice/tiny", "0" * 40, files)
+    assert [*without(place, plan.files_beside).files] == [f"transformer/{FILES['q8_0']}"]
 
 
 @pytest.mark.parametrize(("verdicts", "what"), [((), "judges 0 further artifacts"), (("FAIL",), "the verdict FAIL")])
