@@ -144,8 +144,9 @@ def lay_out_as(
             )
         specs: Specs = {target: (kind, tensor.shape)}
         if conversion.quantized:
-            if len(tensor.shape) != MATRIX:
-                what = f"The family's files have {first.tensor} as {target} of {len(tensor.shape)} axes"
+            several = len(layout(first.tensor, slots[source].shape, conversion.dtype)) > 1
+            if len(tensor.shape) != MATRIX or (several and not target.endswith(".weight")):
+                what = f"The family's files have {first.tensor} as {target} of shape {list(tensor.shape)}"
                 remedy = f"Keep {first.tensor.removesuffix('.weight')} under keep:, or write names: diffusers."
                 raise RecipeError(f"{what}, which no loader takes quantized.", remedy=remedy)
             parts = layout(first.tensor, tensor.shape, conversion.dtype)
