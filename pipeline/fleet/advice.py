@@ -200,7 +200,8 @@ ROWS: Final = (
         "one-file",
         "one file for other programs",
         (("gguf", "q8_0"), ("gguf", "q4_k")),
-        "diffusers opens it by `from_single_file` and unpacks each layer whenever it is called, which costs time.",
+        "diffusers opens it by `from_single_file` and unpacks each layer whenever it is called, which costs time. "
+        "Language models have llama.cpp's names, which answers from the file by itself.",
         (
             Evidence(
                 "test",
@@ -211,6 +212,11 @@ ROWS: Final = (
                 "test",
                 "tests/contract/test_gguf.py::test_diffusers_opens_what_the_file_says",
                 "diffusers opens it with the blocks that were written",
+            ),
+            Evidence(
+                "test",
+                "tests/contract/test_llama_cpp.py::test_llama_cpp_cuts_texts_and_answers_as_transformers_does",
+                "llama.cpp answers from a Llama, a Qwen2 and a Qwen3",
             ),
         ),
     ),

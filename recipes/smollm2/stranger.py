@@ -1,6 +1,6 @@
 """Load a chat model as anybody does, and print how it answers a question.
 
-Usage: python stranger.py FOLDER_OR_REPOSITORY QUESTION; it knows nothing of this program
+Usage: python stranger.py FOLDER_OR_REPOSITORY QUESTION [GGUF]; it knows nothing of this program
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-    model = AutoModelForCausalLM.from_pretrained(sys.argv[1], device_map="cpu")
+    file = sys.argv[3] if len(sys.argv) > 3 else None
+    model = AutoModelForCausalLM.from_pretrained(sys.argv[1], gguf_file=file, device_map="cpu")
     messages = [{"role": "user", "content": sys.argv[2]}]
     tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     made = model.generate(**tokens, do_sample=False, max_new_tokens=48)

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.backends.gguf.vocabulary import SPLITS
+
 Config = dict[str, Any]
+Files = dict[str, Config]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Family:
         small: Its components without, such as a scheduler, by name.
         license: As its card says.
         published: Bytes of its weights as others counted them, by component; empty for all together.
+        beside: Further files that plans read of it, by path.
     """
 
     pipeline: str
@@ -51,6 +55,7 @@ class Family:
     small: dict[str, tuple[str, str]]
     license: str
     published: dict[str, float] = field(default_factory=dict)
+    beside: Files = field(default_factory=dict)
 
 
 SHALLOW = {"num_hidden_layers": 1, "vocab_size": 1024}  # embeddings are no layer, and large
@@ -274,9 +279,23 @@ def whisper(width: int, layers: int, published: int, dtype: str = "F32", **confi
     return single(Part(name, {**shape, **config}, shallow, dtype), "apache-2.0", published)
 
 
-def single(part: Part, license: str, published: float) -> Family:  # noqa: A002  as the card calls it
-    """Return a repository of one model, with its tokenizer."""
-    return Family("", {"model": part}, {}, license, {"model": published})
+QWEN_SPLITS: Files = {  # a tokenizer.json that holds no more than what tells how it splits texts
+    "tokenizer.json": {
+        "model": {"type": "BPE", "vocab": {}, "merges": []},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": SPLITS["qwen2"][0][1]}, "behavior": "Isolated"},
+                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            ],
+        },
+    }
+}
+
+
+def single(part: Part, license: str, published: float, beside: Files | None = None) -> Family:  # noqa: A002  as the card calls it
+    """Return a repository of one model, with what lies beside it."""
+    return Family("", {"model": part}, {}, license, {"model": published}, beside or {})
 
 
 FAMILIES: dict[str, Family] = {
@@ -412,5 +431,6 @@ FAMILIES: dict[str, Family] = {
         ),
         "apache-2.0",
         1_503_300_328,
+        QWEN_SPLITS,
     ),
 }

@@ -44,6 +44,8 @@ def write(folder: Path, repository: str, described: Mapping[str, Mapping[str, An
         inside = folder / name if family.pipeline else folder
         put(inside / "config.json", described[name]["config"])
         write_weights(inside, part, stored(part, described[name]["tensors"]))
+    for name, content in family.beside.items():
+        put(folder / name, content)
     (folder / "README.md").write_text(f"---\nlicense: {family.license}\n---\n# {repository.rpartition('/')[2]}\n")
 
 
