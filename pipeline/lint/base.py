@@ -91,7 +91,8 @@ def complete(subject: Subject, matching: Matching) -> Iterator[Fault]:
         return
     for name in matching.left:
         if not subject.is_tied(name):
-            yield Fault("tensor-missing", "The base has this tensor, and the file has not.", subject.name, name, AGAIN)
+            what = "has codes of it that nothing gives a meaning" if name in subject.tensors else "has not"
+            yield Fault("tensor-missing", f"The base has this tensor, and the file {what}.", subject.name, name, AGAIN)
     for name in matching.without:
         text = "The base has no tensor of this name."
         yield Fault("tensor-unknown", text, subject.name, name, AGAIN, "warning")
