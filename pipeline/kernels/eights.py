@@ -20,7 +20,7 @@ from pipeline.kernels.formats import (
     widen,
 )
 from pipeline.kernels.levels import FLOAT8_LEVELS
-from pipeline.kernels.rows import FLOAT8, LARGEST, NOT_A_NUMBER, PART, SIGN, Sums, Values
+from pipeline.kernels.rows import FLOAT8, PART, Sums, Values, encode_beyond
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,17 +87,6 @@ def encode_products(values: Values, inverse: np.float32, unit: float, codes: NDA
         signal = add_square(signal, scaled)
     sums[0] += noise * unit * unit
     sums[1] += signal * unit * unit
-
-
-@inner
-def encode_beyond(values: Values, unit: float, codes: NDArray[np.uint8], sums: Sums) -> None:
-    """Encode values whose scale has no finite inverse: as the library has it, a zero becomes NaN, and so its error."""
-    for place in range(values.size):
-        value = np.float64(widen(values[place]))
-        codes[place] = LARGEST if value > 0 else LARGEST | SIGN if value < 0 else NOT_A_NUMBER
-        error = abs(value) - np.float64(FLOAT8) * unit
-        sums[0] += error * error if value != 0 else np.nan
-        sums[1] += value * value
 
 
 @kernel

@@ -248,7 +248,7 @@ def pack_quanto_float8(values: Values, scales: Scales, codes: NDArray[np.uint8],
 def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.uint8], sums: Sums) -> None:
     """Encode the quotients of a row and its scale, rounded to the format of ``like`` first."""
     if scale == 0:
-        encode_without_scale(row, codes, sums)
+        encode_beyond(row, 0.0, codes, sums)
         return
     unit = np.float64(scale)
     for part in range(-(-row.size // PART)):
@@ -265,10 +265,11 @@ def encode_float8(row: Values, scale: np.float32, like: Any, codes: NDArray[np.u
 
 
 @inner
-def encode_without_scale(row: Values, codes: NDArray[np.uint8], sums: Sums) -> None:
-    """Encode a row whose scale is zero, as both libraries do: 0 / 0 is stored as NaN, and so is its error."""
-    for place in range(row.size):
-        value = np.float64(widen(row[place]))
+def encode_beyond(values: Values, unit: float, codes: NDArray[np.uint8], sums: Sums) -> None:
+    """Encode values whose scale has no finite inverse: as libraries have it, a zero becomes NaN, and so its error."""
+    for place in range(values.size):
+        value = np.float64(widen(values[place]))
         codes[place] = LARGEST if value > 0 else LARGEST | SIGN if value < 0 else NOT_A_NUMBER
-        sums[0] += value * value if value != 0 else np.nan
+        error = abs(value) - np.float64(FLOAT8) * unit
+        sums[0] += error * error if value != 0 else np.nan
         sums[1] += value * value
