@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from pipeline.plan.model import question_of
 from pipeline.quantize.folder import QuantizeRequest, quantize_source
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Folder, read_single, read_slots
+from pipeline.tasks.loading import opened_apart
 from tests.packing.llama import Model
 
 TEXT = "It's 12345 foxes;  two spaces\n\nAnd déjà vu 東京 😀<end> don't"
@@ -111,6 +114,15 @@ def test_transformers_reads_every_number_that_the_file_holds(name: str, made: Pa
             assert torch.equal(held, plain), parameter
         else:
             assert 0 < (held - plain).norm() / plain.norm() < 0.01, parameter
+
+
+def test_an_encoder_is_opened_apart_from_its_pipeline(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "T5EncoderModel-gguf", tmp_path / "text_encoder_2")
+    index = {"_class_name": "FluxPipeline", "text_encoder_2": ["transformers", "T5EncoderModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    found = opened_apart(None, tmp_path, {"dtype": torch.bfloat16})["text_encoder_2"]
+    assert (type(found), found.dtype) == (transformers.T5EncoderModel, torch.bfloat16)
+    assert found.config.dense_act_fn == "gelu_new"  # of the file alone transformers 5.23 makes relu
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -511,6 +511,21 @@ def test_a_recipe_is_begun_for_a_chat_model(desk: Desk, model: Path) -> None:
 
 
 @pytest.mark.nightly
+def test_smollm2_is_published_as_a_file_that_a_stranger_names(desk: Desk, tmp_path: Path) -> None:
+    folder = shutil.copytree(RECIPE, tmp_path / "smollm2", ignore=shutil.ignore_patterns("source"))
+    subprocess.run([sys.executable, folder / "source.py"], check=True)
+    done = desk.publish("run", folder / "recipe.yaml", "--target", "gguf-q8_0")
+    assert done.code == 0, done.err
+    repository = "smollm2/SmolLM2-135M-Instruct-gguf-q8_0"
+    report = json.loads(Path(desk.shelf.api.hf_hub_download(repository, "publish/report.json")).read_bytes())
+    assert report["metrics"]["kl_divergence"]["value"] < 0.01
+    release = Path(desk.shelf.api.snapshot_download(repository, local_dir=desk.folder / "release"))
+    (file,) = release.glob("*-Q8_0.gguf")
+    asked = [sys.executable, folder / "stranger.py", release, "What is the capital of France?", file.name]
+    assert "Paris" in subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.nightly
 def test_smollm2_out_of_its_package_keeps_what_eight_bits_keep(desk: Desk, tmp_path: Path) -> None:
     folder = shutil.copytree(RECIPE, tmp_path / "smollm2", ignore=shutil.ignore_patterns("source"))
     subprocess.run([sys.executable, folder / "source.py"], check=True)

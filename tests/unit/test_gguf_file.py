@@ -19,7 +19,15 @@ from pipeline.quantize.formats import gguf
 from pipeline.quantize.shard_writer import Writer
 from pipeline.source.gguf import BY_NAME, parse_header, size_of
 
-KEYS: dict[str, Any] = {"general.architecture": "flux", "general.file_type": 7, "test.exact": True, "test.float": 0.5}
+KEYS: dict[str, Any] = {
+    "general.architecture": "flux",
+    "general.file_type": 7,
+    "test.exact": True,
+    "test.float": 0.5,
+    "test.texts": ["<s>", "é", ""],
+    "test.kinds": [3, 1, -1],
+    "test.scores": [-0.5, 2.0],
+}
 TENSORS = st.dictionaries(
     st.text(min_size=1, max_size=12),
     st.tuples(st.sampled_from(["F32", "F16", "BF16", "Q8_0", "Q4_K"]), st.lists(st.integers(1, 4), max_size=4)),
@@ -34,6 +42,8 @@ def by_package(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], cont
     writer.add_file_type(7)
     writer.add_bool("test.exact", True)
     writer.add_float32("test.float", 0.5)
+    for key in ("test.texts", "test.kinds", "test.scores"):
+        writer.add_array(key, KEYS[key])
     for name, (kind, shape) in tensors.items():
         block, size = BY_NAME[kind]
         rows = np.frombuffer(content[name], np.uint8).reshape(*shape[:-1], shape[-1] // block * size)

@@ -58,17 +58,17 @@ def text(said: str) -> bytes:
     return struct.pack("<Q", len(content)) + content
 
 
-def value(found: str | float | bytes | Sequence[str] | Sequence[float]) -> bytes:
+def value(found: str | float | Sequence[str] | Sequence[float]) -> bytes:
     """Return a value with its kind: a text, a truth, a number of 32 bits without a sign, a float of 32 bits, an array.
 
-    An array has texts, bytes, numbers of 32 bits with a sign, or floats; one without entries counts as one of texts.
+    An array has texts, numbers of 32 bits with a sign, or floats; one without entries counts as one of texts.
     """
     if isinstance(found, str):
         return struct.pack("<I", STRING) + text(found)
-    if not isinstance(found, (bytes, Sequence)):
+    if not isinstance(found, Sequence):
         letter = KINDS[type(found)]
         return struct.pack(f"<I{letter}", KIND_OF[letter], found)
-    letter = "B" if isinstance(found, bytes) else ENTRIES.get(type(next(iter(found), "")), "")
+    letter = ENTRIES.get(type(next(iter(found), "")), "")
     inner = KIND_OF[letter] if letter else STRING
     content = struct.pack(f"<{len(found)}{letter}", *found) if letter else b"".join(map(text, found))  # type: ignore[arg-type]
     return struct.pack("<IIQ", ARRAY, inner, len(found)) + content
