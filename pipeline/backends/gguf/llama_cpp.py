@@ -19,23 +19,23 @@ from pipeline.errors import RecipeError, SourceError
 Shape = tuple[int, ...]
 OTHERWISE: Final = "Choose another backend for this component."
 
-DECODER: Final = {  # modules of transformers, beside those of llama.cpp
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
+DECODER: Final = {  # modules of transformers, without the model's own name before them, beside those of llama.cpp
+    "embed_tokens": "token_embd",
+    "norm": "output_norm",
     "lm_head": "output",
-    "model.layers.{}.input_layernorm": "blk.{}.attn_norm",
-    "model.layers.{}.self_attn.q_proj": "blk.{}.attn_q",
-    "model.layers.{}.self_attn.k_proj": "blk.{}.attn_k",
-    "model.layers.{}.self_attn.v_proj": "blk.{}.attn_v",
-    "model.layers.{}.self_attn.o_proj": "blk.{}.attn_output",
-    "model.layers.{}.post_attention_layernorm": "blk.{}.ffn_norm",
-    "model.layers.{}.mlp.gate_proj": "blk.{}.ffn_gate",
-    "model.layers.{}.mlp.up_proj": "blk.{}.ffn_up",
-    "model.layers.{}.mlp.down_proj": "blk.{}.ffn_down",
+    "layers.{}.input_layernorm": "blk.{}.attn_norm",
+    "layers.{}.self_attn.q_proj": "blk.{}.attn_q",
+    "layers.{}.self_attn.k_proj": "blk.{}.attn_k",
+    "layers.{}.self_attn.v_proj": "blk.{}.attn_v",
+    "layers.{}.self_attn.o_proj": "blk.{}.attn_output",
+    "layers.{}.post_attention_layernorm": "blk.{}.ffn_norm",
+    "layers.{}.mlp.gate_proj": "blk.{}.ffn_gate",
+    "layers.{}.mlp.up_proj": "blk.{}.ffn_up",
+    "layers.{}.mlp.down_proj": "blk.{}.ffn_down",
 }
 NORMED: Final = {
-    "model.layers.{}.self_attn.q_norm": "blk.{}.attn_q_norm",
-    "model.layers.{}.self_attn.k_norm": "blk.{}.attn_k_norm",
+    "layers.{}.self_attn.q_norm": "blk.{}.attn_q_norm",
+    "layers.{}.self_attn.k_norm": "blk.{}.attn_k_norm",
 }
 ENCODER: Final = {
     "shared": "token_embd",
@@ -135,6 +135,7 @@ ARCHITECTURES: Final = {
     "LlamaForCausalLM": LLAMA,
     "Qwen2ForCausalLM": QWEN2,
     "Qwen3ForCausalLM": QWEN3,
+    "Qwen3Model": QWEN3,
     "T5EncoderModel": Architecture("t5encoder", ENCODER, encoder_keys, ENCODING),
     "UMT5EncoderModel": Architecture("t5encoder", ENCODER, encoder_keys, ENCODING, called="umt5"),
 }
@@ -191,6 +192,7 @@ def named(known: Architecture, class_name: str, name: str) -> str:
     """
     module, _, leaf = name.rpartition(".")
     number = re.search(r"\.(\d+)\.", f"{module}.")
+    module = module.removeprefix("model.")
     pattern = module.replace(f".{number[1]}.", ".{}.", 1) if number else module
     if pattern not in known.modules:
         what = f"llama.cpp has no name for {name!r} of {class_name}."
