@@ -84,12 +84,13 @@ def _is_linear(module: Any) -> bool:
 
 
 def _is_quantized(module: Any) -> bool:
-    """Tell whether a library holds the weight in a form of its own, or did: compressed-tensors unpacks its layers."""
+    """Tell whether a library holds the weight in a form of its own, or unpacked it of one, loading or called."""
     import torch
 
     weight = module.weight
     plain = type(weight.data) is torch.Tensor and weight.is_floating_point() and weight.itemsize > 1
-    return hasattr(module, "quantization_scheme") or not plain
+    unpacked = hasattr(module, "quantization_scheme") or hasattr(weight, "unpacked_of")
+    return unpacked or not plain
 
 
 def _answer(module: Any, dtype: Any, device: Any) -> Any:

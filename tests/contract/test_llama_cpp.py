@@ -109,6 +109,8 @@ def test_transformers_reads_every_number_that_the_file_holds(name: str, made: Pa
     kinds = {tensor.tensor_type.name for tensor in stored.values()}
     assert kinds == {"F32", "Q8_0"}
     assert stored["token_embd.weight"].tensor_type.name == "Q8_0"
+    marked = {parameter for parameter, held in loaded.named_parameters() if hasattr(held, "unpacked_of")}
+    assert len(marked) == sum(tensor.tensor_type.name == "Q8_0" for tensor in stored.values())
     for parameter, held in loaded.state_dict().items():
         plain = source.state_dict()[parameter]
         if plain.ndim == 1 or "relative" in parameter:

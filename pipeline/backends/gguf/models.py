@@ -9,14 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from transformers import AutoConfig, GenerationConfig
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from pipeline.backends.gguf import FORM, matches, type_of
+from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, named
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
+from pipeline.source.gguf import BY_NAME, GGUFHeader, parse_header
 from pipeline.worker.child import WorkerError
 
 GENERATION: Final = "generation_config.json"
@@ -83,6 +86,12 @@ def table(model: Any) -> Any:
     return model.get_input_embeddings()
 
 
+def header_of(path: Path) -> GGUFHeader:
+    """Return what a file says of itself."""
+    content = np.memmap(path, np.uint8, "r")
+    return parse_header(lambda at, length: content[at : at + length].tobytes(), content.size, str(path))
+
+
 def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """Return a model as its card says to load it.
 
@@ -95,6 +104,11 @@ def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """
     (file,) = FORM.weights_in(folder)
     model = kind.from_pretrained(folder, gguf_file=file, config=AutoConfig.from_pretrained(folder), dtype=dtype)
+    stored, known = header_of(folder / file).tensors, ARCHITECTURES[type(model).__name__]
+    for name, parameter in model.named_parameters():
+        slot = stored.get(named(known, type(model).__name__, name))
+        if slot and BY_NAME[slot.dtype].block > 1:
+            parameter.unpacked_of = slot.dtype  # by which whoever looks at it knows that it was in blocks
     if model.can_generate() and (folder / GENERATION).is_file():  # which is not read beside such a file
         model.generation_config = GenerationConfig.from_pretrained(folder)
     return model
