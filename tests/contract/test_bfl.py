@@ -16,6 +16,8 @@ from pipeline.backends.bfl import input_scale
 from pipeline.backends.bfl.library import opened
 from pipeline.backends.oracle.conversion import TensorHeader, ask
 from pipeline.errors import RecipeError
+from pipeline.tasks.protocol import LoadedModel
+from pipeline.validate import probes
 
 KINDS = {"fp8": BFLFP8RLinear, "nvfp4": BFLNVFP4Linear}
 NARROW = "x_embedder"  # has rows of 36
@@ -38,6 +40,10 @@ def test_diffusers_opens_what_was_written(scheme: str, components: Path, answers
     held = model.state_dict()
     assert held.keys() == stored.keys()
     assert [name for name in held if not torch.equal(held[name], stored[name])] == []
+    file = tmp_path / probes.FILE
+    probes.write_answers(LoadedModel(model, {"part": model}, torch.device("cpu"), ""), "bfloat16", file)
+    taken = {name for name, module in model.named_modules() if isinstance(module, KINDS[scheme])}
+    assert probes.named_in(file, "quantized") == {f"part/{name}" for name in taken}
 
 
 def test_the_scale_of_activations_is_that_of_modelopt() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.plan.budget import ALIKE, Candidate, Choice, choices, within
+from pipeline.plan.planner import searched
 from pipeline.recipe import Quantization
 
 
@@ -84,3 +85,8 @@ def test_the_limits_hold_for_files_and_memory_alike() -> None:
     assert words(within(choices(candidates), 70, None)[0]) == ["a int8"]
     assert words(within(choices(candidates), 70, 50)[0]) == ["b int8"]
     assert within(choices(candidates), 55, 50) == []
+
+
+def test_a_budget_that_names_no_libraries_searches_those_that_from_pretrained_alone_loads() -> None:
+    assert searched([]) == ["bitsandbytes", "torchao", "quanto"]
+    assert searched(["bfl", "torchao"]) == ["torchao", "bfl"]
