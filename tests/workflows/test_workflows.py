@@ -268,7 +268,7 @@ def test_what_publishes_is_locked_at_the_tested_versions_by_hash_whole_and_witho
 
 def test_what_publishes_can_quantize_what_recipes_name() -> None:
     recipes = [*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "recipes").glob("*/recipe.yaml")]
-    named = {name for path in recipes for name in re.findall(r"backend: (\w+)", path.read_text())}
+    named = {name for path in recipes for name in re.findall(r"backend: ([\w-]+)", path.read_text())}
     assert {BACKENDS[name].EXTRA for name in named} <= set(publishing())
 
 
