@@ -40,6 +40,7 @@ class Rules:
     options: type[BaseModel] = Options
     refuses: Mapping[str, str] = field(default_factory=dict)
     dtype: str = ""
+    ends: str = ""
     summary: str = "What the scheme does."
 
 
