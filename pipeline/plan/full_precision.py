@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import SourceError
-from pipeline.lint.formats import recognised
-from pipeline.lint.subject import Subject, Tensor
 from pipeline.source.classes import FULL_PRECISION
 from pipeline.source.layout import Component, Place
 from pipeline.source.safetensors import FLOATS, TensorInfo
@@ -29,13 +27,15 @@ def require_full_precision(
     Raises:
         SourceError: They are.
     """
-    tensors = {
-        name: Tensor(name, slot.dtype, slot.shape, file, slot.begin, slot.end)
-        for file, held in slots.items()
-        for name, slot in held.items()
-    }
-    if all(tensor.dtype in FLOATS or len(tensor.shape) < MATRIX for tensor in tensors.values()):
+    found = {name: (file, slot) for file, held in slots.items() for name, slot in held.items()}
+    if all(slot.dtype in FLOATS or len(slot.shape) < MATRIX for _, slot in found.values()):
         return
+    from pipeline.lint.formats import recognised  # numpy, which `publish check` does without
+    from pipeline.lint.subject import Subject, Tensor
+
+    tensors = {
+        name: Tensor(name, slot.dtype, slot.shape, file, slot.begin, slot.end) for name, (file, slot) in found.items()
+    }
     form, reading = recognised(Subject(component.name, "safetensors", tensors, {}, config, place.read))
     if form != "plain":
         reason = f"This {component.class_name} is quantized already: it is {reading.title}."
