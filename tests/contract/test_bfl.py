@@ -63,7 +63,7 @@ def test_what_diffusers_reads_from_no_file_is_refused_by_name(tmp_path: Path) ->
         "PixArtTransformer2DModel is none of them": asked(
             class_name="PixArtTransformer2DModel", config=dict(other.config), **method
         ),
-        "'steps' is stored as I64; somebody may have quantized it before": asked(
+        "'steps' is stored as I64, and a single file holds floats": asked(
             tensors={"steps": TensorHeader(dtype="I64", shape=(1,))}, **method
         ),
     }

@@ -66,8 +66,9 @@ def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  #
 def quirks() -> Quirks:
     """Return how diffusers is asked, which reads such files and does not make them."""
     from pipeline.backends.bfl import library
+    from pipeline.backends.oracle.linears import refuse_unreadable
 
-    return Quirks(quantizer=library.Asked, refuse=library.refuse_unreadable, left_because=library.left_because)
+    return Quirks(quantizer=library.Asked, refuse=refuse_unreadable, left_because=library.left_because)
 
 
 def fits(scheme: str, columns: int) -> bool:

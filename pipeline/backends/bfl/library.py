@@ -11,31 +11,23 @@ from typing import Any
 
 import torch
 from diffusers import BFLQuantizationConfig
-from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES, _get_single_file_loadable_mapping_class
 from diffusers.quantizers.bfl.bfl_quantizer import BFLQuantizer
 from diffusers.quantizers.bfl.utils import BFLFP8RLinear, BFLNVFP4Linear, BFLQuantizedParameter
 
 from pipeline.backends.bfl import FORM, fits
 from pipeline.backends.loader import Lift
-from pipeline.backends.oracle.conversion import ConversionRequest
+from pipeline.backends.oracle import linears
 from pipeline.backends.oracle.model import Prepared
-from pipeline.source.safetensors import FLOATS
-from pipeline.worker.child import WorkerError
 
-CALLED_BY_OTHERS = ("NonDynamicallyQuantizableLinear",)  # whose weight torch's attention takes itself
 KINDS = {"fp8": "fp8r", "nvfp4": "nvfp4"}  # what diffusers calls them
 
 
-class Wanted(BFLQuantizationConfig):  # type: ignore[misc]
-    """What a user asks for: the scheme, and the modules that are left alone."""
+class Wanted(linears.Wanted, BFLQuantizationConfig):  # type: ignore[misc]
+    """What a user asks for, with what diffusers' own configuration has beside."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__()
-        self._settings = settings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return self._settings
+        BFLQuantizationConfig.__init__(self)
+        super().__init__(settings)
 
 
 class Asked(BFLQuantizer):  # type: ignore[misc]
@@ -48,7 +40,6 @@ class Asked(BFLQuantizer):  # type: ignore[misc]
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(Wanted(settings), pre_quantized=True)
         self.scheme = settings["scheme"]
-        self._left = {*(settings.get("modules_to_not_convert") or ())}
 
     def _process_model_before_weight_loading(
         self, model: Any, device_map: Any, keep_in_fp32_modules: list[str], **_further: Any
@@ -58,7 +49,9 @@ class Asked(BFLQuantizer):  # type: ignore[misc]
         tensors = {
             f"{name}.weight": BFLQuantizedParameter(empty, kind, empty)
             for name, module in model.named_modules()
-            if linear(module) and name not in self._left and fits(self.scheme, module.in_features)
+            if linears.is_linear(module)
+            and name not in self.quantization_config.left
+            and fits(self.scheme, module.in_features)
         }
         super()._process_model_before_weight_loading(
             model, device_map, keep_in_fp32_modules=keep_in_fp32_modules, state_dict=tensors
@@ -67,26 +60,6 @@ class Asked(BFLQuantizer):  # type: ignore[misc]
     def check_if_quantized_param(self, model: Any, _value: Any, name: str, *_further: Any, **_more: Any) -> bool:
         """Return whether a parameter is the weight of one of those layers."""
         return isinstance(model.get_submodule(name.rpartition(".")[0]), (BFLFP8RLinear, BFLNVFP4Linear))
-
-
-def linear(module: Any) -> bool:
-    """Return whether a module is a Linear layer that is called itself."""
-    return isinstance(module, torch.nn.Linear) and type(module).__name__ not in CALLED_BY_OTHERS
-
-
-def refuse_unreadable(question: ConversionRequest, prepared: Prepared) -> None:
-    """Refuse a component that diffusers reads from no single file.
-
-    Raises:
-        WorkerError: Its class is none of those, or a tensor of it holds what no float is.
-    """
-    if _get_single_file_loadable_mapping_class(type(prepared.model)) is None:
-        what = f"diffusers reads one file of {len(SINGLE_FILE_LOADABLE_CLASSES)} classes, and {question.class_name} is "
-        raise WorkerError("recipe", f"{what}none of them.", "Choose another backend for this component.")
-    for name, tensor in question.tensors.items():
-        if tensor.dtype not in FLOATS:
-            what = f"The tensor {name!r} is stored as {tensor.dtype}; somebody may have quantized it before."
-            raise WorkerError("recipe", what, "Choose a source in full precision.")
 
 
 def left_because(prepared: Prepared, name: str) -> str:

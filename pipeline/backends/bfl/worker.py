@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from pipeline.backends.artifact import CONFIG, BuildRequest
 from pipeline.backends.bfl import fits, metadata, pack
-from pipeline.backends.bfl.library import linear
 from pipeline.backends.build_worker import say
+from pipeline.backends.oracle.linears import is_linear
 from pipeline.backends.oracle.model import known_class
 from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.worker.child import serve
@@ -34,7 +34,7 @@ def make(request: BuildRequest) -> None:
     taken = {
         f"{name}.weight"
         for name, module in model.named_modules()
-        if linear(module) and name not in kept and fits(scheme, module.in_features)
+        if is_linear(module) and name not in kept and fits(scheme, module.in_features)
     }
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in model.state_dict().items():
