@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf, sqrt
 
+from pipeline.errors import SourceError
 from pipeline.events import Listener, silent
-from pipeline.lint.base import Matching, complete, judged, match
+from pipeline.lint.base import OTHER, Matching, complete, judged, match
 from pipeline.lint.contents import contents_of
-from pipeline.lint.faults import Fault, layer_of
+from pipeline.lint.faults import Fault, layer_of, told
 from pipeline.lint.formats import recognised
 from pipeline.lint.formats.protocol import Reading, Weight
 from pipeline.lint.formats.scaled import BARE
@@ -52,9 +53,28 @@ def lint(
         HubUnavailableError: The Hub does not answer.
     """
     found = contents_of(place)
-    bases = Bases(contents_of(base).subjects if base else [], spell)
+    bases = Bases(full_precision(base) if base else [], spell)
     models = tuple(examine(subject, bases, values=values, listen=listen) for subject in found.subjects)
+    if base and models and not any(model.matched for model in models):
+        text = f"Nothing was compared: no weight has a name that {base.where} has."
+        found.faults.append(Fault("format-unclear", text, models[0].name, remedy=OTHER))
     return Linted(place.where, models, tuple(found.faults))
+
+
+def full_precision(base: Place) -> list[Subject]:
+    """Return the models of a base that nobody quantized.
+
+    Raises:
+        SourceError: There is none.
+    """
+    contents = contents_of(base)
+    readings = [recognised(subject)[1] for subject in contents.subjects]
+    found = [subject for subject, reading in zip(contents.subjects, readings, strict=True) if not reading.weights]
+    if found:
+        return found
+    reason = f"it is quantized itself ({told(readings[0].title)})" if readings else contents.faults[0].text[:-1]
+    what = f"Nothing can be compared with it: {reason}."
+    raise SourceError(what, where=base.where, remedy="Name the full-precision model that the file was made of.")
 
 
 def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -> Examined:
@@ -89,6 +109,7 @@ def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -
             for tally in tallies
             if tally.judgeable
         ),
+        matched=len(matching.counterparts),
         unmatched=len(matching.without),
         read=values,
     )

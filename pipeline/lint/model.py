@@ -40,7 +40,7 @@ class Examined:
         size: Its bytes.
         faults: What is wrong.
         layers: Its weights as compared with the base; empty where there is none.
-        unmatched: Weights of which the base has no counterpart.
+        matched: Weights of which the base has a counterpart; unmatched: those of which it has none.
         read: Whether its weights were read, and not the headers alone.
     """
 
@@ -53,12 +53,13 @@ class Examined:
     size: int
     faults: tuple[Fault, ...] = ()
     layers: tuple[Layer, ...] = ()
+    matched: int = 0
     unmatched: int = 0
     read: bool = False
 
     def json(self) -> dict[str, Any]:
         """Return it for programs."""
-        own = ("name", "format", "title", "loaders", "schemes", "tensors", "size", "unmatched", "read")
+        own = ("name", "format", "title", "loaders", "schemes", "tensors", "size", "matched", "unmatched", "read")
         found = {name: getattr(self, name) for name in own}
         layers = [
             {"name": one.name, "scheme": one.scheme, "sqnr": round(one.sqnr, 2), "gain": round(one.gain, 4)}

@@ -138,3 +138,12 @@ def test_dead_neurons_and_untrained_layers_are_what_the_base_has(kind: str, tmp_
     layers["blocks.1.weight"][9] = 0
     as_gguf(tmp_path / "model/model.gguf", layers, kind=kind)
     assert told(looked_at(tmp_path / "model", tmp_path / "base")) == [("error", "layer-degenerate")]
+
+
+def test_a_base_that_can_tell_nothing_is_refused(tmp_path: Path, made: Path) -> None:
+    """Or a check would stay green that was given the wrong one."""
+    with pytest.raises(SourceError, match=r"quantized itself \(GGUF, flux\)"):
+        lint(Folder(made / "comfy-int8"), Folder(made / "gguf-q8_0"))
+    save_file({"other.weight": weights(64, 256)}, tmp_path / "model.safetensors")
+    (fault,) = lint(Folder(made / "comfy-int8"), Folder(tmp_path)).faults
+    assert (fault.level, fault.rule) == ("error", "format-unclear")

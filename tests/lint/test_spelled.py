@@ -90,7 +90,7 @@ def test_why_a_base_has_no_other_names_is_said(file: Path, base: Path) -> None:
     def refused(_subject: Any) -> Spelled:
         raise RecipeError("No file is known of Model.")
 
-    (fault,) = lint(Folder(file.parent), Folder(base), spell=refused).everything
+    _nothing_compared, fault = lint(Folder(file.parent), Folder(base), spell=refused).everything
     assert (fault.rule, fault.level) == ("format-unclear", "warning")
     assert fault.text == (
         "Of its 57 weights, the base has 0 by these names. It is not known by others: No file is known of Model."
