@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COLUMNS: Final = 4  # of a matrix that is tried; a function that moved columns by their real number would find too few
 WIDE: Final = 1 << 19  # places of a convolution that is tried with all its channels: one function asks for their number
 PLACES: Final = 40  # bits of a value that number the places in a tensor; those above number the tensors
-OWN_NAMES: Final = "Have the file in diffusers' own names, which from_single_file reads with config=."
+OWN_NAMES: Final = "Write `names: diffusers`: from_single_file reads a file in diffusers' own names with config=."
 OTHERWISE: Final = "Choose a backend that writes folders for it, or leave this component out."
 Convert = Callable[..., Mapping[str, "Tensor | None"]]
 
