@@ -88,19 +88,23 @@ def place_at(session: Session, hub: Hub, subject: str, revision: str | None = No
 
 
 def spelled(session: Session, base: Subject) -> Spelled:
-    """Return what a model of diffusers is called in the files of its family, as the installed library says.
+    """Return what a model is called in files of its family, as the installed diffusers says; of transformers, in GGUF.
 
     Raises:
         PublishError: It has no such names, or the library is not installed.
     """
+    from pipeline.backends.gguf.llama_cpp import tensors_of
     from pipeline.backends.oracle.single_file import SingleFileRequest, ask_single_file
 
-    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
-    question = SingleFileRequest(class_name=str(base.config["_class_name"]), config=dict(base.config), shapes=shapes)
-    answer = ask_single_file(question, session.home() / "answers", base.name)
+    shapes, config = {name: tensor.shape for name, tensor in base.tensors.items()}, dict(base.config)
+    if class_name := config.get("_class_name"):
+        question = SingleFileRequest(class_name=str(class_name), config=config, shapes=shapes)
+        tensors = ask_single_file(question, session.home() / "answers", base.name).tensors
+    else:
+        tensors = tensors_of(str(config["architectures"][0]), config, shapes)
     return {
         name: (tensor.shape, tuple((rows.tensor, rows.start, rows.stop) for rows in tensor.rows))
-        for name, tensor in answer.tensors.items()
+        for name, tensor in tensors.items()
     }
 
 

@@ -29,7 +29,7 @@ ALIKE: Final = 0.8  # correlation, from which on a layer holds what another shou
 CANDIDATES: Final = 128  # layers of the base that are tried
 GROUPS: Final = 256  # values that ConvRot rotates together
 AGAIN: Final = "Make it again from the base, and compare it before it is published."
-OTHER: Final = "Name the base that it was made of, in the same names or as a folder of diffusers."
+OTHER: Final = "Name the base that it was made of, in the same names or as a folder of diffusers or transformers."
 
 
 @dataclass(frozen=True)

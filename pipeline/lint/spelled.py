@@ -17,7 +17,7 @@ Spelled = Mapping[str, tuple[tuple[int, ...], tuple[Rows, ...]]]
 """Tensors of a file of the family by name: the shape, and the rows that it is made of, one after the other."""
 
 Spell = Callable[[Subject], Spelled]
-"""Says how a model in diffusers' names is called in a file of its family; raises `PublishError` where it cannot."""
+"""Says how a model in a library's names is called in a file of its family; raises `PublishError` where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Bases:
 
     @cached_property
     def respelled(self) -> tuple[list[Subject], str]:
-        """Those of diffusers in the names of their families, and why there is none of the first that has none."""
+        """Those of a class that is told in the names of their families, and why there is none of the first without."""
         found, reason = list[Subject](), ""
         for subject in self.subjects if self.spell else ():
-            if self.spell and "_class_name" in subject.config:
+            if self.spell and (subject.config.get("_class_name") or subject.config.get("architectures")):
                 try:
                     found.append(respelled(subject, self.spell(subject)))
                 except PublishError as error:

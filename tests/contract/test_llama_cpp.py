@@ -14,10 +14,13 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, laid_out, named
+from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, laid_out, named, tensors_of
 from pipeline.backends.gguf.models import opened
 from pipeline.backends.oracle.conversion import ask_ahead
 from pipeline.errors import PublishError
+from pipeline.lint import lint
+from pipeline.lint.spelled import Spelled
+from pipeline.lint.subject import Subject
 from pipeline.plan.model import question_of
 from pipeline.quantize.folder import QuantizeRequest, quantize_source
 from pipeline.recipe import Quantization
@@ -117,6 +120,23 @@ def test_transformers_reads_every_number_that_the_file_holds(name: str, made: Pa
             assert torch.equal(held, plain), parameter
         else:
             assert 0 < (held - plain).norm() / plain.norm() < 0.01, parameter
+
+
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "T5EncoderModel"])
+def test_a_file_is_compared_with_a_folder_of_transformers(name: str, made: Path) -> None:
+    def spell(base: Subject) -> Spelled:
+        shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
+        tensors = tensors_of(name, base.config, shapes)
+        return {
+            name: (tensor.shape, tuple((rows.tensor, rows.start, rows.stop) for rows in tensor.rows))
+            for name, tensor in tensors.items()
+        }
+
+    found = lint(Folder(made / f"{name}-gguf"), Folder(made / name), spell=spell)
+    (model,) = found.models
+    assert not found.everything
+    assert (model.matched, model.unmatched) == (model.tensors, 0)
+    assert min(layer.sqnr for layer in model.layers) > 40
 
 
 def test_an_encoder_is_opened_apart_from_its_pipeline(made: Path, tmp_path: Path) -> None:

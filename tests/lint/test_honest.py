@@ -57,15 +57,17 @@ def test_stable_diffusion_cpp_names_no_architecture(tmp_path: Path) -> None:
     as_gguf(tmp_path / "model.gguf", {"model.diffusion_model.a.weight": weights(64, 256)}, named=False)
     model = looked_at(tmp_path)
     assert told(model) == [("warning", "marker-missing")]
-    assert "llama.cpp" not in model.loaders
+    assert model.loaders == "ComfyUI-GGUF; diffusers by GGUFQuantizationConfig"
 
 
 def test_who_reads_long_names_is_told(tmp_path: Path) -> None:
-    as_gguf(tmp_path / "model.gguf", {f"{'long.' * 20}weight": weights(64, 256)})
+    as_gguf(tmp_path / "model.gguf", {"blk.0.ffn_up.weight": weights(64, 256)})
+    assert "llama.cpp" in looked_at(tmp_path).loaders
+    as_gguf(tmp_path / "model.gguf", {f"blk.0.{'long.' * 20}weight": weights(64, 256)})
     model = looked_at(tmp_path)
     assert not model.faults
     assert "llama.cpp" not in model.loaders
-    assert "ComfyUI-GGUF" in model.loaders
+    assert "transformers" in model.loaders
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "bool"])
@@ -100,7 +102,7 @@ def test_a_big_endian_file_is_turned_and_not_downloaded_again(tmp_path: Path) ->
 
 
 def test_tensors_that_lie_apart_are_read_by_all_but_llama_cpp(tmp_path: Path) -> None:
-    as_gguf(tmp_path / "model.gguf", {"a.weight": weights(64, 256), "b.weight": weights(64, 256)})
+    as_gguf(tmp_path / "model.gguf", {"blk.0.weight": weights(64, 256), "blk.1.weight": weights(64, 256)})
     size = 64 * 256 // 32 * 34
     content = (tmp_path / "model.gguf").read_bytes()
     moved = content[:-size].replace(struct.pack("<Q", size), struct.pack("<Q", size + 64))

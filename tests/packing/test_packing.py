@@ -19,7 +19,7 @@ import json, sys
 import numpy as np
 from pipeline.backends import BACKENDS
 for backend, scheme, options in json.loads(sys.argv[1]):
-    told = scheme, options, "proj.weight", (32, 256), "bfloat16"
+    told = scheme, options, "blocks.0.proj.weight", (32, 256), "bfloat16"
     module = BACKENDS[backend]
     module.layout(*told)
     module.describe(*told)

@@ -156,24 +156,12 @@ def laid_out(
         RecipeError: llama.cpp's names of such a model, or of its tokenizer, are not known, or it differs from those.
         SourceError: Its config lacks something.
     """
-    known = ARCHITECTURES.get(class_name)
-    if known is None:
-        what = f"Of {class_name}, llama.cpp's names are not known; they are of {', '.join(ARCHITECTURES)}."
-        raise RecipeError(what, remedy=OTHERWISE)
+    known = architecture(class_name)
     for name, (needed, found) in known.fixed.items():
         if (said := found(config)) != needed:
             what = f"A GGUF of {known.name} has {name} {needed!r}, and this {class_name} has {said!r}."
             raise RecipeError(what, remedy=OTHERWISE)
-    try:
-        keys = known.keys(config)
-    except KeyError as error:
-        raise SourceError(f"The config of {class_name} has no {error.args[0]}.") from error
-    heads = {"attn_q": keys["attention.head_count"], "attn_k": keys.get("attention.head_count_kv", 0)}
-    tensors = {}
-    for name, shape in shapes.items():
-        target = named(known, class_name, name)
-        turns = heads.get(target.split(".")[-2], 0) if known.turned else 0
-        tensors[target] = FileTensor(shape=shape, rows=tuple(rows_of(name, (shape or (1,))[0], turns)))
+    keys = keys_of(class_name, config)
     told = {
         "general.architecture": known.name,
         "general.type": "model",
@@ -181,7 +169,47 @@ def laid_out(
         **{f"{known.name}.{key}": value for key, value in keys.items()},
         **vocabulary.keys(read, keys["vocab_size"]),
     }
-    return SingleFile(tensors=tensors, keys=told)
+    return SingleFile(tensors=tensors_of(class_name, config, shapes), keys=told)
+
+
+def architecture(class_name: str) -> Architecture:
+    """Return what is known of a class.
+
+    Raises:
+        RecipeError: It is nothing.
+    """
+    if class_name not in ARCHITECTURES:
+        what = f"Of {class_name}, llama.cpp's names are not known; they are of {', '.join(ARCHITECTURES)}."
+        raise RecipeError(what, remedy=OTHERWISE)
+    return ARCHITECTURES[class_name]
+
+
+def keys_of(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a header says of a model.
+
+    Raises:
+        SourceError: Its config lacks something.
+    """
+    try:
+        return architecture(class_name).keys(config)
+    except KeyError as error:
+        raise SourceError(f"The config of {class_name} has no {error.args[0]}.") from error
+
+
+def tensors_of(class_name: str, config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> dict[str, FileTensor]:
+    """Return the tensors of a file by llama.cpp's names, each with the rows that it is made of.
+
+    Raises:
+        RecipeError: llama.cpp's names of such a model are not known.
+        SourceError: Its config lacks something.
+    """
+    known, keys, tensors = architecture(class_name), keys_of(class_name, config), {}
+    heads = {"attn_q": keys["attention.head_count"], "attn_k": keys.get("attention.head_count_kv", 0)}
+    for name, shape in shapes.items():
+        target = named(known, class_name, name)
+        turns = heads.get(target.split(".")[-2], 0) if known.turned else 0
+        tensors[target] = FileTensor(shape=shape, rows=tuple(rows_of(name, (shape or (1,))[0], turns)))
+    return tensors
 
 
 def named(known: Architecture, class_name: str, name: str) -> str:

@@ -12,7 +12,7 @@ from pipeline.lint.subject import Subject
 from pipeline.source.gguf import BY_NAME
 
 TITLE: Final = "GGUF"
-LOADERS: Final = "ComfyUI-GGUF", "diffusers by GGUFQuantizationConfig"
+THEIRS: Final = ("blk.", "token_embd.", "enc.blk.")  # names that llama.cpp gives, to models that read and write texts
 PLAIN: Final = frozenset({"F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64"})
 DIFFUSERS: Final = frozenset(
     {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
@@ -66,12 +66,12 @@ def read(subject: Subject) -> Reading:
 
 def loaders_of(subject: Subject, architecture: Any) -> Iterator[str]:
     """Yield who reads a file."""
-    if (
-        architecture
-        and not subject.faults
-        and all(len(name.encode()) <= LONGEST and len(tensor.shape) <= AXES for name, tensor in subject.tensors.items())
-    ):
-        yield "llama.cpp, where it knows the architecture"
-    yield LOADERS[0]
+    yield "ComfyUI-GGUF"
+    if any(name.startswith(THEIRS) for name in subject.tensors):
+        sizes = ((len(name.encode()), len(tensor.shape)) for name, tensor in subject.tensors.items())
+        if architecture and not subject.faults and all(long <= LONGEST and axes <= AXES for long, axes in sizes):
+            yield "llama.cpp, where it knows the architecture"
+        yield "transformers by gguf_file, where it does"
+        return
     kinds = {tensor.dtype for tensor in subject.tensors.values()} - PLAIN - DIFFUSERS
-    yield f"diffusers has no {', '.join(sorted(kinds))}" if kinds else LOADERS[1]
+    yield f"diffusers has no {', '.join(sorted(kinds))}" if kinds else "diffusers by GGUFQuantizationConfig"
