@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,8 +154,13 @@ class Session:
             target.patience = SOON
             yield target, Hub(patience=SOON)
 
-    def source_at(self, source: str, revision: str | None = None, hub: Hub | None = None) -> Folder | Repository:
-        """Return a folder of this machine, or a repository at a commit; on the Hub of ``HF_ENDPOINT`` if none is given.
+    def source_at(self, source: str, revision: str | None = None, hubs: Sequence[Hub] = ()) -> Folder | Repository:
+        """Return a folder of this machine, or a repository at a commit on the first Hub that has it.
+
+        Args:
+            source: The folder, or the repository's name.
+            revision: The commit, branch or tag; the newest commit where none is named.
+            hubs: Where it is looked for; on the Hub of ``HF_ENDPOINT`` where none is given.
 
         Raises:
             RecipeError: It is no name of a repository.
@@ -168,9 +173,11 @@ class Session:
 
         if Path(source).exists() or is_path(source):
             return Folder(Path(source))
-        hub = hub or Hub(listen=self.console.listen)
-        repo, named = read_name(source, revision, hub.endpoint)
-        return hub.source(repo, hub.find(repo, named) or named or "main")
+        for hub in hubs or [Hub(listen=self.console.listen)]:
+            repo, named = read_name(source, revision, hub.endpoint)
+            if commit := hub.find(repo, named):
+                break
+        return hub.source(repo, commit or named or "main")
 
 
 def checkout_of(folder: Path) -> Path:

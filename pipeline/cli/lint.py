@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -38,12 +39,13 @@ def lint(
     """Say of anybody's quantized file or repository whether it is what it says; without a GPU or a recipe."""
     session: Session = ctx.obj
     from pipeline.cli.annotations import as_github, as_sarif
+    from pipeline.hub.client import Hub
     from pipeline.lint import lint as look
     from pipeline.lint.faults import RULES
 
     with session.console, session.hub(session.home(), hub) as target:
-        place = place_at(session, target, subject, revision)
-        of = place_at(session, target, base) if base else None
+        place = place_at(session, [target], subject, revision)
+        of = place_at(session, [target, Hub(listen=session.console.listen)], base) if base else None
         found = look(place, of, values=not headers, spell=partial(spelled, session), listen=session.console.listen)
     told = [fault.below(found.where) for fault in found.everything]
     if output_format == "json":
@@ -60,8 +62,8 @@ def lint(
         raise found.first
 
 
-def place_at(session: Session, hub: Hub, subject: str, revision: str | None = None) -> Place:
-    """Return a file of this machine, a folder, a repository on the Hub, or a file or folder of that.
+def place_at(session: Session, hubs: Sequence[Hub], subject: str, revision: str | None = None) -> Place:
+    """Return a file of this machine, a folder, a repository on the first Hub that has it, or a file or folder of that.
 
     Raises:
         RecipeError: It is no name of a repository, or a revision is told of what has none.
@@ -83,7 +85,7 @@ def place_at(session: Session, hub: Hub, subject: str, revision: str | None = No
         remedy = "Correct its name; a file of a repository is named as namespace/name/path."
         raise SourceError("There is no such file.", where=subject, remedy=remedy)
     repo, inside = read_path(subject)
-    place = session.source_at(repo, revision, hub)
+    place = session.source_at(repo, revision, hubs)
     return Within(place, inside) if inside else place
 
 

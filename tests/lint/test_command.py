@@ -150,3 +150,11 @@ def test_a_repository_on_the_embedded_hub_is_looked_at(desk: Desk, made: Path) -
     done = desk.publish("lint", "alice/bnb-nf4", "--hub", desk.shelf.endpoint)
     assert (done.code, done.error) == (0, "")
     assert desk.publish("lint", "alice/bnb-nf4", "--hub", "local").code == 4  # of the home, where nothing lies yet
+
+
+def test_a_base_is_looked_for_where_sources_come_from_otherwise(desk: Desk, made: Path) -> None:
+    desk.shelf.api.create_repo("alice/plain")
+    desk.shelf.commit_files({path.name: path.read_bytes() for path in (made / "plain").iterdir()}, "alice/plain")
+    done = desk.publish("lint", made / "comfy-nvfp4", "--base", "alice/plain", "--hub", "local")
+    assert (done.code, done.error) == (0, "")
+    assert "73 weights against the base" in done.out
