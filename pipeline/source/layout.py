@@ -365,12 +365,11 @@ def read_component(
 
 
 def is_marked(place: Place, path: str) -> bool:
-    """Return whether a file of safetensors holds layers as ComfyUI's quantized ones.
-
-    Raises:
-        SourceError: Its header lies.
-    """
-    return any(name.endswith(MARKER) for name in header_of(place, path))
+    """Return whether a file of safetensors holds layers as ComfyUI's quantized ones; one that is broken holds none."""
+    try:
+        return any(name.endswith(MARKER) for name in header_of(place, path))
+    except SourceError:
+        return False
 
 
 def header_of(place: Place, path: str) -> dict[str, TensorInfo]:

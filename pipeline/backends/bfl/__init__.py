@@ -29,7 +29,7 @@ REFUSES = {"transformers": "transformers reads no file of this kind"}
 SCHEMES = {
     "fp8": Scheme(
         "8-bit floats (e4m3) with one scale a row, activations quantized as they come",
-        "diffusers 0.42 or later; CUDA devices of capability 8.9 multiply the codes, any other device unpacks each "
+        "diffusers 0.42 or later; CUDA devices since 8.9 multiply the codes, any other device unpacks each "
         "layer whenever it is called, and leaves activations as they are",
         28.5,
         refuses=REFUSES,
@@ -38,7 +38,7 @@ SCHEMES = {
     "nvfp4": Scheme(
         "4-bit floats in blocks of 16 as NVIDIA ModelOpt packs them, activations with one scale a layer, read off "
         "while the source answered questions",
-        "diffusers 0.42 or later; CUDA devices of capability 10.0 with FlashInfer multiply the codes, any other device "
+        "diffusers 0.42 or later; CUDA devices since 10.0 with FlashInfer multiply the codes, any other device "
         "unpacks each layer whenever it is called, and leaves activations as they are",
         17.4,
         Calibrated,
