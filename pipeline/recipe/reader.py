@@ -142,7 +142,7 @@ class Reader:
             bounds = {word: str(bound).removesuffix(".0") for word, bound in context.items()}
             return _BOUNDS[kind].format(found=str(details["input"]).removesuffix(".0"), name=name, **bounds), ""
         if kind == "literal_error" and node.is_word and (words := re.findall("'(.*?)'", context["expected"])):
-            return unknown(name, node.text, words)
+            return unknown(name if name.isidentifier() else "value", node.text, words)  # a user's own keys name nothing
         if kind == "either" and isinstance(node.value, dict):
             return f"give either {details['msg']}, not both" if _both(
                 node, details

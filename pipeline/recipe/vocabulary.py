@@ -81,13 +81,13 @@ class Vocabulary:
         return [backend for backend, schemes in self.schemes.items() if scheme in schemes]
 
     def schemes_with(self, option: str) -> list[str]:
-        """List the schemes, each behind its backend, that have an option of this name."""
-        return [
-            f"{backend} {scheme}"
-            for backend, schemes in self.schemes.items()
-            for scheme, rules in schemes.items()
-            if option in rules.options.model_fields
-        ]
+        """List the schemes that have an option of this name, each behind its backend; the backend alone if all have."""
+        found = list[str]()
+        for backend, schemes in self.schemes.items():
+            having = [scheme for scheme, rules in schemes.items() if option in rules.options.model_fields]
+            whole = len(schemes) > 1 and len(having) == len(schemes)
+            found += [backend] if whole else [f"{backend} {scheme}" for scheme in having]
+        return found
 
     @property
     def options(self) -> set[str]:
