@@ -88,5 +88,5 @@ def test_the_limits_hold_for_files_and_memory_alike() -> None:
 
 
 def test_a_budget_that_names_no_libraries_searches_those_that_from_pretrained_alone_loads() -> None:
-    assert searched([]) == ["bitsandbytes", "torchao", "quanto"]
+    assert searched([]) == ["bitsandbytes", "torchao", "quanto", "compressed-tensors"]
     assert searched(["bfl", "torchao"]) == ["torchao", "bfl"]

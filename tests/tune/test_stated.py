@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from packing.cases import CASES, MODULES, Case, by_us
+from packing.cases import CASES, Case, by_us
 
-from pipeline.backends import STREAMING
+from pipeline.backends import BACKENDS, STREAMING
 from pipeline.quantize.build import decibels
 
 NO_KERNEL_HERE = {("torchao", "int4-weight-only"), ("torchao", "float8-dynamic")}  # they need a CUDA device
@@ -22,7 +22,7 @@ def test_a_scheme_leaves_of_normal_weights_what_it_states(case: Case) -> None:
     assert made is not None
     found = decibels(made.noise, made.signal)
     assert found is not None
-    scheme = MODULES[case.backend].SCHEMES[case.scheme]
+    scheme = BACKENDS[case.backend].SCHEMES[case.scheme]
     assert scheme.sqnr == pytest.approx(found - (ACTIVATIONS if scheme.computes_in_codes else 0.0), abs=0.5)
 
 
