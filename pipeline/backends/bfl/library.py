@@ -30,7 +30,7 @@ class Wanted(linears.Wanted, BFLQuantizationConfig):  # type: ignore[misc]
         super().__init__(settings)
 
 
-class Asked(BFLQuantizer):  # type: ignore[misc]
+class Asked(linears.AsOfFile, BFLQuantizer):  # type: ignore[misc]
     """diffusers' quantizer, given a file of which every matrix that may be is quantized.
 
     Args:
@@ -41,21 +41,11 @@ class Asked(BFLQuantizer):  # type: ignore[misc]
         super().__init__(Wanted(settings), pre_quantized=True)
         self.scheme = settings["scheme"]
 
-    def _process_model_before_weight_loading(
-        self, model: Any, device_map: Any, keep_in_fp32_modules: list[str], **_further: Any
-    ) -> None:
-        """Put diffusers' own layers in the places of those that a file would have quantized."""
-        empty, kind = torch.empty(0, device="meta"), KINDS[self.scheme]
-        tensors = {
-            f"{name}.weight": BFLQuantizedParameter(empty, kind, empty)
-            for name, module in model.named_modules()
-            if linears.is_linear(module)
-            and name not in self.quantization_config.left
-            and fits(self.scheme, module.in_features)
-        }
-        super()._process_model_before_weight_loading(
-            model, device_map, keep_in_fp32_modules=keep_in_fp32_modules, state_dict=tensors
-        )
+    def stored(self, _name: str, module: Any) -> Any:
+        """Return the weight of a layer as a file has it; diffusers looks at its kind alone."""
+        empty = torch.empty(0, device="meta")
+        fitting = fits(self.scheme, module.in_features)
+        return BFLQuantizedParameter(empty, KINDS[self.scheme], empty) if fitting else None
 
     def check_if_quantized_param(self, model: Any, _value: Any, name: str, *_further: Any, **_more: Any) -> bool:
         """Return whether a parameter is the weight of one of those layers."""
@@ -69,16 +59,8 @@ def left_because(prepared: Prepared, name: str) -> str:
 
 
 def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Return a component as its card says to load it.
-
-    Args:
-        kind: Its class.
-        folder: Its config, and the one file of its weights.
-        dtype: What it computes in.
-    """
-    (file,) = FORM.weights_in(folder)
-    config = BFLQuantizationConfig(compute_dtype=dtype)
-    return kind.from_single_file(str(folder / file), config=str(folder), quantization_config=config, dtype=dtype)
+    """Return a component as its card says to load it, to compute in a dtype."""
+    return linears.opened(kind, folder, FORM, BFLQuantizationConfig(compute_dtype=dtype))
 
 
 def unpacked(_parts: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ class Wanted(linears.Wanted, GGUFQuantizationConfig):  # type: ignore[misc]
         super().__init__(settings)
 
 
-class Asked(GGUFQuantizer):  # type: ignore[misc]
+class Asked(linears.AsOfFile, GGUFQuantizer):  # type: ignore[misc]
     """diffusers' quantizer, given a file of which every matrix that may be is in blocks.
 
     Args:
@@ -39,20 +39,10 @@ class Asked(GGUFQuantizer):  # type: ignore[misc]
         super().__init__(Wanted(settings), pre_quantized=True)
         self.settings = settings
 
-    def _process_model_before_weight_loading(
-        self, model: Any, device_map: Any, keep_in_fp32_modules: list[str], **_further: Any
-    ) -> None:
-        """Put diffusers' own layers in the places of those that a file would have in blocks."""
-        tensors = {
-            f"{name}.weight": parameter(module.weight.shape, kind)
-            for name, module in model.named_modules()
-            if linears.is_linear(module)
-            and name not in self.quantization_config.left
-            and (kind := type_of(self.settings["scheme"], self.settings, f"{name}.weight", module.in_features))
-        }
-        super()._process_model_before_weight_loading(
-            model, device_map, keep_in_fp32_modules=keep_in_fp32_modules, state_dict=tensors
-        )
+    def stored(self, name: str, module: Any) -> Any:
+        """Return the weight of a layer in blocks, where there are some for it."""
+        kind = type_of(self.settings["scheme"], self.settings, f"{name}.weight", module.in_features)
+        return parameter(module.weight.shape, kind) if kind else None
 
     def check_if_quantized_param(self, model: Any, _value: Any, name: str, *_further: Any, **_more: Any) -> bool:
         """Return whether a parameter is the weight of one of those layers."""
@@ -116,13 +106,5 @@ def quantized(weight: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Return a component as its card says to load it.
-
-    Args:
-        kind: Its class.
-        folder: Its config, and the one file of its weights.
-        dtype: What it computes in.
-    """
-    (file,) = FORM.weights_in(folder)
-    config = GGUFQuantizationConfig(compute_dtype=dtype)
-    return kind.from_single_file(str(folder / file), config=str(folder), quantization_config=config, dtype=dtype)
+    """Return a component as its card says to load it, to compute in a dtype."""
+    return linears.opened(kind, folder, FORM, GGUFQuantizationConfig(compute_dtype=dtype))

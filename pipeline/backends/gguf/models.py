@@ -71,7 +71,8 @@ def refuse_unknown(question: ConversionRequest, prepared: Prepared) -> None:
     Raises:
         WorkerError: There are some.
     """
-    names = [*prepared.linears(), *(name for name, one in prepared.modules.items() if one is table(prepared.model))]
+    table = prepared.model.get_input_embeddings()
+    names = [*prepared.linears(), *(name for name, one in prepared.modules.items() if one is table)]
     for pattern in question.quantization["layers"]:
         if not any(matches(name, pattern) for name in names):
             remedy = f"There are, for example, {', '.join(names[:3])}."
@@ -79,11 +80,6 @@ def refuse_unknown(question: ConversionRequest, prepared: Prepared) -> None:
     if question.quantization["names"] != "diffusers":
         what = "names: is a word for components of diffusers; one of transformers has llama.cpp's names."
         raise WorkerError("recipe", what, "Leave it out.")
-
-
-def table(model: Any) -> Any:
-    """Return the module of a model's vocabulary."""
-    return model.get_input_embeddings()
 
 
 def header_of(path: Path) -> GGUFHeader:
