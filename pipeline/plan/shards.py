@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
@@ -125,6 +126,7 @@ def lay_out_as(
     by_name = {conversion.name_of(one): (one, conversion) for one, conversion in answer.conversions.items()}
     read_as = {one: at for at, one in enumerate(slots)}
 
+    @cache  # rows that take turns name their tensor thousands of times
     def kind_of(tensor: str) -> str:
         source, conversion = by_name[tensor]
         if not conversion.quantized:
