@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -30,14 +31,19 @@ LAST_TYPE = 42  # of the pinned version
 FETCHED = Path(__file__).parents[2] / "build" / "ggml"
 
 
+def fetched(name: str) -> Path:
+    """Return a file of the package; a test without it is skipped, and fails where CI is set."""
+    path = FETCHED / PACKAGE.address / name
+    if not path.exists():
+        lacks = f"{path.name} is not here; `make ggml` gets it"
+        pytest.fail(lacks) if os.environ.get("CI") else pytest.skip(lacks)
+    return path
+
+
 @cache
 def library() -> ctypes.CDLL:
     """Return ggml; a test without it is skipped, and fails where CI is set."""
-    path = FETCHED / PACKAGE.address / LIBRARY
-    if not path.exists():
-        lacks = "ggml is not here; `make ggml` gets it"
-        pytest.fail(lacks) if os.environ.get("CI") else pytest.skip(lacks)
-    loaded = ctypes.CDLL(str(path))
+    loaded = ctypes.CDLL(str(fetched(LIBRARY)))
     loaded.ggml_quantize_chunk.restype = ctypes.c_size_t
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     loaded.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, count, count, count, pointer]
@@ -87,5 +93,6 @@ def dequantize(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    if not (folder / PACKAGE.address / LIBRARY).exists():
+    if not all((folder / PACKAGE.address / name).exists() for name in PACKAGE.files):
+        shutil.rmtree(folder / PACKAGE.address, ignore_errors=True)  # what was fetched before a file was added
         fetch_packages((PACKAGE,), folder)

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from tests.packing import ggml
@@ -24,10 +23,7 @@ class Settings(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL:
     """Return llama.cpp on a processor; a test without it is skipped, and fails where CI is set."""
-    ggml.library()
-    base, processor, llama = (ggml.FETCHED / ggml.PACKAGE.address / name for name in ggml.LLAMA)
-    if not llama.exists():
-        pytest.skip("llama.cpp is not here; `make ggml` gets it")
+    base, processor, llama = map(ggml.fetched, ggml.LLAMA)
     found = ctypes.CDLL(str(base), mode=RTLD_GLOBAL)
     found.ggml_backend_load.argtypes, found.ggml_backend_load.restype = [c_char_p], c_void_p
     assert found.ggml_backend_load(str(processor).encode())
