@@ -32,7 +32,7 @@ from tests.tasks.language_models import LETTERS, TEMPLATE, llama, tokenizer
 
 TASK = TASKS["text-generation"]
 RECIPE = Path(__file__).parents[2] / "recipes" / "smollm2"
-SMOLLM2 = "smollm2/SmolLM2-135M-Instruct-torchao-int8"
+SMOLLM2 = "alice/SmolLM2-135M-Instruct-torchao-int8"
 QUESTIONS = [
     *({"messages": [{"role": "user", "content": f"Say {word}."}]} for word in ("one", "two", "ten", "six")),
     {"messages": [{"role": "user", "content": "What?"}], "text": "Nothing at all."},
@@ -510,13 +510,22 @@ def test_a_recipe_is_begun_for_a_chat_model(desk: Desk, model: Path) -> None:
     assert desk.publish("check", desk.folder / "chat.yaml").code == 0
 
 
+def smollm2(parent: Path) -> Path:
+    """Return a copy of the recipe's folder with the weights, in the namespace of whoever publishes here."""
+    folder = shutil.copytree(RECIPE, parent / "smollm2", ignore=shutil.ignore_patterns("source"))
+    subprocess.run([sys.executable, folder / "source.py"], check=True)
+    text = (folder / "recipe.yaml").read_text()
+    assert "namespace: smollm2" in text
+    (folder / "recipe.yaml").write_text(text.replace("namespace: smollm2", "namespace: alice"))
+    return folder
+
+
 @pytest.mark.nightly
 def test_smollm2_is_published_as_a_file_that_a_stranger_names(desk: Desk, tmp_path: Path) -> None:
-    folder = shutil.copytree(RECIPE, tmp_path / "smollm2", ignore=shutil.ignore_patterns("source"))
-    subprocess.run([sys.executable, folder / "source.py"], check=True)
+    folder = smollm2(tmp_path)
     done = desk.publish("run", folder / "recipe.yaml", "--target", "gguf-q8_0")
     assert done.code == 0, done.err
-    repository = "smollm2/SmolLM2-135M-Instruct-gguf-q8_0"
+    repository = "alice/SmolLM2-135M-Instruct-gguf-q8_0"
     report = json.loads(Path(desk.shelf.api.hf_hub_download(repository, "publish/report.json")).read_bytes())
     assert report["metrics"]["kl_divergence"]["value"] < 0.01
     release = Path(desk.shelf.api.snapshot_download(repository, local_dir=desk.folder / "release"))
@@ -527,8 +536,7 @@ def test_smollm2_is_published_as_a_file_that_a_stranger_names(desk: Desk, tmp_pa
 
 @pytest.mark.nightly
 def test_smollm2_out_of_its_package_keeps_what_eight_bits_keep(desk: Desk, tmp_path: Path) -> None:
-    folder = shutil.copytree(RECIPE, tmp_path / "smollm2", ignore=shutil.ignore_patterns("source"))
-    subprocess.run([sys.executable, folder / "source.py"], check=True)
+    folder = smollm2(tmp_path)
     done = desk.publish("run", folder / "recipe.yaml", "--target", "torchao-int8")
     assert done.code == 0, done.err
     report = json.loads(Path(desk.shelf.api.hf_hub_download(SMOLLM2, "publish/report.json")).read_bytes())
