@@ -55,7 +55,7 @@ def lint(
     found = contents_of(place)
     bases = Bases(full_precision(base) if base else [], spell)
     models = tuple(examine(subject, bases, values=values, listen=listen) for subject in found.subjects)
-    if base and models and not any(model.matched for model in models):
+    if base and models and not any(model.matched or not is_whole(model.faults) for model in models):
         text = f"Nothing was compared: no weight has a name that {base.where} has."
         found.faults.append(Fault("format-unclear", text, models[0].name, remedy=OTHER))
     return Linted(place.where, models, tuple(found.faults))
@@ -81,7 +81,7 @@ def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -
     """Look at one model."""
     name, reading = recognised(subject)
     faults = list(subject.faults)
-    whole = not any(fault.rule in {"file-broken", "file-missing"} and fault.level == "error" for fault in faults)
+    whole = is_whole(faults)
     faults += [*reading.faults, *parts_of(subject, reading)] if subject.tensors else []
     if whole and not subject.tensors:
         faults.append(subject.fault("tensor-missing", "", "It holds no tensors.", level="warning"))
@@ -113,6 +113,11 @@ def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -
         unmatched=len(matching.without),
         read=values,
     )
+
+
+def is_whole(faults: Iterable[Fault]) -> bool:
+    """Return whether all files of a model are there and can be read, so that what lacks is not for want of them."""
+    return not any(fault.rule in {"file-broken", "file-missing"} and fault.level == "error" for fault in faults)
 
 
 def besides(known: Iterable[Fault], further: Iterable[Fault]) -> list[Fault]:
