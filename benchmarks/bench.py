@@ -172,12 +172,16 @@ def library(source: Path, out: Path, scheme: str) -> Run:
 
 def run_recipe(size: str, targets: tuple[str, ...], home: Path) -> Run:
     """Return our command that makes the targets of a recipe, up to their checkpoints."""
-    recipe = write_pipeline(WORK / f"pipeline-{size}", WORK / f"source-{size}")
+    folder = WORK / f"pipeline-{size}"
     chosen = [word for target in targets for word in ("--target", target)]
-    command = [*PUBLISH, "run", str(recipe), "--hub", "local", "--stop-after", "quantize", "--home", str(home), *chosen]
-    return Run(
-        f"{len(targets)} of a recipe's targets", command, lambda: shutil.rmtree(home / "store", ignore_errors=True)
-    )
+    recipe = str(folder / "recipe.yaml")
+    command = [*PUBLISH, "run", recipe, "--hub", "local", "--stop-after", "quantize", "--home", str(home), *chosen]
+
+    def ready() -> None:
+        write_pipeline(folder, WORK / f"source-{size}")
+        shutil.rmtree(home / "store", ignore_errors=True)
+
+    return Run(f"{len(targets)} of a recipe's targets", command, ready)
 
 
 def linted(size: str, backend: str, scheme: str, *, cached: bool) -> Comparison:
@@ -353,7 +357,6 @@ def main() -> None:
     """Measure what was asked for and keep it beside what was measured before."""
     only = set(sys.argv[1:])
     of_verdicts = {name for name in only if name.startswith("validate")}
-    small = of_verdicts | {"judging", "w4a16-language", *KERNELS}  # what needs no source of gigabytes
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"comparisons": {}}
     for name in KERNELS if not only else only & {*KERNELS}:
         results[name] = kernels(name)
@@ -363,16 +366,18 @@ def main() -> None:
     results["machine"] = machine()
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
-    for size in ("1", "4", "13", "24") if not only or only - small else ():
+    of_every_size = not only or "memory" in only
+    for size in ("1", "4", "13", "24"):
         needed = {"1": 2, "4": 20, "13": 34, "24": 60}[size] * 10**9
-        if (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed:
+        wanted = [comparison for comparison in comparisons(size) if asked(comparison, only)]
+        fits = (WORK / f"source-{size}").exists() or shutil.disk_usage(WORK).free > needed
+        if fits and (wanted or of_every_size):
             # Not here: a child begins with the memory of who starts it, and the kernel counts that as its own.
             with get_context("spawn").Pool(1) as elsewhere:
                 elsewhere.apply(make_source, (WORK / f"source-{size}", size))
-            for comparison in comparisons(size):
-                if asked(comparison, only):
-                    results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
-                    write(results)
+            for comparison in wanted:
+                results["comparisons"][comparison.name] = compare(comparison, WORK / "out")
+                write(results)
     of_language = language() if not only or "w4a16-language" in only else ()
     for comparison in chain(verdicts() if not only or of_verdicts else (), of_language):
         if asked(comparison, only):

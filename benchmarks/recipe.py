@@ -21,8 +21,8 @@ card: {template: text-to-image}
 """
 
 
-def write_pipeline(folder: Path, transformer: Path) -> Path:
-    """Write the recipe and its source; the weights are links to those of a transformer that is there."""
+def write_pipeline(folder: Path, transformer: Path) -> None:
+    """Write ``recipe.yaml`` and its source; the weights are links to those of a transformer that is there."""
     target = folder / "pipeline" / "transformer"
     if not target.exists():
         target.mkdir(parents=True)
@@ -32,4 +32,3 @@ def write_pipeline(folder: Path, transformer: Path) -> Path:
         (folder / "pipeline" / "model_index.json").write_text(json.dumps(index))
         (folder / "prompts.jsonl").write_text('{"prompt": "a picture"}\n')
         (folder / "recipe.yaml").write_text(RECIPE)
-    return folder / "recipe.yaml"
