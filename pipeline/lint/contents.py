@@ -156,7 +156,8 @@ class Opening:
         self.aligned(tensors.values())
         config, container = self.config(), CONTAINERS[ending]
         faults, nodes = tuple(self.faults), tuple(self.nodes)
-        return Subject(self.name, container, tensors, metadata, config, self.windows.read, faults, nodes)
+        read, read_large = self.windows.read, self.place.read_large
+        return Subject(self.name, container, tensors, metadata, config, read, read_large, faults, nodes)
 
     def header(self, file: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         """Return the tensors of a file and what it says beside.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import isfinite, lcm, log10, prod
+from threading import local
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.lint.decoding import as_floats
 from pipeline.lint.faults import told
 from pipeline.lint.formats.protocol import EXACT, Floats, Held, Part, Reading, Weight
 from pipeline.lint.subject import LARGEST_PART, NUMPY, Subject, Tensor
+from pipeline.source.disk import Forward, memory
 from pipeline.source.safetensors import FLOATS
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ TILE: Final = 1 << 19  # values that are decoded at a time
 AT_ONCE: Final = 2 * (os.cpu_count() or 1)  # weights: of every two, one waits for the disk or the Hub
 SLIGHT: Final = 1e-4  # of the squares that a row has on average, below which nobody misses a row
 LOSSLESS: Final = 200.0  # decibels where nothing is lost
+BLOCK: Final = Forward.room(4 * PIECE)  # bytes of a piece of float32
+NO_BLOCK: Final = memoryview(b"")
+
+
+class Blocks(local):
+    """Memory of each thread that pieces are read into, past the page cache."""
+
+    def __init__(self) -> None:
+        self.codes, self.base = memory(BLOCK), memory(BLOCK)
 
 
 @dataclass
@@ -128,20 +139,20 @@ class Counterpart:
     base: Subject
     tensor: Tensor
 
-    def stored(self, first: int, last: int) -> NDArray[Any]:
-        """Return values from one place to another: bfloat16 as its bits, and none of 64 bits.
+    def stored(self, first: int, last: int, block: memoryview = NO_BLOCK) -> NDArray[Any]:
+        """Return values from one place to another, read into a block: bfloat16 as its bits, and none of 64 bits.
 
         Raises:
             SourceError: The file ends before.
         """
-        content = self.base.bytes(self.tensor, self.tensor.bytes_of(first), self.tensor.bytes_of(last))
+        content = self.base.large(self.tensor, self.tensor.bytes_of(first), self.tensor.bytes_of(last), block)
         found = np.frombuffer(content, NUMPY[self.tensor.dtype])
         if found.size < last - first:
             text = f"{told(self.tensor.file)} has become shorter while it was read."
             raise SourceError(text, where=self.base.name, remedy="Run the same command again.")
         if found.dtype == np.float64:
             found = found.astype(np.float32)
-            found.flags.writeable = False  # a kernel is compiled once more for arrays that can be written
+        found.flags.writeable = False  # a kernel is compiled once more for arrays that can be written
         return found
 
     def values(self, first: int, last: int) -> Floats:
@@ -196,9 +207,9 @@ def pass_over(
     ordered = sorted(weights, key=lambda weight: place_of(subject, weight))
     total = sum(subject.tensors[weight.codes].end - subject.tensors[weight.codes].begin for weight in ordered)
     done = 0
-    found = []
+    found, blocks = [], Blocks()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for tally in pool.map(lambda weight: examine(subject, weight, counterparts.get(weight.name)), ordered):
+        for tally in pool.map(lambda weight: examine(subject, weight, counterparts.get(weight.name), blocks), ordered):
             codes = subject.tensors[tally.weight.codes]
             done += codes.end - codes.begin
             listen(Event("progress", "read", subject.name, done=done, total=total, unit="B"))
@@ -212,13 +223,13 @@ def place_of(subject: Subject, weight: Weight) -> tuple[str, int]:
     return tensor.file, tensor.begin
 
 
-def examine(subject: Subject, weight: Weight, counterpart: Counterpart | None) -> Tally:
+def examine(subject: Subject, weight: Weight, counterpart: Counterpart | None, blocks: Blocks) -> Tally:
     """Read one weight."""
     with np.errstate(all="ignore"):  # what is damaged is told by what comes of it
-        return read_through(subject, weight, counterpart)
+        return read_through(subject, weight, counterpart, blocks)
 
 
-def read_through(subject: Subject, weight: Weight, counterpart: Counterpart | None) -> Tally:
+def read_through(subject: Subject, weight: Weight, counterpart: Counterpart | None, blocks: Blocks) -> Tally:
     """Decode one weight piece by piece, and compare it."""
     tally = Tally(weight)
     held = parts_held(subject, weight, tally)
@@ -226,8 +237,8 @@ def read_through(subject: Subject, weight: Weight, counterpart: Counterpart | No
         return tally
     shape = comparable(weight, counterpart)
     for first, last in spans(weight, shape[-1] if shape else 0):
-        base = beside(counterpart, first, last, shape) if counterpart and shape else None
-        for at, values in decoded(subject, weight, held, first, last, shape[-1] if shape else 0):
+        base = beside(counterpart, first, last, shape, blocks.base) if counterpart and shape else None
+        for at, values in decoded(subject, weight, held, (first, last), shape[-1] if shape else 0, blocks.codes):
             if base is None or not shape or not tally.finite:
                 tally.hear(values)
             else:
@@ -235,7 +246,7 @@ def read_through(subject: Subject, weight: Weight, counterpart: Counterpart | No
     return tally
 
 
-def beside(counterpart: Counterpart, first: int, last: int, shape: tuple[int, int]) -> NDArray[Any]:
+def beside(counterpart: Counterpart, first: int, last: int, shape: tuple[int, int], block: memoryview) -> NDArray[Any]:
     """Return what a counterpart has beside values of a weight in whole rows; of a padded weight, zeros beside the rest.
 
     Args:
@@ -243,12 +254,13 @@ def beside(counterpart: Counterpart, first: int, last: int, shape: tuple[int, in
         first: The place of the first value in the weight.
         last: The place behind the last one.
         shape: Of the weight.
+        block: Memory to read into.
     """
     if prod(shape) == counterpart.tensor.size:
-        return counterpart.stored(first, last)
+        return counterpart.stored(first, last, block)
     columns, theirs = shape[-1], counterpart.tensor.shape
     row, count = first // columns, (last - first) // columns
-    there = counterpart.stored(min(row, theirs[0]) * theirs[1], min(row + count, theirs[0]) * theirs[1])
+    there = counterpart.stored(min(row, theirs[0]) * theirs[1], min(row + count, theirs[0]) * theirs[1], block)
     padded = np.zeros((count, columns), there.dtype)
     padded[: there.size // theirs[1], : theirs[1]] = there.reshape(-1, theirs[1])
     padded.flags.writeable = False
@@ -310,7 +322,7 @@ def pieces(subject: Subject, weight: Weight, held: Held, columns: int) -> Iterat
         columns: How long a row is; 0 where that makes no difference.
     """
     for first, last in spans(weight, columns):
-        yield from decoded(subject, weight, held, first, last, columns)
+        yield from decoded(subject, weight, held, (first, last), columns)
 
 
 def spans(weight: Weight, columns: int) -> Iterator[tuple[int, int]]:
@@ -329,12 +341,19 @@ def wholes(most: int, weight: Weight, columns: int) -> int:
 
 
 def decoded(
-    subject: Subject, weight: Weight, held: Held, first: int, last: int, columns: int
+    subject: Subject,
+    weight: Weight,
+    held: Held,
+    run: tuple[int, int],
+    columns: int,
+    block: memoryview = NO_BLOCK,
 ) -> Iterator[tuple[int, Floats]]:
     """Yield values of a weight from one place to another, in tiles of whole rows."""
+    first, last = run
     tensor, decode = subject.tensors[weight.codes], weight.decode
     begin, end = weight.span(first, last) if weight.span else span(tensor, weight, first, last)
-    codes = np.frombuffer(subject.bytes(tensor, begin, end), np.uint8)
+    codes = np.frombuffer(subject.large(tensor, begin, end, block), np.uint8)
+    codes.flags.writeable = False
     tile = wholes(TILE, weight, columns)
     if decode is None:
         return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 
 from pipeline.errors import PublishError
-from pipeline.lint.subject import Subject, Tensor
+from pipeline.lint.subject import Content, Subject, Tensor
 
 Rows = tuple[str, int, int]
 """A tensor of the base and its rows, from one to before another; a tensor without axes is one row."""
@@ -59,16 +59,21 @@ def respelled(base: Subject, names: Spelled) -> Subject:
             size = sum(end - begin for _, begin, end in pieces[name])
             tensors[name] = Tensor(name, dtypes.pop(), shape, name, 0, size)
 
-    def read(file: str, offset: int, length: int) -> bytes:
-        content = []
+    def ranges(file: str, offset: int, length: int) -> Iterator[tuple[Tensor, int, int]]:
         starts = accumulate((end - begin for _, begin, end in pieces[file]), initial=0)
         for (tensor, begin, _), (start, stop) in zip(pieces[file], pairwise(starts), strict=True):
             first, last = max(offset, start), min(offset + length, stop)
             if first < last:
-                content.append(base.bytes(tensor, begin + first - start, begin + last - start))
-        return b"".join(content)
+                yield tensor, begin + first - start, begin + last - start
 
-    return replace(base, tensors=tensors, read=read)
+    def read(file: str, offset: int, length: int) -> bytes:
+        return b"".join(base.bytes(*part) for part in ranges(file, offset, length))
+
+    def read_large(file: str, offset: int, length: int, block: memoryview) -> Content:
+        parts = list(ranges(file, offset, length))
+        return base.large(*parts[0], block=block) if len(parts) == 1 else b"".join(base.bytes(*part) for part in parts)
+
+    return replace(base, tensors=tensors, read=read, read_large=read_large)
 
 
 def row_size(tensor: Tensor) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from pipeline.lint.faults import Fault, Level
+from pipeline.source.disk import Forward
 from pipeline.source.gguf import BY_NAME
 from pipeline.source.onnx import Node
 from pipeline.source.safetensors import DTYPE_SIZES
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
 Container = Literal["safetensors", "gguf", "onnx"]
 ReadFile = Callable[[str, int, int], bytes]
 """Reads of a file, from an offset, so many bytes."""
+Content = bytes | memoryview
+ReadLarge = Callable[[str, int, int, memoryview], Content]
+"""Reads likewise, once: into a block where that spares copies."""
 
 LARGEST_PART: Final = 256 << 20  # bytes; what is read whole, such as the scales of one weight
+WORD: Final = 8  # bytes of the largest element, at a multiple of which it is to lie in memory
 
 VOCABULARIES: Final = ("embed_tokens.weight", "shared.weight", "wte.weight", "embeddings.weight", "lm_head.weight")
 HEADS: Final = (*VOCABULARIES, "proj_out.weight", "decoder.weight")
@@ -81,6 +86,7 @@ class Subject:
         metadata: What the headers say beside; of shards, of the first that says it.
         config: What ``config.json`` beside it says; empty where there is none.
         read: Reads the files.
+        read_large: Reads of them what nobody will read again.
         faults: What is wrong with its files.
         nodes: Those of a graph.
     """
@@ -91,6 +97,7 @@ class Subject:
     metadata: Mapping[str, Any]
     config: Mapping[str, Any]
     read: ReadFile
+    read_large: ReadLarge
     faults: tuple[Fault, ...] = ()
     nodes: tuple[Node, ...] = field(default=(), repr=False)
 
@@ -110,6 +117,13 @@ class Subject:
         """Return bytes of a tensor; fewer where its file ends before."""
         last = tensor.end if end is None else min(tensor.begin + end, tensor.end)
         return self.read(tensor.file, tensor.begin + begin, last - tensor.begin - begin)
+
+    def large(self, tensor: Tensor, begin: int, end: int, block: memoryview) -> Content:
+        """Return bytes of a tensor that nobody will ask for again, until the block is used for others."""
+        length, place = min(end, tensor.end - tensor.begin) - begin, tensor.begin + begin
+        if Forward.room(length) > len(block) or place % WORD:  # in memory it lies as in the file's pages
+            return self.bytes(tensor, begin, end)
+        return self.read_large(tensor.file, place, length, block)
 
     def array(self, name: str) -> NDArray[Any]:
         """Return a tensor whole, bfloat16 and the small floats as their bits; ask of none above `LARGEST_PART`."""

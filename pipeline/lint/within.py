@@ -88,6 +88,10 @@ class Within:
         """Read a range of a file; fewer bytes at its end."""
         return self.place.read(f"{self.folder}{name}", offset, length)
 
+    def read_large(self, name: str, offset: int, length: int, block: memoryview) -> bytes | memoryview:
+        """Read a range that nobody will read again."""
+        return self.place.read_large(f"{self.folder}{name}", offset, length, block)
+
     def listed(self, names: Iterable[str]) -> dict[str, ListedFile]:
         """Return some of its files with the digests by which the place vouches for them."""
         found = self.place.listed([f"{self.folder}{name}" for name in names])

@@ -36,7 +36,8 @@ def require_full_precision(
     tensors = {
         name: Tensor(name, slot.dtype, slot.shape, file, slot.begin, slot.end) for name, (file, slot) in found.items()
     }
-    form, reading = recognised(Subject(component.name, "safetensors", tensors, {}, config, place.read))
+    subject = Subject(component.name, "safetensors", tensors, {}, config, place.read, place.read_large)
+    form, reading = recognised(subject)
     if form != "plain":
         reason = f"This {component.class_name} is quantized already: it is {reading.title}."
         raise SourceError(reason, where=f"{place.where}, {component.name}", remedy=FULL_PRECISION)

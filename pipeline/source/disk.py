@@ -177,6 +177,27 @@ class Forward:
         return block[start : start + length]
 
 
+def read_range(path: Path, offset: int, length: int, block: memoryview) -> memoryview:
+    """Read a range of a file past the page cache; fewer bytes at its end.
+
+    Args:
+        path: The file.
+        offset: Where the range begins.
+        length: Its bytes.
+        block: Memory that begins at a page and has `Forward.room` for them.
+
+    Raises:
+        SourceError: The disk cannot read it.
+    """
+    ahead = offset % PAGE
+    file = LocalFile(path)
+    try:
+        got = file.read(offset - ahead, block[: pages(ahead + length)])
+    finally:
+        file.close()
+    return block[ahead : min(got, ahead + length)]
+
+
 def blake3_of(path: Path) -> str:
     """Return a file's BLAKE3 as 64 hex digits, read past the page cache."""
     digest = blake3()

@@ -16,6 +16,7 @@ from pipeline.files import ListedFile, files_of_model, require_readable_name, sa
 from pipeline.source import gguf
 from pipeline.source.classes import FULL_PRECISION, WEIGHTS_NAME, families_of, loads_plainly
 from pipeline.source.digests import digests
+from pipeline.source.disk import read_range
 from pipeline.source.safetensors import TensorInfo, parse_header
 from pipeline.source.strict import parse, read_index, require_shallow
 from pipeline.source.variants import INDEX_FILE, index_files, plain_name, variants_among, weights_file
@@ -54,6 +55,9 @@ class Place(Protocol):
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Read a range of a file; fewer bytes at its end."""
+
+    def read_large(self, name: str, offset: int, length: int, block: memoryview) -> bytes | memoryview:
+        """Read a range that nobody will read again; where that spares copies, into a block."""
 
     def listed(self, names: Iterable[str]) -> dict[str, ListedFile]:
         """Return some of its files with the digests by which the place vouches for them."""
@@ -117,6 +121,10 @@ class Folder:
         with (self.path / name).open("rb") as file:
             file.seek(offset)
             return file.read(length)
+
+    def read_large(self, name: str, offset: int, length: int, block: memoryview) -> bytes | memoryview:
+        """Read a range of a file past the page cache, into a block that begins at a page; fewer bytes at its end."""
+        return read_range(self.path / name, offset, length, block)
 
 
 class Component(BaseModel):

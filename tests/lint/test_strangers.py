@@ -43,6 +43,9 @@ class Memory:
     def read(self, name: str, offset: int, length: int) -> bytes:
         return self._files[name][offset : offset + length]
 
+    def read_large(self, name: str, offset: int, length: int, _block: memoryview) -> bytes:
+        return self.read(name, offset, length)
+
 
 def looked_at(place: Memory | Folder, base: Memory | Folder | None = None) -> Linted | None:
     """Lint a place; everything that is found is of a known rule, and can be told and written."""
