@@ -131,6 +131,7 @@ def compare(comparison: Comparison, out: Path) -> dict[str, Any]:
     ratios = [a.seconds / b.seconds for a, b in zip(seen["ours"], seen["other"], strict=True)]
     return {
         "what": comparison.what,
+        "machine": machine(),
         **sums,
         "ratio": round(median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
@@ -363,7 +364,6 @@ def main() -> None:
         write(results)
     if only and only <= {*KERNELS}:
         return
-    results["machine"] = machine()
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "out", ignore_errors=True)
     of_every_size = not only or "memory" in only

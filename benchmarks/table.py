@@ -45,17 +45,18 @@ def spread(ratios: list[float]) -> str:
 
 def tables(results: dict[str, Any]) -> str:
     """Return everything that was measured, in Markdown."""
-    machine = results["machine"]
-    libraries = ", ".join(f"{name} {found}" for name, found in machine.items() if name not in ABOUT)
-    lines = [
-        f"\nMachine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB memory; "
-        f"Python {machine['python']}, {libraries}. Of what hashes and kernels use, the processor has "
-        f"{', '.join(machine['features']) or 'nothing'}.\n",
-        "| what | ours, median | the other, median | ratio, median (all) | to reach | met | memory: ours, the other |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(row(one) for one in results["comparisons"].values()),
-        "",
-    ]
+    lines = [""]
+    comparisons = results["comparisons"].values()
+    for machine in dict.fromkeys(described(one["machine"]) for one in comparisons):
+        lines += [
+            machine,
+            "",
+            "| what | ours, median | the other, median | ratio, median (all) | to reach | met "
+            "| memory: ours, the other |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *(row(one) for one in comparisons if described(one["machine"]) == machine),
+            "",
+        ]
     if found := results.get("peak_bytes_by_gb"):
         sizes = "; ".join(f"{size} GB source: {peak / 1e6:.0f} MB" for size, peak in found.items())
         lines += [f"Peak memory of nf4, the process and its children: {sizes}.\n"]
@@ -80,6 +81,16 @@ def tables(results: dict[str, Any]) -> str:
         schemes = "; ".join(f"{scheme} {seconds:.1f} s" for scheme, seconds in found.items())
         lines += [f"A run without compiled kernels takes longer by: {schemes}.\n"]
     return "\n".join(lines)
+
+
+def described(machine: dict[str, Any]) -> str:
+    """Return a machine and its libraries in a sentence or two."""
+    libraries = ", ".join(f"{name} {found}" for name, found in machine.items() if name not in ABOUT)
+    return (
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB memory; "
+        f"Python {machine['python']}, {libraries}. Of what hashes and kernels use, the processor has "
+        f"{', '.join(machine['features']) or 'nothing'}."
+    )
 
 
 ABOUT = ("processor", "features", "cores", "memory_bytes", "python")
