@@ -101,13 +101,8 @@ def spelled(session: Session, base: Subject) -> Spelled:
     shapes, config = {name: tensor.shape for name, tensor in base.tensors.items()}, dict(base.config)
     if class_name := config.get("_class_name"):
         question = SingleFileRequest(class_name=str(class_name), config=config, shapes=shapes)
-        tensors = ask_single_file(question, session.home() / "answers", base.name).tensors
-    else:
-        tensors = tensors_of(str(config["architectures"][0]), config, shapes)
-    return {
-        name: (tensor.shape, tuple((rows.tensor, rows.start, rows.stop) for rows in tensor.rows))
-        for name, tensor in tensors.items()
-    }
+        return ask_single_file(question, session.home() / "answers", base.name).tensors
+    return tensors_of(str(config["architectures"][0]), config, shapes)
 
 
 def text_of(found: Linted) -> str:

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Protocol
 
 from pipeline.errors import PublishError
 from pipeline.lint.subject import Content, Subject, Tensor
 
-Rows = tuple[str, int, int]
-"""A tensor of the base and its rows, from one to before another; a tensor without axes is one row."""
 
-Spelled = Mapping[str, tuple[tuple[int, ...], tuple[Rows, ...]]]
-"""Tensors of a file of the family by name: the shape, and the rows that it is made of, one after the other."""
+class Rows(Protocol):
+    """Rows of a tensor of the base, from one to before another; a tensor without axes is one row."""
+
+    @property
+    def tensor(self) -> str:
+        """The tensor's name."""
+
+    @property
+    def start(self) -> int:
+        """The first row."""
+
+    @property
+    def stop(self) -> int:
+        """The row behind the last one."""
+
+
+class Made(Protocol):
+    """A tensor of a file of the family; `pipeline.backends.oracle.single_file.FileTensor` is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def rows(self) -> Sequence[Rows]:
+        """What it is made of, one after the other."""
+
+
+Spelled = Mapping[str, Made]
+"""Tensors of a file of the family by name."""
 
 Spell = Callable[[Subject], Spelled]
 """Says how a model in a library's names is called in a file of its family; raises `PublishError` where it cannot."""
@@ -51,13 +78,13 @@ def respelled(base: Subject, names: Spelled) -> Subject:
     Each lies in a file of its own name, which is read where its rows lie.
     """
     tensors, pieces = dict[str, Tensor](), dict[str, list[tuple[Tensor, int, int]]]()
-    for name, (shape, rows) in names.items():
-        parts = [(base.tensors[part], start, stop) for part, start, stop in rows if part in base.tensors]
-        dtypes = {tensor.dtype for tensor, _, _ in parts}
-        if len(parts) == len(rows) and len(dtypes) == 1:
-            pieces[name] = [(part, start * row_size(part), stop * row_size(part)) for part, start, stop in parts]
+    for name, made in names.items():
+        parts = [(base.tensors[rows.tensor], rows) for rows in made.rows if rows.tensor in base.tensors]
+        dtypes = {tensor.dtype for tensor, _ in parts}
+        if len(parts) == len(made.rows) and len(dtypes) == 1:
+            pieces[name] = [(part, rows.start * row_size(part), rows.stop * row_size(part)) for part, rows in parts]
             size = sum(end - begin for _, begin, end in pieces[name])
-            tensors[name] = Tensor(name, dtypes.pop(), shape, name, 0, size)
+            tensors[name] = Tensor(name, dtypes.pop(), made.shape, name, 0, size)
 
     def ranges(file: str, offset: int, length: int) -> Iterator[tuple[Tensor, int, int]]:
         starts = accumulate((end - begin for _, begin, end in pieces[file]), initial=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.backends.oracle.single_file import FileTensor, Rows
 from pipeline.errors import RecipeError
 from pipeline.lint import lint
 from pipeline.lint.spelled import Spelled
@@ -30,12 +31,12 @@ def fused(name: str) -> tuple[str, tuple[str, ...]] | None:
     return f"net.{stem}qk.{end}", tuple(f"{stem}{head}.{end}" for head in HEADS)
 
 
-def spell(_base: Any) -> Spelled:
+def spell(_base: Any) -> dict[str, FileTensor]:
     found = {}
     for name, tensor in tensors_of_base().items():
         if made := fused(name):
-            rows = tuple((part, 0, len(tensor)) for part in made[1])
-            found[made[0]] = ((len(tensor) * len(rows), *tensor.shape[1:]), rows)
+            rows = tuple(Rows(tensor=part, start=0, stop=len(tensor)) for part in made[1])
+            found[made[0]] = FileTensor(shape=(len(tensor) * len(rows), *tensor.shape[1:]), rows=rows)
     return found
 
 
@@ -78,7 +79,7 @@ def test_rows_of_fused_weights_are_found_in_the_base(file: Path, base: Path) -> 
 
 def test_rows_in_the_other_order_are_told(file: Path, base: Path) -> None:
     def turned(subject: Any) -> Spelled:
-        return {name: (shape, rows[::-1]) for name, (shape, rows) in spell(subject).items()}
+        return {name: FileTensor(shape=made.shape, rows=made.rows[::-1]) for name, made in spell(subject).items()}
 
     found = lint(Folder(file.parent), Folder(base), spell=turned)
     assert {fault.tensor for fault in found.everything if "Its two halves are exchanged" in fault.text} == {
