@@ -39,6 +39,10 @@ class Made(Protocol):
     def rows(self) -> Sequence[Rows]:
         """What it is made of, one after the other."""
 
+    @property
+    def content(self) -> bytes:
+        """The float32 that it holds instead, where the config tells them and no tensor of the base has them."""
+
 
 Spelled = Mapping[str, Made]
 """Tensors of a file of the family by name."""
@@ -79,6 +83,9 @@ def respelled(base: Subject, names: Spelled) -> Subject:
     """
     tensors, pieces = dict[str, Tensor](), dict[str, list[tuple[Tensor, int, int]]]()
     for name, made in names.items():
+        if made.content:
+            tensors[name] = Tensor(name, "F32", made.shape, name, 0, len(made.content))
+            continue
         parts = [(base.tensors[rows.tensor], rows) for rows in made.rows if rows.tensor in base.tensors]
         dtypes = {tensor.dtype for tensor, _ in parts}
         if len(parts) == len(made.rows) and len(dtypes) == 1:
@@ -94,11 +101,13 @@ def respelled(base: Subject, names: Spelled) -> Subject:
                 yield tensor, begin + first - start, begin + last - start
 
     def read(file: str, offset: int, length: int) -> bytes:
+        if content := names[file].content:
+            return content[offset : offset + length]
         return b"".join(base.bytes(*part) for part in ranges(file, offset, length))
 
     def read_large(file: str, offset: int, length: int, block: memoryview) -> Content:
-        parts = list(ranges(file, offset, length))
-        return base.large(*parts[0], block=block) if len(parts) == 1 else b"".join(base.bytes(*part) for part in parts)
+        parts = [] if names[file].content else list(ranges(file, offset, length))
+        return base.large(*parts[0], block=block) if len(parts) == 1 else read(file, offset, length)
 
     return replace(base, tensors=tensors, read=read, read_large=read_large)
 

@@ -133,9 +133,12 @@ def lay_out_as(
             return stored_as(conversion, slots[source])
         return layout(tensor, slots[source].shape, conversion.dtype)[tensor][0]
 
+    told: Specs = {target: ("F32", tensor.shape) for target, tensor in file.tensors.items() if tensor.values}
     alone: dict[str, Specs] = {}
     scattered: Specs = {}
     for target, tensor in file.tensors.items():
+        if target in told:
+            continue
         first = tensor.rows[0]
         kind, (source, conversion) = kind_of(first.tensor), by_name[first.tensor]
         if other := next((rows.tensor for rows in tensor.rows if kind_of(rows.tensor) != kind), ""):
@@ -158,7 +161,7 @@ def lay_out_as(
         else:
             scattered |= specs
     ordered = {part: spec for source in sorted(alone, key=read_as.__getitem__) for part, spec in alone[source].items()}
-    tensors = ordered | scattered
+    tensors = told | ordered | scattered
     size = sum(nominal_size(*spec) for spec in tensors.values())
     return Weights([Shard(name, tuple(answer.conversions), tensors, frozenset(scattered))], size)
 

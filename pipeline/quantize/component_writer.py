@@ -303,7 +303,10 @@ class ComponentWriter:
             path = self.job.out / shard.name
             form = FORMATS[self.job.format]
             placed = form.place(shard.tensors, shard.scattered)
-            self._writers[shard.name] = Writer(path, form, placed, metadata, self._room(), self._writing)
+            writer = self._writers[shard.name] = Writer(path, form, placed, metadata, self._room(), self._writing)
+            for name, tensor in self.job.file.tensors.items() if self.job.file else ():
+                if tensor.values:
+                    writer.put(name, 0, memoryview(tensor.content))
         return self._writers[shard.name]
 
     def _metadata(self) -> Mapping[str, Any]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 import transformers
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, laid_out, named, tensors_of
+from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, FACTORS, laid_out, named, tensors_of
 from pipeline.backends.gguf.models import opened
+from pipeline.backends.gguf.vocabulary import SPLITS
 from pipeline.backends.oracle.conversion import ask_ahead
 from pipeline.errors import PublishError
 from pipeline.lint import lint
@@ -23,6 +29,7 @@ from pipeline.lint.spelled import Spelled
 from pipeline.lint.subject import Subject
 from pipeline.plan.model import question_of
 from pipeline.quantize.folder import QuantizeRequest, quantize_source
+from pipeline.quantize.formats import gguf as gguf_form
 from pipeline.recipe import Quantization
 from pipeline.source.layout import Folder, read_single, read_slots
 from pipeline.tasks.loading import opened_apart
@@ -32,8 +39,21 @@ TEXT = "It's 12345 foxes;  two spaces\n\nAnd déjà vu 東京 😀<end> don't"
 SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 320}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.3}
 T5 = {"vocab_size": 320, "d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4}
+ROPE = {
+    "rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
+MARKS = "e\u0301 \u00e9 \u0438\u0439 \u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22"
+CAPITALS = "\u00c9t\u00c9"
+TEXTS = (
+    TEXT, "", " ", "  ", "   two  and    four", "fox", "the foxes' boxes", "don't DON'T", "a\nb\r\n\r\n\tc ",
+    "it's  1234567 and 12",
+    MARKS, CAPITALS, "camelCase HTTPServer", "a/b//c /", "\u2581fox \u2581", "<0x0A>", "=====", "<s>fox</s> fox<unk>",
+    "\u00a0\u3000x\u200b", "👩‍👩‍👧", "whole whole",
+)  # fmt: skip
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "LlamaForCausalLM": ("LlamaConfig", {**SIZES, **HEADS, "tie_word_embeddings": False, "rope_theta": 5000.0}),
+    "LlamaForCausalLM": ("LlamaConfig", {**SIZES, **HEADS, "tie_word_embeddings": False, "rope_parameters": ROPE}),
+    "MistralForCausalLM": ("MistralConfig", {**SIZES, **HEADS, "initializer_range": 0.2, "sliding_window": 96}),
     "Qwen2ForCausalLM": ("Qwen2Config", {**SIZES, **HEADS, "tie_word_embeddings": True}),
     "Qwen3ForCausalLM": ("Qwen3Config", {**SIZES, **HEADS, "head_dim": 32, "tie_word_embeddings": True}),
     "Qwen3Model": ("Qwen3Config", {**SIZES, **HEADS, "head_dim": 32}),
@@ -44,20 +64,21 @@ DECODERS = [name for name in MODELS if name.endswith("CausalLM")]
 Q8 = Quantization(backend="gguf", scheme="q8_0", options={"layers": {}, "names": "diffusers"}, dtype="float32", keep=())
 
 
-def tokenizer(*, split: str = "qwen2") -> Any:
-    """Return a tokenizer of bytes with some merges, which ends each text with ``<end>``."""
-    from pipeline.backends.gguf.vocabulary import SPLITS
+MERGES = [("e", "s"), ("Ġ", "t"), ("Ġt", "w"), ("1", "2"), ("3", "4"), ("o", "x")]
 
+
+def tokenizer(*, split: str = "qwen2", merges: Sequence[tuple[str, str]] = MERGES) -> Any:
+    """Return a tokenizer of bytes with some merges, which ends each text with ``<end>``."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("e", "s"), ("Ġ", "t"), ("Ġt", "w"), ("1", "2"), ("3", "4"), ("o", "x")]
-    known = {token: number for number, token in enumerate([*alphabet, *("".join(pair) for pair in merges)])}
-    made = Tokenizer(models.BPE(known, merges))
+    tokens = dict.fromkeys([*alphabet, *("".join(pair) for pair in merges), "Ġwhole"])  # which no merge makes
+    told, whole = SPLITS[split]
+    made = Tokenizer(models.BPE({token: at for at, token in enumerate(tokens)}, merges, ignore_merges=whole))
     steps: dict[str, Any] = {
         "Split": lambda told: pre_tokenizers.Split(transformers_regex(told), "isolated"),
         "Digits": pre_tokenizers.Digits,
         "ByteLevel": lambda told: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=told),
     }
-    made.pre_tokenizer = pre_tokenizers.Sequence([steps[kind](told) for kind, told in SPLITS[split]])
+    made.pre_tokenizer = pre_tokenizers.Sequence([steps[kind](one) for kind, one in told])
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken("<end>", special=True)])
     made.add_tokens([AddedToken("<think>", special=False, normalized=False)])
@@ -66,6 +87,51 @@ def tokenizer(*, split: str = "qwen2") -> Any:
     found = transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>")
     found.chat_template = "{{ messages[0].content }}"
     return found
+
+
+@cache
+def merges_across() -> list[tuple[str, str]]:
+    """Merges of all that is in `TEXTS`, across words too, so that tokens tell where a text was split."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    texts = [text for text in TEXTS if not re.search("whole|</s>", text)]  # of "</s>" llama.cpp makes one of its own
+    made.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=4000, min_frequency=1, show_progress=False))
+    return [tuple(pair) for pair in json.loads(made.to_str())["model"]["merges"]]
+
+
+@cache
+def sentencepiece_model() -> sentencepiece.SentencePieceProcessor:
+    """A vocabulary that sentencepiece learns of a few lines, with the settings of Llama's."""
+    lines = ["the fox in the box", "foxes  and    oxes", "don't", "it's a fox", "12345 1234", "=== ==== ===="]
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=content, model_type="bpe", vocab_size=316, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, allow_whitespace_only_pieces=True,
+        minloglevel=2, num_threads=1,
+    )  # fmt: skip
+    return sentencepiece.SentencePieceProcessor(model_proto=content.getvalue())
+
+
+def sentencepiece_tokenizer(steps: str = "llama") -> Any:
+    """Return the tokenizers library's form of that vocabulary, which begins each text with ``<s>``."""
+    pieces = sentencepiece_model()
+    known = {pieces.id_to_piece(number): number for number in range(pieces.get_piece_size())}
+    parts = [(token[:at], token[at:]) for token in known for at in range(1, len(token))]
+    merges = [pair for pair in parts if pair[0] in known and pair[1] in known]
+    merges.sort(key=lambda pair: -pieces.get_score(known["".join(pair)]))
+    made = Tokenizer(models.BPE(known, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if steps == "llama":
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    elif steps == "replaced":
+        made.normalizer = normalizers.Replace(" ", "▁")
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=steps, split=False)
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    made.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in ("<unk>", "<s>", "</s>")])
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
 
 
 def transformers_regex(pattern: str) -> Any:
@@ -85,7 +151,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in model.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)  # norms and biases, too
         model.save_pretrained(root / name)
-        tokenizer().save_pretrained(root / name)
+        (sentencepiece_tokenizer if name == "MistralForCausalLM" else tokenizer)().save_pretrained(root / name)
         place = Folder(root / name)
         (part,) = read_single(place).components.values()
         asked.append(question_of(place, part, Q8, read_slots(place, part)))
@@ -105,10 +171,14 @@ def file_of(made: Path, name: str) -> Path:
 @pytest.mark.parametrize("name", MODELS)
 def test_transformers_reads_every_number_that_the_file_holds(name: str, made: Path) -> None:
     stored = {tensor.name: tensor for tensor in gguf.GGUFReader(file_of(made, name)).tensors}
-    loaded = opened(getattr(transformers, name), made / f"{name}-gguf", torch.float32)
-    source = getattr(transformers, name).from_pretrained(made / name, dtype=torch.float32)
+    kind = transformers.AutoModelForCausalLM if name in DECODERS else getattr(transformers, name)
+    loaded = opened(kind, made / f"{name}-gguf", torch.float32)
+    source = kind.from_pretrained(made / name, dtype=torch.float32)
     del loaded.config.quantization_config
-    assert loaded.config.to_diff_dict() == source.config.to_diff_dict()
+    if name == "MistralForCausalLM":  # which is the Llama that the file says
+        assert (type(loaded), loaded.config.max_position_embeddings) == (transformers.LlamaForCausalLM, 96)
+    else:
+        assert loaded.config.to_diff_dict() == source.config.to_diff_dict()
     kinds = {tensor.tensor_type.name for tensor in stored.values()}
     assert kinds == {"F32", "Q8_0"}
     assert stored["token_embd.weight"].tensor_type.name == "Q8_0"
@@ -132,6 +202,21 @@ def test_a_file_is_compared_with_a_folder_of_transformers(name: str, made: Path)
     assert not found.everything
     assert (model.matched, model.unmatched) == (model.tensors, 0)
     assert min(layer.sqnr for layer in model.layers) > 40
+
+
+def test_positions_that_are_not_stretched_as_the_config_says_are_told(made: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(made / "LlamaForCausalLM-gguf", tmp_path / "unstretched")
+    (file,) = folder.glob("*.gguf")
+    (factors,) = (one for one in gguf.GGUFReader(file, "r+").tensors if one.name == FACTORS)
+    factors.data[:] = 1
+    factors.data.base.flush()
+
+    def spell(base: Subject) -> Spelled:
+        shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
+        return tensors_of("LlamaForCausalLM", base.config, shapes)
+
+    (fault,) = lint(Folder(folder), Folder(made / "LlamaForCausalLM"), spell=spell).everything
+    assert (fault.rule, fault.tensor) == ("layer-degenerate", FACTORS)
 
 
 def test_an_encoder_is_opened_apart_from_its_pipeline(made: Path, tmp_path: Path) -> None:
@@ -167,11 +252,37 @@ def test_llama_cpp_cuts_texts_and_answers_as_transformers_does(name: str, made: 
         assert np.corrcoef(found, logits)[0, 1] > least
 
 
-@pytest.mark.parametrize("split", ["gpt-2", "smollm", "llama-bpe"])
-def test_what_splits_a_text_is_told_by_llama_cpp_s_name(split: str, made: Path, tmp_path: Path) -> None:
-    tokenizer(split=split).save_pretrained(tmp_path)
-    keys = laid_out("Qwen3ForCausalLM", config_of(made, "Qwen3ForCausalLM"), {}, reader(tmp_path)).keys
-    assert keys["tokenizer.ggml.pre"] == split
+def in_llama_cpp(found: Any, folder: Path) -> Model:
+    """A tokenizer as llama.cpp has it, of a file that holds nothing else."""
+    found.save_pretrained(folder)
+    keys = laid_out("LlamaForCausalLM", SIZES | HEADS | {"vocab_size": len(found)}, {}, reader(folder)).keys
+    header = gguf_form.header({}, keys)
+    (folder / "vocabulary.gguf").write_bytes(gguf_form.prefix(header, gguf_form.start(len(header))))
+    return Model(folder / "vocabulary.gguf", vocabulary=True)
+
+
+@pytest.mark.parametrize("split", [*SPLITS, "llama"])
+def test_llama_cpp_cuts_every_text_as_the_source_does(split: str, tmp_path: Path) -> None:
+    found = sentencepiece_tokenizer() if split == "llama" else tokenizer(split=split, merges=merges_across())
+    read = in_llama_cpp(found, tmp_path)
+    apart = [text for text in TEXTS if read.tokens(text) != found(text)["input_ids"]]
+    # llama.cpp's tekken counts marks among no letters, and takes capitals beyond ASCII for small ones as well
+    assert apart == ([MARKS, CAPITALS] if split == "tekken" else [])
+
+
+@pytest.mark.parametrize("steps", ["replaced", "never", "first", "always"])
+def test_sentencepiece_is_told_with_and_without_a_space_before_a_text(steps: str, tmp_path: Path) -> None:
+    found = sentencepiece_tokenizer(steps)
+    read = in_llama_cpp(found, tmp_path)
+    texts = [text for text in TEXTS if steps in {"replaced", "never"} or not re.search(r"^[ ▁]|<s>|</s>|<unk>", text)]
+    assert len(texts) > 8
+    assert {text: read.tokens(text) for text in texts} == {text: found(text)["input_ids"] for text in texts}
+
+
+def test_what_llama_cpp_merges_is_what_sentencepiece_does(tmp_path: Path) -> None:
+    read, pieces = in_llama_cpp(sentencepiece_tokenizer("first"), tmp_path), sentencepiece_model()
+    texts = [text for text in TEXTS if not re.search("<s>|</s>|<unk>", text)]
+    assert {text: read.tokens(text) for text in texts} == {text: [1, *pieces.encode(text)] for text in texts}
 
 
 def config_of(made: Path, name: str) -> dict[str, Any]:
@@ -203,7 +314,7 @@ def test_a_header_tells_the_tokenizer(made: Path) -> None:
 def test_what_a_file_cannot_tell_is_refused_by_name(made: Path, tmp_path: Path) -> None:
     tokenizer().save_pretrained(tmp_path)
     config, read = config_of(made, "LlamaForCausalLM"), reader(tmp_path)
-    stretched = {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}
+    stretched = {"rope_parameters": {"rope_type": "yarn", "rope_theta": 5e5}}
     spoiled = tmp_path / "spoiled"
     other = tokenizer()
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -212,7 +323,7 @@ def test_what_a_file_cannot_tell_is_refused_by_name(made: Path, tmp_path: Path) 
         "Of GemmaForCausalLM, llama.cpp's names are not known; they are of LlamaForCausalLM, ": (
             "GemmaForCausalLM", config, {}, read,
         ),
-        "A GGUF of llama has rope_type 'default', and this LlamaForCausalLM has 'llama3'": (
+        "A GGUF of llama has rope_type 'default' or 'llama3', and this LlamaForCausalLM has 'yarn'": (
             "LlamaForCausalLM", config | stretched, {}, read,
         ),
         "llama.cpp has no name for 'model.layers.0.extra.weight' of LlamaForCausalLM": (
@@ -222,7 +333,7 @@ def test_what_a_file_cannot_tell_is_refused_by_name(made: Path, tmp_path: Path) 
         "splits texts in a way that no name of llama.cpp is known for \\(Whitespace\\)": (
             "LlamaForCausalLM", config, {}, reader(spoiled),
         ),
-        "has a token 263, and the model only 10 of them": ("LlamaForCausalLM", config | {"vocab_size": 10}, {}, read),
+        "has a token 264, and the model only 10 of them": ("LlamaForCausalLM", config | {"vocab_size": 10}, {}, read),
     }  # fmt: skip
     for sentence, given in refused.items():
         with pytest.raises(PublishError, match=sentence):

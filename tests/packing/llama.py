@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from tests.packing import ggml
 
+VOCABULARY_ONLY = 72  # the byte of a model's parameters that says so
+
 
 class Settings(ctypes.Structure):
     """Parameters of a model or a context as the library gives and takes them; larger than either of its structures."""
@@ -56,11 +58,13 @@ class Model:
 
     Args:
         path: The file.
+        vocabulary: Whether nothing else of it is read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, vocabulary: bool = False) -> None:
         self._library = library()
         settings = self._library.llama_model_default_params()
+        c_bool.from_buffer(settings, VOCABULARY_ONLY).value = vocabulary
         self._model = self._library.llama_model_load_from_file(str(path).encode(), settings)
         assert self._model, f"llama.cpp does not load {path}"
         self._vocabulary = self._library.llama_model_get_vocab(self._model)

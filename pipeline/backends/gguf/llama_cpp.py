@@ -10,14 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from math import pi
+from typing import Any, Final, TypeVar
 
 from pipeline.backends.gguf import vocabulary
 from pipeline.backends.oracle.single_file import FileTensor, Rows, SingleFile
 from pipeline.errors import RecipeError, SourceError
 
 Shape = tuple[int, ...]
+Read = TypeVar("Read")
 OTHERWISE: Final = "Choose another backend for this component."
+STRETCHED: Final = "llama3"  # how Llama 3.1 and later stretch positions
+WINDOW: Final = 4096  # tokens that a Mistral sees whose config does not say
+FACTORS: Final = "rope_freqs.weight"  # by which llama.cpp slows turns
 
 DECODER: Final = {  # modules of transformers, without the model's own name before them, beside those of llama.cpp
     "embed_tokens": "token_embd",
@@ -55,7 +60,6 @@ ENCODER: Final = {
 
 def decoder_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a header says of a model that continues texts, without the architecture before each key."""
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     heads = config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
     return {
@@ -69,9 +73,19 @@ def decoder_keys(config: Mapping[str, Any]) -> dict[str, Any]:
         "attention.value_length": width,
         "attention.layer_norm_rms_epsilon": float(config.get("rms_norm_eps", 1e-6)),
         "rope.dimension_count": width,
-        "rope.freq_base": float(rope.get("rope_theta") or config.get("rope_theta") or 10_000),
+        "rope.freq_base": turning(config),
         "vocab_size": config["vocab_size"],
     }
+
+
+def windowed_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a header says of a model that looks back through a window: the texts that it sees whole.
+
+    llama.cpp's ``llama`` has no window, and answers otherwise to texts that are longer.
+    """
+    keys = decoder_keys(config)
+    seen = config.get("sliding_window", WINDOW) or keys["context_length"]
+    return {**keys, "context_length": min(keys["context_length"], seen)}
 
 
 def encoder_keys(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,10 +106,36 @@ def encoder_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def turns(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a config says of how heads turn with the position."""
+    return config.get("rope_parameters") or config.get("rope_scaling") or {}
+
+
+def turning(config: Mapping[str, Any]) -> float:
+    """Return the base of the wavelengths by which heads turn."""
+    return float(turns(config).get("rope_theta") or config.get("rope_theta") or 10_000)
+
+
 def rotation(config: Mapping[str, Any]) -> str:
     """Return how positions are stretched; ``default`` where they are not."""
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    return str(rope.get("rope_type") or rope.get("type") or "default")
+    return str(turns(config).get("rope_type") or turns(config).get("type") or "default")
+
+
+def stretched(config: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return by what the turns of each pair of a head's values are slowed, as Llama 3.1 stretches positions.
+
+    Waves that came round often enough in the texts of the first training keep their length, those that hardly did get
+    the whole factor, and between them it grows with the wavelength.
+    """
+    told, width = turns(config), decoder_keys(config)["rope.dimension_count"]
+    factor, low, high = (float(told[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    found = []
+    for place in range(0, width, 2):
+        wavelength = 2 * pi * turning(config) ** (place / width)
+        rounds = told["original_max_position_embeddings"] / wavelength
+        share = min(max((rounds - low) / (high - low), 0.0), 1.0)
+        found.append(1 / (share + (1 - share) / factor))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -106,7 +146,8 @@ class Architecture:
         name: How llama.cpp calls it.
         modules: Its modules' names by those of transformers; ``{}`` stands for the number of a layer.
         keys: What a header says of it, from its config.
-        fixed: What must be so, since a header cannot say otherwise: by its name a value, and what finds it in a config.
+        fixed: What must be so, since a header cannot say otherwise: by its name the values that it may have, and what
+            finds it in a config.
         turned: Whether the two halves of each head of queries and keys take turns, as llama.cpp rotates them.
         called: What the header calls the model, where transformers goes by it.
     """
@@ -114,25 +155,28 @@ class Architecture:
     name: str
     modules: Mapping[str, str]
     keys: Callable[[Mapping[str, Any]], dict[str, Any]]
-    fixed: Mapping[str, tuple[Any, Callable[[Mapping[str, Any]], Any]]] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[tuple[Any, ...], Callable[[Mapping[str, Any]], Any]]] = field(default_factory=dict)
     turned: bool = False
     called: str = ""
 
 
 DECODING: Final = {
-    "rope_type": ("default", rotation),
-    "hidden_act": ("silu", lambda config: config.get("hidden_act", "silu")),
-    "use_sliding_window": (False, lambda config: bool(config.get("use_sliding_window", False))),
+    "rope_type": (("default",), rotation),
+    "hidden_act": (("silu",), lambda config: config.get("hidden_act", "silu")),
+    "use_sliding_window": ((False,), lambda config: bool(config.get("use_sliding_window", False))),
 }
 ENCODING: Final = {
-    "feed_forward_proj": ("gated-gelu", lambda config: config.get("feed_forward_proj", "relu")),
-    "relative_attention_max_distance": (128, lambda config: config.get("relative_attention_max_distance", 128)),
+    "feed_forward_proj": (("gated-gelu",), lambda config: config.get("feed_forward_proj", "relu")),
+    "relative_attention_max_distance": ((128,), lambda config: config.get("relative_attention_max_distance", 128)),
 }
-LLAMA: Final = Architecture("llama", DECODER, decoder_keys, DECODING, turned=True)
+STRETCHING: Final = {**DECODING, "rope_type": (("default", STRETCHED), rotation)}
+LLAMA: Final = Architecture("llama", DECODER, decoder_keys, STRETCHING, turned=True)
+MISTRAL: Final = Architecture("llama", DECODER, windowed_keys, DECODING, turned=True)
 QWEN2: Final = Architecture("qwen2", DECODER, decoder_keys, DECODING)
 QWEN3: Final = Architecture("qwen3", {**DECODER, **NORMED}, decoder_keys, DECODING)
 ARCHITECTURES: Final = {
     "LlamaForCausalLM": LLAMA,
+    "MistralForCausalLM": MISTRAL,
     "Qwen2ForCausalLM": QWEN2,
     "Qwen3ForCausalLM": QWEN3,
     "Qwen3Model": QWEN3,
@@ -158,8 +202,9 @@ def laid_out(
     """
     known = architecture(class_name)
     for name, (needed, found) in known.fixed.items():
-        if (said := found(config)) != needed:
-            what = f"A GGUF of {known.name} has {name} {needed!r}, and this {class_name} has {said!r}."
+        if (said := found(config)) not in needed:
+            either = " or ".join(map(repr, needed))
+            what = f"A GGUF of {known.name} has {name} {either}, and this {class_name} has {said!r}."
             raise RecipeError(what, remedy=OTHERWISE)
     keys = keys_of(class_name, config)
     told = {
@@ -190,8 +235,17 @@ def keys_of(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SourceError: Its config lacks something.
     """
+    return read_of(class_name, config, architecture(class_name).keys)
+
+
+def read_of(class_name: str, config: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Read]) -> Read:
+    """Return what is read of a config.
+
+    Raises:
+        SourceError: It lacks something.
+    """
     try:
-        return architecture(class_name).keys(config)
+        return read(config)
     except KeyError as error:
         raise SourceError(f"The config of {class_name} has no {error.args[0]}.") from error
 
@@ -207,8 +261,11 @@ def tensors_of(class_name: str, config: Mapping[str, Any], shapes: Mapping[str, 
     heads = {"attn_q": keys["attention.head_count"], "attn_k": keys.get("attention.head_count_kv", 0)}
     for name, shape in shapes.items():
         target = named(known, class_name, name)
-        turns = heads.get(target.split(".")[-2], 0) if known.turned else 0
-        tensors[target] = FileTensor(shape=shape, rows=tuple(rows_of(name, (shape or (1,))[0], turns)))
+        halves = heads.get(target.split(".")[-2], 0) if known.turned else 0
+        tensors[target] = FileTensor(shape=shape, rows=tuple(rows_of(name, (shape or (1,))[0], halves)))
+    if rotation(config) == STRETCHED:
+        values = read_of(class_name, config, stretched)
+        tensors[FACTORS] = FileTensor(shape=(len(values),), rows=(), values=values)
     return tensors
 
 

@@ -23,6 +23,7 @@ from pipeline.source.gguf import BY_NAME, GGUFHeader, parse_header
 from pipeline.worker.child import WorkerError
 
 GENERATION: Final = "generation_config.json"
+AS_LLAMA: Final = frozenset({"mistral"})  # whose names in a file transformers 5.23 knows only as those of a Llama
 
 
 class Wanted(QuantizationConfigMixin):  # type: ignore[misc]
@@ -91,7 +92,8 @@ def header_of(path: Path) -> GGUFHeader:
 def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """Return a model as its card says to load it.
 
-    The config is the folder's: of a file's keys transformers (5.23) makes another one for some, such as a T5 with ReLU.
+    The config is the folder's: of a file's keys transformers (5.23) makes another one for some, such as a T5 with ReLU
+    or a Llama without stretched positions. That of a Mistral is the file's, which is a Llama's.
 
     Args:
         kind: Its class.
@@ -99,7 +101,9 @@ def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         dtype: What it computes in.
     """
     (file,) = FORM.weights_in(folder)
-    model = kind.from_pretrained(folder, gguf_file=file, config=AutoConfig.from_pretrained(folder), dtype=dtype)
+    config = AutoConfig.from_pretrained(folder)
+    told = {} if config.model_type in AS_LLAMA else {"config": config}
+    model = kind.from_pretrained(folder, gguf_file=file, dtype=dtype, **told)
     stored, known = header_of(folder / file).tensors, ARCHITECTURES[type(model).__name__]
     for name, parameter in model.named_parameters():
         slot = stored.get(named(known, type(model).__name__, name))

@@ -6,6 +6,7 @@ names, so the way back is asked of it by experiment, in a process of its own: se
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,19 @@ class FileTensor(BaseModel):
     Attributes:
         shape: Its shape; a matrix has the columns of its rows, and as many rows as they are.
         rows: What it is made of, in its order.
+        values: What it holds instead, as float32, where no tensor of the source has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shape: tuple[int, ...]
     rows: tuple[Rows, ...]
+    values: tuple[float, ...] = ()
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of its values."""
+        return struct.pack(f"<{len(self.values)}f", *self.values)
 
 
 class SingleFile(BaseModel):
