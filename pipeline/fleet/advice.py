@@ -216,7 +216,7 @@ ROWS: Final = (
             Evidence(
                 "test",
                 "tests/contract/test_llama_cpp.py::test_llama_cpp_cuts_texts_and_answers_as_transformers_does",
-                "llama.cpp answers from a Llama, a Qwen2 and a Qwen3",
+                "llama.cpp answers from a Llama, a Mistral, a Qwen2 and a Qwen3",
             ),
         ),
     ),

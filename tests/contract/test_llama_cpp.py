@@ -21,7 +21,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, FACTORS, laid_out, named, tensors_of
 from pipeline.backends.gguf.models import opened
-from pipeline.backends.gguf.vocabulary import SPLITS
+from pipeline.backends.gguf.vocabulary import SPLITS, by_scores, scores_of
 from pipeline.backends.oracle.conversion import ask_ahead
 from pipeline.errors import PublishError
 from pipeline.lint import lint
@@ -175,10 +175,8 @@ def test_transformers_reads_every_number_that_the_file_holds(name: str, made: Pa
     loaded = opened(kind, made / f"{name}-gguf", torch.float32)
     source = kind.from_pretrained(made / name, dtype=torch.float32)
     del loaded.config.quantization_config
-    if name == "MistralForCausalLM":  # which is the Llama that the file says
-        assert (type(loaded), loaded.config.max_position_embeddings) == (transformers.LlamaForCausalLM, 96)
-    else:
-        assert loaded.config.to_diff_dict() == source.config.to_diff_dict()
+    assert type(loaded) is type(source)
+    assert loaded.config.to_diff_dict() == source.config.to_diff_dict()
     kinds = {tensor.tensor_type.name for tensor in stored.values()}
     assert kinds == {"F32", "Q8_0"}
     assert stored["token_embd.weight"].tensor_type.name == "Q8_0"
@@ -338,6 +336,26 @@ def test_what_a_file_cannot_tell_is_refused_by_name(made: Path, tmp_path: Path) 
     for sentence, given in refused.items():
         with pytest.raises(PublishError, match=sentence):
             laid_out(*given)
+
+
+def test_merges_that_scores_do_not_tell_are_refused() -> None:
+    known = {token: number for number, token in enumerate(["a", "b", "c", "ab", "bc", "abc", "</s>", "<", "/s>"])}
+    pairs = [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
+    assert scores_of(known, pairs, {"</s>"}) == [0, 0, 0, -1, -2, -3, 0, 0, 0]
+    with pytest.raises(PublishError, match="in an order that scores of tokens do not tell"):
+        scores_of(known | {"cc": 9}, [pairs[0], *pairs[:0:-1], ("ab", "c")], {"</s>"})
+    with pytest.raises(PublishError, match="does not merge 'a' and 'bc'"):
+        scores_of(known, pairs[:3], {"</s>"})
+
+
+def test_a_vocabulary_without_bytes_or_of_other_steps_is_refused() -> None:
+    told = json.loads(sentencepiece_tokenizer("first").backend_tokenizer.to_str())
+    del told["model"]["vocab"]["<0x41>"]
+    with pytest.raises(PublishError, match="lacks tokens of single bytes"):
+        by_scores(told)
+    told["pre_tokenizer"]["split"] = True
+    with pytest.raises(PublishError, match=r"no name of llama.cpp is known for \(Metaspace\)"):
+        by_scores(told)
 
 
 def test_each_half_of_a_head_takes_its_turn_in_a_llama_alone() -> None:

@@ -23,7 +23,7 @@ from pipeline.source.gguf import BY_NAME, GGUFHeader, parse_header
 from pipeline.worker.child import WorkerError
 
 GENERATION: Final = "generation_config.json"
-AS_LLAMA: Final = frozenset({"mistral"})  # whose names in a file transformers 5.23 knows only as those of a Llama
+AS_LLAMA: Final = frozenset({"mistral"})  # whose names in a file transformers 5.23 finds only where they are a Llama's
 
 
 class Wanted(QuantizationConfigMixin):  # type: ignore[misc]
@@ -93,7 +93,7 @@ def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """Return a model as its card says to load it.
 
     The config is the folder's: of a file's keys transformers (5.23) makes another one for some, such as a T5 with ReLU
-    or a Llama without stretched positions. That of a Mistral is the file's, which is a Llama's.
+    or a Llama without stretched positions.
 
     Args:
         kind: Its class.
@@ -102,8 +102,10 @@ def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """
     (file,) = FORM.weights_in(folder)
     config = AutoConfig.from_pretrained(folder)
-    told = {} if config.model_type in AS_LLAMA else {"config": config}
-    model = kind.from_pretrained(folder, gguf_file=file, dtype=dtype, **told)
+    if config.model_type in AS_LLAMA:
+        config.model_type = "llama"
+    model = kind.from_pretrained(folder, gguf_file=file, config=config, dtype=dtype)
+    model.config.model_type = type(model.config).model_type
     stored, known = header_of(folder / file).tensors, ARCHITECTURES[type(model).__name__]
     for name, parameter in model.named_parameters():
         slot = stored.get(named(known, type(model).__name__, name))
