@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -23,6 +24,7 @@ from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, FACTORS, laid_out, n
 from pipeline.backends.gguf.models import opened
 from pipeline.backends.gguf.vocabulary import SPLITS, by_scores, scores_of
 from pipeline.backends.oracle.conversion import ask_ahead
+from pipeline.card.render import render
 from pipeline.errors import PublishError
 from pipeline.lint import lint
 from pipeline.lint.spelled import Spelled
@@ -188,6 +190,21 @@ def test_transformers_reads_every_number_that_the_file_holds(name: str, made: Pa
             assert torch.equal(held, plain), parameter
         else:
             assert 0 < (held - plain).norm() / plain.norm() < 0.01, parameter
+
+
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "MistralForCausalLM"])
+def test_the_snippet_of_a_card_opens_what_the_source_is(name: str, made: Path) -> None:
+    values = {
+        "plan": SimpleNamespace(repository=str(made / f"{name}-gguf"), files=("generation_config.json",)),
+        "apart": {"model": SimpleNamespace(file=file_of(made, name).name, class_name=name)},
+        "question": SimpleNamespace(messages=()),
+        "imports": [], "dtype": "float32", "prompt": "fox", "call": {"max_new_tokens": 1},
+    }  # fmt: skip
+    found: dict[str, Any] = {}
+    exec(render("causal_lm.py.jinja", values), found)  # noqa: S102  the snippet's own lines
+    source = transformers.AutoConfig.from_pretrained(made / name)
+    assert type(found["model"]).__name__ == name
+    assert found["model"].config.rope_parameters == source.rope_parameters
 
 
 @pytest.mark.parametrize("name", ["LlamaForCausalLM", "T5EncoderModel"])
