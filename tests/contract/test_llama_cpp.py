@@ -326,6 +326,16 @@ def test_a_header_tells_the_tokenizer(made: Path) -> None:
     assert read(TEXT)["input_ids"] == known(TEXT)["input_ids"]
 
 
+def test_a_header_tells_which_tokens_are_bytes(made: Path) -> None:
+    told = gguf.GGUFReader(file_of(made, "MistralForCausalLM")).fields
+    kinds = told["tokenizer.ggml.token_type"].contents()
+    assert (kinds[:3], kinds[3:259], kinds[259]) == ([3, 3, 3], [6] * 256, 1)
+    name = file_of(made, "MistralForCausalLM").name
+    read = transformers.AutoTokenizer.from_pretrained(made / "MistralForCausalLM-gguf", gguf_file=name)
+    known = transformers.AutoTokenizer.from_pretrained(made / "MistralForCausalLM")
+    assert read(TEXT)["input_ids"] == known(TEXT)["input_ids"]
+
+
 def test_what_a_file_cannot_tell_is_refused_by_name(made: Path, tmp_path: Path) -> None:
     tokenizer().save_pretrained(tmp_path)
     config, read = config_of(made, "LlamaForCausalLM"), reader(tmp_path)
