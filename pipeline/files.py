@@ -171,12 +171,16 @@ def files_under(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def files_of_model(folder: Path) -> dict[str, Path]:
+def files_of_model(folder: Path, dangling: list[str] | None = None) -> dict[str, Path]:
     """List the files of somebody's model folder by POSIX path, as a Hub would list them; links are followed.
 
     The folder may be a git clone, or a snapshot in the cache of ``huggingface_hub``, whose files are links to blobs
     beside it. What a link leads to is read and published under the link's name, so no link may lead out: its end is a
     plain file of the folder itself, or a blob of the cache that the folder is a snapshot of.
+
+    Args:
+        folder: The folder.
+        dangling: Takes the links that lead nowhere, by POSIX path; where it is left out, there may be none.
 
     Raises:
         SourceError: It holds a link that leads elsewhere or nowhere, or something that is no file.
@@ -189,6 +193,9 @@ def files_of_model(folder: Path) -> dict[str, Path]:
         links = [name for name in folders if (Path(here) / name).is_symlink()]
         for name in sorted({*names, *links} - SKIPPED):
             path = Path(here) / name
+            if dangling is not None and path.is_symlink() and not path.exists():
+                dangling.append(path.relative_to(root).as_posix())
+                continue
             require_file_within(path, (root, blobs))
             found[path.relative_to(root).as_posix()] = folder / path.relative_to(root)
     return dict(sorted(found.items()))

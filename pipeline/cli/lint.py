@@ -73,6 +73,7 @@ def place_at(session: Session, hubs: Sequence[Hub], subject: str, revision: str 
     from pipeline.lint.within import Within, beside
     from pipeline.recipe.addresses import read_path
     from pipeline.recipe.names import is_path
+    from pipeline.source.layout import Folder
 
     path = Path(subject)
     if (here := bool(subject) and (path.exists() or is_path(subject))) and revision:
@@ -80,7 +81,7 @@ def place_at(session: Session, hubs: Sequence[Hub], subject: str, revision: str 
     if here and path.exists() and not path.is_dir():
         return Within(beside(path), path.name)
     if here:
-        return session.source_at(subject, revision)
+        return Folder(path, torn=True)
     if path.suffix in CONTAINERS and path.name == subject:
         remedy = "Correct its name; a file of a repository is named as namespace/name/path."
         raise SourceError("There is no such file.", where=subject, remedy=remedy)

@@ -13,7 +13,7 @@ from pipeline.files import safe_relative
 from pipeline.lint.faults import Fault, told
 from pipeline.lint.subject import Container, Subject, Tensor
 from pipeline.source import gguf, onnx, safetensors
-from pipeline.source.layout import INDEX, Place, read_json
+from pipeline.source.layout import INDEX, Folder, Place, read_json
 from pipeline.source.safetensors import DTYPE_SIZES, TensorInfo
 from pipeline.source.strict import read_index
 
@@ -68,7 +68,8 @@ def contents_of(place: Place) -> Contents:
     Raises:
         SourceError: There is none.
     """
-    windows, faults = Windows(place), list[Fault]()
+    windows, links = Windows(place), place.dangling if isinstance(place, Folder) else []
+    faults = [Fault("file-missing", "It is a link that leads nowhere.", name, remedy=AGAIN) for name in sorted(links)]
     subjects = [
         Opening(place, windows, name, files, index).subject() for name, (files, index) in models(place, faults).items()
     ]

@@ -72,13 +72,14 @@ class Folder:
         path: The folder.
         memory: A file that remembers digests between runs.
         only: The files of it that are looked at, wherever they are links to; all of them where it is left out.
+        torn: Whether links may lead nowhere, which are listed as ``dangling`` and in no other way.
 
     Raises:
-        SourceError: The folder is not there, or holds a link that leads out of it.
+        SourceError: The folder is not there, or holds a link that leads out of it or nowhere.
         CannotHereError: Its path is not UTF-8.
     """
 
-    def __init__(self, path: Path, *, memory: Path | None = None, only: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, *, memory: Path | None = None, only: Iterable[str] = (), torn: bool = False) -> None:
         if path.is_file():
             reason = f"It is a file, and {A_SOURCE}"
             quantized = matches(path.name, GGUF)
@@ -91,7 +92,8 @@ class Folder:
         self.path = path
         self.where = str(path)
         self.memory = memory
-        self._paths = {name: path / name for name in only} or files_of_model(path)
+        self.dangling: list[str] = []
+        self._paths = {name: path / name for name in only} or files_of_model(path, self.dangling if torn else None)
         self.files: Mapping[str, ListedFile] = {
             name: ListedFile(size=file.stat().st_size) for name, file in self._paths.items()
         }

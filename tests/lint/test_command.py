@@ -102,6 +102,24 @@ def test_files_of_repositories_are_read_over_the_wire_and_compared(desk: Desk, m
     assert "It has broken.safetensors, weights/model.safetensors." in gone.error
 
 
+def test_a_link_that_leads_nowhere_is_named_and_the_rest_looked_at(desk: Desk, made: Path) -> None:
+    """As in the cache of huggingface_hub, of which somebody removed blobs."""
+    path = desk.folder / "model"
+    shutil.copytree(made / "comfy-int8", path)
+    for name in ("other.safetensors", "gone.txt"):
+        (path / name).symlink_to(f"../blobs/{name}")
+    done = desk.publish("lint", path, "--headers", "--json")
+    (result, error) = done.lines
+    assert done.code == 10
+    assert "gone.txt: It is a link that leads nowhere. Download it again" in error["error"]
+    faults = result["result"]["faults"]
+    assert [(one["rule"], one["file"]) for one in faults] == [
+        ("file-missing", "gone.txt"),
+        ("file-missing", "other.safetensors"),
+    ]
+    assert [model["name"] for model in result["result"]["models"]] == ["model.safetensors"]
+
+
 @pytest.mark.parametrize("subject", ["gone.safetensors", "some/gone.gguf", "./gone", "alice/gone"])
 def test_what_is_not_there_is_said(subject: str, desk: Desk) -> None:
     done = desk.publish("lint", subject)
