@@ -19,6 +19,7 @@ from pipeline.lint.faults import Fault, layer_of, told
 from pipeline.lint.formats import recognised
 from pipeline.lint.formats.protocol import Reading, Weight
 from pipeline.lint.formats.scaled import BARE
+from pipeline.lint.lost import lost
 from pipeline.lint.model import Examined, Layer, Linted
 from pipeline.lint.parts import gaps, parts_of, strangers
 from pipeline.lint.pass_over import Tally, pass_over, plain_weights
@@ -94,6 +95,8 @@ def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -
     faults += [fault for tally in tallies for fault in spoiled(subject, tally)]
     faults += unscaled(subject, tallies)
     faults += uncalibrated(subject, reading) if values else []
+    for tally in tallies:
+        faults += lost(subject, tally, matching.counterparts.get(tally.weight.name))
     faults += judged(subject, tallies, matching)
     return Examined(
         name=subject.name,

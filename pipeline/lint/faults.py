@@ -19,7 +19,7 @@ RULES: Final = {
     "marker-missing": "Every weight that a loader reads by a marker has one.",
     "scale-missing": "Every scale is there.",
     "scale-wrong": "Every scale has the dtype and the shape that its format gives it.",
-    "scale-damaged": "Every scale is a finite number, none of them negative, and not all of them zero.",
+    "scale-damaged": "Every scale is a finite number, none of them negative, and none zero whose values are not.",
     "scale-unset": "Scales were measured: not all of them are one.",
     "tensor-missing": "Every layer that its neighbours or the base have is there.",
     "tensor-unknown": "There is no tensor that nothing reads.",

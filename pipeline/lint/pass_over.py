@@ -33,6 +33,7 @@ TILE: Final = 1 << 19  # values that are decoded at a time
 AT_ONCE: Final = 2 * (os.cpu_count() or 1)  # weights: of every two, one waits for the disk or the Hub
 SLIGHT: Final = 1e-4  # of the squares that a row has on average, below which nobody misses a row
 LOSSLESS: Final = 200.0  # decibels where nothing is lost
+FAINT: Final = 1e-3  # of the scales of a weight on average, below which nothing is left of a run
 BLOCK: Final = Forward.room(4 * PIECE)  # bytes of a piece of float32
 NO_BLOCK: Final = memoryview(b"")
 
@@ -57,6 +58,7 @@ class Tally:
         rows: Rows that were compared with the base.
         lost: Those of which more than half differs; lost_signal: the squared values that the base has there, summed.
         ruined: The parts that are no scales, each with the reason.
+        faint: Whether scales of runs are next to zero, as those of runs of zeros are.
     """
 
     weight: Weight
@@ -70,6 +72,7 @@ class Tally:
     lost_signal: float = 0.0
     power: float = 0.0
     ruined: list[tuple[str, str]] = field(default_factory=list)
+    faint: bool = False
 
     @property
     def judgeable(self) -> bool:
@@ -246,7 +249,9 @@ def read_through(subject: Subject, weight: Weight, counterpart: Counterpart | No
     return tally
 
 
-def beside(counterpart: Counterpart, first: int, last: int, shape: tuple[int, int], block: memoryview) -> NDArray[Any]:
+def beside(
+    counterpart: Counterpart, first: int, last: int, shape: tuple[int, int], block: memoryview = NO_BLOCK
+) -> NDArray[Any]:
     """Return what a counterpart has beside values of a weight in whole rows; of a padded weight, zeros beside the rest.
 
     Args:
@@ -283,7 +288,15 @@ def parts_held(subject: Subject, weight: Weight, tally: Tally) -> dict[str, NDAr
         scales = as_floats(held[role], part.read_as or tensor.dtype)
         if (part.finite or part.positive) and (reason := unfit(scales, positive=part.positive)):
             tally.ruined.append((part.name, reason))
+        tally.faint = tally.faint or bool(part.run and near_zero(scales).any())
     return held
+
+
+def near_zero(scales: Floats) -> NDArray[np.bool_]:
+    """Return which scales are next to zero beside their like."""
+    sizes = np.abs(scales)
+    faint: NDArray[np.bool_] = sizes < FAINT * sizes.mean()
+    return faint
 
 
 def unfit(scales: Floats, *, positive: bool) -> str:

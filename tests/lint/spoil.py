@@ -121,6 +121,14 @@ def zero_scale(held: Opened) -> None:
     held.tensors[held.scale] = torch.zeros_like(held.tensors[held.scale])
 
 
+def one_zero_scale(held: Opened) -> None:
+    import torch
+
+    scale = held.tensors[held.scale].clone()
+    scale.view(-1)[:1].view(torch.uint8).zero_()
+    held.tensors[held.scale] = scale
+
+
 def wrong_shape(held: Opened) -> None:
     import torch
 
@@ -213,6 +221,7 @@ EVERYWHERE: Final[dict[str, Callable[[Path], None]]] = {
     "a scale is infinite": change(infinite_scale),
     "scales are negative": change(negative_scale),
     "scales are zero": change(zero_scale),
+    "one scale is zero": change(one_zero_scale),
     "a scale has another shape": change(wrong_shape),
     "a scale has another dtype": change(wrong_dtype),
     "codes are zero": change(zero_codes),

@@ -60,6 +60,20 @@ def test_a_planted_defect_is_named(case: str, made: Path, tmp_path: Path) -> Non
     assert (found.first is None) == any(case.endswith(each) for each in warned)
 
 
+@pytest.mark.parametrize("form", ["comfy-nvfp4", "comfy-mxfp8", "bfl-nvfp4", "bnb-nf4", "quanto-int2"])
+def test_codes_of_a_block_without_its_scale_are_suspicious_without_a_base(
+    form: str, made: Path, tmp_path: Path
+) -> None:
+    """Those of zeros are not, of which each has some: there all codes are alike."""
+    assert not lint(Folder(made / form)).everything
+    shutil.copytree(made / form, tmp_path / "model")
+    EVERYWHERE["one scale is zero"](tmp_path / "model")
+    (fault,) = lint(Folder(tmp_path / "model")).everything
+    assert (fault.level, fault.rule) == ("warning", "scale-damaged")
+    assert fault.tensor.startswith("blocks.3.attn.to_q.weight")
+    assert fault.text.startswith("1 of ")
+
+
 @pytest.mark.parametrize("form", LEFT_ALONE)
 def test_codes_without_anything_are_refused_without_a_base(form: str, made: Path, tmp_path: Path) -> None:
     """As a file of 3,528 scales was that nobody noticed."""

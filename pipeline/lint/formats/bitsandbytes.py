@@ -103,11 +103,12 @@ def blocks(subject: Subject, name: str, state: str, said: Mapping[str, Any]) -> 
     column = ((prod(shape) + 1) // 2, 1) if subject.tensors[name].dtype == "U8" else None  # others hold the same bytes
     parts = {
         "codes": Part(name, ("U8", "BF16", "F16", "F32"), (column,)),
-        "scale": Part(f"{name}.absmax", ("U8",) if nested else ("F32",), ((count,),), positive=not nested),
+        "scale": Part(f"{name}.absmax", ("F32",), ((count,),), positive=True, run=block),
         "level": Part(f"{name}.quant_map", ("F32",), ((16,),)),
         "state": Part(state, ("U8",)),
     }
     if nested:
+        parts["scale"] = Part(f"{name}.absmax", ("U8",), ((count,),))
         groups = -(-count // nested)
         parts["block scale"] = Part(f"{name}.nested_absmax", ("F32",), ((groups,),), positive=True)
         parts["zero"] = Part(f"{name}.nested_quant_map", ("F32",), ((256,),))

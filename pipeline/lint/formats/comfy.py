@@ -13,7 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.lint.decoding import E2M1, HIGH_FIRST, float8_levels, float8_values, nibbles, rotated, scaled, unswizzled
+from pipeline.lint.decoding import (
+    E2M1,
+    HIGH_FIRST,
+    TILE,
+    float8_levels,
+    float8_values,
+    nibbles,
+    rotated,
+    scaled,
+    unswizzled,
+)
 from pipeline.lint.faults import Fault, told
 from pipeline.lint.formats.protocol import FLOORS, Bytes, Floats, Held, Part, Reading, Weight
 from pipeline.lint.formats.rules import BLOCK, FLOAT8, SCALE_FLOATS, by_row, float8, stems
@@ -233,16 +243,32 @@ def float8_of(layer: Layer) -> Weight:
     return Weight(name, title, found.shape, name, parts, found.decode, found.unit, floor=found.floor)
 
 
-def swizzled(name: str, dtype: str, shape: tuple[int, int]) -> Part:
-    """Return block scales of a float of 8 bits, which ComfyUI takes as bytes too."""
-    return Part(name, (dtype, "U8"), (shape,), positive=True, read_as=dtype)
+def swizzled(name: str, dtype: str, shape: tuple[int, int], run: int) -> Part:
+    """Return block scales of a float of 8 bits, which ComfyUI takes as bytes too.
+
+    Args:
+        name: Of their tensor.
+        dtype: What they are.
+        shape: Of the weight.
+        run: Values that share one.
+    """
+    rows, columns = shape[0], shape[1] // run
+    tiles = -(-rows // TILE) * TILE, -(-columns // 4) * 4
+    return Part(
+        name,
+        (dtype, "U8"),
+        (tiles,),
+        positive=True,
+        read_as=dtype,
+        run=run,
+        laid=lambda values: unswizzled(values, 0, rows, columns),
+    )
 
 
 def nvfp4(layer: Layer) -> Weight:
     """Return a weight of nvfp4: the first code in the high bits, block scales as tensor cores read them."""
     codes, stem = layer.codes, layer.stem
     rows, columns = codes.shape[0], codes.shape[1] * 2
-    tall, wide = -(-rows // 128) * 128, -(-(columns // BLOCK) // 4) * 4
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
         values = nibbles(packed, tuple(E2M1.tolist()), HIGH_FIRST)
@@ -257,7 +283,7 @@ def nvfp4(layer: Layer) -> Weight:
         codes.name,
         {
             "codes": Part(codes.name, ("U8",), ((rows, columns // 2),)),
-            "block scale": swizzled(f"{stem}.weight_scale", "F8_E4M3", (tall, wide)),
+            "block scale": swizzled(f"{stem}.weight_scale", "F8_E4M3", (rows, columns), BLOCK),
             "scale": Part(f"{stem}.weight_scale_2", ("F32",), ((), (1,)), positive=True),
             "input": Part(f"{stem}.input_scale", ("F32",), ((), (1,)), needed=False, positive=True),
         },
@@ -271,7 +297,6 @@ def mxfp8(layer: Layer) -> Weight:
     """Return a weight of mxfp8: float8 in blocks of 32 with a power of two each."""
     codes, block = layer.codes, 32
     rows, columns = codes.shape[0], codes.shape[1]
-    tall, wide = -(-rows // 128) * 128, -(-(columns // block) // 4) * 4
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
         values = float8_values(packed, "F8_E4M3")
@@ -286,7 +311,7 @@ def mxfp8(layer: Layer) -> Weight:
         codes.name,
         {
             "codes": Part(codes.name, FLOAT8[:1], ((rows, columns),)),
-            "block scale": swizzled(f"{layer.stem}.weight_scale", "F8_E8M0", (tall, wide)),
+            "block scale": swizzled(f"{layer.stem}.weight_scale", "F8_E8M0", (rows, columns), block),
             "input": Part(f"{layer.stem}.input_scale", ("F32",), ((), (1,)), needed=False, positive=True),
         },
         decode if columns % block == 0 else None,

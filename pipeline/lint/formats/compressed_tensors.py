@@ -75,7 +75,7 @@ def packed(subject: Subject, stem: str, schemes: list[Mapping[str, Any]], *, sta
     shapes: Shapes = ((rows, groups), (rows,)) if groups == 1 else ((rows, groups),)
     parts = {
         "codes": Part(codes.name, ("I32",), ((rows, words),)),
-        "scale": Part(f"{stem}.weight_scale", SCALE_FLOATS, shapes, positive=True),
+        "scale": Part(f"{stem}.weight_scale", SCALE_FLOATS, shapes, positive=True, run=max(group, 0)),
         "state": Part(f"{stem}.weight_shape", ("I64", "I32"), ((2,),)),
     }
     if not symmetric:
@@ -102,7 +102,9 @@ def nvfp4(subject: Subject, stem: str, *, static: bool) -> Weight:
     rows, columns = codes.shape[0], codes.shape[-1] * 2
     parts = {
         "codes": Part(codes.name, ("U8",), ((rows, columns // 2),)),
-        "block scale": Part(f"{stem}.weight_scale", ("F8_E4M3",), ((rows, columns // BLOCK),), positive=True),
+        "block scale": Part(
+            f"{stem}.weight_scale", ("F8_E4M3",), ((rows, columns // BLOCK),), positive=True, run=BLOCK
+        ),
         "scale": Part(f"{stem}.weight_global_scale", ("F32",), ((), (1,)), positive=True),
         "input": Part(f"{stem}.input_global_scale", ("F32",), ((), (1,)), needed=static, positive=True),
     }

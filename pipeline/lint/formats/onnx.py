@@ -88,7 +88,7 @@ def in_blocks(subject: Subject, node: Node) -> Weight | Fault:
     blocks = -(-columns // block)
     parts = {
         "codes": Part(name, ("U8",), ((rows, blocks, block * bits // 8),)),
-        "scale": Part(scale, FLOATS, ((rows * blocks,), (rows, blocks)), finite=True),
+        "scale": Part(scale, FLOATS, ((rows * blocks,), (rows, blocks)), finite=True, run=block),
     }
     if len(node.inputs) > 3 and node.inputs[3]:
         size = -(-blocks * bits // 8)

@@ -38,6 +38,8 @@ class Part:
         positive: Whether they are so and none of them is negative.
         remedy: What to do where it lacks.
         read_as: The dtype as which loaders view it; its own where it is left out.
+        run: Values of the weight that share one of its scales, where the ones next to zero are looked at.
+        laid: Returns its values in the order of the runs; as they lie where it is left out.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Part:
     positive: bool = False
     remedy: str = ""
     read_as: str = ""
+    run: int = 0
+    laid: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def groups(subject: Subject, name: str) -> Weight:
     bits = 4 if count <= stored * 2 else 2
     parts = {
         "codes": Part(codes.name, ("U8",), ((-(-count * bits // 8), width),)),
-        "scale": Part(f"{name}._scale", SCALE_FLOATS, ((count, 1),), positive=True),
+        "scale": Part(f"{name}._scale", SCALE_FLOATS, ((count, 1),), positive=True, run=width),
         "zero": Part(f"{name}._shift", SCALE_FLOATS, ((count, 1),)),
     }
     title = f"int{bits} in groups of {width} ({TITLE})"

@@ -107,7 +107,9 @@ def nvfp4(subject: Subject, stem: str, title: str, *, calibrated: bool) -> Weigh
         codes.name,
         {
             "codes": Part(codes.name, ("U8",), ((rows, columns // 2),)),
-            "block scale": Part(f"{stem}weight_scale", ("F8_E4M3",), ((rows, columns // BLOCK),), positive=True),
+            "block scale": Part(
+                f"{stem}weight_scale", ("F8_E4M3",), ((rows, columns // BLOCK),), positive=True, run=BLOCK
+            ),
             "scale": Part(f"{stem}weight_scale_2", ("F32",), ((), (1,)), positive=True),
             "input": Part(
                 f"{stem}input_scale", ("F32",), ((), (1,)), needed=calibrated, positive=True, remedy=CALIBRATE
