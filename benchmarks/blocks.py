@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.kernels.gguf import TYPES, decode, encode
+from pipeline.kernels.gguf import PACKED, decode, encode
 from tests.packing import ggml
 
 VALUES, PAIRS = 1 << 20, 9
@@ -61,9 +61,9 @@ def main() -> None:
     values = (np.random.default_rng(0).standard_normal(VALUES) * 0.02).astype(np.float32)
     halves = (values.view(np.uint32) >> 16).astype(np.uint16)
     few = values[:256]
-    compiling = sum(seconds(lambda name=name: decode(name, encode(name, few)[0])) for name in TYPES)
+    compiling = sum(seconds(lambda name=name: decode(name, encode(name, few)[0])) for name in PACKED)
     found = {}
-    for name in TYPES:
+    for name in PACKED:
         found[name] = measured(name, values, halves)
         print(name, found[name], file=sys.stderr, flush=True)
     print(json.dumps({"types": found, "compiling_seconds": round(compiling, 1)}))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pipeline.kernels.ggml import TYPES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,47 +20,41 @@ CHUNK: Final = 1 << 16  # values that are widened together, so that they are sti
 
 
 @dataclass(frozen=True)
-class BlockType:
-    """A type of ggml.
+class Kernels:
+    """What packs and unpacks a type.
 
     Attributes:
-        number: What a file calls it by.
-        block: The values of a block.
-        size: The bytes of a block.
         room: The module here that has its kernels.
-        kernel: What these are called behind ``encode_`` and ``decode_``.
+        name: What these are called behind ``encode_`` and ``decode_``.
         bits: What they are told beside, where they are those of several types.
     """
 
-    number: int
-    block: int
-    size: int
     room: str
-    kernel: str
+    name: str
     bits: tuple[int, ...] = ()
 
-    def kernels(self) -> tuple[Callable[..., None], Callable[..., None]]:
+    def both(self) -> tuple[Callable[..., None], Callable[..., None]]:
         """Return what encodes, and what decodes."""
         room = import_module(f"pipeline.kernels.{self.room}")
-        return getattr(room, f"encode_{self.kernel}"), getattr(room, f"decode_{self.kernel}")
+        return getattr(room, f"encode_{self.name}"), getattr(room, f"decode_{self.name}")
 
 
-TYPES: Final = {
-    "Q4_0": BlockType(2, 32, 18, "gguf_plain", "signed", (4,)),
-    "Q4_1": BlockType(3, 32, 20, "gguf_plain", "shifted", (4,)),
-    "Q5_0": BlockType(6, 32, 22, "gguf_plain", "signed", (5,)),
-    "Q5_1": BlockType(7, 32, 24, "gguf_plain", "shifted", (5,)),
-    "Q8_0": BlockType(8, 32, 34, "gguf_plain", "q8_0"),
-    "Q2_K": BlockType(10, 256, 84, "gguf_steps", "steps", (2,)),
-    "Q3_K": BlockType(11, 256, 110, "gguf_scales", "q3_k"),
-    "Q4_K": BlockType(12, 256, 144, "gguf_steps", "steps", (4,)),
-    "Q5_K": BlockType(13, 256, 176, "gguf_steps", "steps", (5,)),
-    "Q6_K": BlockType(14, 256, 210, "gguf_scales", "q6_k"),
-    "IQ4_NL": BlockType(20, 32, 18, "gguf_levels", "iq4_nl"),
-    "IQ4_XS": BlockType(23, 256, 136, "gguf_levels", "iq4_xs"),
-    "BF16": BlockType(30, 1, 2, "gguf_plain", "bf16"),
+PACKED: Final = {
+    "Q4_0": Kernels("gguf_plain", "signed", (4,)),
+    "Q4_1": Kernels("gguf_plain", "shifted", (4,)),
+    "Q5_0": Kernels("gguf_plain", "signed", (5,)),
+    "Q5_1": Kernels("gguf_plain", "shifted", (5,)),
+    "Q8_0": Kernels("gguf_plain", "q8_0"),
+    "Q2_K": Kernels("gguf_steps", "steps", (2,)),
+    "Q3_K": Kernels("gguf_scales", "q3_k"),
+    "Q4_K": Kernels("gguf_steps", "steps", (4,)),
+    "Q5_K": Kernels("gguf_steps", "steps", (5,)),
+    "Q6_K": Kernels("gguf_scales", "q6_k"),
+    "IQ4_NL": Kernels("gguf_levels", "iq4_nl"),
+    "IQ4_XS": Kernels("gguf_levels", "iq4_xs"),
+    "BF16": Kernels("gguf_plain", "bf16"),
 }
-"""By the names that ggml has for them."""
+"""The types that are packed here."""
 
 
 def encode(name: str, values: Array) -> tuple[Array, float, float]:
@@ -75,9 +71,9 @@ def encode(name: str, values: Array) -> tuple[Array, float, float]:
     from pipeline.kernels.formats import as_bits
     from pipeline.kernels.gguf_plain import widen_all
 
-    kind = TYPES[name]
+    kind, kernels = TYPES[name], PACKED[name]
     blocks, sums = np.empty(values.size // kind.block * kind.size, np.uint8), np.zeros(8)
-    encode_blocks, _ = kind.kernels()
+    encode_blocks, _ = kernels.both()
     buffer = np.empty(min(values.size, CHUNK), np.float32)
     for first in range(0, values.size, CHUNK):
         wide = chunk = as_bits(values[first : first + CHUNK])
@@ -86,7 +82,7 @@ def encode(name: str, values: Array) -> tuple[Array, float, float]:
             wide = buffer[: chunk.size]
             widen_all(chunk, wide)
         at = first // kind.block * kind.size
-        encode_blocks(wide, *kind.bits, blocks[at : at + chunk.size // kind.block * kind.size], sums)
+        encode_blocks(wide, *kernels.bits, blocks[at : at + chunk.size // kind.block * kind.size], sums)
     return blocks, float(sums[:4].sum()), float(sums[4:].sum())
 
 
@@ -97,10 +93,10 @@ def decode(name: str, blocks: Array) -> Array:
         name: The type.
         blocks: Whole blocks, as one-dimensional bytes.
     """
-    kind = TYPES[name]
+    kind, kernels = TYPES[name], PACKED[name]
     values = np.empty(blocks.size // kind.size * kind.block, np.float32)
-    _, decode_blocks = kind.kernels()
+    _, decode_blocks = kernels.both()
     for first in range(0, values.size, CHUNK):
         at, end = (place // kind.block * kind.size for place in (first, min(first + CHUNK, values.size)))
-        decode_blocks(np.require(blocks[at:end], requirements="W"), *kind.bits, values[first : first + CHUNK])
+        decode_blocks(np.require(blocks[at:end], requirements="W"), *kernels.bits, values[first : first + CHUNK])
     return values

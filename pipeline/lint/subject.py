@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from pipeline.kernels.ggml import TYPES
 from pipeline.lint.faults import Fault, Level
 from pipeline.source.disk import Forward
-from pipeline.source.gguf import BY_NAME
 from pipeline.source.onnx import Node
 from pipeline.source.safetensors import DTYPE_SIZES
 
@@ -71,8 +71,9 @@ class Tensor:
 
     def bytes_of(self, count: int) -> int:
         """Return how many bytes so many values take; of GGUF, whole blocks."""
-        block, width = BY_NAME[self.dtype] if self.dtype in BY_NAME else (1, DTYPE_SIZES[self.dtype])
-        return count // block * width
+        if kind := TYPES.get(self.dtype):
+            return count // kind.block * kind.size
+        return count * DTYPE_SIZES[self.dtype]
 
 
 @dataclass(frozen=True)

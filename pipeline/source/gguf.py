@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pipeline.errors import SourceError
+from pipeline.kernels.ggml import TYPES
 from pipeline.source.safetensors import LARGEST, MOST_TOLD, ReadRange, TensorInfo
 
 MAGIC: Final = b"GGUF"
@@ -31,34 +32,14 @@ LENGTH: Final = 8  # bytes before each text, that say how long it is
 ARRAY: Final = 9
 
 
-class Type(NamedTuple):
-    """A type of ggml: how many values a block has, and how many bytes."""
-
-    block: int
-    size: int
-
-
-TYPES: Final = {
-    0: ("F32", Type(1, 4)), 1: ("F16", Type(1, 2)), 2: ("Q4_0", Type(32, 18)), 3: ("Q4_1", Type(32, 20)),
-    6: ("Q5_0", Type(32, 22)), 7: ("Q5_1", Type(32, 24)), 8: ("Q8_0", Type(32, 34)), 9: ("Q8_1", Type(32, 36)),
-    10: ("Q2_K", Type(256, 84)), 11: ("Q3_K", Type(256, 110)), 12: ("Q4_K", Type(256, 144)),
-    13: ("Q5_K", Type(256, 176)), 14: ("Q6_K", Type(256, 210)), 15: ("Q8_K", Type(256, 292)),
-    16: ("IQ2_XXS", Type(256, 66)), 17: ("IQ2_XS", Type(256, 74)), 18: ("IQ3_XXS", Type(256, 98)),
-    19: ("IQ1_S", Type(256, 50)), 20: ("IQ4_NL", Type(32, 18)), 21: ("IQ3_S", Type(256, 110)),
-    22: ("IQ2_S", Type(256, 82)), 23: ("IQ4_XS", Type(256, 136)), 24: ("I8", Type(1, 1)), 25: ("I16", Type(1, 2)),
-    26: ("I32", Type(1, 4)), 27: ("I64", Type(1, 8)), 28: ("F64", Type(1, 8)), 29: ("IQ1_M", Type(256, 56)),
-    30: ("BF16", Type(1, 2)), 34: ("TQ1_0", Type(256, 54)), 35: ("TQ2_0", Type(256, 66)),
-    39: ("MXFP4", Type(32, 17)), 40: ("NVFP4", Type(64, 36)), 41: ("Q1_0", Type(128, 18)), 42: ("Q2_0", Type(64, 18)),
-}  # fmt: skip
-"""Name and size by the number that a file says."""
-
-BY_NAME: Final = dict(TYPES.values())
+NAMES: Final = {kind.number: name for name, kind in TYPES.items()}
+"""The types by the number that a file says."""
 
 
 def size_of(dtype: str, shape: tuple[int, ...]) -> int:
     """Return the bytes of a tensor whose rows are whole blocks."""
-    block, size = BY_NAME[dtype]
-    return prod(shape) // block * size
+    kind = TYPES[dtype]
+    return prod(shape) // kind.block * kind.size
 
 
 @dataclass(frozen=True)
@@ -195,15 +176,16 @@ def read_claim(cursor: Cursor, name: str) -> tuple[str, tuple[int, ...], int]:
     if axes > MOST_AXES:
         raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} claims {axes} axes")
     shape = tuple(cursor.number("Q") for _ in range(axes))[::-1]
-    kind, offset = cursor.number("I"), cursor.number("Q")
-    if kind not in TYPES:
+    number, offset = cursor.number("I"), cursor.number("Q")
+    if number not in NAMES:
         remedy = "If the file is newer than this program, install a newer one; else download the file again."
-        raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} is of type {kind}, which is unknown", remedy)
-    type_name, (block, _) = TYPES[kind]
+        raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} is of type {number}, which is unknown", remedy)
+    kind = NAMES[number]
+    block = TYPES[kind].block
     if any(length >= LARGEST for length in shape) or offset >= LARGEST or (shape or (1,))[-1] % block:
-        claim = f"type {type_name}, shape {list(shape)} and offset {offset}"
+        claim = f"type {kind}, shape {list(shape)} and offset {offset}"
         raise refusal(cursor.where, f"tensor {name[:MOST_TOLD]!r} claims {claim}; a block has {block} values")
-    return type_name, shape, offset
+    return kind, shape, offset
 
 
 def placed(
@@ -212,8 +194,7 @@ def placed(
     """Check that tensors lie apart, aligned and inside the file; return them in that order."""
     slots = {}
     for name, (kind, shape, offset) in claims.items():
-        block, width = BY_NAME[kind]
-        slots[name] = TensorInfo(kind, shape, start + offset, start + offset + prod(shape) // block * width)
+        slots[name] = TensorInfo(kind, shape, start + offset, start + offset + size_of(kind, shape))
         if offset % alignment:
             told = f"tensor {name[:MOST_TOLD]!r} begins at offset {offset}, which is no multiple of {alignment}"
             raise refusal(where, told)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.kernels.gguf import TYPES
+from pipeline.kernels.ggml import TYPES
 from pipeline.validate.browser.scripts import Package, fetch_packages
 
 LIBRARY = "bins/linux-x64/libggml-base.so"

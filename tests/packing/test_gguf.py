@@ -12,13 +12,13 @@ from packing import ggml
 from packing.cases import as_values
 from packing.weights import any_bits, weights
 
-from pipeline.kernels.gguf import CHUNK, TYPES, decode, encode
-from pipeline.source.gguf import TYPES as READ
+from pipeline.kernels.ggml import TYPES
+from pipeline.kernels.gguf import CHUNK, PACKED, decode, encode
 
 Floats = NDArray[np.float32]
 BLOCK = 256  # the largest one; whole numbers of it are whole numbers of all
 IN_PYTHON = ("BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")  # what gguf-py packs, too
-each_type = pytest.mark.parametrize("name", TYPES)
+each_type = pytest.mark.parametrize("name", PACKED)
 each_dtype = pytest.mark.parametrize(
     "dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.nightly), "float32"]
 )
@@ -53,7 +53,7 @@ def sample(random: np.random.Generator, count: int) -> Floats:
 
 
 def test_a_header_s_types_are_ggml_s() -> None:
-    assert {number: (name, *kind) for number, (name, kind) in READ.items()} == ggml.types()
+    assert {kind.number: (name, kind.block, kind.size) for name, kind in TYPES.items()} == ggml.types()
 
 
 def assert_equal(name: str, values: Floats, blocks: NDArray[np.uint8]) -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import QuantizationError
 from pipeline.files import hashed
+from pipeline.kernels.ggml import TYPES
 from pipeline.quantize.formats import gguf
 from pipeline.quantize.shard_writer import Writer
-from pipeline.source.gguf import BY_NAME, parse_header, size_of
+from pipeline.source.gguf import parse_header, size_of
 
 KEYS: dict[str, Any] = {
     "general.architecture": "flux",
@@ -45,8 +46,7 @@ def by_package(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], cont
     for key in ("test.texts", "test.kinds", "test.scores"):
         writer.add_array(key, KEYS[key])
     for name, (kind, shape) in tensors.items():
-        block, size = BY_NAME[kind]
-        rows = np.frombuffer(content[name], np.uint8).reshape(*shape[:-1], shape[-1] // block * size)
+        rows = np.frombuffer(content[name], np.uint8).reshape(*shape[:-1], size_of(kind, shape[-1:]))
         writer.add_tensor(name, rows, raw_dtype=package.GGMLQuantizationType[kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -59,7 +59,7 @@ def by_package(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], cont
 @given(TENSORS, st.randoms(use_true_random=False))
 def test_a_file_is_that_of_the_package(tmp_path_factory: pytest.TempPathFactory, tensors: Any, random: Any) -> None:
     folder = tmp_path_factory.mktemp("written")
-    planned = {name: (kind, (*axes, BY_NAME[kind].block * 3)) for name, (kind, axes) in tensors.items()}
+    planned = {name: (kind, (*axes, TYPES[kind].block * 3)) for name, (kind, axes) in tensors.items()}
     content = {name: random.randbytes(size_of(*spec)) for name, spec in planned.items()}
     with ThreadPoolExecutor(1) as writing:
         scattered = random.sample(sorted(planned), random.randint(0, len(planned)))

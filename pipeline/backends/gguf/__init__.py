@@ -20,7 +20,7 @@ from pipeline.backends import build as by_library
 from pipeline.backends.artifact import Form
 from pipeline.backends.oracle.quirks import Quirks
 from pipeline.backends.protocol import Layout, Loader, Options, Packed, Packing, Scheme, Skip
-from pipeline.source.gguf import BY_NAME
+from pipeline.kernels.ggml import TYPES
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +149,7 @@ def type_of(scheme: str, options: Mapping[str, Any], name: str, columns: int) ->
     module = name.removesuffix(".weight")
     word = next((word for pattern, word in options.get("layers", {}).items() if matches(module, pattern)), scheme)
     kinds = (kind.upper() for kind in (word, FALLBACKS.get(word, word)))
-    return next((kind for kind in kinds if columns % BY_NAME[kind].block == 0), "")
+    return next((kind for kind in kinds if columns % TYPES[kind].block == 0), "")
 
 
 def matches(module: str, pattern: str) -> bool:

@@ -16,7 +16,7 @@ from pipeline.backends.oracle import linears
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
 from pipeline.kernels.gguf import encode
-from pipeline.source.gguf import BY_NAME
+from pipeline.source.gguf import size_of
 from pipeline.worker.child import WorkerError
 
 
@@ -56,8 +56,7 @@ def quantizer(settings: dict[str, Any]) -> Asked:
 
 def parameter(shape: tuple[int, ...], kind: str) -> GGUFParameter:
     """Return a weight in blocks, without content."""
-    block, size = BY_NAME[kind]
-    content = torch.empty(*shape[:-1], shape[-1] // block * size, dtype=torch.uint8, device="meta")
+    content = torch.empty(*shape[:-1], size_of(kind, shape[-1:]), dtype=torch.uint8, device="meta")
     return GGUFParameter(content, quant_type=gguf.GGMLQuantizationType[kind])
 
 

@@ -19,7 +19,8 @@ from pipeline.backends.gguf import FORM, matches, type_of
 from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, named
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
-from pipeline.source.gguf import BY_NAME, GGUFHeader, parse_header
+from pipeline.kernels.ggml import TYPES
+from pipeline.source.gguf import GGUFHeader, parse_header
 from pipeline.worker.child import WorkerError
 
 GENERATION: Final = "generation_config.json"
@@ -109,7 +110,7 @@ def opened(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     stored, known = header_of(folder / file).tensors, ARCHITECTURES[type(model).__name__]
     for name, parameter in model.named_parameters():
         slot = stored.get(named(known, type(model).__name__, name))
-        if slot and BY_NAME[slot.dtype].block > 1:
+        if slot and TYPES[slot.dtype].block > 1:
             parameter.unpacked_of = slot.dtype  # by which whoever looks at it knows that it was in blocks
     if model.can_generate() and (folder / GENERATION).is_file():  # which is not read beside such a file
         model.generation_config = GenerationConfig.from_pretrained(folder)

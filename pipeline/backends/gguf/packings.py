@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backends.packings import SquaredErrorSums
 from pipeline.backends.protocol import Finished, Part
-from pipeline.kernels.gguf import TYPES, encode
+from pipeline.kernels.ggml import TYPES
+from pipeline.kernels.gguf import encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

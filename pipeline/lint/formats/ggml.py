@@ -30,4 +30,4 @@ def mxfp4(_first: int, codes: Bytes, _held: Held) -> Floats:
     return scaled(values, float8_levels("F8_E8M0")[blocks[:, 0]] * np.float32(0.5), 2 * (MXFP4 - 1))
 
 
-DECODE: Final[dict[str, Decode]] = {name: partial(unpacked, name) for name in gguf.TYPES} | {"MXFP4": mxfp4}
+DECODE: Final[dict[str, Decode]] = {name: partial(unpacked, name) for name in gguf.PACKED} | {"MXFP4": mxfp4}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pipeline.kernels.ggml import TYPES
 from pipeline.lint.faults import Fault
 from pipeline.lint.formats.ggml import DECODE
 from pipeline.lint.formats.protocol import FLOORS, Part, Reading, Weight
 from pipeline.lint.subject import Subject
-from pipeline.source.gguf import BY_NAME
 
 TITLE: Final = "GGUF"
 THEIRS: Final = ("blk.", "token_embd.", "enc.blk.")  # names that llama.cpp gives, to models that read and write texts
@@ -44,7 +44,7 @@ def read(subject: Subject) -> Reading:
             name,
             {"codes": Part(name, (tensor.dtype,))},
             DECODE.get(tensor.dtype),
-            BY_NAME[tensor.dtype].block,
+            TYPES[tensor.dtype].block,
             floor=FLOORS[BITS.get(next(sign for sign in tensor.dtype if sign.isdigit()), 4)],
         )
         for name, tensor in subject.tensors.items()

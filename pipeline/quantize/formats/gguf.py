@@ -10,15 +10,15 @@ import struct
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from pipeline.kernels.ggml import TYPES
 from pipeline.quantize.formats.layout import FileLayout
 from pipeline.source import gguf
-from pipeline.source.gguf import ARRAY, MAGIC, SCALARS, STRING, TYPES, size_of
+from pipeline.source.gguf import ARRAY, MAGIC, SCALARS, STRING, size_of
 from pipeline.source.safetensors import Specs, TensorInfo
 
 ALIGNMENT: Final = gguf.ALIGNMENT
 KIND_OF: Final = {letter: kind for kind, letter in SCALARS.items()}
 VERSION: Final = 3
-NUMBERS: Final = {name: number for number, (name, _) in TYPES.items()}
 KINDS: Final = {bool: "?", int: "I", float: "f"}  # the letter of the kind that a value of a header has
 ENTRIES: Final = {**KINDS, int: "i"}  # that an entry of an array has: llama.cpp numbers kinds of tokens with a sign
 
@@ -48,7 +48,7 @@ def header(slots: Mapping[str, TensorInfo], metadata: Mapping[str, Any]) -> byte
     content += [text(key) + value(found) for key, found in metadata.items()]
     for name, slot in slots.items():
         axes = struct.pack(f"<I{len(slot.shape)}Q", len(slot.shape), *reversed(slot.shape))
-        content += [text(name), axes, struct.pack("<IQ", NUMBERS[slot.dtype], slot.begin)]
+        content += [text(name), axes, struct.pack("<IQ", TYPES[slot.dtype].number, slot.begin)]
     return b"".join(content)
 
 
