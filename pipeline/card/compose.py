@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.card.context import facts, facts_of_plan, usages, usages_of
+from pipeline.card.context import Ingredients, facts, facts_of_plan, usages, usages_of
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
 from pipeline.plan.model import TargetPlan
@@ -38,46 +38,27 @@ class Card:
     further: Mapping[str, str] = field(default_factory=dict)
 
 
-def compose(  # noqa: PLR0913 - what a card is made of
-    plan: TargetPlan,
-    report: Report,
-    source: SourceCard,
-    *,
-    executed: bool,
-    made: Mapping[str, int] | None = None,
-    further: Sequence[tuple[Report, bool]] = (),
-    loader: BaseLoader = PACKAGED,
-) -> Card:
+def compose(given: Ingredients) -> Card:
     """Write a card.
 
+    Raises:
+        CardError: A template has no value for a variable or cannot be rendered.
+    """
+    body = compose_body(given)
+    return replace(body, text=f"---\n{metadata(given.plan, given.report, given.source)}---\n{body.text}")
+
+
+def compose_body(given: Ingredients, loader: BaseLoader = PACKAGED) -> Card:
+    """Write what templates write of a card, all but its metadata.
+
     Args:
-        plan: The target's plan.
-        report: What was measured.
-        source: What the source's card says.
-        executed: Whether the snippet is run before the release.
-        made: Bytes of the files that were made of each component, where that is known.
-        further: What was measured on each further edition, and whether its snippet is run.
+        given: What it is made of.
         loader: Where the templates come from.
 
     Raises:
         CardError: A template has no value for a variable or cannot be rendered.
     """
-    body = compose_body(plan, report, source, executed=executed, made=made, further=further, loader=loader)
-    return replace(body, text=f"---\n{metadata(plan, report, source)}---\n{body.text}")
-
-
-def compose_body(  # noqa: PLR0913 - as above
-    plan: TargetPlan,
-    report: Report,
-    source: SourceCard,
-    *,
-    executed: bool,
-    made: Mapping[str, int] | None = None,
-    further: Sequence[tuple[Report, bool]] = (),
-    loader: BaseLoader = PACKAGED,
-) -> Card:
-    """Write what templates write of a card, all but its metadata; takes and raises what `compose` does."""
-    values = facts(plan, report, source, executed=executed, made=made, further=further)
+    plan, report, values = given.plan, given.report, facts(given)
     (_, usage), *others = ((path, snippet_of(edition, loader)) for path, edition in usages(plan).items())
     asked, task = {}, TASKS[plan.task]
     if task.page and (settings := next((use.settings for use in report.uses if use.settings), {})):
@@ -116,7 +97,7 @@ def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:
     }
     further = [(judged_in(one), USAGE_NOTES[one["usage"]]) for one in published.get("further", ())]
     executed = USAGE_NOTES[published["usage"]]
-    return compose(plan, judged_in(published), source, executed=executed, made=made, further=further)
+    return compose(Ingredients(plan, judged_in(published), source, executed, made, further))
 
 
 def judged_in(published: Mapping[str, Any]) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final, get_args
 
@@ -19,6 +19,27 @@ from pipeline.validate import Finding, PairReport, Report
 from pipeline.validate.report import LayerReport, UseKind
 
 MOST_NAMED: Final = 8  # modules that are kept, of one component for one reason
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a card is made of.
+
+    Attributes:
+        plan: The target's plan.
+        report: What was measured.
+        source: What the source's card says.
+        executed: Whether the snippet is run before the release.
+        made: Bytes of the files that were made of each component, where that is known.
+        further: What was measured on each further edition, and whether its snippet is run.
+    """
+
+    plan: TargetPlan
+    report: Report
+    source: SourceCard
+    executed: bool
+    made: Mapping[str, int] = field(default_factory=dict)
+    further: Sequence[tuple[Report, bool]] = ()
 
 
 @dataclass(frozen=True)
@@ -102,41 +123,25 @@ def facts_of_plan(plan: TargetPlan) -> dict[str, Any]:
     }
 
 
-def facts(
-    plan: TargetPlan,
-    report: Report,
-    source: SourceCard,
-    *,
-    executed: bool,
-    made: Mapping[str, int] | None = None,
-    further: Sequence[tuple[Report, bool]] = (),
-) -> dict[str, Any]:
-    """Return the values that templates may use.
+def facts(given: Ingredients) -> dict[str, Any]:
+    """Return the values that templates may use, by the names that these have for them.
 
-    Args:
-        plan: The target's plan.
-        report: What was measured.
-        source: What the source's card says.
-        executed: Whether the snippet is run before the release.
-        made: Bytes of the files that were made of each component, where that is known.
-        further: What was measured on each further edition, and whether its snippet is run.
-
-    Returns:
-        Values by the names that templates have for them; a template that wants another one is refused.
+    A template that wants another one is refused.
 
     Raises:
         CardError: No metric reads answers, so there is no worst one to show.
     """
+    plan, report = given.plan, given.report
     task, told = TASKS[report.task], facts_of_plan(plan)
     known = loaders_of(plan)
     spared = {name for loader in known for name in loader.spares}
-    beside = zip(plan.beside, further, [*usages(plan)][1:], strict=True)
+    beside = zip(plan.beside, given.further, [*usages(plan)][1:], strict=True)
     return told | {
         "beside": [Beside(*named, *judged, usage) for named, judged, usage in beside],
         "ladder": plan.ladder,
         "report": report,
         "metrics": ordered(report),
-        "source": source,
+        "source": given.source,
         "runs_on": sorted({scheme.runs_on for scheme in told["schemes"].values()}),
         "needs": [
             *(name for name in task.installs if name not in spared),
@@ -146,8 +151,8 @@ def facts(
         ],
         "how": next((loader.how for loader in known if loader.how), ""),
         "opened": next((loader.how for loader in known if loader.opens), ""),
-        "executed": executed,
-        "made": made or {},
+        "executed": given.executed,
+        "made": given.made,
         "sizes": report.sizes or Sizes(source=plan.source_bytes, result=plan.result_bytes),
         "files": {"worst": WORST, "median": MEDIAN},
         "shown": shown(report),
@@ -157,7 +162,7 @@ def facts(
         "seeded": task.seeded,
         "layers": layers_of(report),
         "uses": {kind: [use for use in report.uses if use.kind == kind] for kind in get_args(UseKind)},
-        "license": source.license,
+        "license": given.source.license,
         "kept": kept_modules(plan.components),
         "most_named": MOST_NAMED,
     }

@@ -6,7 +6,6 @@ What was recorded is of this program; the recipe's own words are put into it. No
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import recipe as recipes
 from pipeline.card.compose import compose_body
+from pipeline.card.context import Ingredients
 from pipeline.card.metadata import SourceCard
 from pipeline.card.render import PACKAGED
 from pipeline.errors import CardError
@@ -36,16 +36,6 @@ PINNED: Final = ListedFile(size=1, sha256="0" * 64)
 LORA: Final = "pytorch_lora_weights.safetensors"  # as diffusers names the only file of a LoRA
 
 
-@dataclass(frozen=True)
-class PreviewCase:
-    """A card to write: what it is of, what was measured, what the source says, and whether its snippet is run."""
-
-    plan: TargetPlan
-    report: Report
-    source: SourceCard
-    executed: bool
-
-
 def problems(path: Path, vocabulary: Vocabulary, loader: BaseLoader = PACKAGED) -> list[Problem]:
     """List every problem of a recipe; one without any is told where its cards cannot be written.
 
@@ -62,21 +52,21 @@ def problems(path: Path, vocabulary: Vocabulary, loader: BaseLoader = PACKAGED) 
         return list(error.problems)
     try:
         for scene in scenes(loaded):
-            compose_body(scene.plan, scene.report, scene.source, executed=scene.executed, loader=loader)
+            compose_body(scene, loader)
     except CardError as error:
         said = f"no card can be written from this template; {error.where}: {error.what.rstrip('.')}"
         return [recipes.problem_at(loaded, ("card", "template"), said)]
     return []
 
 
-def scenes(loaded: Loaded) -> Iterator[PreviewCase]:
+def scenes(loaded: Loaded) -> Iterator[Ingredients]:
     """Return a card to write for every target, and one of which less is known than of any."""
     plan, report = recorded()
     plans = [planned(plan, loaded, target) for target in loaded.recipe.targets]
     for number, made in enumerate(plans):
         told = report.model_copy(update={"layers": renamed(report, list(plan.components), list(made.components))})
-        yield PreviewCase(made, told, GATED, executed=number % 2 == 0)
-    yield PreviewCase(plans[0], bare(report), SourceCard({}), executed=False)
+        yield Ingredients(made, told, GATED, executed=number % 2 == 0)
+    yield Ingredients(plans[0], bare(report), SourceCard({}), executed=False)
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.card.compose import compose
+from pipeline.card.context import Ingredients
 from pipeline.card.metadata import SourceCard
 from pipeline.events import silent
 from pipeline.plan.model import TargetPlan
@@ -60,7 +61,7 @@ def test_a_browser_that_answers_as_the_target_passes_and_shows_the_page_of_the_c
     assert (report.verdict, use.kind, use.numbers["questions"]) == ("PASS", "browser", 2)
     prompts = (plan.validation.prompts[0].model_copy(update={"prompt": NASTY}), *plan.validation.prompts[1:])
     asked = plan.model_copy(update={"validation": plan.validation.model_copy(update={"prompts": prompts})})
-    card = compose(asked, report, SourceCard({}, ""), executed=True)
+    card = compose(Ingredients(asked, report, SourceCard({}, ""), executed=True))
     assert f"```html\n{card.page}```" in card.text
     assert use.text.split(";")[0].replace(".", "") in card.text.replace("\\", "").replace(".", "")
     shown = run_page(card.page, folder, plan.repository, request_of(asked), scripts, tmp_path / "shown")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.card.compose import compose
+from pipeline.card.context import Ingredients
 from pipeline.card.metadata import SourceCard
 from pipeline.files import ListedFile
 from pipeline.plan.model import TargetPlan
@@ -34,7 +35,7 @@ def recorded(target: str = "torchao-int8") -> tuple[TargetPlan, Report]:
 
 
 def card(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> str:
-    return compose(plan, report, source, executed=True).text
+    return compose(Ingredients(plan, report, source, executed=True)).text
 
 
 def asking(plan: TargetPlan, **changes: Any) -> TargetPlan:

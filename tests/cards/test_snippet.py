@@ -12,7 +12,7 @@ import torch
 from pipeline.backends import comfy
 from pipeline.backends.comfy.library import quantized
 from pipeline.card.compose import snippet_of
-from pipeline.card.context import facts
+from pipeline.card.context import Ingredients, facts
 from pipeline.card.metadata import SourceCard
 from pipeline.card.render import render
 from pipeline.plan.model import TargetPlan
@@ -29,7 +29,7 @@ def test_the_snippet_runs_with_deprecations_as_errors(
 ) -> None:
     shown = asking(plan, call=CALL).model_copy(update={"repository": str(source)})
     snippet = tmp_path / "usage.py"
-    snippet.write_text(render("diffusers.py.jinja", facts(shown, report, SourceCard({}), executed=True)))
+    snippet.write_text(render("diffusers.py.jinja", facts(Ingredients(shown, report, SourceCard({}), executed=True))))
     strictly = [part for kind in ("DeprecationWarning", "FutureWarning") for part in ("-W", f"error::{kind}")]
     command = [sys.executable, *strictly, snippet]
     done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)

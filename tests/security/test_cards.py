@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 from pipeline.card.compose import compose
+from pipeline.card.context import Ingredients
 from pipeline.card.metadata import SourceCard
 from pipeline.card.render import as_text
 from pipeline.errors import SourceError
@@ -36,7 +37,7 @@ def front_matter(text: str, where: str) -> dict[str, Any]:
 def card(source: SourceCard) -> str:
     plan = TargetPlan.model_validate_json((RECORDED / "plan.json").read_bytes())
     report = Report.model_validate_json((RECORDED / "report.json").read_bytes())
-    return compose(plan, report, source, executed=True).text
+    return compose(Ingredients(plan, report, source, executed=True)).text
 
 
 def shape(text: str) -> list[str]:

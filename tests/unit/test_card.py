@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.card.compose import compose
-from pipeline.card.context import facts
+from pipeline.card.context import Ingredients, facts
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import as_text, render, templates
 from pipeline.errors import CardError
@@ -39,7 +39,7 @@ def report(target: str) -> Report:
 
 
 def card_of(plan: TargetPlan, report: Report, source: SourceCard = SOURCE) -> str:
-    return compose(plan, report, source, executed=plan.target != "bnb-nf4").text
+    return compose(Ingredients(plan, report, source, executed=plan.target != "bnb-nf4")).text
 
 
 def test_a_recorded_report_gives_the_golden_card(target: str, plan: TargetPlan, report: Report) -> None:
@@ -52,7 +52,7 @@ def test_a_recorded_report_gives_the_golden_card(target: str, plan: TargetPlan, 
 
 @pytest.mark.parametrize("name", ["plan", "report", "source", "schemes", "shown", "usage", "needs", "executed"])
 def test_a_variable_without_a_value_is_an_error(name: str, plan: TargetPlan, report: Report) -> None:
-    values = facts(plan, report, SOURCE, executed=True) | {"usage": ""}
+    values = facts(Ingredients(plan, report, SOURCE, executed=True)) | {"usage": ""}
     del values[name]
     with pytest.raises(CardError, match=f"'{name}' is undefined") as caught:
         render(f"{plan.template}.md.jinja", values)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.backends import SCHEMES
 from pipeline.card.compose import compose
-from pipeline.card.context import usages
+from pipeline.card.context import Ingredients, usages
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import VerificationError
 from pipeline.files import ListedFile
@@ -133,7 +133,7 @@ def test_a_release_without_a_verdict_of_each_artifact_is_refused(
 def test_a_card_has_a_row_and_a_snippet_for_each_file() -> None:
     report = Report.model_validate_json((RECORDED / "report.json").read_bytes())
     plan = planned("nf4", "q8_0", "q5_0")
-    card = compose(plan, report, SourceCard({}, ""), executed=True, further=[(report, True), (report, False)])
+    card = compose(Ingredients(plan, report, SourceCard({}), executed=True, further=[(report, True), (report, False)]))
     for scheme, path in zip(("q8_0", "q5_0"), [*usages(plan)][1:], strict=True):
         (row,) = [line for line in card.text.splitlines() if line.startswith("|") and f"`{scheme}`" in line]
         assert f"transformer/{FILES[scheme]}" in row
@@ -143,4 +143,4 @@ def test_a_card_has_a_row_and_a_snippet_for_each_file() -> None:
     assert "from_single_file" not in card.usage
     assert "gguf" in card.text.split("---")[1]
     with pytest.raises(ValueError, match="shorter"):
-        compose(plan, report, SourceCard({}, ""), executed=True, further=[(report, True)])
+        compose(Ingredients(plan, report, SourceCard({}), executed=True, further=[(report, True)]))
