@@ -13,6 +13,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from pipeline.errors import RecipeError
 from pipeline.recipe.load import Loaded
+from pipeline.recipe.patterns import covered
 from pipeline.recipe.schema import Quantization
 from pipeline.recipe.whole import plain_or_json
 
@@ -85,6 +86,8 @@ def _room(parts: Node, index: int, staying: list[str]) -> tuple[int, int]:
 def flow(quantization: Quantization, *, whole: bool = False) -> str:
     """Return a quantization as a recipe has it, in one line; what would be so anyway is left out unless asked for."""
     words: dict[str, Any] = {"backend": quantization.backend, "scheme": quantization.scheme, **quantization.options}
+    if layers := words.get("layers"):  # of which the search may have kept all that a pattern names
+        words["layers"] = {name: word for name, word in layers.items() if not covered(name, quantization.keep)}
     further = {"keep": quantization.keep, "dtype": quantization.dtype}
     words |= {name: value for name, value in further.items() if whole or value != USUAL[name]}
     return "{" + ", ".join(f"{name}: {_written(value)}" for name, value in words.items()) + "}"

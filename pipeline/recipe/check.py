@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.recipe import names, prompts
 from pipeline.recipe.budget import CARDS, KEY, OPEN, named_twice, step
 from pipeline.recipe.nodes import Node, Page, Place, artifacts, every, path_at, path_of, place_of, text_at
+from pipeline.recipe.patterns import covered
 from pipeline.recipe.problems import listed, nearest, unknown
 from pipeline.recipe.schema import Destination
 
@@ -49,6 +50,8 @@ class Check:
         self.names()
         for node in (*self.defaults, *self.quantizations()):
             self.scheme(node)
+        for node in self.quantizations():
+            self.layers(node)
         if folder is not None:
             self.template()
             self.components(self.libraries(folder))
@@ -102,6 +105,13 @@ class Check:
                 kind = f"{backend} scheme" if backend in schemes else "scheme"
                 known = schemes.get(backend) or {scheme for owned in schemes.values() for scheme in owned}
                 self.known(kind, word, sorted(known))
+
+    def layers(self, node: Node) -> None:
+        """Report what is said of layers of which ``keep`` leaves none."""
+        kept = [word.text for word in words(node, "keep", "#")]
+        for layer in every(node, "layers", "*"):
+            if covered(layer.name, kept):
+                self.page.report(layer.at, f"keep: leaves no module that {layer.name!r} names; take one of them out")
 
     def known(self, kind: str, node: Node, known: Collection[str]) -> None:
         """Report a word that is none of those that exist."""
