@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as Sarif
 
 from pipeline.cli.annotations import as_github, as_sarif
+from pipeline.lint.faults import RULES, Fault
 from pipeline.recipe import Problem, Vocabulary, problems
 
 HERE = Path(__file__).parent
@@ -78,6 +80,14 @@ def test_sarif_has_the_form_that_code_scanning_reads(told: list[Problem]) -> Non
         uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
         assert re.fullmatch(r"[A-Za-z0-9._~/%-]+", uri)
         assert unquote(uri) == os.path.relpath(problem.file)
+
+
+def test_sarif_fits_its_schema(told: list[Problem]) -> None:
+    """As models that are made of it, which take no word that it has not."""
+    fault = Fault("scale-damaged", "All are zero.", "models/ä b#?.gguf", "blk.0\nweight", level="warning")
+    for log in (as_sarif([*told, STRANGE], "1.2.3"), as_sarif([], "1.2.3"), as_sarif([fault], "1", "lint", RULES)):
+        (run,) = Sarif.model_validate_json(log).runs
+        assert len(run.results) == len(json.loads(log)["runs"][0]["results"])
 
 
 def region_of(result: dict[str, Any], run: dict[str, Any]) -> tuple[int, int, int]:
