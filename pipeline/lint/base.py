@@ -13,7 +13,7 @@ from pipeline.lint.decoding import Floats, rotated
 from pipeline.lint.faults import Fault, told
 from pipeline.lint.formats.protocol import Weight
 from pipeline.lint.pass_over import Counterpart, Tally, comparable, parts_held, pieces
-from pipeline.lint.spelled import Bases
+from pipeline.lint.spelled import Bases, transposed
 from pipeline.lint.subject import Subject
 from pipeline.source.safetensors import FLOATS
 
@@ -29,6 +29,7 @@ ALIKE: Final = 0.8  # correlation, from which on a layer holds what another shou
 CANDIDATES: Final = 128  # layers of the base that are tried
 GROUPS: Final = 256  # values that ConvRot rotates together
 AGAIN: Final = "Make it again from the base, and compare it before it is published."
+UNNAMED: Final = "Export the graph with the names of the model's modules, so that they can be compared."
 OTHER: Final = "Name the base that it was made of, in the same names or as a folder of diffusers or transformers."
 
 
@@ -68,13 +69,18 @@ def match(weights: Sequence[Weight], bases: Bases) -> Matching:
 def named_alike(weights: Sequence[Weight], bases: Iterable[Subject]) -> Matching:
     """Find the counterpart of each weight by its name, in the base that has most of them."""
     names = [weight.name for weight in weights]
+    turned = {weight.name for weight in weights if weight.turned}
     best: Matching | None = None
     for base in bases:
         floats = {name: tensor for name, tensor in base.tensors.items() if tensor.dtype in FLOATS}
         for before in PREFIXES:
             for theirs in PREFIXES if not before else ("",):
                 pairs = {name: theirs + name.removeprefix(before) for name in names if name.startswith(before)}
-                found = {name: Counterpart(base, floats[other]) for name, other in pairs.items() if other in floats}
+                found = {
+                    name: transposed(base, floats[other]) if name in turned else Counterpart(base, floats[other])
+                    for name, other in pairs.items()
+                    if other in floats
+                }
                 if best is None or len(found) > len(best.counterparts):
                     left = sorted(floats.keys() - {one.tensor.name for one in found.values()})
                     best = Matching(found, [name for name in names if name not in found], left)
@@ -84,6 +90,11 @@ def named_alike(weights: Sequence[Weight], bases: Iterable[Subject]) -> Matching
 def complete(subject: Subject, matching: Matching) -> Iterator[Fault]:
     """Yield the faults of layers that only one side has, where they mostly have the same."""
     count = len(matching.counterparts)
+    if subject.container == "onnx":  # whose constants are folded, left out and called as its exporter likes
+        if matching.without:
+            text = f"{len(matching.without)} of its quantized weights have no name that the base has; {count} have."
+            yield Fault("format-unclear", text, subject.name, remedy=UNNAMED, level="warning")
+        return
     if count < SHARE * (count + len(matching.without)):
         text = f"Of its {count + len(matching.without)} weights, the base has {count} by these names."
         text += f" It is not known by others: {matching.reason}" if matching.reason else ""

@@ -8,8 +8,11 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Protocol
 
+import numpy as np
+
 from pipeline.errors import PublishError
-from pipeline.lint.subject import Content, Subject, Tensor
+from pipeline.lint.pass_over import Counterpart
+from pipeline.lint.subject import NUMPY, Content, Subject, Tensor
 
 
 class Rows(Protocol):
@@ -110,6 +113,27 @@ def respelled(base: Subject, names: Spelled) -> Subject:
         return base.large(*parts[0], block=block) if len(parts) == 1 else read(file, offset, length)
 
     return replace(base, tensors=tensors, read=read, read_large=read_large)
+
+
+def transposed(base: Subject, tensor: Tensor) -> Counterpart:
+    """Return a matrix of a base with its columns as rows, which is in memory until its end was read."""
+    if len(tensor.shape) != 2:
+        return Counterpart(base, tensor)
+    turned = replace(tensor, shape=tensor.shape[::-1], begin=0, end=tensor.end - tensor.begin)
+    held = list[bytes]()
+
+    def read(_file: str, offset: int, length: int) -> bytes:
+        if not held:
+            held.append(np.frombuffer(base.bytes(tensor), NUMPY[tensor.dtype]).reshape(tensor.shape).T.tobytes())
+        content = held[0][offset : offset + length]
+        if offset + length == turned.end:
+            held.clear()
+        return content
+
+    def read_large(file: str, offset: int, length: int, _block: memoryview) -> bytes:
+        return read(file, offset, length)
+
+    return Counterpart(replace(base, tensors={turned.name: turned}, read=read, read_large=read_large), turned)
 
 
 def row_size(tensor: Tensor) -> int:

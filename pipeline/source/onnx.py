@@ -38,12 +38,13 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a graph: its operator, the names that it takes and gives, and its whole numbers by name."""
+    """A node of a graph: its operator, the names that it takes and gives, its whole numbers by name, and its name."""
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     numbers: dict[str, int]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def parse_graph(read: ReadRange, size: int, where: str) -> Graph:
 
 def read_node(walker: Walker, message: Field) -> Node:
     """Read a node."""
-    texts: dict[int, list[str]] = {1: [], 2: [], 4: []}
+    texts: dict[int, list[str]] = {1: [], 2: [], 3: [], 4: []}
     numbers = dict[str, int]()
     for found in walker.fields(message.begin, message.end):
         if found.number in texts:
@@ -172,7 +173,7 @@ def read_node(walker: Walker, message: Field) -> Node:
             parts = {part.number: part for part in walker.fields(found.begin, found.end) if part.number in {1, 3}}
             if 1 in parts and 3 in parts:
                 numbers[walker.text(parts[1])] = parts[3].value
-    return Node("".join(texts[4][-1:]), tuple(texts[1]), tuple(texts[2]), numbers)
+    return Node("".join(texts[4][-1:]), tuple(texts[1]), tuple(texts[2]), numbers, "".join(texts[3][-1:]))
 
 
 def read_constant(walker: Walker, message: Field, graph: Graph) -> None:

@@ -27,7 +27,10 @@ def matrices() -> dict[str, Any]:
 
 def graph() -> Any:
     """A graph of products, each of its own input."""
-    nodes = [helper.make_node("MatMul", [f"x{number}", f"w{number}"], [f"y{number}"]) for number in range(LAYERS)]
+    nodes = [
+        helper.make_node("MatMul", [f"x{number}", f"w{number}"], [f"y{number}"], f"/layers/{number}/MatMul")
+        for number in range(LAYERS)
+    ]
     info = helper.make_tensor_value_info
     inputs = [info(f"x{number}", TensorProto.FLOAT, ["n", 96]) for number in range(LAYERS)]
     outputs = [info(f"y{number}", TensorProto.FLOAT, ["n", 128]) for number in range(LAYERS)]
@@ -78,7 +81,7 @@ def test_integers_of_onnxruntime_are_accepted_and_decoded(
     weights = recognised(subject)[1].weights
     assert len(weights) == LAYERS
     for weight in weights:
-        wanted = matrices()[weight.name.split("_")[0]]
+        wanted = matrices()[f"w{weight.codes[1]}"]
         held = parts_held(subject, weight, Tally(weight))
         values = np.concatenate([part for _, part in pieces(subject, weight, held, 0)]).reshape(weight.shape)
         error = (values.T if turned else values) - wanted
@@ -89,6 +92,54 @@ def test_a_plain_graph_is_plain(tmp_path: Path) -> None:
     onnx.save(graph(), tmp_path / "model.onnx")
     (model,) = lint(Folder(tmp_path)).models
     assert (model.title, model.faults, model.tensors) == ("ONNX, not quantized", (), LAYERS)
+
+
+def by_channel(folder: Path, made: Any) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    onnx.save(made, folder.parent / "plain.onnx")
+    target = folder / "model.onnx"
+    quantize_dynamic(folder.parent / "plain.onnx", target, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def by_block(bits: int) -> Callable[[Path, Any], None]:
+    def write(folder: Path, made: Any) -> None:
+        from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+
+        how = DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=False, bits=bits)
+        quantizer = MatMulNBitsQuantizer(made, algo_config=how)
+        quantizer.process()
+        onnx.save(quantizer.model.model, folder / "model.onnx")
+
+    return write
+
+
+@pytest.mark.parametrize(("write", "least"), [(by_channel, 38), (by_block(4), 19), (by_block(8), 40)])
+@pytest.mark.parametrize("called", ["layers.{}.weight", "onnx::MatMul_{}"])
+def test_a_graph_is_compared_with_its_source(
+    write: Callable[[Path, Any], None], least: float, called: str, tmp_path: Path
+) -> None:
+    """By the names of its constants, or else by those of its nodes; and a matrix lies in it the other way round."""
+    from safetensors.numpy import save_file
+
+    for name in ("graph", "base"):
+        (tmp_path / name).mkdir()
+    made = graph()
+    for number, constant in enumerate(made.graph.initializer):
+        constant.name = made.graph.node[number].input[1] = called.format(number)
+    write(tmp_path / "graph", made)
+    source = {f"layers.{number}.weight": value.T.copy() for number, value in enumerate(matrices().values())}
+    source["layers.0.bias"] = source["layers.0.weight"][0]
+    save_file(source, tmp_path / "base/model.safetensors")
+    found = lint(Folder(tmp_path / "graph"), Folder(tmp_path / "base"))
+    assert not found.everything
+    assert [layer.sqnr > least for layer in found.models[0].layers] == [True] * LAYERS
+    source["layers.0.weight"], source["layers.1.weight"] = source["layers.1.weight"], source["layers.0.weight"]
+    del source["layers.2.weight"]
+    save_file(source, tmp_path / "base/model.safetensors")
+    rules = {fault.rule for fault in lint(Folder(tmp_path / "graph"), Folder(tmp_path / "base")).everything}
+    assert "format-unclear" in rules
+    assert rules & {"layer-degenerate", "layer-swapped"}
 
 
 def lost_data(folder: Path, made: Any) -> None:

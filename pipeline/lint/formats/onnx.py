@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from re import compile as pattern
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,8 @@ LOADERS: Final = "onnxruntime and transformers.js"
 BLOCKS: Final = "MatMulNBits"
 INTEGERS: Final = ("I8", "U8")
 FLOATS: Final = ("F32", "F16", "BF16")
+LAST: Final = (1, (1 << 64) - 1)  # axes that are the columns of a matrix: the latter is -1 as it lies in a file
+QUANTIZED: Final = pattern(r"(_Q\d(G\d+)?|_quantized)$")  # what onnxruntime's quantizers add to the name of a constant
 UNSIGNED: Final = tuple(float(level) for level in range(16))
 
 
@@ -28,15 +31,18 @@ def claims(subject: Subject) -> bool:
 def read(subject: Subject) -> Reading:
     """Return its quantized constants, by the nodes that read them."""
     weights, faults = dict[str, Weight](), list[Fault]()
+    readers = {node.inputs[1]: node for node in subject.nodes if node.operator == "MatMul" and len(node.inputs) > 1}
     found: Weight | Fault | None
     for node in subject.nodes:
         if node.operator == BLOCKS and len(node.inputs) > 2:
             found = in_blocks(subject, node)
         elif node.operator == "DequantizeLinear" and len(node.inputs) > 1 and not node.numbers.get("block_size"):
-            found = linear(subject, *node.inputs[:3])
+            reader = next((readers[name] for name in node.outputs if name in readers), None)
+            along = node.numbers.get("axis", 1) in LAST
+            found = linear(subject, node.inputs[0], *node.inputs[1:3], reader=reader, along=along)
         elif node.operator in {"MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul"} and len(node.inputs) > 1:
-            name = node.inputs[1]
-            found = linear(subject, name, scale_of(name), *node.inputs[3:4])
+            name, reader = node.inputs[1], node if "MatMul" in node.operator else None
+            found = linear(subject, name, scale_of(name), *node.inputs[3:4], reader=reader, along=bool(reader))
         else:
             continue
         if isinstance(found, Fault):
@@ -53,8 +59,32 @@ def scale_of(name: str) -> str:
     return f"{name.removesuffix('_quantized')}_scale"
 
 
-def linear(subject: Subject, name: str, scale: str, zero: str = "") -> Weight | None:
-    """Return a constant of 8 bits with a scale a tensor or channel; None where it is no constant, but an activation."""
+def made_of(constant: str, reader: Node | None) -> str:
+    """Return what a constant was made of: by its own name, else by that of the node, which tells the module.
+
+    torch's exporters call weights that they turned ``onnx::MatMul_12`` or ``val_12``, and one of them the node
+    ``/encoder/layer.0/query/MatMul``.
+    """
+    before = QUANTIZED.sub("", constant).removesuffix("_transposed")
+    module, _, operator = reader.name.strip("/").rpartition("/") if reader else ("", "", "")
+    if before.endswith(".weight") or not module or not operator.startswith("MatMul"):
+        return before
+    return f"{module.replace('/', '.')}.weight"
+
+
+def linear(
+    subject: Subject, name: str, scale: str, zero: str = "", *, reader: Node | None, along: bool
+) -> Weight | None:
+    """Return a constant of 8 bits with a scale a tensor or channel; None where it is no constant, but an activation.
+
+    Args:
+        subject: The model.
+        name: Of the constant.
+        scale: Of its scale.
+        zero: Of its zero point.
+        reader: The product that it is a matrix of.
+        along: Whether a scale belongs to a column.
+    """
     codes, there = subject.tensors.get(name), subject.tensors.get(scale)
     if codes is None or codes.dtype not in INTEGERS or len(codes.shape) < 2:
         return None
@@ -62,17 +92,29 @@ def linear(subject: Subject, name: str, scale: str, zero: str = "") -> Weight | 
     parts = {"codes": Part(name, INTEGERS), "scale": Part(scale, FLOATS, channels, positive=True)}
     if zero:
         parts["zero"] = Part(zero, INTEGERS, channels, needed=False)
-    whole = there is not None and there.size == 1
+    whole, columns = there is not None and there.size == 1, codes.shape[-1]
+    known = whole or (along and there is not None and there.shape == (columns,) and len(codes.shape) == 2)
     signed, dtype = codes.dtype == "I8", there.dtype if there else "F32"
 
     def decode(_first: int, packed: Bytes, held: Held) -> Floats:
-        values = (packed.view(np.int8) if signed else packed).astype(np.float32)
+        values = (packed.view(np.int8) if signed else packed).astype(np.float32).reshape(-1, columns)
         if "zero" in held:
-            values -= np.float32(held["zero"].reshape(-1)[0])
-        return scaled(values, as_floats(held["scale"].reshape(-1), dtype), values.size)
+            zeros = held["zero"].reshape(-1)
+            values -= (zeros.view(np.int8) if signed else zeros).astype(np.float32)
+        values *= as_floats(held["scale"].reshape(-1), dtype)
+        return values.reshape(-1)
 
-    title = f"int8 per {'tensor' if whole else 'channel'} ({TITLE})"
-    return Weight(name, title, codes.shape, name, parts, decode if whole else None, floor=FLOORS[8])
+    return Weight(
+        made_of(name, reader),
+        f"int8 per {'tensor' if whole else 'channel'} ({TITLE})",
+        codes.shape,
+        name,
+        parts,
+        decode if known else None,
+        columns,
+        floor=FLOORS[8],
+        turned=reader is not None,
+    )
 
 
 def in_blocks(subject: Subject, node: Node) -> Weight | Fault:
@@ -90,19 +132,35 @@ def in_blocks(subject: Subject, node: Node) -> Weight | Fault:
         "codes": Part(name, ("U8",), ((rows, blocks, block * bits // 8),)),
         "scale": Part(scale, FLOATS, ((rows * blocks,), (rows, blocks)), finite=True, run=block),
     }
+    size = -(-blocks * bits // 8)
+    zeros = subject.tensors.get(node.inputs[3]) if len(node.inputs) > 3 else None
     if len(node.inputs) > 3 and node.inputs[3]:
-        size = -(-blocks * bits // 8)
         parts["zero"] = Part(node.inputs[3], ("U8", *FLOATS), ((rows * size,), (rows, size), (rows, blocks)))
-    dtype = there.dtype if there else "F32"
-    middle = np.float32(1 << bits - 1)
+    dtype, columns = there.dtype if there else "F32", blocks * block
+
+    def codes_of(packed: Bytes) -> Floats:
+        return nibbles(packed, UNSIGNED, LOW_FIRST) if bits == 4 else packed.astype(np.float32)
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
-        values = nibbles(packed, UNSIGNED, LOW_FIRST) if bits == 4 else packed.astype(np.float32)
-        values -= middle
-        scales = held["scale"].reshape(-1)[first // block : (first + values.size) // block]
+        values, row = codes_of(packed), first // columns
+        count = values.size // columns
+        if "zero" in held:
+            points = codes_of(np.ascontiguousarray(held["zero"].reshape(rows, size)[row : row + count]).reshape(-1))
+            values.reshape(count, blocks, block)[:] -= points.reshape(count, -1)[:, :blocks, None]
+        else:
+            values -= np.float32(1 << bits - 1)
+        scales = held["scale"].reshape(-1)[row * blocks : (row + count) * blocks]
         return scaled(values, as_floats(scales, dtype), block)
 
-    known = bits > 2 and "zero" not in parts and block % 2 == 0
+    known = bits > 2 and block % 2 == 0 and (zeros is None or (zeros.dtype == "U8" and zeros.size == rows * size))
     title = f"int{bits} in blocks of {block} ({TITLE})"
-    floor = FLOORS[bits]
-    return Weight(name, title, (rows, blocks * block), name, parts, decode if known else None, block, floor=floor)
+    return Weight(
+        made_of(name, node),
+        title,
+        (rows, columns),
+        name,
+        parts,
+        decode if known else None,
+        columns,
+        floor=FLOORS[bits],
+    )

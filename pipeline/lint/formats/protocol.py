@@ -69,6 +69,7 @@ class Weight:
         fence: Values of which no piece holds both sides of a multiple; 0 where it makes no difference.
         span: The bytes of the codes that hold values from one place to another; in proportion where it is left out.
         floor: Decibels of SQNR under which no honest weight falls.
+        turned: Whether its rows are the columns of what it was made of, as graphs have what they multiply with.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Weight:
     fence: int = 0
     span: Callable[[int, int], tuple[int, int]] | None = None
     floor: float = 0.0
+    turned: bool = False
 
     @property
     def size(self) -> int:
