@@ -28,6 +28,8 @@ class Form:
         single: Whether its weights are one file, whatever its size.
         joint: What stands between the parts of that file's name: source, component and the scheme's suffix; empty where
             the file has the name that ``from_pretrained`` looks for.
+        label: The function that says for the suffix which scheme a mix of several is called by, as ``module:name``; it
+            is given scheme, options, and how many values each weight has.
     """
 
     weights: tuple[str, ...]
@@ -36,6 +38,7 @@ class Form:
     format: Literal["safetensors", "gguf"] = "safetensors"
     single: bool = False
     joint: str = ""
+    label: str = ""
 
     def weights_in(self, folder: Path) -> list[str]:
         """Return the files of weights in a folder by their names in it, sorted."""

@@ -538,12 +538,12 @@ def lay_out_result(
             where=component.name,
             remedy="Take this component out, choose another scheme for it, or keep less.",
         )
-    layouts = {}
+    layouts, sizes = {}, {}
     for name, conversion in answer.conversions.items():
         if conversion.quantized:
             shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
-            layouts[name] = stored_as(quantization, written, shape, conversion.dtype)
-    single = single_file(component, quantization, source)
+            layouts[name], sizes[written] = stored_as(quantization, written, shape, conversion.dtype), prod(shape)
+    single = single_file(component, quantization, source, sizes)
     if file is None:
         weights = lay_out(answer, tensors, layouts, component.library, single=single)
     else:
@@ -551,17 +551,27 @@ def lay_out_result(
     return ResolvedComponent(component, quantization, slots, answer, weights, file)
 
 
-def single_file(component: Component, quantization: Quantization, source: str) -> str:
+def single_file(component: Component, quantization: Quantization, source: str, sizes: Mapping[str, int]) -> str:
     """Return what the one file of a component is called, where its form is one, as those who choose one expect it.
 
     The component's name is part of it, because some pipelines have two, and their users put both into one folder.
+
+    Args:
+        component: The component.
+        quantization: What is done to it.
+        source: The source's name.
+        sizes: How many values each of its quantized weights has.
     """
     form = form_of(component.library, quantization)
     if not form.single:
         return ""
     if not form.joint:  # where the component's folder is read as a whole, it is looked for by this name
         return f"{WEIGHTS_NAME[component.library]}.{form.format}"
-    parts = (source, *(() if component.root else (component.name,)), scheme_of(quantization).suffix)
+    scheme = quantization.scheme
+    if form.label:
+        scheme = resolve_name(form.label)(scheme, quantization.options, sizes)
+    suffix = BACKENDS[quantization.backend].SCHEMES[scheme].suffix
+    parts = (source, *(() if component.root else (component.name,)), suffix)
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', form.joint.join(parts))}.{form.format}"
 
 

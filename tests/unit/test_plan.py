@@ -45,6 +45,28 @@ def test_a_component_of_which_nothing_would_be_quantized_is_refused() -> None:
         lay_out_result(component, quantization, slots, answer)
 
 
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        ({}, "flux-transformer-Q4_K_S.gguf"),
+        ({"*.q": "q8_0"}, "flux-transformer-Q4_K_S.gguf"),
+        ({"*.mlp": "q6_k"}, "flux-transformer-Q6_K.gguf"),
+        ({"*": "q8_0"}, "flux-transformer-Q8_0.gguf"),
+    ],
+)
+def test_a_mix_is_called_by_what_most_of_it_is_asked_to_be(layers: dict[str, str], name: str) -> None:
+    """And not by the types that step in: of rows of 96 none is in blocks of 256."""
+    component = Component(name="transformer", library="diffusers", class_name="FluxTransformer2DModel", small=())
+    slots, begin = {}, 0
+    for weight, rows in (("b.q.weight", 32), ("b.k.weight", 32), ("b.v.weight", 32), ("b.mlp.weight", 128)):
+        slots[weight] = TensorInfo("BF16", (rows, 96), begin, begin := begin + 2 * 96 * rows)
+    taken = {weight: Conversion(parameter=weight, dtype="bfloat16", quantized=True) for weight in slots}
+    answer = ConversionPlan(conversions=taken, parameters=tuple(slots), kept={}, config="{}")
+    quantization = Quantization(backend="gguf", scheme="q4_k", options={"layers": layers, "names": "diffusers"})
+    found = lay_out_result(component, quantization, {"a": slots}, answer, "flux")
+    assert [shard.name for shard in found.weights.shards] == [name]
+
+
 def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(tmp_path: Path) -> None:
     about = tmp_path / "torchao-0.dist-info"
     about.mkdir()

@@ -29,7 +29,7 @@ EXTRA = "gguf"
 DISTRIBUTION = "gguf"
 PACKAGE = "gguf"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
-FORM = Form(("*.gguf",), config=False, format="gguf", single=True, joint="-")
+FORM = Form(("*.gguf",), config=False, format="gguf", single=True, joint="-", label="pipeline.backends.gguf:mostly")
 
 RUNS_ON = (
     "any device that torch runs on, where diffusers unpacks each layer whenever it is called, which costs time, and "
@@ -146,10 +146,26 @@ def type_of(scheme: str, options: Mapping[str, Any], name: str, columns: int) ->
     Returns:
         The type as ggml calls it; empty where no block divides the rows.
     """
-    module = name.removesuffix(".weight")
-    word = next((word for pattern, word in options.get("layers", {}).items() if matches(module, pattern)), scheme)
+    word = word_of(scheme, options, name)
     kinds = (kind.upper() for kind in (word, FALLBACKS.get(word, word)))
     return next((kind for kind in kinds if columns % TYPES[kind].block == 0), "")
+
+
+def word_of(scheme: str, options: Mapping[str, Any], name: str) -> str:
+    """Return the scheme that a recipe has for a weight."""
+    module = name.removesuffix(".weight")
+    return next((word for pattern, word in options.get("layers", {}).items() if matches(module, pattern)), scheme)
+
+
+def mostly(scheme: str, options: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
+    """Return the scheme by which a mix is called: the one that a recipe has for most of its values.
+
+    Types that step in for others are none of its words: llama.cpp calls such a file by what was asked for, too.
+    """
+    words = Counter[str]()
+    for name, size in sizes.items():
+        words[word_of(scheme, options, name)] += size
+    return words.most_common(1)[0][0]
 
 
 def matches(module: str, pattern: str) -> bool:
