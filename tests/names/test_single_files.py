@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from pipeline.backends.oracle.probing import Experiment, answer_single_file
 from pipeline.backends.oracle.single_file import SingleFile, SingleFileRequest, ask_single_file
-from pipeline.backends.oracle.spellings import Spelling
+from pipeline.backends.oracle.spelling import Spelling
 from pipeline.worker.child import WorkerError
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.backends.oracle.model import known_class
 from pipeline.backends.oracle.single_file import FileTensor, Rows, SingleFile, SingleFileRequest
-from pipeline.backends.oracle.spellings import SPELLINGS, Shape, Spelling
+from pipeline.backends.oracle.spelling import Shape, Spelling
+from pipeline.backends.oracle.spellings import SPELLINGS
 from pipeline.worker.child import WorkerError, first_line
 
 if TYPE_CHECKING:
