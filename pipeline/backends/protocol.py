@@ -22,6 +22,7 @@ __all__ = [
     "Finished",
     "Layout",
     "Loader",
+    "Named",
     "Options",
     "Packed",
     "Packing",
@@ -52,6 +53,16 @@ class Calibrated(Options):
     """
 
     samples: int = Field(default=32, ge=1, le=1000)
+
+
+class Named(Options):
+    """Whose names the tensors of a file have.
+
+    Attributes:
+        names: Those of whoever trained the family, as its own loaders read them, or diffusers'.
+    """
+
+    names: Literal["family", "diffusers"] = Field(default="family", description="Whose names its tensors have.")
 
 
 class Skip(TypedDict):

@@ -9,7 +9,7 @@ import typer
 from pipeline.cli.context import Session
 
 # Said again, for reading it all takes a while.
-NEEDS = "real-time, cpu, web, memory, one-file, comfyui, server, embedded, lora and compile"
+NEEDS = "real-time, cpu, web, memory, one-file, comfyui, blackwell, server, embedded, lora and compile"
 
 
 def advise(

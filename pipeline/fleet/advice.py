@@ -241,6 +241,32 @@ ROWS: Final = (
         ),
     ),
     Row(
+        "blackwell",
+        "Blackwell and Ada cards",
+        (("bfl", "nvfp4"), ("bfl", "fp8")),
+        "By `from_single_file` of diffusers 0.42, whose layers multiply codes with codes: nvfp4 on cards since "
+        "capability 10.0 with FlashInfer, fp8 since 8.9. Elsewhere each is unpacked whenever it is called. Neither was "
+        "run on a GPU here. Before nvfp4 is made, the whole source answers questions.",
+        (
+            Evidence(
+                "test",
+                "tests/contract/test_bfl.py"
+                "::test_what_a_family_has_in_one_tensor_is_quantized_as_one_and_opened_in_parts",
+                "diffusers opens a file in the family's names as the layers that multiply so",
+            ),
+            Evidence(
+                "test",
+                "tests/tasks/test_inputs.py::test_it_is_measured_on_the_first_questions_once_for_all_targets",
+                "the scale of nvfp4's activations is what the source's layers were given",
+            ),
+            Evidence(
+                "upstream",
+                "https://developer.nvidia.com/blog/introducing-nvfp4-for-efficient-and-accurate-low-precision-inference",
+                "NVFP4 is made for Blackwell's tensor cores, and takes 1.8 times less memory than FP8",
+            ),
+        ),
+    ),
+    Row(
         "server",
         "vLLM and sglang",
         (("compressed-tensors", "fp8-dynamic"), ("compressed-tensors", "w4a16")),

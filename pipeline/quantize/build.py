@@ -25,7 +25,7 @@ from pipeline.files import BuiltFile, ListedFile, copy, files_under, hashed, lin
 from pipeline.plan.model import ResolvedComponent, TargetPlan, samples_of, watched
 from pipeline.plan.questions import questions_folder, request_of
 from pipeline.quantize.component_writer import Job, Made, restored
-from pipeline.quantize.inputs import Inputs, inputs_of
+from pipeline.quantize.inputs import Inputs, in_one_tensor, inputs_of
 from pipeline.quantize.room import CHECKPOINT, require_room, results_to_come
 from pipeline.quantize.spans import WeightFile, local_file
 from pipeline.quantize.stream import DamagedDownloadError, require_listed, stream
@@ -175,8 +175,8 @@ class Result:
         part = self.parts[component]
         backend = STREAMING[part.quantization.backend]
         chosen, class_name = part.quantization, part.component.class_name
-        options = chosen.options | ({"inputs": self.inputs[component]} if watched(part) else {})
-        packer = Packer(backend, chosen.scheme, options, self.device, class_name)
+        seen = {"inputs": in_one_tensor(self.inputs[component], part.file)} if watched(part) else {}
+        packer = Packer(backend, chosen.scheme, chosen.options | seen, self.device, class_name)
         out = self.out(component)
         out.mkdir(parents=True, exist_ok=True)
         return Job(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.backends.oracle.conversion import installed_versions
+from pipeline.backends.oracle.single_file import SingleFile
 from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
 from pipeline.events import Event, Listener
 from pipeline.files import digest_of, pretty_json, write_atomically
@@ -78,6 +79,19 @@ def inputs_of(
     for name in names:
         require_seen(parts[name], found[name])
     return found
+
+
+def in_one_tensor(given: Mapping[str, float], file: SingleFile | None) -> Mapping[str, float]:
+    """Return what layers are given, those that lie in one tensor of a file as much as the most of them.
+
+    Args:
+        given: By module the largest absolute value that it was given.
+        file: What lies in one tensor; None where each layer has its own.
+    """
+    tensors = file.tensors.values() if file else ()
+    together = [{rows.tensor.removesuffix(".weight") for rows in tensor.rows} for tensor in tensors]
+    most = {name: max(given[one] for one in names) for names in together if names <= given.keys() for name in names}
+    return {**given, **most}
 
 
 def watched_in(plan: TargetPlan) -> list[str]:

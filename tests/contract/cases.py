@@ -30,6 +30,7 @@ from pipeline.source.safetensors import read_header
 CLASSES = {
     "transformer": ("diffusers", "FluxTransformer2DModel"),
     "unet": ("diffusers", "UNet2DConditionModel"),
+    "flux-2": ("diffusers", "Flux2Transformer2DModel"),
     "z-image": ("diffusers", "ZImageTransformer2DModel"),
     "t5": ("transformers", "T5EncoderModel"),
     "clip": ("transformers", "CLIPTextModel"),
@@ -81,7 +82,8 @@ MAKERS = {
     "compressed-tensors": compressed_worker.make,
 }
 PACKED = ("w4a16", "nvfp4a16")  # of compressed-tensors: transformers loads language models of it, and no T5 nor CLIP
-PLAIN = {"comfy": (("names", "diffusers"),)}  # as the library's own layers are called
+PLAIN = dict.fromkeys(("comfy", "bfl"), (("names", "diffusers"),))  # as the library's own layers are called
+PLAIN_FILE = "diffusion_pytorch_model.safetensors"
 NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
     *(
@@ -118,7 +120,7 @@ CASES = [
     Case("unet", "comfy", "int8-convrot", PLAIN["comfy"]),
     Case("transformer", "comfy", "nvfp4", PLAIN["comfy"], dtype="float32"),
     Case("transformer", "comfy", "int8", PLAIN["comfy"], keep=("*proj_out",)),
-    Case("transformer", "bfl", "fp8", keep=("*proj_out",), dtype="float32"),
+    Case("transformer", "bfl", "fp8", PLAIN["bfl"], keep=("*proj_out",), dtype="float32"),
 ]
 
 
@@ -177,7 +179,8 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
         config = json.loads((source / "config.json").read_text())
         asked = SingleFileRequest(class_name=class_name, config=config, shapes=shapes)
         named = ask_single_file(asked, answers, str(case))
-        weights = lay_out_as(named, answer, slots, partial(backend.layout, case.scheme, case.filled), single)
+        stored = partial(backend.layout, case.scheme, case.filled)
+        weights = lay_out_as(named, answer, slots, stored, single or PLAIN_FILE)
     else:
         weights = lay_out(answer, slots, layouts, library, limit, single)
     out.mkdir(parents=True)

@@ -12,18 +12,22 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
+from pipeline.backends import bfl
 from pipeline.backends.grid import outwards
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
+from pipeline.backends.oracle.single_file import FileTensor, Rows, SingleFile
 from pipeline.errors import RecipeError
-from pipeline.quantize.build import MEASURED
+from pipeline.quantize.build import MEASURED, Result
 from pipeline.quantize.inputs import INPUTS, require_seen
 from pipeline.quantize.watching import Watch
+from pipeline.recipe import Quantization
 from pipeline.tasks.protocol import LoadedModel
 from pipeline.worker.child import WorkerError
 from tests.desk import CALL, Desk
 
-NVFP4 = {"transformer": {"backend": "bfl", "scheme": "nvfp4", "samples": 1}}
-KEEPING = {"transformer": {"backend": "bfl", "scheme": "nvfp4", "samples": 1, "keep": ["proj_out"]}}
+METHOD = {"backend": "bfl", "scheme": "nvfp4", "samples": 1, "names": "diffusers"}
+NVFP4 = {"transformer": METHOD}
+KEEPING = {"transformer": {**METHOD, "keep": ["proj_out"]}}
 
 
 def test_it_is_measured_on_the_first_questions_once_for_all_targets(desk: Desk, source: Path) -> None:
@@ -61,6 +65,23 @@ def largest(source: Path, prompt: str, seed: int) -> dict[str, float]:
             module.register_forward_pre_hook(hook(name))
     pipe(prompt, generator=torch.Generator("cpu").manual_seed(seed), output_type="np", **CALL)
     return {name: outwards(one) for name, one in seen.items()}
+
+
+def test_layers_that_lie_in_one_tensor_of_a_file_have_the_scale_of_the_most(tmp_path: Path) -> None:
+    rows = tuple(Rows(tensor=f"a.{one}.weight", start=0, stop=4) for one in "qk")
+    part: Any = SimpleNamespace(
+        component=SimpleNamespace(folder="", class_name="X"),
+        quantization=Quantization(backend="bfl", scheme="nvfp4"),
+        file=SingleFile(tensors={"a.qk.weight": FileTensor(shape=(8, 16), rows=rows)}),
+        **dict.fromkeys(("answer", "tensors", "weights")),
+        form=bfl.FORM,
+    )
+    given = {"a.q": 1.0, "a.k": 3.0, "b": 2.0}
+    packer: Any = Result(tmp_path, {"part": part}, inputs={"part": given}).job("part").packer
+    assert packer.options["inputs"] == {"a.q": 3.0, "a.k": 3.0, "b": 2.0}
+    part.file = None
+    packer = Result(tmp_path, {"part": part}, inputs={"part": given}).job("part").packer
+    assert packer.options["inputs"] == given
 
 
 def watched(*inputs: torch.Tensor) -> dict[str, dict[str, float]]:

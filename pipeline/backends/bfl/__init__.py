@@ -1,7 +1,8 @@
 """Black Forest Labs' formats, which diffusers' ``bfl`` quantizer reads from a single file.
 
 Its NVFP4 is NVIDIA ModelOpt's: vLLM and sglang read it as well. Weights are taken as float32, as diffusers' own
-functions do. Of a folder diffusers reads no such file, so the config says for others what it is.
+functions do. What a family has in one tensor, such as the three projections of attention, is quantized as one:
+diffusers takes it apart with its scales. Of a folder it reads no such file, so the config says for others what it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.backends import build as by_library
 from pipeline.backends.artifact import Form
 from pipeline.backends.oracle.quirks import Quirks
-from pipeline.backends.protocol import Calibrated, Layout, Loader, Packed, Packing, Scheme, Skip
+from pipeline.backends.protocol import Calibrated, Layout, Loader, Named, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,12 @@ PACKAGE = "diffusers"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
 FORM = Form(("*.safetensors",), single=True)
 BLOCK = 16
+
+
+class Static(Calibrated, Named):
+    """What is fitted to answers of the source, in a file."""
+
+
 REFUSES = {"transformers": "transformers reads no file of this kind"}
 SCHEMES = {
     "fp8": Scheme(
@@ -32,6 +39,7 @@ SCHEMES = {
         "diffusers 0.42 or later; CUDA devices since 8.9 multiply the codes, any other device unpacks each "
         "layer whenever it is called, and leaves activations as they are",
         28.5,
+        Named,
         refuses=REFUSES,
         activations="dynamic",
     ),
@@ -41,7 +49,7 @@ SCHEMES = {
         "diffusers 0.42 or later; CUDA devices since 10.0 with FlashInfer multiply the codes, any other device "
         "unpacks each layer whenever it is called, and leaves activations as they are",
         17.4,
-        Calibrated,
+        Static,
         refuses=REFUSES,
         activations="static",
     ),
@@ -58,17 +66,16 @@ LOADERS = {
 build = partial(by_library.build, worker="pipeline.backends.bfl.worker", form=FORM)
 
 
-def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
-    """Return what the file is quantized with."""
-    return {"quant_method": "bfl", "scheme": scheme}
+def configuration(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file is quantized with, and whose names its tensors have."""
+    return {"quant_method": "bfl", "scheme": scheme, "names": options["names"]}
 
 
 def quirks() -> Quirks:
     """Return how diffusers is asked, which reads such files and does not make them."""
     from pipeline.backends.bfl import library
-    from pipeline.backends.oracle.linears import refuse_unreadable
 
-    return Quirks(quantizer=library.Asked, refuse=refuse_unreadable, left_because=library.left_because)
+    return Quirks(quantizer=library.Asked, refuse=library.refuse_unreadable, left_because=library.left_because)
 
 
 def fits(scheme: str, columns: int) -> bool:

@@ -12,15 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from pipeline.backends import build as by_library
 from pipeline.backends.artifact import Form
 from pipeline.backends.comfy.marker import TILES, marker, rotates
 from pipeline.backends.oracle.quirks import Quirks
-from pipeline.backends.protocol import Layout, Loader, Options, Packed, Packing, Scheme, Skip
+from pipeline.backends.protocol import Layout, Loader, Named, Packed, Packing, Scheme, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -30,17 +28,6 @@ DISTRIBUTION = "comfy-kitchen"
 PACKAGE = "comfy_kitchen"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
 
-
-class File(Options):
-    """Whose names the tensors of a file have.
-
-    Attributes:
-        names: Those of whoever trained the family, which ComfyUI reads, or diffusers'.
-    """
-
-    names: Literal["family", "diffusers"] = Field(default="family", description="Whose names its tensors have.")
-
-
 REFUSES = {"transformers": "ComfyUI reads text encoders in one file with names of its own, which are not written"}
 RUNS_ON = "any device that torch runs on; ComfyUI multiplies the codes themselves where the device can"
 SCHEMES = {
@@ -48,7 +35,7 @@ SCHEMES = {
         summary,
         RUNS_ON,
         sqnr,
-        options=File,
+        options=Named,
         refuses=REFUSES,
         activations="dynamic" if name.startswith("int8") else "weight-only",
         suffix=suffix,
