@@ -123,6 +123,7 @@ def test_a_layer_that_no_question_tells_of_is_refused_by_name(found: dict[str, f
 
 
 def test_a_scheme_that_wants_questions_is_refused_where_there_are_none(desk: Desk, source: Path) -> None:
-    done = desk.publish("quantize", source, "--out", "made", "--backend", "bfl", "--scheme", "nvfp4")
+    asked = ("--backend", "bfl", "--scheme", "nvfp4", "--option", "names=diffusers")
+    done = desk.publish("quantize", source, "--out", "made", *asked)
     assert (done.code, (desk.folder / "made").exists()) == (2, False)
     assert "bfl nvfp4 measures activations while the source answers prompts, and there are none" in desk.plain(done.err)
