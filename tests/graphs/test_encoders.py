@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,8 @@ from pipeline.backends.artifact import BuildRequest, Calibration
 from pipeline.backends.onnx.graphs import export, write
 from pipeline.backends.onnx.kinds import kind_of
 from pipeline.backends.onnx.runtime import GraphLinear, opened
-from pipeline.backends.onnx.schemes import quantize
 from pipeline.backends.onnx.tables import in_blocks
-from pipeline.backends.onnx.worker import make
+from pipeline.backends.onnx.worker import make, quantize_graphs
 from pipeline.backends.protocol import Calibrated
 from pipeline.worker.child import WorkerError
 
@@ -81,33 +81,66 @@ def ask(folder: Path, request: dict[str, Any]) -> None:
         model(input_ids=torch.tensor([text]))
 
 
-def build(source: Path, out: Path, scheme: str, texts: list[list[int]] = TEXTS, **options: Any) -> Path:
-    """Make a graph of a scheme beside the source's config."""
-    out.mkdir()
-    kept = options.pop("kept", [])
-    chosen = SCHEMES[scheme].options(**options).model_dump(mode="json")
-    wanted = BACKENDS["onnx"].configuration(scheme, chosen) | {"modules_to_not_convert": kept}
-    make(
-        BuildRequest(
-            backend="onnx",
-            library="transformers",
-            class_name="BertModel",
-            source=source,
-            out=out,
-            dtype="float32",
-            quantization=wanted,
-            calibration=Calibration(by=f"{__name__}:ask", request={"texts": texts}),
-        )
+def asked(
+    source: Path, out: Path, scheme: str, texts: list[list[int]] = TEXTS, kept: tuple[str, ...] = ()
+) -> BuildRequest:
+    """Ask for a graph of a scheme, with its options at their defaults."""
+    options = SCHEMES[scheme].options().model_dump(mode="json")
+    return BuildRequest(
+        backend="onnx",
+        library="transformers",
+        class_name="BertModel",
+        source=source,
+        out=out,
+        dtype="float32",
+        quantization=BACKENDS["onnx"].configuration(scheme, options) | {"modules_to_not_convert": [*kept]},
+        calibration=Calibration(by=f"{__name__}:ask", request={"texts": texts}),
     )
+
+
+def build(source: Path, out: Path, scheme: str) -> Path:
+    """Make a graph of a scheme beside the source's config; its export takes seconds."""
+    out.mkdir()
+    make(asked(source, out, scheme))
+    return configured(source, out)
+
+
+def build_of(graph: Path, source: Path, out: Path, scheme: str, **further: Any) -> Path:
+    """Make the same of what was exported before."""
+    (folder := out / ".graphs" / "onnx").mkdir(parents=True)
+    path = Path(shutil.copy(graph, folder))
+    quantize_graphs(asked(source, out, scheme, **further), folder.parent, [path])
+    shutil.rmtree(folder.parent)
+    return configured(source, out)
+
+
+def configured(source: Path, out: Path) -> Path:
     (out / "config.json").write_bytes((source / "config.json").read_bytes())
     return out
 
 
+def changed(graph: Path, to: Path, name: str, place: tuple[int, ...], value: float) -> Path:
+    """Write a graph of which one number of one weight is another."""
+    model = onnx.load(graph)
+    (tensor,) = (one for one in model.graph.initializer if one.name == name)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values[place] = value
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, to)
+    return to
+
+
 @pytest.fixture(scope="module")
 def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The graph that all schemes are made of; an export takes seconds."""
+    """The graph that all schemes are made of."""
     (path,) = export(transformers.BertModel.from_pretrained(source), tmp_path_factory.mktemp("plain"))
     return path
+
+
+@pytest.fixture(scope="module")
+def static(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the scheme that asks the model before, made whole."""
+    return build(source, tmp_path_factory.mktemp("static") / "made", "int8-static")
 
 
 @pytest.fixture(scope="module", params=sorted(SCHEMES))
@@ -115,14 +148,10 @@ def made(
     request: pytest.FixtureRequest, source: Path, plain: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     """A folder of each scheme."""
-    scheme, folder = request.param, tmp_path_factory.mktemp("made") / request.param
+    scheme = request.param
     if issubclass(SCHEMES[scheme].options, Calibrated):
-        return scheme, build(source, folder, scheme)
-    (folder / "onnx").mkdir(parents=True)
-    options = SCHEMES[scheme].options().model_dump(mode="json")
-    quantize(scheme, options, plain, folder / "onnx" / f"model{SCHEMES[scheme].suffix}.onnx")
-    (folder / "config.json").write_bytes((source / "config.json").read_bytes())
-    return scheme, folder
+        return scheme, request.getfixturevalue("static")
+    return scheme, build_of(plain, source, tmp_path_factory.mktemp("made") / scheme, scheme)
 
 
 def decibels(own: torch.Tensor, other: torch.Tensor) -> float:
@@ -163,14 +192,14 @@ def test_the_source_again_gives_the_same_bytes(source: Path, made: tuple[str, Pa
 
 
 def test_a_scheme_is_what_onnxruntime_makes_of_the_same_graph(
-    plain: Path, made: tuple[str, Path], tmp_path: Path
+    plain: Path, made: tuple[str, Path], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.transformers.float16 import convert_tensor_float_to_float16
 
     scheme, folder = made
     if scheme == "int8-static":
-        wanted = calibrated_by_onnxruntime(plain, tmp_path)
+        wanted = request.getfixturevalue("calibrated_by_onnxruntime")
     elif scheme == "int8":
         tables = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Gather"]
         theirs = tmp_path / "theirs.onnx"
@@ -214,12 +243,13 @@ class Texts(CalibrationDataReader):  # type: ignore[misc]
         return {"input_ids": tokens, **usual}
 
 
-def calibrated_by_onnxruntime(plain: Path, folder: Path) -> Any:
-    """Return what onnxruntime's own static quantization makes of a graph with the same texts."""
+@pytest.fixture(scope="module")
+def calibrated_by_onnxruntime(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What onnxruntime's own static quantization makes of the graph with the same texts."""
     matrices = [node.name for node in onnx.load(plain).graph.node if node.name.endswith("/MatMul")]
     quantize_static(
         plain,
-        theirs := folder / "theirs.onnx",
+        theirs := tmp_path_factory.mktemp("static") / "theirs.onnx",
         Texts(),
         per_channel=True,
         reduce_range=True,
@@ -230,11 +260,9 @@ def calibrated_by_onnxruntime(plain: Path, folder: Path) -> Any:
     return onnx.load(theirs)
 
 
-def test_ranges_are_those_of_onnxruntime_and_at_most_a_64th_wider(source: Path, tmp_path: Path) -> None:
-    (graph,) = kind_of(model := transformers.BertModel.from_pretrained(source)).graphs(model)
-    theirs = scales(calibrated_by_onnxruntime(write(graph, tmp_path / "model.onnx"), tmp_path))
-    folder = build(source, tmp_path / "made", "int8-static")
-    made = onnx.load(folder / "onnx" / "model_quantized.onnx")
+def test_ranges_are_those_of_onnxruntime_and_at_most_a_64th_wider(static: Path, calibrated_by_onnxruntime: Any) -> None:
+    theirs = scales(calibrated_by_onnxruntime)
+    made = onnx.load(static / "onnx" / "model_quantized.onnx")
     ours = scales(made)
     assert ours.keys() == theirs.keys()
     assert len(ours) == 8, "four inputs of matrices a layer, three reading the same"
@@ -252,39 +280,44 @@ def scales(model: Any) -> dict[str, float]:
     return {name: float(tensors[name]) for name in given}
 
 
-def test_ranges_follow_the_questions(source: Path, tmp_path: Path) -> None:
-    one, other = (
-        build(source, tmp_path / name, "int8-static", texts) / "onnx" / "model_quantized.onnx"
-        for name, texts in (("one", TEXTS), ("other", TEXTS[:1]))
+def test_ranges_follow_the_questions(plain: Path, source: Path, static: Path, tmp_path: Path) -> None:
+    whole, fewer = (
+        build_of(plain, source, tmp_path / name, "int8-static", texts=texts) / "onnx" / "model_quantized.onnx"
+        for name, texts in (("whole", TEXTS), ("fewer", TEXTS[:1]))
     )
-    assert one.read_bytes() != other.read_bytes()
+    assert whole.read_bytes() == (static / "onnx" / "model_quantized.onnx").read_bytes()
+    assert whole.read_bytes() != fewer.read_bytes()
 
 
-def test_where_nothing_is_asked_no_range_is_made_up(source: Path, tmp_path: Path) -> None:
+def test_where_nothing_is_asked_no_range_is_made_up(plain: Path, source: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=r"No question has model\.onnx compute") as caught:
-        build(source, tmp_path / "made", "int8-static", [])
+        build_of(plain, source, tmp_path / "made", "int8-static", texts=[])
     assert caught.value.kind == "recipe"
 
 
-def test_where_all_is_kept_nothing_is_made(source: Path, tmp_path: Path) -> None:
+def test_without_questions_no_range_is_made_up_either(plain: Path, source: Path, tmp_path: Path) -> None:
+    request = asked(source, tmp_path, "int8-static").model_copy(update={"calibration": None})
+    with pytest.raises(WorkerError, match="told by questions, and there are none here"):
+        quantize_graphs(request, tmp_path, [plain])
+
+
+def test_where_all_is_kept_nothing_is_made(plain: Path, source: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkerError) as refusal:
-        build(source, tmp_path / "made", "q8", kept=[".*"])
+        build_of(plain, source, tmp_path / "made", "q8", kept=(".*",))
     assert refusal.value.what == "No matrix of BertModel is left to be quantized."
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_graph_that_computes_no_number_is_named(source: Path, tmp_path: Path, value: float) -> None:
-    model = transformers.BertModel.from_pretrained(source)
-    with torch.no_grad():
-        model.encoder.layer[1].attention.output.LayerNorm.bias[5] = value
-    model.save_pretrained(tmp_path / "source")
+def test_a_graph_that_computes_no_number_is_named(plain: Path, source: Path, tmp_path: Path, value: float) -> None:
+    graph = changed(plain, tmp_path / "model.onnx", "encoder.layer.1.attention.output.LayerNorm.bias", (5,), value)
     with pytest.raises(WorkerError, match=r"model\.onnx computes NaN or infinity"):
-        build(tmp_path / "source", tmp_path / "made", "int8-static")
+        build_of(graph, source, tmp_path / "made", "int8-static")
 
 
-def test_float16_is_where_weights_are_and_nowhere_else(source: Path, tmp_path: Path) -> None:
-    kept = ["encoder.layer.1.output.dense"]
-    graph = onnx.load(build(source, tmp_path / "halves", "fp16", kept=kept) / "onnx" / "model_fp16.onnx").graph
+def test_float16_is_where_weights_are_and_nowhere_else(plain: Path, source: Path, tmp_path: Path) -> None:
+    kept = ("encoder.layer.1.output.dense",)
+    made = build_of(plain, source, tmp_path / "halves", "fp16", kept=kept)
+    graph = onnx.load(made / "onnx" / "model_fp16.onnx").graph
     half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
     assert {one.type.tensor_type.elem_type for one in graph.output} == {single}
     kinds = {one.name: one.data_type for one in graph.initializer}
@@ -318,14 +351,12 @@ def test_a_weight_of_float16_is_read_by_what_stays_in_float32_and_places_stay_wh
     assert found == pytest.approx(table[:3] @ table[:4] @ table[:4], abs=0.02)
 
 
-def test_a_weight_beyond_float16_is_refused_by_its_name(source: Path, tmp_path: Path) -> None:
-    model = transformers.BertModel.from_pretrained(source)
-    model.encoder.layer[1].output.dense.weight.data[0, 0] = 70000
-    model.save_pretrained(tmp_path / "source")
+def test_a_weight_beyond_float16_is_refused_by_its_name(plain: Path, source: Path, tmp_path: Path) -> None:
+    graph = changed(plain, tmp_path / "model.onnx", "encoder.layer.1.output.dense.weight", (0, 0), 70000)
     with pytest.raises(WorkerError) as refusal:
-        build(tmp_path / "source", tmp_path / "made", "fp16")
+        build_of(graph, source, tmp_path / "made", "fp16")
     assert refusal.value.what == "encoder.layer.1.output.dense.weight holds 70000, and float16 nothing beyond 65504."
-    build(tmp_path / "source", tmp_path / "kept", "fp16", kept=["encoder.layer.1.output.dense"])
+    build_of(graph, source, tmp_path / "kept", "fp16", kept=("encoder.layer.1.output.dense",))
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3)])

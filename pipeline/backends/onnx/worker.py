@@ -34,21 +34,30 @@ def make(request: BuildRequest) -> None:
 
     cls = known_class(import_module(request.library), request.class_name)
     model = cls.from_pretrained(request.source, dtype=getattr(torch, request.dtype))
-    wanted = dict(request.quantization)
-    scheme = wanted.pop("scheme")
     with emptied(request.out / ".graphs") as folder:
         paths = export(model, folder)
         del model
-        found = calibrated(request, wanted, folder, paths) if issubclass(SCHEMES[scheme].options, Calibrated) else {}
-        quantized = 0
-        for path in paths:
-            to = request.out / path.relative_to(folder).with_stem(f"{path.stem}{SCHEMES[scheme].suffix}")
-            to.parent.mkdir(parents=True, exist_ok=True)
-            quantized += quantize(scheme, wanted, path, to, ranges=found.get(path.stem, {}))
+        quantize_graphs(request, folder, paths)
+    chat_template.write(request.source, request.out)  # transformers.js 4.3.2 reads it in the config of a tokenizer only
+
+
+def quantize_graphs(request: BuildRequest, folder: Path, paths: Sequence[Path]) -> None:
+    """Quantize the graphs of a component, which lie below a folder as they will below ``request.out``.
+
+    Raises:
+        WorkerError: Questions lack that the scheme wants, or all is kept.
+    """
+    wanted = dict(request.quantization)
+    scheme = wanted.pop("scheme")
+    found = calibrated(request, wanted, folder, paths) if issubclass(SCHEMES[scheme].options, Calibrated) else {}
+    quantized = 0
+    for path in paths:
+        to = request.out / path.relative_to(folder).with_stem(f"{path.stem}{SCHEMES[scheme].suffix}")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        quantized += quantize(scheme, wanted, path, to, ranges=found.get(path.stem, {}))
     if not quantized:
         what = f"No matrix of {request.class_name} is left to be quantized."
         raise WorkerError("recipe", what, "Keep less, or take this component out.")
-    chat_template.write(request.source, request.out)  # transformers.js 4.3.2 reads it in the config of a tokenizer only
 
 
 def calibrated(
