@@ -108,7 +108,7 @@ def test_what_could_not_be_looked_at_is_not_hidden_by_what_does_not_load(desk: D
     assert desk.publish("watch", ONE, "alice/absent").code == 4
 
 
-@pytest.mark.parametrize("what", ["picture", "vae"])
+@pytest.mark.parametrize("what", ["picture", pytest.param("vae", marks=pytest.mark.nightly)])
 def test_an_answer_that_is_none_or_another_than_the_card_shows_is_no_answer(desk: Desk, hub: Hub, what: str) -> None:
     if what == "picture":
         file = BytesIO()

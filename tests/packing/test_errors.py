@@ -128,7 +128,9 @@ def dequantized(case: Case, weight: torch.Tensor) -> Floats:
     return values.reshape(weight.shape)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(dtype, marks=[pytest.mark.nightly] * (dtype == "float16")) for dtype in DTYPES]
+)
 @pytest.mark.parametrize("case", CASES, ids=str)
 @given(data=st.data())
 @settings(max_examples=10, deadline=None, derandomize=True)
