@@ -123,6 +123,18 @@ CASES = [
     Case("transformer", "bfl", "fp8", PLAIN["bfl"], keep=("*proj_out",), dtype="float32"),
 ]
 
+MIXED = Case("transformer", "gguf", "q4_k", (("layers", {"transformer_blocks.0.attn": "q8_0"}),))
+NAMED = {
+    names: Case("z-image", "gguf", "q4_k", (("layers", {"layers.0.attention": "q8_0"}), ("names", names)))
+    for names in ("diffusers", "family")
+}
+UNLIKE = Case("z-image", "gguf", "q4_k", (("layers", {"layers.0.attention.to_k": "q8_0"}), ("names", "family")))
+FUSED = {scheme: Case("z-image", "comfy", scheme) for scheme in BACKENDS["comfy"].SCHEMES}
+READ = {
+    scheme: Case("transformer", "bfl", scheme, PLAIN["bfl"], keep=("proj_out",)) for scheme in BACKENDS["bfl"].SCHEMES
+}
+OPENED = [MIXED, *NAMED.values(), UNLIKE, *FUSED.values(), *READ.values()]  # as single files
+
 
 def question_of(case: Case, folder: Path) -> ConversionRequest:
     """Return what is asked of the library in a case."""
@@ -138,6 +150,13 @@ def question_of(case: Case, folder: Path) -> ConversionRequest:
         backend=case.backend,
         keep=case.keep,
     )
+
+
+def single_file_of(component: str, folder: Path) -> SingleFileRequest:
+    """Return what is asked of where a family has a component's tensors."""
+    shapes = {name: slot.shape for name, slot in read_header(weights_of(folder)).items()}
+    config = json.loads((folder / "config.json").read_text())
+    return SingleFileRequest(class_name=CLASSES[component][1], config=config, shapes=shapes)
 
 
 def weights_of(folder: Path) -> Path:
@@ -175,12 +194,10 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
     single = f"model{form.joint}{suffix}.{form.format}" if form.joint else ""
     named = None
     if case.filled.get("names") == "family":
-        shapes = {name: slot.shape for name, slot in slots.items()}
-        config = json.loads((source / "config.json").read_text())
-        asked = SingleFileRequest(class_name=class_name, config=config, shapes=shapes)
-        named = ask_single_file(asked, answers, str(case))
-        stored = partial(backend.layout, case.scheme, case.filled)
-        weights = lay_out_as(named, answer, slots, stored, single or PLAIN_FILE)
+        named = ask_single_file(single_file_of(case.component, source), answers, str(case))
+        weights = lay_out_as(
+            named, answer, slots, partial(backend.layout, case.scheme, case.filled), single or PLAIN_FILE
+        )
     else:
         weights = lay_out(answer, slots, layouts, library, limit, single)
     out.mkdir(parents=True)

@@ -5,20 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from contract.cases import CASES, question_of
+from contract.cases import CASES, OPENED, question_of, single_file_of
 
 from pipeline.backends.oracle.conversion import ask_ahead
+from tests.desk import once
 
 
 @pytest.fixture(scope="session")
 def components(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder a component, in bfloat16, with ragged last blocks and a keep-in-float32 module among them."""
+    return once(tmp_path_factory, "components", _save)
+
+
+def _save(root: Path) -> None:
     import torch
     import transformers
-    from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+    from diffusers import FluxTransformer2DModel, UNet2DConditionModel, ZImageTransformer2DModel
 
     torch.manual_seed(0)
-    root = tmp_path_factory.mktemp("components")
     flux = FluxTransformer2DModel(
         patch_size=1,
         in_channels=36,
@@ -64,15 +68,28 @@ def components(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "t5": transformers.T5EncoderModel(t5),
         "clip": transformers.CLIPTextModel(clip),
         "qwen": transformers.Qwen3ForCausalLM(qwen),
+        "z-image": ZImageTransformer2DModel(  # its family has the three projections of attention in one tensor
+            in_channels=4,
+            dim=256,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=64,
+            axes_dims=[64, 32, 32],
+            axes_lens=[64, 64, 64],
+        ),
     }
     for name, model in models.items():
         model.to(torch.bfloat16).save_pretrained(root / name)
-    return root
 
 
 @pytest.fixture(scope="session")
 def answers(components: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the libraries say of all cases, asked in one process."""
-    folder = tmp_path_factory.mktemp("answers")
-    ask_ahead([question_of(case, components / case.component) for case in CASES], folder)
-    return folder
+
+    def ask(folder: Path) -> None:
+        asked = [question_of(case, components / case.component) for case in (*CASES, *OPENED)]
+        ask_ahead([*asked, single_file_of("z-image", components / "z-image")], folder)
+
+    return once(tmp_path_factory, "contract-answers", ask)

@@ -74,25 +74,12 @@ def test_only_whole_tiles_are_quantized(scheme: str, shape: tuple[int, int], tak
     assert fits(scheme, shape) is taken
 
 
-@pytest.fixture(scope="module")
-def z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A transformer whose family has the three projections of attention in one tensor."""
-    folder = tmp_path_factory.mktemp("z-image")
-    torch.manual_seed(0)
-    model = ZImageTransformer2DModel(
-        in_channels=4, dim=256, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=64,
-        axes_dims=[64, 32, 32], axes_lens=[64, 64, 64],
-    )  # fmt: skip
-    model.bfloat16().save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("scheme", comfy.SCHEMES)
 def test_what_a_family_has_in_one_tensor_is_quantized_as_one_and_opened_in_parts(
-    scheme: str, z_image: Path, answers: Path, tmp_path: Path
+    scheme: str, components: Path, answers: Path, tmp_path: Path
 ) -> None:
-    case = cases.Case("z-image", "comfy", scheme)
-    ours = cases.stream_case(case, z_image, answers, tmp_path / "ours")
+    z_image = components / "z-image"
+    ours = cases.stream_case(cases.FUSED[scheme], z_image, answers, tmp_path / "ours")
     file = cases.weights_of(ours.folder)
     assert file.name == f"model_{comfy.SCHEMES[scheme].suffix}.safetensors"
     stored, source = load_file(file), load_file(cases.weights_of(z_image))

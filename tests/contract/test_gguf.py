@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from diffusers import FluxTransformer2DModel, PixArtTransformer2DModel, ZImageTr
 
 from pipeline.backends.gguf import type_of
 from pipeline.backends.gguf.library import opened
-from pipeline.backends.oracle.conversion import ConversionRequest, ask
+from pipeline.backends.oracle.conversion import ConversionRequest, ask, ask_library
 from pipeline.errors import RecipeError
 from pipeline.plan.model import refuse_unfit
 from pipeline.recipe import Quantization
@@ -25,13 +26,12 @@ from pipeline.source.safetensors import TensorHeader
 from pipeline.tasks.diffusers_pipeline import load
 from pipeline.trial import tiny
 from pipeline.trial.worker import called
-
-CASE = cases.Case("transformer", "gguf", "q4_k", (("layers", {"transformer_blocks.0.attn": "q8_0"}),))
+from pipeline.worker.session import error_of
 
 
 def test_diffusers_opens_what_the_file_says(components: Path, answers: Path, tmp_path: Path) -> None:
     source = components / "transformer"
-    ours = cases.stream_case(CASE, source, answers, tmp_path / "ours")
+    ours = cases.stream_case(cases.MIXED, source, answers, tmp_path / "ours")
     loaded = opened(FluxTransformer2DModel, ours.folder, torch.bfloat16).state_dict()
     plain = FluxTransformer2DModel.from_pretrained(source, dtype=torch.bfloat16).state_dict()
     stored = {tensor.name: tensor for tensor in gguf.GGUFReader(cases.weights_of(ours.folder)).tensors}
@@ -51,22 +51,12 @@ def test_diffusers_opens_what_the_file_says(components: Path, answers: Path, tmp
             assert (values - plain[name].float()).norm() / plain[name].float().norm() < 0.1
 
 
-@pytest.fixture(scope="module")
-def z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A transformer whose family has the three projections of attention in one tensor."""
-    folder = tmp_path_factory.mktemp("z-image")
-    torch.manual_seed(0)
-    tiny.z_image()["transformer"].bfloat16().save_pretrained(folder)
-    return folder
-
-
 def test_a_file_in_the_family_s_names_is_opened_as_one_in_diffusers_names(
-    z_image: Path, answers: Path, tmp_path: Path
+    components: Path, answers: Path, tmp_path: Path
 ) -> None:
     opens, stored = {}, {}
-    for names in ("diffusers", "family"):
-        case = cases.Case("z-image", "gguf", "q4_k", (("layers", {"layers.0.attention": "q8_0"}), ("names", names)))
-        folder = cases.stream_case(case, z_image, answers, tmp_path / names).folder
+    for names, case in cases.NAMED.items():
+        folder = cases.stream_case(case, components / "z-image", answers, tmp_path / names).folder
         stored[names] = {one.name: one.tensor_type.name for one in gguf.GGUFReader(cases.weights_of(folder)).tensors}
         opens[names] = opened(ZImageTransformer2DModel, folder, torch.bfloat16).state_dict()
     assert stored["diffusers"]["layers.0.attention.to_k.weight"] == "Q8_0"
@@ -83,13 +73,11 @@ def kind_of(held: Any) -> Any:
 
 
 def test_layers_that_the_family_has_in_one_tensor_are_treated_alike_or_refused(
-    z_image: Path, answers: Path, tmp_path: Path
+    components: Path, answers: Path, tmp_path: Path
 ) -> None:
-    layers = {"layers.0.attention.to_k": "q8_0"}
-    case = cases.Case("z-image", "gguf", "q4_k", (("layers", layers), ("names", "family")))
-    said = r"to_q\.weight \(Q5_0\) and .*to_k\.weight \(Q8_0\) in one tensor, layers\.0\.attention\.qkv"
+    said = r"to_q\.weight \(Q4_K\) and .*to_k\.weight \(Q8_0\) in one tensor, layers\.0\.attention\.qkv"
     with pytest.raises(RecipeError, match=said):
-        cases.stream_case(case, z_image, answers, tmp_path / "ours")
+        cases.stream_case(cases.UNLIKE, components / "z-image", answers, tmp_path / "ours")
 
 
 def test_a_plan_says_why_a_layer_is_whole(components: Path, answers: Path) -> None:
@@ -126,22 +114,25 @@ def asked(**changed: Any) -> ConversionRequest:
     return ConversionRequest(**{**plain, **changed})
 
 
-def test_what_diffusers_does_not_read_from_gguf_is_refused_by_name(tmp_path: Path) -> None:
+def assert_refused(questions: Mapping[str, ConversionRequest]) -> None:
+    """Ask all at once, and find in each refusal what it is for."""
+    for sentence, said in zip(questions, ask_library([*questions.values()], "x"), strict=True):
+        with pytest.raises(RecipeError, match=sentence):
+            raise error_of(said, "x")
+
+
+def test_what_diffusers_does_not_read_from_gguf_is_refused_by_name() -> None:
     other = PixArtTransformer2DModel(num_layers=1, num_attention_heads=1, attention_head_dim=8, cross_attention_dim=8)
-    questions = {
+    stranger = {"quant_method": "gguf", "scheme": "q8_0", "layers": {"nothing.*": "q4_0"}}
+    assert_refused({
         "PixArtTransformer2DModel is none of them": asked(
             class_name="PixArtTransformer2DModel", config=dict(other.config)
         ),
         r"'steps' is stored as I64, and a single file holds floats beside its codes": asked(
             tensors={"steps": TensorHeader(dtype="I64", shape=(1,))}
         ),
-        r"layers: 'nothing\.\*' names no Linear module": asked(
-            quantization={"quant_method": "gguf", "scheme": "q8_0", "layers": {"nothing.*": "q4_0"}}
-        ),
-    }
-    for sentence, question in questions.items():
-        with pytest.raises(RecipeError, match=sentence):
-            ask(question, tmp_path, "x")
+        r"layers: 'nothing\.\*' names no Linear module": asked(quantization=stranger),
+    })  # fmt: skip
 
 
 def test_a_source_that_is_gguf_already_is_told_what_it_is() -> None:
