@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from families.cases import CASES, FAILING, FAMILIES, KEEPS, Wanted
+from families.cases import FAMILIES, Wanted
 from families.comparing import Case, Family
 
 from pipeline.backends.oracle.conversion import ask_library
@@ -40,9 +41,11 @@ def case_of(families: dict[str, Family]) -> Callable[[Wanted], Case]:
 
 
 @pytest.fixture(scope="session")
-def said(case_of: Callable[[Wanted], Case]) -> dict[Wanted, dict[str, Any]]:
-    """What the libraries say of every case: the fields of an answer, or an error."""
-    every = [*CASES, *FAILING, *KEEPS]
+def said(case_of: Callable[[Wanted], Case], request: pytest.FixtureRequest) -> dict[Wanted, dict[str, Any]]:
+    """What the libraries say of every case that is tested, and of it where nothing is kept: an answer, or an error."""
+    given = [item.callspec.params.get("wanted") for item in request.session.items if hasattr(item, "callspec")]
+    tested = [wanted for wanted in given if isinstance(wanted, Wanted)]
+    every = list(dict.fromkeys(wanted for one in tested for wanted in (one, replace(one, keep=()))))
     return dict(zip(every, ask_library([case_of(wanted).question() for wanted in every], "families"), strict=True))
 
 

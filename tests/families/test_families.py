@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from families import comparing
-from families.cases import CASES, FAILING, KEEPS, Said, Wanted, refused
+from families.cases import CASES, FAILING, KEEPS, Said, Wanted, each, refused
 from families.comparing import Case
 
 from pipeline.backends.oracle.conversion import ConversionPlan
@@ -16,7 +16,7 @@ from pipeline.backends.oracle.conversion import ConversionPlan
 CaseOf = Callable[[Wanted], Case]
 
 
-@pytest.mark.parametrize("wanted", CASES, ids=str)
+@each(CASES)
 def test_an_answer_leads_to_what_the_library_writes(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
     case = case_of(wanted)
     answer = ConversionPlan.model_validate(said[wanted])
@@ -32,7 +32,7 @@ def test_what_the_library_cannot_make_is_refused(wanted: Wanted, said: Said, cas
     assert wanted.name in said[wanted]["what"]
 
 
-@pytest.mark.parametrize("wanted", [wanted for wanted in KEEPS if not refused(wanted)], ids=str)
+@each(wanted for wanted in KEEPS if not refused(wanted))
 def test_keep_keeps_what_it_names_and_nothing_else(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
     case = case_of(wanted)
     answer = ConversionPlan.model_validate(said[wanted])
@@ -44,7 +44,7 @@ def test_keep_keeps_what_it_names_and_nothing_else(wanted: Wanted, said: Said, c
     assert comparing.differences(comparing.as_answered(case, answer), theirs) == []
 
 
-@pytest.mark.parametrize("wanted", [wanted for wanted in KEEPS if refused(wanted)], ids=str)
+@each(wanted for wanted in KEEPS if refused(wanted))
 def test_keep_is_refused_where_the_library_would_keep_more(wanted: Wanted, said: Said) -> None:
     assert said[wanted]["error"] == "keep"
     assert "would also keep" in said[wanted]["what"]
