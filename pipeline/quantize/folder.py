@@ -16,7 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import digest_of, files_under
 from pipeline.hub.source import Repository
-from pipeline.plan.model import ResolvedComponent, question_of, resolve, watched
+from pipeline.plan.model import ResolvedComponent, question_of, resolve, samples_of
 from pipeline.quantize.build import Origin, Result, make, measured, streamed_files, warm
 from pipeline.recipe import Quantization
 from pipeline.source.fetch import fetch, stored
@@ -99,7 +99,7 @@ def refuse_calibrated(parts: Mapping[str, ResolvedComponent]) -> None:
     Raises:
         RecipeError: There is one.
     """
-    if part := next((part for part in parts.values() if watched(part)), None):
+    if part := next((part for part in parts.values() if samples_of(part)), None):
         raise RecipeError(
             f"{part.quantization.words} measures activations while the source answers prompts, and there are none.",
             where=part.component.name,

@@ -75,7 +75,8 @@ def test_without_a_recipe_nothing_tells_ranges(desk: Desk, embedder: Path) -> No
         "quantize", embedder, "--out", "out", "--backend", "onnx", "--scheme", "int8-static", "--dtype", "float32"
     )
     assert done.code == 2, done.err
-    assert "Make it by a recipe" in done.err
+    assert "onnx int8-static measures activations while the source answers prompts, and there are none" in done.err
+    assert "Write a recipe with `publish init`" in done.err
 
 
 def test_a_graph_is_of_float32_unless_anything_is_said() -> None:
