@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends.oracle.call import loaded_as, taken
-from pipeline.backends.oracle.conversion import CallRequest, ask_call
-from pipeline.errors import RecipeError, SourceError
+from pipeline.backends.oracle.conversion import CallRequest, PipelineCall, ask_library
 from tests.desk import Desk
 
 
@@ -25,11 +24,21 @@ def test_a_plan_refuses_what_the_call_does_not_take_where_it_is_written(desk: De
     assert "The recipe has 2 problems." in done.err
 
 
-def test_further_keywords_take_nothing(tmp_path: Path) -> None:
-    known = ask_call(CallRequest(loader="DiffusionPipeline", class_name="StableDiffusionPipeline"), tmp_path, "here")
-    assert known.takes[:2] == ("prompt", "height")
-    assert {"guidance_scale", "num_inference_steps"} < {*known.takes}
-    assert not {"self", "kwargs"} & {*known.takes}
+def test_further_keywords_take_nothing_and_what_is_no_pipeline_is_refused_by_name() -> None:
+    refused = {
+        ("DiffusionPipeline", "OwnPipeline"): ("source", "has no pipeline OwnPipeline"),
+        ("DiffusionPipeline", "FluxTransformer2DModel"): ("source", "has no pipeline FluxTransformer2DModel"),
+        ("AutoPipelineForImage2Image", "WanPipeline"): ("recipe", "of the installed diffusers makes nothing of"),
+    }
+    asked = [("DiffusionPipeline", "StableDiffusionPipeline"), *refused]
+    known, *others = ask_library([CallRequest(loader=loader, class_name=name) for loader, name in asked], "here")
+    takes = PipelineCall.model_validate(known).takes
+    assert takes[:2] == ("prompt", "height")
+    assert {"guidance_scale", "num_inference_steps"} < {*takes}
+    assert not {"self", "kwargs"} & {*takes}
+    for said, (kind, what) in zip(others, refused.values(), strict=True):
+        assert said["error"] == kind
+        assert what in said["what"]
 
 
 @pytest.mark.parametrize("loader", ["DiffusionPipeline", "AutoPipelineForImage2Image", "AutoPipelineForInpainting"])
@@ -42,14 +51,3 @@ def test_it_is_the_class_whose_call_is_asked_that_loads(source: Path, loader: st
 
 def test_a_control_pipeline_stays_one() -> None:
     assert loaded_as("AutoPipelineForInpainting", "FluxControlPipeline").__name__ == "FluxControlInpaintPipeline"
-
-
-def test_a_task_that_makes_nothing_of_a_class_is_the_recipes_mistake(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="AutoPipelineForImage2Image of the installed diffusers makes nothing of"):
-        ask_call(CallRequest(loader="AutoPipelineForImage2Image", class_name="WanPipeline"), tmp_path, "here")
-
-
-@pytest.mark.parametrize("name", ["OwnPipeline", "FluxTransformer2DModel"])
-def test_a_class_that_is_no_pipeline_of_the_library_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=f"has no pipeline {name}"):
-        ask_call(CallRequest(loader="DiffusionPipeline", class_name=name), tmp_path, "here")
