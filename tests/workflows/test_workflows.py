@@ -278,17 +278,22 @@ def publishing() -> list[str]:
     return list(line.split())
 
 
-def needed(text: str, known: frozenset[str] = frozenset()) -> set[str]:
+def needed(text: str) -> set[str]:
     """Return the name of a requirement and of everything that its installed version needs."""
-    requirement, found = Requirement(text), {canonicalize_name(Requirement(text).name)}
+    known, left = set[str](), [text]
+    while left:
+        asked = left.pop()
+        known.add(asked)
+        left += {need for need in needs_of(Requirement(asked)) if need not in known}
+    return {canonicalize_name(Requirement(each).name) for each in known}
+
+
+def needs_of(requirement: Requirement) -> Iterator[str]:
+    """Yield what the installed version of a distribution needs with the extras that are asked for."""
     for each in requires(requirement.name) or []:
-        need = Requirement(each)
-        marked = any(
-            need.marker is None or need.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)
-        )
-        if marked and each not in known:
-            found |= needed(each, known | {each})
-    return found
+        marker = Requirement(each).marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)):
+            yield each
 
 
 @each_run
