@@ -7,6 +7,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.hub.client import Hub
 from pipeline.hub.destination import Destination
 from pipeline.hub.transport import ANSWER_BYTES, REFUSAL_BYTES
 from tests.matrix.release import IMPATIENT, REPO
-from tests.soak.answers import Reading, world
+from tests.soak.answers import Reading, plainly, world
 from tests.soak.between import Answer, Between
 from tests.soak.spoiling import resize
 
@@ -30,10 +31,10 @@ FILE = {"type": "file", "oid": "0" * 40, "size": 1, "path": "config.json"}
 class Source:
     """A source on a Hub that somebody stands before."""
 
-    def __init__(self, folder: Path, here: Between, direct: Hub) -> None:
-        self.commit = Reading(folder, direct).commit
+    def __init__(self, here: Between, commit: str) -> None:
+        self.commit = commit
         self.here = here
-        self.hub = Hub(here.endpoint, token="alice", patience=IMPATIENT)
+        self.hub = Hub(here.endpoint, token="alice", patience=replace(IMPATIENT, progress=0.5))
 
     def spoil(self, part: str, **said: str | bytes) -> None:
         """Have answers to questions with this in their path say something else."""
@@ -48,10 +49,19 @@ class Source:
         self.here.spoil = spoil
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Between, str]]:
+    """Who stands before a Hub, and the commit of the source there, which is only read."""
+    folder = tmp_path_factory.mktemp("world")
+    with world(folder) as (here, direct):
+        yield here, Reading(folder, direct).commit
+
+
 @pytest.fixture
-def source(tmp_path: Path) -> Iterator[Source]:
-    with world(tmp_path) as (here, direct):
-        yield Source(tmp_path, here, direct)
+def source(served: tuple[Between, str]) -> Iterator[Source]:
+    here, commit = served
+    yield Source(here, commit)
+    here.spoil = plainly
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br"])
