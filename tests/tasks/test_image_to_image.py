@@ -13,7 +13,10 @@ from PIL import Image
 
 from pipeline.files import sha256_file
 from pipeline.plan.questions import questions_folder
+from pipeline.recipe.prompts import Question
+from pipeline.tasks.answers import Request
 from pipeline.tasks.images.medium import read
+from pipeline.validate.consumer import answer
 from tests.desk import ONE, Desk
 from tests.prompts.conftest import parquet, push
 
@@ -41,7 +44,26 @@ def pictures(desk: Desk) -> dict[str, str]:
     return {"image": "pictures/in.png", "mask_image": "pictures/mask.PNG"}
 
 
-@pytest.mark.parametrize("task", ["image-to-image", pytest.param("inpainting", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("task", FILES)
+def test_a_pipeline_is_given_each_picture(source: Path, desk: Desk, task: str) -> None:
+    given = pictures(desk)
+    asked = {role: given[role] for role in FILES[task]}
+
+    def drawn(**files: str) -> str:
+        question = Question(prompt="seven", files={**asked, **files})
+        call = {**CALL, "strength": 0.4}  # with more, both of two steps begin at noise
+        request = Request(task=task, questions=(question,), folder=desk.folder, seeds=(3,), call=call, dtype="bfloat16")
+        (out := desk.folder / f"drawn-{len(list(desk.folder.iterdir()))}").mkdir()
+        return answer(source, request, out, lambda *_: None).given[0].sha256
+
+    plain = drawn()
+    assert plain == drawn()
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(desk.folder / "red.png")
+    assert [role for role in asked if drawn(**{role: "red.png"}) == plain] == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("task", FILES)
 def test_a_picture_is_changed_by_both_sides_and_published_with_the_release(desk: Desk, task: str) -> None:
     given = {role: name for role, name in pictures(desk).items() if role in FILES[task]}
     path = recipe(desk, task, [{"prompt": "seven", **given}])
@@ -123,4 +145,8 @@ def test_two_names_of_the_same_bytes_are_one_file(desk: Desk) -> None:
     done = desk.publish("plan", recipe(desk, "image-to-image", lines), "--json")
     assert done.code == 0, done.err
     asked = done.lines[-1]["plan"]["validation"]["prompts"]
-    assert asked[0]["files"] == asked[1]["files"]
+    assert asked[0]["files"] == asked[1]["files"] == {"image": f"{sha256_file(desk.folder / first)}.png"}
+    moved, _ = desk.engine(recipe(desk, "image-to-image", [{**line, "image": "twin.png"} for line in lines])).plan(
+        "one"
+    )
+    assert moved.digest == done.lines[-1]["digest"], "the same picture under another name is the same question"
