@@ -14,6 +14,7 @@ from pipeline.recipe.prompts import Question
 from pipeline.tasks.answers import Request
 from pipeline.validate.browser.driving import browser_of_this_machine
 from pipeline.validate.browser.scripts import KEY
+from tests.desk import once
 
 FETCHED = Path(__file__).parents[2] / "build" / "browser" / KEY
 WORDS = ("a red barn", "an owl", "three apples", "a clock", "a cat", "a bridge", "two boats", "a pear", "the moon",
@@ -44,11 +45,13 @@ def asked() -> Request:
 @pytest.fixture(scope="session")
 def published(embedder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedder as a repository that transformers.js reads, its graph exported by torch."""
-    folder = tmp_path_factory.mktemp("graphs") / "tiny-bert"
-    shutil.copytree(embedder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    (folder / "onnx").mkdir()
-    export(embedder, folder / "onnx" / "model.onnx")
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(embedder, folder / "tiny-bert", ignore=shutil.ignore_patterns("*.safetensors"))
+        (folder / "tiny-bert" / "onnx").mkdir()
+        export(embedder, folder / "tiny-bert" / "onnx" / "model.onnx")
+
+    return once(tmp_path_factory, "graphs", make) / "tiny-bert"
 
 
 def export(model: Path, to: Path) -> None:
