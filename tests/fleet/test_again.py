@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.hub.client import Hub
+from pipeline.plan.model import TargetPlan
 from pipeline.release.yank import yank
 from tests.desk import AGAIN, TWO, WEIGHTS, Desk
 from tests.fleet.conftest import Look
@@ -77,13 +78,28 @@ def test_a_rebuild_that_gives_the_same_bytes_releases_nothing(desk: Desk, hub: H
     assert hub.state(ONE) == before
 
 
-def test_what_is_to_be_built_again_is_published_as_the_next_version_once(desk: Desk, hub: Hub, look: Look) -> None:
-    before = read(hub, PLAN)
-    assert "build" not in before  # as older versions wrote it
+@pytest.fixture
+def wanted_again(desk: Desk) -> Path:
+    """The recipe as somebody writes it who wants another build of the same."""
     path = desk.folder / "recipe.yaml"
     path.write_text(json.dumps({**json.loads(path.read_text()), "build": 2}))
+    return path
+
+
+def test_what_is_to_be_built_again_is_another_plan(desk: Desk, hub: Hub, look: Look, wanted_again: Path) -> None:
+    before = read(hub, PLAN)
+    assert "build" not in before  # as older versions wrote it
     (reason,) = (each.text for each in look()["one"].findings if each.state == "changed")
     assert "build: 1 → 2" in reason
+    plan, _ = desk.engine(wanted_again).plan("one")
+    assert plan.model_dump(mode="json") == {**before, "build": 2}
+    assert not plan.asks_the_same(TargetPlan.model_validate_json(json.dumps(before)))
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("wanted_again")
+def test_what_is_to_be_built_again_is_published_as_the_next_version_once(desk: Desk, hub: Hub) -> None:
+    before = read(hub, PLAN)
     outcome, _ = run(desk)
     assert (outcome["state"], outcome["tag"]) == ("published", "v2")
     assert read(hub, PLAN) == {**before, "build": 2}
@@ -114,11 +130,17 @@ def test_a_rebuild_that_gives_other_bytes_is_the_next_release(desk: Desk, hub: H
 
 
 @pytest.mark.usefixtures("older")
-def test_what_was_withdrawn_is_known_by_every_version_and_a_rebuild_replaces_it(desk: Desk, hub: Hub) -> None:
+def test_what_was_withdrawn_is_known_by_every_version(desk: Desk, hub: Hub) -> None:
     yank(hub, ONE, "v2", "It draws fours.")
     outcome, told = run(desk)
     assert (outcome["state"], outcome["tag"]) == ("yanked", "v2")
     assert "--rebuild" in told
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("older")
+def test_a_rebuild_replaces_what_was_withdrawn(desk: Desk, hub: Hub) -> None:
+    yank(hub, ONE, "v2", "It draws fours.")
     outcome, _ = run(desk, "--rebuild")
     assert (outcome["state"], outcome["tag"]) == ("published", "v3")
     outcome, _ = run(desk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.desk import TWO, Desk
 from tests.fleet.conftest import Look
 from tests.fleet.test_status import ONE, texts
@@ -34,6 +36,11 @@ def test_a_changed_recipe_is_refused_before_anything_is_made_and_plan_says_so(de
     assert refused.error == f"error: {plan['refused']}"
     assert {line["stage"] for line in refused.lines if "stage" in line} == {"prepare", "plan"}
 
+
+@pytest.mark.nightly
+def test_a_changed_recipe_is_released_over_a_changed_card_where_that_is_asked_for(desk: Desk) -> None:
+    desk.shelf.commit_files({"README.md": b"# Better\n", "tiny.Q4.gguf": b"GGUF"}, ONE)
+    recipe = desk.recipe(TWO, require={"size_ratio": {"max": 1.9}})
     done = desk.publish("run", recipe, "--target", "one", "--replace")
     assert done.code == 0, done.err
     files = desk.shelf.api.list_repo_files(ONE)
