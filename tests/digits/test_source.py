@@ -132,9 +132,10 @@ def test_the_same_seed_paints_the_same_picture(digits):
         assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 2
 
 
-def test_the_ink_has_the_colour_asked_for(digits):
+@pytest.mark.parametrize("dtype", [DTYPES[0], pytest.param(DTYPES[1], marks=pytest.mark.nightly)], ids=str)
+def test_the_ink_has_the_colour_asked_for(digits, dtype):
     styles = evaluation_styles(100)
-    seen = [colour_seen(picture) for picture in pictures(digits / "source", torch.bfloat16)]
+    seen = [colour_seen(picture) for picture in pictures(digits / "source", dtype)]
     assert np.mean([colour == style.colour for colour, style in zip(seen, styles, strict=True)]) >= 0.95
 
 
