@@ -35,7 +35,7 @@ def test_what_was_simulated_is_what_is_promised(rows: simulate.Rows, samples: in
 
 
 def test_the_table_is_printed_by_one_command() -> None:
-    command = [sys.executable, "-m", "tests.quality.simulate", "--samples", "200", "--only", "coverages"]
+    command = [sys.executable, "-m", "tests.quality.simulate", "--samples", "20", "--only", "coverages"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.count("\n") == len(WORLDS) * len(PROMPTS), done.stderr
 

@@ -11,8 +11,8 @@ from safetensors import safe_open
 
 from pipeline.tasks.answers import Answers, Request
 from pipeline.tasks.protocol import IDENTICAL, LoadedModel
-from pipeline.validate import generate
 from pipeline.validate.config_diff import differences
+from pipeline.validate.consumer import answer
 from pipeline.validate.layers import compare
 from pipeline.validate.probes import FILE, named_in, write_answers
 
@@ -127,7 +127,8 @@ def test_a_quantized_pipeline_is_itself_but_for_what_was_quantized(
     model = diffusers.FluxTransformer2DModel.from_pretrained(
         source / "transformer", quantization_config=config, dtype=torch.bfloat16
     )
-    answers = generate(variant(transformer=model), request_of_two, tmp_path / "out", look=True)
+    (tmp_path / "out").mkdir()
+    answers = answer(variant(transformer=model), request_of_two, tmp_path / "out", lambda *_: None, look=True)
     layers = compare(drawn[1], tmp_path / "out", {})
     taken = [layer for layer in layers if layer.quantized]
     assert {layer.component for layer in taken} == {"transformer"}
