@@ -68,19 +68,19 @@ def test_its_page_has_the_verdict_the_pictures_and_what_was_asked(judged: tuple[
     assert "Beside the other targets" not in page
 
 
-def test_the_reference_is_asked_once(desk: Desk, recipe: Path, source: Path, judged: tuple[Done, Path]) -> None:
-    kept = {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")}
-    done = desk.publish("validate", source, "--reference", source, "--recipe", recipe, "--out", "again")
-    assert done.out.splitlines()[0] == "PASS: again/report.html"
-    assert {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")} == kept
-    assert kept
-    assert judged[0].code == 0
+def reference(desk: Desk) -> dict[Path, int]:
+    """Return the pictures that the reference answered, and when it did."""
+    return {path: path.stat().st_mtime_ns for path in (desk.home / "store" / "reference").rglob("*.png")}
 
 
-def test_another_model_fails_and_the_reason_names_the_layer(desk: Desk, recipe: Path, source: Path) -> None:
+def test_another_model_fails_the_reason_names_the_layer_and_the_reference_is_asked_once(
+    desk: Desk, recipe: Path, source: Path, judged: tuple[Done, Path]
+) -> None:
     import torch
     from diffusers import FluxTransformer2DModel
 
+    assert judged[0].code == 0
+    before = reference(desk)
     spoilt, out = desk.folder / "spoilt", desk.folder / "out"
     shutil.copytree(source, spoilt)
     model = FluxTransformer2DModel.from_pretrained(spoilt / "transformer", dtype=torch.bfloat16)
@@ -89,7 +89,9 @@ def test_another_model_fails_and_the_reason_names_the_layer(desk: Desk, recipe: 
     model.save_pretrained(spoilt / "transformer")
     done = desk.publish("validate", spoilt, "--reference", source, "--recipe", recipe, "--out", out)
     assert done.code == 6
-    assert done.out.splitlines()[0].startswith("FAIL")
+    assert done.out.splitlines()[0] == f"FAIL: {out / 'report.html'}"
+    assert before
+    assert reference(desk) == before
     assert "transformer: proj_out was not quantized and yet keeps only -6.0 dB of its signal" in done.out
     assert json.loads((out / "report.json").read_bytes())["reasons"][0]["about"] == "layer"
 
