@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 # Read by huggingface_hub when it is first imported: nobody else is called, progress is the console's, and what it keeps
 # is these tests' own. They run without Xet where HF_HUB_DISABLE_XET is set.
 os.environ |= {"HF_HOME": mkdtemp(prefix="hf-"), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+# Read by torch when it is first imported, here and in the children: models are so small that threads only wait for each
+# other, and tests of several processes share the processors.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
@@ -30,11 +34,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Any:
-    """Keep torch from fighting over cores in the children; the pictures are a few hundred pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
+def _nothing_left() -> Iterator[None]:
+    """Remove what huggingface_hub kept."""
+    yield
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
