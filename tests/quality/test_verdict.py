@@ -15,7 +15,8 @@ from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.files import canonical_json, sha256_file
 from pipeline.tasks.answers import Answer, Answers
 from pipeline.tasks.metrics import Sizes
-from pipeline.validate import Prompt, Report, Side, judge
+from pipeline.validate import Evidence, Prompt, Report, Side, judge
+from pipeline.validate.report import CompatibilityCheck
 
 COUNT = 8
 PROMPTS = tuple(
@@ -93,6 +94,16 @@ def test_a_candidate_that_keeps_every_limit_passes_and_says_why(draw: Draw) -> N
     )
     assert _texts(report)[-1] == "size_ratio is 0.28; at most 0.3 is required."
     assert {reason.verdict for reason in report.reasons} == {"PASS"}
+
+
+@pytest.mark.parametrize("verdict", ["PASS", "INCONCLUSIVE", "FAIL"])
+def test_what_users_do_next_decides_as_a_limit_does(draw: Draw, verdict: Any) -> None:
+    use = CompatibilityCheck(kind="device", name="small device", verdict=verdict, text="It was tried.", numbers={})
+    report = judge(draw("a"), draw("b", off=2), PROMPTS, {"psnr": {"min": 30}}, besides=Evidence(uses=(use,)))
+    assert report.verdict == verdict
+    assert report.uses == (use,)
+    told = [reason for reason in report.reasons if reason.about == "use"]
+    assert [(reason.verdict, reason.text) for reason in told] == [(verdict, "small device: It was tried.")]
 
 
 def test_a_whole_interval_outside_fails_and_points_at_the_worst_pair(draw: Draw) -> None:

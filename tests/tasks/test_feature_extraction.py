@@ -126,6 +126,7 @@ def test_a_plan_tells_that_no_browser_is_asked_of_what_is_no_graph(desk: Desk, e
     assert told not in graph
 
 
+@pytest.mark.nightly
 def test_an_embedder_that_does_not_answer_on_a_board_is_not_published(desk: Desk, embedder: Path) -> None:
     done = desk.publish("run", recipe(desk, embedder, device={"memory": "60MB"}))
     assert done.code == 6
