@@ -22,7 +22,7 @@ from pipeline.hub.client import Hub
 from pipeline.recipe import Vocabulary
 from pipeline.tasks import TASKS
 from pipeline.verify.verification import Verified, Wanted, verify
-from tests.desk import TOKENS, Desk, Shelf, home_in, once, opened
+from tests.desk import TOKENS, Desk, Shelf, once, opened
 
 REPO = "alice/tiny-one"
 VOCABULARY = Vocabulary(SCHEMES, frozenset(templates()), TASKS)
@@ -99,14 +99,15 @@ def sharing(recipe: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def released(stocked: Shelf, answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(stocked: Shelf, ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Hub with one signed release, and beside it the public key and the release's folder."""
 
     def make(folder: Path) -> None:
         shutil.copytree(stocked.root, folder / "hub", symlinks=True)
+        shutil.copytree(ready, folder / "home", symlinks=True)
         private = keys(folder)
         with opened(folder / "hub", stocked) as shelf:
-            desk = Desk(folder, shelf, home_in(folder, answers), extra={"PUBLISH_SIGNING_KEY": str(private)})
+            desk = Desk(folder, shelf, folder / "home", extra={"PUBLISH_SIGNING_KEY": str(private)})
             done = desk.publish("run", sharing(desk.recipe()))
             assert done.code == 0, done.err
         (signed,) = (folder / "home" / "store" / "signed").iterdir()
