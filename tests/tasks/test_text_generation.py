@@ -324,11 +324,12 @@ def test_a_chat_template_that_does_not_render_is_told_in_a_paragraph(desk: Desk,
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
-def test_a_chat_template_that_does_not_end_is_told() -> None:
+def test_a_chat_template_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.tasks.texts.language_model.SECONDS", 0.5)
     with pytest.raises(WorkerError) as told:
         rendered(tokenizer(template=ENDLESS), [{"role": "user", "content": "Hi"}], {})
     assert told.value.what == (
-        "The chat template does not render this conversation: it does not end within 10 seconds."
+        "The chat template does not render this conversation: it does not end within 0.5 seconds."
     )
 
 
