@@ -446,13 +446,26 @@ def question_of(place: Place, component: Component, quantization: Quantization, 
     )
 
 
+@dataclass(frozen=True)
+class SourceModel:
+    """A model that components are made of.
+
+    Attributes:
+        place: Where it lies.
+        name: What it is called; single files are named after it.
+    """
+
+    place: Place
+    name: str
+
+
 def resolve(
     question: ConversionRequest,
     component: Component,
     quantization: Quantization,
     slots: Slots,
     answers: Path,
-    place: Place,
+    source: SourceModel,
 ) -> ResolvedComponent:
     """Ask a library about a component, and lay out what it becomes.
 
@@ -462,20 +475,20 @@ def resolve(
         quantization: What is done to it.
         slots: Its tensors.
         answers: The folder that keeps answers.
-        place: Where it lies.
+        source: The model that it is part of.
 
     Raises:
         PublishError: What `ask`, `ask_single_file` and `lay_out_result` raise.
     """
-    where = f"{place.where}, {component.name}"
+    where = f"{source.place.where}, {component.name}"
     answer, file = ask(question, answers, where), None
     if quantization.options.get("names") == "family":
         shapes = shapes_of(answer, slots)
         named = SingleFileRequest(class_name=component.class_name, config=question.config, shapes=shapes)
         file = ask_single_file(named, answers, where)
     elif lays := BACKENDS[quantization.backend].LOADERS[component.library].lays:
-        file = laid_out(lays, question, component, shapes_of(answer, slots), place)
-    return lay_out_result(component, quantization, slots, answer, name_of(place), file)
+        file = laid_out(lays, question, component, shapes_of(answer, slots), source.place)
+    return lay_out_result(component, quantization, slots, answer, source.name, file)
 
 
 def shapes_of(answer: ConversionPlan, slots: Slots) -> dict[str, tuple[int, ...]]:
@@ -515,7 +528,7 @@ def lay_out_result(
     quantization: Quantization,
     slots: Slots,
     answer: ConversionPlan,
-    source: str = MODEL,
+    model: str = MODEL,
     file: SingleFile | None = None,
 ) -> ResolvedComponent:
     """Lay out what a component becomes.
@@ -525,7 +538,7 @@ def lay_out_result(
         quantization: What is done to it.
         slots: Its tensors.
         answer: What the library makes of it.
-        source: The source's name, after which a single file is called.
+        model: The model's name, after which a single file is called.
         file: Which tensors of that file those of diffusers are, where it has the family's names.
 
     Raises:
@@ -543,7 +556,7 @@ def lay_out_result(
         if conversion.quantized:
             shape, written = conversion.shape_of(tensors[name].shape), conversion.name_of(name)
             layouts[name], sizes[written] = stored_as(quantization, written, shape, conversion.dtype), prod(shape)
-    single = single_file(component, quantization, source, sizes)
+    single = single_file(component, quantization, model, sizes)
     if file is None:
         weights = lay_out(answer, tensors, layouts, component.library, single=single)
     else:
@@ -551,7 +564,7 @@ def lay_out_result(
     return ResolvedComponent(component, quantization, slots, answer, weights, file)
 
 
-def single_file(component: Component, quantization: Quantization, source: str, sizes: Mapping[str, int]) -> str:
+def single_file(component: Component, quantization: Quantization, model: str, sizes: Mapping[str, int]) -> str:
     """Return what the one file of a component is called, where its form is one, as those who choose one expect it.
 
     The component's name is part of it, because some pipelines have two, and their users put both into one folder.
@@ -571,8 +584,9 @@ def single_file(component: Component, quantization: Quantization, source: str, s
     if form.label:
         scheme = resolve_name(form.label)(scheme, quantization.options, sizes)
     suffix = BACKENDS[quantization.backend].SCHEMES[scheme].suffix
-    parts = (source, *(() if component.root else (component.name,)), suffix)
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', form.joint.join(parts))}.{form.format}"
+    called = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-") or MODEL
+    parts = (called, *(() if component.root else (component.name,)), suffix)
+    return f"{form.joint.join(parts)}.{form.format}"
 
 
 def stored_as(quantization: Quantization, name: str, shape: tuple[int, ...], dtype: str) -> TensorLayout:

@@ -29,6 +29,7 @@ from pipeline.plan.model import (
     PlannedComponent,
     ResolvedComponent,
     Slots,
+    SourceModel,
     TargetPlan,
     deciding_packages,
     form_of,
@@ -365,7 +366,8 @@ class Planner:
             SourceError: Its tensors are not those of its class.
         """
         question, component = self.question(name, quantization), self.layout.components[name]
-        return resolve(question, component, quantization, self.slots[name], self.answers, self.place)
+        source = SourceModel(self.place, self.loaded.recipe.model_name)
+        return resolve(question, component, quantization, self.slots[name], self.answers, source)
 
     @cached_property
     def source_card(self) -> dict[str, str | list[str]]:

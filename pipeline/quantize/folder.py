@@ -16,7 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.events import Listener
 from pipeline.files import digest_of, files_under
 from pipeline.hub.source import Repository
-from pipeline.plan.model import ResolvedComponent, question_of, resolve, samples_of
+from pipeline.plan.model import ResolvedComponent, SourceModel, name_of, question_of, resolve, samples_of
 from pipeline.quantize.build import Origin, Result, make, measured, streamed_files, warm
 from pipeline.recipe import Quantization
 from pipeline.source.fetch import fetch, stored
@@ -130,8 +130,9 @@ def consult(
     slots = {name: read_slots(place, layout.components[name]) for name in names}
     questions = {name: question_of(place, layout.components[name], order.quantization, slots[name]) for name in names}
     ask_ahead(list(questions.values()), answers)
+    source = SourceModel(place, name_of(place))
     return {
-        name: resolve(question, layout.components[name], order.quantization, slots[name], answers, place)
+        name: resolve(question, layout.components[name], order.quantization, slots[name], answers, source)
         for name, question in questions.items()
     }
 

@@ -221,6 +221,11 @@ def render(template: str, source: str, target: str) -> str:
     return template.replace("{source}", source).replace("{target}", target)
 
 
+def render_model(template: str, source: str) -> str:
+    """Return what the model is called in the names of its files: a repository's name without the target's."""
+    return re.sub(r"[-_.]*\{target\}", "", template).replace("{source}", source).strip("-_.") or source
+
+
 def clashes(namespace: str, template: str, source: str, targets: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
     """Return what is wrong with the names of a recipe's repositories: where, as a path of keys, and why.
 

@@ -391,6 +391,11 @@ class Recipe(RecipeModel):
             for target in self.targets
         }
 
+    @property
+    def model_name(self) -> str:
+        """What the model is called in the names of single files."""
+        return names.render_model(self.destination.name, names.name_of_source(self.source.origin))
+
     def named(self, target: str) -> Mapping[str, Quantization]:
         """Return what the recipe itself says of a target's components: nothing where it gives a budget.
 

@@ -372,3 +372,18 @@ def test_what_shares_by_aliases_is_not_tuned_in_place(vocabulary: Vocabulary) ->
     with pytest.raises(RecipeError, match="would change others") as caught:
         require_own_words(replace(loaded, text=b"a: &x 1\nb: *x\n"), ["bnb-nf4"])
     assert caught.value.where == f"{GOOD}:2:4"
+
+
+@pytest.mark.parametrize(
+    ("template", "source", "called"),
+    [
+        ("{source}-{target}", "black-forest-labs/FLUX.1-dev", "FLUX.1-dev"),
+        ("SmolLM2-135M-Instruct-{target}", "./source", "SmolLM2-135M-Instruct"),
+        ("{target}", "./models/tiny", "tiny"),
+        ("{target}_of_{source}", "./models/tiny", "of_tiny"),
+    ],
+)
+def test_single_files_are_named_after_the_repository_without_the_target(
+    template: str, source: str, called: str
+) -> None:
+    assert names.render_model(template, source.rpartition("/")[2]) == called
