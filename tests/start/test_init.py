@@ -128,6 +128,25 @@ def test_a_chat_model_is_tried_in_a_browser_too(tmp_path: Path) -> None:
     assert (list(recipe.repositories), recipe.validation.browser.questions) == (["onnx-q8"], 4)
 
 
+def test_what_serves_other_programs_is_what_is_advised_for_them(source: Path, embedder: Path, tmp_path: Path) -> None:
+    chat = llama(tmp_path / "chat")
+    for model, needs, names in (
+        (chat, "server,one-file", {"ct-fp8": {"model"}, "gguf-q8_0": {"model"}}),
+        (source, "comfyui", {"comfy-int8-convrot": {"transformer"}}),
+    ):
+        out = tmp_path / f"{needs}.yaml"
+        started = start(find(Folder(model), "", ""), out, "alice", needs_of(needs))
+        assert [str(problem) for problem in problems(out, VOCABULARY)] == []
+        recipe = load(out, VOCABULARY).recipe
+        assert {name: set(recipe.named(name)) for name in recipe.targets} == names
+        for target, (need,) in started.targets.items():
+            (row,) = rows_for(need)
+            assert {(part.backend, part.scheme) for part in recipe.named(target).values()} == {row.choose[0]}
+    for model, need in ((chat, "comfyui"), (embedder, "one-file")):
+        with pytest.raises(RecipeError, match=f"{need} is served by .*, which takes none of its components"):
+            start(find(Folder(model), "", ""), tmp_path / "no.yaml", "alice", needs_of(need))
+
+
 @pytest.mark.parametrize(("needs", "dtype"), [("cpu", "float32"), ("cpu,embedded", "float32"), ("cpu,8gb-gpu", "")])
 def test_what_is_for_processors_alone_is_in_float32(tmp_path: Path, needs: str, dtype: str) -> None:
     from transformers import AutoModelForCausalLM
@@ -142,7 +161,7 @@ def test_what_is_for_processors_alone_is_in_float32(tmp_path: Path, needs: str, 
 @pytest.mark.parametrize(("others", "dtype"), [(10, "float32"), (90, "")])
 def test_a_model_whose_tables_would_outgrow_the_source_is_left_in_its_own_dtype(others: int, dtype: str) -> None:
     nothing = Footprint({"model": 0}, {"model": 0})
-    weights = Weights({"model": Weighed(100 - others, 2 * others, 2)}, 100, nothing)
+    weights = Weights({"model": Weighed(100 - others, 2 * others, 2, "transformers")}, 100, nothing)
     assert serve(weights, ("cpu",), "model")[0].scheme.dtype == dtype
 
 
@@ -196,10 +215,10 @@ def test_names_of_a_source_cannot_write_into_it(source: Path, tmp_path: Path) ->
 def flux() -> Weights:
     """The sizes of FLUX.1-dev: transformer, T5, CLIP and VAE; beside them what pictures of 1024 pixels take."""
     parts = {
-        "transformer": Weighed(int(11.8 * BILLION), int(0.2 * BILLION), 2),
-        "text_encoder_2": Weighed(int(4.6 * BILLION), int(0.3 * BILLION), 2),
-        "text_encoder": Weighed(0, int(0.25 * BILLION), 2),
-        "vae": Weighed(0, int(0.17 * BILLION), 2),
+        "transformer": Weighed(int(11.8 * BILLION), int(0.2 * BILLION), 2, "diffusers"),
+        "text_encoder_2": Weighed(int(4.6 * BILLION), int(0.3 * BILLION), 2, "transformers"),
+        "text_encoder": Weighed(0, int(0.25 * BILLION), 2, "transformers"),
+        "vae": Weighed(0, int(0.17 * BILLION), 2, "diffusers"),
     }
     beside = {"transformer": 570 << 20, "text_encoder_2": 80 << 20, "text_encoder": 15 << 20, "vae": 5 << 30}
     return Weights(parts, int(16.9 * BILLION), Footprint(beside, dict.fromkeys(beside, 100 << 20)))
@@ -237,7 +256,7 @@ def test_needs_that_are_served_alike_share_a_target_and_limits_are_those_of_the_
 
 def test_a_card_that_is_too_small_is_refused_with_those_that_are_not() -> None:
     nothing = Footprint({"transformer": 0}, {"transformer": 0})
-    large = Weights({"transformer": Weighed(32 * BILLION, 0, 2)}, 32 * BILLION, nothing)
+    large = Weights({"transformer": Weighed(32 * BILLION, 0, 2, "diffusers")}, 32 * BILLION, nothing)
     with pytest.raises(RecipeError, match=r"8gb-gpu is too small.* takes 17.2 GB\. Give --for 24gb-gpu,cpu"):
         serve(large, needs_of("8gb-gpu,24gb-gpu"), "large")
     assert [each.need for each in serve(large, (), "large")] == ["24gb-gpu", "cpu"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Final
 
+from pipeline.backends.gguf.llama_cpp import ARCHITECTURES
 from pipeline.errors import RecipeError, SourceError
 from pipeline.files import human_size
 from pipeline.fleet.advice import rows_for
@@ -23,7 +24,7 @@ from pipeline.source.layout import MODEL, Layout, Place, read_slots
 from pipeline.source.safetensors import FLOATS, TensorInfo
 
 CARDS: Final[Mapping[str, int]] = {"8gb-gpu": 8, "12gb-gpu": 12, "16gb-gpu": 16, "24gb-gpu": 24}
-NEEDS: Final = (*CARDS, "cpu", "memory", "embedded", "web")
+NEEDS: Final = (*CARDS, "cpu", "memory", "embedded", "web", "one-file", "comfyui", "server")
 LIBRARIES: Final = ("diffusers", "transformers")
 LEAST: Final = 0.1  # share of a component's parameters, and of the source's, that Linear layers must have
 DTYPES: Final = {"F32": "float32", "F16": "float16"}  # else bfloat16, which recipes need not say
@@ -40,6 +41,7 @@ class KnownScheme:
         text: What it is good for.
         dtype: What everything else is kept in; empty for what the source is kept in.
         tables: Whether tables of tokens are quantized as well.
+        library: The library whose components it is for; empty where it is for any.
     """
 
     target: str
@@ -48,6 +50,7 @@ class KnownScheme:
     text: str
     dtype: str = ""
     tables: bool = False
+    library: str = ""
 
 
 INT8: Final = KnownScheme(
@@ -65,8 +68,30 @@ Q8: Final = KnownScheme(
     dtype="float32",
     tables=True,
 )
+GGUF: Final = KnownScheme("gguf-q8_0", "backend: gguf, scheme: q8_0", 1.07, "8 bits in one GGUF file")
+COMFY: Final = KnownScheme(
+    "comfy-int8-convrot",
+    "backend: comfy, scheme: int8-convrot",
+    1.01,
+    "8 bits in one file, as ComfyUI multiplies them",
+    library="diffusers",
+)
+SERVER: Final = KnownScheme(
+    "ct-fp8",
+    "backend: compressed-tensors, scheme: fp8-dynamic",
+    1.01,
+    "8-bit floats, as vLLM and sglang read them",
+    library="transformers",
+)
 KNOWN: Final = (INT8, NF4)  # the better one first
-ADVISED: Final = {("torchao", "int8-weight-only"): INT8, ("bitsandbytes", "nf4"): NF4, ("onnx", "q8"): Q8}
+ADVISED: Final = {
+    ("torchao", "int8-weight-only"): INT8,
+    ("bitsandbytes", "nf4"): NF4,
+    ("onnx", "q8"): Q8,
+    ("gguf", "q8_0"): GGUF,
+    ("comfy", "int8-convrot"): COMFY,
+    ("compressed-tensors", "fp8-dynamic"): SERVER,
+}
 
 
 @dataclass(frozen=True)
@@ -77,18 +102,27 @@ class Weighed:
         linear: Parameters in what looks like a Linear layer; 0 where it stays as it is.
         rest: Bytes of everything else as loaded.
         width: Bytes of a parameter as loaded.
+        library: The package of its class.
+        class_name: Its class.
     """
 
     linear: int
     rest: int
     width: int
+    library: str
+    class_name: str = ""
 
     def size(self, scheme: KnownScheme | None) -> int:
         """Return its bytes as loaded, with a scheme or without."""
-        if scheme is None:
+        if scheme is None or not self.taken(scheme):
             return self.rest + int(self.linear * self.width)
         kept = scheme.width if scheme.tables else 4 if scheme.dtype == "float32" else self.width
         return int(self.rest * kept / self.width + self.linear * scheme.width)
+
+    def taken(self, scheme: KnownScheme) -> bool:
+        """Return whether a scheme quantizes it."""
+        known = scheme is not GGUF or self.library != "transformers" or self.class_name in ARCHITECTURES
+        return self.linear > 0 and known and scheme.library in {"", self.library}
 
 
 @dataclass(frozen=True)
@@ -112,10 +146,9 @@ class Weights:
         """Whether they are those of a single model, and not of a pipeline."""
         return [*self.parts] == [MODEL]
 
-    @property
-    def quantized(self) -> list[str]:
-        """The components that are quantized."""
-        return [name for name, part in self.parts.items() if part.linear]
+    def quantized(self, scheme: KnownScheme) -> list[str]:
+        """Return the components that a scheme quantizes."""
+        return [name for name, part in self.parts.items() if part.taken(scheme)]
 
     def size(self, scheme: KnownScheme | None) -> int:
         """Return the bytes of everything as loaded."""
@@ -162,6 +195,10 @@ def serve(weights: Weights, needs: Collection[str], where: str) -> list[Served]:
         remedy = "Leave web out; of a single model of transformers it is a graph that a page loads."
         raise RecipeError("No component of a pipeline is exported for the web.", where=where, remedy=remedy)
     known = [found for need in needs or CARDS if (found := served_by(weights, need))]
+    for each in known:
+        if not weights.quantized(each.scheme):
+            what = f"{each.need} is served by {each.scheme.words}, which takes none of its components."
+            raise RecipeError(what, where=where, remedy=f"Leave {each.need} out.")
     served = known if needs else [*known[:1], Served("cpu", INT8, offloaded=False)]
     if lacking := [need for need in needs if need not in {each.need for each in served}]:
         enough = [need for need in (*CARDS, "cpu") if served_by(weights, need)]
@@ -215,7 +252,8 @@ def weigh(place: Place, layout: Layout, call: Mapping[str, Any], task: str) -> W
     for name, tensors in slots.items():
         own, linear = (sum(prod(slot.shape) for _, slot in some) for some in (tensors, filter(is_linear, tensors)))
         fit = quantizable(layout, name) and linear >= LEAST * max(own, total)
-        parts[name] = Weighed(linear if fit else 0, (own - linear * fit) * width, width)
+        library, class_name = layout.components[name].library, layout.components[name].class_name
+        parts[name] = Weighed(linear if fit else 0, (own - linear * fit) * width, width, library, class_name)
     if not any(part.linear for part in parts.values()):
         remedy = "`publish quantize --component NAME` quantizes any component that you name."
         raise SourceError("None of its components is mostly Linear layers.", where=place.where, remedy=remedy)

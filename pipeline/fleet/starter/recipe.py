@@ -161,7 +161,7 @@ def targets(draft: Draft) -> Iterator[str]:
         # torchao multiplies by the codes before it does by the scale, of which sums leave float16's range.
         kept = draft.weights.dtype if scheme is INT8 and draft.weights.dtype != "float16" else scheme.dtype
         dtype = f", dtype: {kept}" if kept else ""
-        for name in draft.weights.quantized:
+        for name in draft.weights.quantized(scheme):
             yield f"    {name}: {{{scheme.words}{dtype}}}"
 
 

@@ -182,7 +182,7 @@ def ratio(found: Found, scheme: KnownScheme) -> float:
     """Return the bytes of a target over those of its source, as far as they can be reckoned; small files in both."""
     files, parts = found.place.files, found.weights.parts
     every = sum(files[name].size for name in found.layout.wanted)
-    quantized = found.weights.quantized
+    quantized = found.weights.quantized(scheme)
     before = sum(files[file].size for name in quantized for file in found.layout.components[name].weights)
     return (every - before + sum(parts[name].size(scheme) for name in quantized)) / every
 
