@@ -73,6 +73,8 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
     ]
     about = "about " if made.estimated else ""
     sizes = f"{human_size(made.source_bytes)} → {about}{human_size(made.result_bytes)}"
+    if made.further_bytes:
+        sizes += f", {human_size(made.result_bytes + made.further_bytes)} with the files beside it"
     title = f"{made.target} → {made.repository} ({sizes})"
     columns = ["component", "scheme", "activations", "tensors", "parameters", "left", "source", "result"]
     console.table(title, columns, rows)
