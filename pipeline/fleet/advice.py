@@ -198,10 +198,11 @@ ROWS: Final = (
     ),
     Row(
         "one-file",
-        "one file for other programs",
+        "one file, for llama.cpp and others",
         (("gguf", "q8_0"), ("gguf", "q4_k")),
         "diffusers opens it by `from_single_file` and unpacks each layer whenever it is called, which costs time. "
-        "Language models have llama.cpp's names, which answers from the file by itself.",
+        "Language models have llama.cpp's names, which answers from the file by itself; LM Studio and Ollama, which "
+        "are made of it, were not run.",
         (
             Evidence(
                 "test",

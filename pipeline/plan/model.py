@@ -572,7 +572,7 @@ def single_file(component: Component, quantization: Quantization, model: str, si
     Args:
         component: The component.
         quantization: What is done to it.
-        source: The source's name.
+        model: The source's name.
         sizes: How many values each of its quantized weights has.
     """
     form = form_of(component.library, quantization)

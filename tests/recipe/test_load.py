@@ -383,7 +383,5 @@ def test_what_shares_by_aliases_is_not_tuned_in_place(vocabulary: Vocabulary) ->
         ("{target}_of_{source}", "./models/tiny", "of_tiny"),
     ],
 )
-def test_single_files_are_named_after_the_repository_without_the_target(
-    template: str, source: str, called: str
-) -> None:
+def test_files_are_named_after_the_repository_without_the_target(template: str, source: str, called: str) -> None:
     assert names.render_model(template, source.rpartition("/")[2]) == called
