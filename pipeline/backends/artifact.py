@@ -26,8 +26,7 @@ class Form:
         rewrites: Further small files that are written anew, where the source has them.
         format: The format in which the stream writes it.
         single: Whether its weights are one file, whatever its size.
-        joint: What stands between the parts of that file's name: source, component and the scheme's suffix; empty where
-            the file has the name that ``from_pretrained`` looks for.
+        joint: What stands between the parts of that file's name: the model's, the component's and the scheme's suffix.
         label: The function that says for the suffix which scheme a mix of several is called by, as ``module:name``; it
             is given scheme, options, and how many values each weight has.
     """

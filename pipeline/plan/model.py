@@ -578,8 +578,6 @@ def single_file(component: Component, quantization: Quantization, model: str, si
     form = form_of(component.library, quantization)
     if not form.single:
         return ""
-    if not form.joint:  # where the component's folder is read as a whole, it is looked for by this name
-        return f"{WEIGHTS_NAME[component.library]}.{form.format}"
     scheme = quantization.scheme
     if form.label:
         scheme = resolve_name(form.label)(scheme, quantization.options, sizes)

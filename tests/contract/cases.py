@@ -83,7 +83,6 @@ MAKERS = {
 }
 PACKED = ("w4a16", "nvfp4a16")  # of compressed-tensors: transformers loads language models of it, and no T5 nor CLIP
 PLAIN = dict.fromkeys(("comfy", "bfl"), (("names", "diffusers"),))  # as the library's own layers are called
-PLAIN_FILE = "diffusion_pytorch_model.safetensors"
 NESTED = (("double_quant", True), ("compute_dtype", "float32"))
 CASES = [
     *(
@@ -195,9 +194,7 @@ def stream_case(case: Case, source: Path, answers: Path, out: Path, limit: int =
     named = None
     if case.filled.get("names") == "family":
         named = ask_single_file(single_file_of(case.component, source), answers, str(case))
-        weights = lay_out_as(
-            named, answer, slots, partial(backend.layout, case.scheme, case.filled), single or PLAIN_FILE
-        )
+        weights = lay_out_as(named, answer, slots, partial(backend.layout, case.scheme, case.filled), single)
     else:
         weights = lay_out(answer, slots, layouts, library, limit, single)
     out.mkdir(parents=True)

@@ -43,7 +43,8 @@ def test_it_is_measured_on_the_first_questions_once_for_all_targets(desk: Desk, 
     said = json.loads((folder / MEASURED).read_bytes())["transformer"]["inputs"]
     prompt, seed = plan.validation.prompts[0].prompt, plan.validation.seeds[0]
     assert said == largest(source, prompt, seed)
-    held = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    (file,) = (folder / "transformer").glob("*-nvfp4.safetensors")
+    held = load_file(file)
     scales = {name.removesuffix(".input_scale"): one for name, one in held.items() if name.endswith(".input_scale")}
     assert scales.keys() == {name.removesuffix(".weight_scale_2") for name in held if name.endswith(".weight_scale_2")}
     assert [name for name, one in scales.items() if one != torch.tensor(said[name]) / (6.0 * 448.0)] == []

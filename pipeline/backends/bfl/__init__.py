@@ -24,7 +24,7 @@ EXTRA = "bfl"
 DISTRIBUTION = "diffusers"
 PACKAGE = "diffusers"
 SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
-FORM = Form(("*.safetensors",), single=True)
+FORM = Form(("*-fp8.safetensors", "*-nvfp4.safetensors"), single=True, joint="-")
 BLOCK = 16
 
 
@@ -40,6 +40,7 @@ SCHEMES = {
         "layer whenever it is called, and leaves activations as they are",
         28.5,
         Named,
+        suffix="fp8",
         refuses=REFUSES,
         activations="dynamic",
     ),
@@ -50,6 +51,7 @@ SCHEMES = {
         "unpacks each layer whenever it is called, and leaves activations as they are",
         17.4,
         Static,
+        suffix="nvfp4",
         refuses=REFUSES,
         activations="static",
     ),

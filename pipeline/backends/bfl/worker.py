@@ -12,11 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.backends.artifact import CONFIG, BuildRequest
-from pipeline.backends.bfl import fits, metadata, pack
+from pipeline.backends.bfl import SCHEMES, fits, metadata, pack
 from pipeline.backends.build_worker import say
 from pipeline.backends.oracle.linears import is_linear
 from pipeline.backends.oracle.model import known_class
-from pipeline.source.classes import WEIGHTS_NAME
 from pipeline.worker.child import serve
 
 
@@ -41,7 +40,7 @@ def make(request: BuildRequest) -> None:
         quantized = name in taken and tensor.dtype == model.dtype
         tensors |= pack(scheme, {"inputs": inputs}, name, tensor).tensors if quantized else {name: tensor}
     request.out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, request.out / f"{WEIGHTS_NAME[request.library]}.safetensors", metadata(scheme, "", [], {}))
+    save_file(tensors, request.out / f"model-{SCHEMES[scheme].suffix}.safetensors", metadata(scheme, "", [], {}))
     config = json.loads((request.source / CONFIG).read_text())
     (request.out / CONFIG).write_text(json.dumps({**config, "quantization_config": settings}, indent=2) + "\n")
 
