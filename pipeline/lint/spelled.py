@@ -16,7 +16,7 @@ from pipeline.lint.subject import NUMPY, Content, Subject, Tensor
 
 
 class Rows(Protocol):
-    """Rows of a tensor of the base, from one to before another; a tensor without axes is one row."""
+    """Rows of a tensor of the base; a tensor without axes is one row."""
 
     @property
     def tensor(self) -> str:
@@ -29,6 +29,9 @@ class Rows(Protocol):
     @property
     def stop(self) -> int:
         """The row behind the last one."""
+
+    def sources(self, begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:
+        """Yield the places of the tensor that the file has between two of its own, counted from where these begin."""
 
 
 class Made(Protocol):
@@ -84,7 +87,7 @@ def respelled(base: Subject, names: Spelled) -> Subject:
 
     Each lies in a file of its own name, which is read where its rows lie.
     """
-    tensors, pieces = dict[str, Tensor](), dict[str, list[tuple[Tensor, int, int]]]()
+    tensors, pieces = dict[str, Tensor](), dict[str, list[tuple[Tensor, Rows]]]()
     for name, made in names.items():
         if made.content:
             tensors[name] = Tensor(name, "F32", made.shape, name, 0, len(made.content))
@@ -92,16 +95,17 @@ def respelled(base: Subject, names: Spelled) -> Subject:
         parts = [(base.tensors[rows.tensor], rows) for rows in made.rows if rows.tensor in base.tensors]
         dtypes = {tensor.dtype for tensor, _ in parts}
         if len(parts) == len(made.rows) and len(dtypes) == 1:
-            pieces[name] = [(part, rows.start * row_size(part), rows.stop * row_size(part)) for part, rows in parts]
-            size = sum(end - begin for _, begin, end in pieces[name])
+            pieces[name] = parts
+            size = sum((rows.stop - rows.start) * row_size(part) for part, rows in parts)
             tensors[name] = Tensor(name, dtypes.pop(), made.shape, name, 0, size)
 
     def ranges(file: str, offset: int, length: int) -> Iterator[tuple[Tensor, int, int]]:
-        starts = accumulate((end - begin for _, begin, end in pieces[file]), initial=0)
-        for (tensor, begin, _), (start, stop) in zip(pieces[file], pairwise(starts), strict=True):
+        sizes = ((rows.stop - rows.start) * row_size(tensor) for tensor, rows in pieces[file])
+        for (tensor, rows), (start, stop) in zip(pieces[file], pairwise(accumulate(sizes, initial=0)), strict=True):
             first, last = max(offset, start), min(offset + length, stop)
             if first < last:
-                yield tensor, begin + first - start, begin + last - start
+                for begin, end in rows.sources(first - start, last - start, row_size(tensor)):
+                    yield tensor, begin, end
 
     def read(file: str, offset: int, length: int) -> bytes:
         if content := names[file].content:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final
 
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan
-from pipeline.backends.oracle.single_file import SingleFile
+from pipeline.backends.oracle.single_file import Rows, SingleFile
 from pipeline.errors import RecipeError
 from pipeline.files import pretty_json
 from pipeline.source import gguf
@@ -126,7 +126,7 @@ def lay_out_as(
     by_name = {conversion.name_of(one): (one, conversion) for one, conversion in answer.conversions.items()}
     read_as = {one: at for at, one in enumerate(slots)}
 
-    @cache  # rows that take turns name their tensor thousands of times
+    @cache  # heads whose rows take turns name their tensor each
     def kind_of(tensor: str) -> str:
         source, conversion = by_name[tensor]
         if not conversion.quantized:
@@ -156,7 +156,7 @@ def lay_out_as(
                 raise RecipeError(f"{what}, which no loader takes quantized.", remedy=remedy)
             parts = layout(first.tensor, tensor.shape, conversion.dtype)
             specs = {renamed(part, first.tensor, target): spec for part, spec in parts.items()}
-        if len(tensor.rows) == 1 and (first.start, first.stop) == (0, (slots[source].shape or (1,))[0]):
+        if tensor.rows == (Rows(tensor=first.tensor, start=0, stop=(slots[source].shape or (1,))[0]),):
             alone[source] = specs
         else:
             scattered |= specs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.backends.oracle.conversion import ConversionPlan
-from pipeline.backends.oracle.single_file import SingleFile
+from pipeline.backends.oracle.single_file import Rows, SingleFile
 from pipeline.errors import QuantizationError
 from pipeline.files import BuiltFile, pretty_json, write_atomically
 from pipeline.kernels.packing import Packing, Part
@@ -91,19 +91,29 @@ class Made(BaseModel):
 
 @dataclass(frozen=True)
 class Strip:
-    """Values of one tensor of the source that lie behind each other in one tensor of the result.
+    """Rows of one tensor of the source that lie behind each other in one tensor of the result.
 
     Attributes:
-        start: The first of them.
-        stop: The one behind the last.
+        rows: They.
+        width: How many values a row has.
         target: The tensor of the result, as it is called there.
         first: The value of that tensor where they begin.
     """
 
-    start: int
-    stop: int
+    rows: Rows
+    width: int
     target: str
     first: int
+
+    @property
+    def start(self) -> int:
+        """The first of their values."""
+        return self.rows.start * self.width
+
+    @property
+    def stop(self) -> int:
+        """The value behind the last one."""
+        return self.rows.stop * self.width
 
 
 @dataclass(frozen=True)
@@ -160,8 +170,10 @@ class TensorTask:
         parts: list[Part] = []
         for strip, packed in self.strips:
             begin, end = max(strip.start, first), min(strip.stop, first + held.size)
-            if begin < end or strip.start == strip.stop:
-                at, within = begin - strip.start + strip.first, held[begin - first : end - first]
+            if end < begin or (begin == end and strip.start < strip.stop):
+                continue
+            for start, stop, place in strip.rows.targets(begin, end, strip.width):
+                at, within = strip.first + place, held[start - first : stop - first]
                 parts += (
                     packed.named(packed.packing.pack(at, within))
                     if packed
@@ -216,12 +228,9 @@ class ComponentWriter:
         """Return where the values of a tensor of the source go."""
         written, shape = self.job.answer.conversions[name].name_of(name), self.job.slots[name].shape
         if self.job.file is None:
-            return [Strip(0, prod(shape), written, 0)]
+            return [Strip(Rows(tensor=written, start=0, stop=1), prod(shape), written, 0)]
         width = prod(shape[1:])
-        return [
-            Strip(rows.start * width, rows.stop * width, target, before * width)
-            for rows, target, before in self._places[written]
-        ]
+        return [Strip(rows, width, target, before * width) for rows, target, before in self._places[written]]
 
     def _packing(self, name: str, target: str) -> PackedTensor | None:
         """Return what packs a tensor of the result that a tensor of the source is part of; None if nothing does."""

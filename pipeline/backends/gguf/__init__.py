@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EXTRA = "gguf"
 DISTRIBUTION = "gguf"
 PACKAGE = "gguf"
-SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "module"}
+SKIP: Skip = {"key": "modules_to_not_convert", "spelling": "verbatim"}
 FORM = Form(("*.gguf",), config=False, format="gguf", single=True, joint="-", label="pipeline.backends.gguf:mostly")
 
 RUNS_ON = (

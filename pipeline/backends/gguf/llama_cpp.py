@@ -292,6 +292,4 @@ def rows_of(name: str, length: int, heads: int) -> Iterator[Rows]:
         return
     width = length // heads
     for head in range(0, length, width):
-        for place in range(width // 2):
-            for row in (head + place, head + width // 2 + place):
-                yield Rows(tensor=name, start=row, stop=row + 1)
+        yield Rows(tensor=name, start=head, stop=head + width, parts=2)

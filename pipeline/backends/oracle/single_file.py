@@ -7,6 +7,7 @@ names, so the way back is asked of it by experiment, in a process of its own: se
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,58 @@ from pipeline.backends.oracle.conversion import Question, answered
 
 
 class Rows(BaseModel):
-    """Rows of a tensor of diffusers, from ``start`` to before ``stop``; a tensor without axes is one row."""
+    """Rows of a tensor of diffusers; a tensor without axes is one row.
+
+    Attributes:
+        tensor: The tensor's name.
+        start: The first row.
+        stop: The row behind the last one.
+        parts: Of how many equal parts the file has a row each in turn; of one, all rows keep their order.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tensor: str
     start: int
     stop: int
+    parts: int = 1
+
+    def sources(self, begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:
+        """Yield the places of the tensor, from one to before another, whose content the file has there.
+
+        Args:
+            begin: The place in the file, counted from where these rows begin; in values or in bytes, as all places.
+            end: The place behind the last one.
+            width: How much a row holds.
+        """
+        for first, last, place in self._moved(begin, end, width, self.parts):
+            yield self.start * width + place, self.start * width + place + last - first
+
+    def targets(self, begin: int, end: int, width: int) -> Iterator[tuple[int, int, int]]:
+        """Yield what stays together of the tensor, from one place to before another, and where in the file it begins.
+
+        Args:
+            begin: The place in the tensor.
+            end: The place behind the last one.
+            width: How much a row holds.
+        """
+        origin = self.start * width
+        for first, last, place in self._moved(
+            begin - origin, end - origin, width, (self.stop - self.start) // self.parts
+        ):
+            yield first + origin, last + origin, place
+
+    def _moved(self, begin: int, end: int, width: int, turns: int) -> Iterator[tuple[int, int, int]]:
+        """Yield what stays together, and where it goes, if of every ``turns`` rows each belongs to another part."""
+        if self.parts == 1:
+            yield begin, end, begin
+            return
+        others = (self.stop - self.start) // turns
+        while begin < end:
+            row, within = divmod(begin, width)
+            last = min(end, (row + 1) * width)
+            yield begin, last, (row % turns * others + row // turns) * width + within
+            begin = last
 
 
 class FileTensor(BaseModel):
