@@ -19,9 +19,10 @@ import pytest
 import sentencepiece
 import torch
 import transformers
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, FACTORS, laid_out, named, tensors_of
+from pipeline.backends.gguf.given import read_as
+from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, FACTORS, Decoder, laid_out, named, tensors_of
 from pipeline.backends.gguf.models import opened
 from pipeline.backends.gguf.vocabulary import SPLITS, by_scores, scores_of
 from pipeline.backends.oracle.conversion import ask_ahead
@@ -77,7 +78,7 @@ def tokenizer(*, split: str = "qwen2", merges: Sequence[tuple[str, str]] = MERGE
     told, whole = SPLITS[split]
     made = Tokenizer(models.BPE({token: at for at, token in enumerate(tokens)}, merges, ignore_merges=whole))
     steps: dict[str, Any] = {
-        "Split": lambda told: pre_tokenizers.Split(transformers_regex(told), "isolated"),
+        "Split": lambda told: pre_tokenizers.Split(Regex(told), "isolated"),
         "Digits": pre_tokenizers.Digits,
         "ByteLevel": lambda told: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=told),
     }
@@ -135,12 +136,6 @@ def sentencepiece_tokenizer(steps: str = "llama") -> Any:
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
-
-
-def transformers_regex(pattern: str) -> Any:
-    from tokenizers import Regex
-
-    return Regex(pattern)
 
 
 def wanted(name: str) -> Quantization:
@@ -399,13 +394,31 @@ def test_a_vocabulary_without_bytes_or_of_other_steps_is_refused() -> None:
         by_scores(told)
 
 
+LINEAR = {"rope_type": "linear", "factor": 8.0}
+BARE = {"num_attention_heads": 2, "num_key_value_heads": 2, "hidden_size": 8, "num_hidden_layers": 1,
+        "max_position_embeddings": 8, "intermediate_size": 8, "vocab_size": 320}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"rope_theta": 500000},
+        {"rope_parameters": {"rope_theta": 5.0}, "rope_scaling": LINEAR},
+        {"rope_parameters": LINEAR, "rope_scaling": {"type": "default", "rope_theta": 7.0}, "rope_theta": 9.0},
+        {"rope_parameters": LINEAR, "rope_scaling": None, "rope_theta": 9.0},
+        {"rope_parameters": ROPE},
+    ],
+)
+def test_positions_are_stretched_as_transformers_reads_the_config(said: dict[str, Any]) -> None:
+    theirs = transformers.LlamaConfig(**BARE | said)
+    held = read_as(Decoder, BARE | said, "It")
+    assert (held.rope_type, held.turning) == tuple(theirs.rope_parameters[key] for key in ("rope_type", "rope_theta"))
+
+
 def test_each_half_of_a_head_takes_its_turn_in_a_llama_alone() -> None:
     shapes = {"model.layers.0.self_attn.q_proj.weight": (8, 4)}
-    config = {"num_attention_heads": 2, "num_key_value_heads": 2, "hidden_size": 8, "num_hidden_layers": 1,
-              "max_position_embeddings": 8, "intermediate_size": 8, "vocab_size": 320}  # fmt: skip
-    text = tokenizer().backend_tokenizer.to_str().encode()
-    read = {"tokenizer.json": text, "tokenizer_config.json": b'{"eos_token": "<end>"}'}.get
-    rows = laid_out("LlamaForCausalLM", config, shapes, read).tensors["blk.0.attn_q.weight"].rows
+    rows = tensors_of("LlamaForCausalLM", BARE, shapes)["blk.0.attn_q.weight"].rows
     assert [begin for head in rows for begin, _ in head.sources(0, 4, 1)] == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert len(laid_out("Qwen3ForCausalLM", config, shapes, read).tensors["blk.0.attn_q.weight"].rows) == 1
+    assert len(tensors_of("Qwen3ForCausalLM", BARE, shapes)["blk.0.attn_q.weight"].rows) == 1
     assert named(ARCHITECTURES["Qwen2ForCausalLM"], "x", "model.layers.11.mlp.up_proj.weight") == "blk.11.ffn_up.weight"

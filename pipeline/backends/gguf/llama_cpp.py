@@ -8,17 +8,19 @@ tell all that its answers depend on is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from math import pi
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pipeline.backends.gguf import vocabulary
+from pipeline.backends.gguf.given import Count, Given, Number, Positive, read_as
 from pipeline.backends.oracle.single_file import FileTensor, Rows, SingleFile
 from pipeline.errors import RecipeError, SourceError
+from pipeline.source.strict import WHOLE
 
 Shape = tuple[int, ...]
-Read = TypeVar("Read")
 OTHERWISE: Final = "Choose another backend for this component."
 STRETCHED: Final = "llama3"  # how Llama 3.1 and later stretch positions
 WINDOW: Final = 4096  # tokens that a Mistral sees whose config does not say
@@ -58,84 +60,161 @@ ENCODER: Final = {
 }
 
 
-def decoder_keys(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a header says of a model that continues texts, without the architecture before each key."""
-    heads = config["num_attention_heads"]
-    width = config.get("head_dim") or config["hidden_size"] // heads
-    return {
-        "block_count": config["num_hidden_layers"],
-        "context_length": config["max_position_embeddings"],
-        "embedding_length": config["hidden_size"],
-        "feed_forward_length": config["intermediate_size"],
-        "attention.head_count": heads,
-        "attention.head_count_kv": config.get("num_key_value_heads") or heads,
-        "attention.key_length": width,
-        "attention.value_length": width,
-        "attention.layer_norm_rms_epsilon": float(config.get("rms_norm_eps", 1e-6)),
-        "rope.dimension_count": width,
-        "rope.freq_base": turning(config),
-        "vocab_size": config["vocab_size"],
-    }
+class Turns(Given):
+    """What a config says of how heads turn with the position."""
+
+    rope_type: str = ""
+    type: str = ""
+    rope_theta: Positive | None = None
+    partial_rotary_factor: Number | None = None
+    factor: Positive | None = None
+    low_freq_factor: Positive | None = None
+    high_freq_factor: Positive | None = None
+    original_max_position_embeddings: Count | None = None
 
 
-def windowed_keys(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a header says of a model that looks back through a window: the texts that it sees whole.
+class Decoder(Given):
+    """The config of a model that continues texts."""
 
-    llama.cpp's ``llama`` has no window, and answers otherwise to texts that are longer.
+    num_attention_heads: Count
+    hidden_size: Count
+    head_dim: Count | None = None
+    num_hidden_layers: Count
+    max_position_embeddings: Count
+    intermediate_size: Count
+    num_key_value_heads: Count | None = None
+    rms_norm_eps: Number = 1e-6
+    vocab_size: Count
+    rope_parameters: dict[str, Any] | None = None
+    rope_scaling: dict[str, Any] | None = None
+    rope_theta: Positive | None = None
+    partial_rotary_factor: Number | None = None
+    hidden_act: str = "silu"
+    attention_bias: bool = False
+    use_sliding_window: bool = False
+    sliding_window: Count | None = WINDOW
+    eos_token_id: Any = None
+
+    @cached_property
+    def turns(self) -> Turns:
+        """How its heads turn; what stands in ``rope_scaling`` counts more, as transformers has it.
+
+        Raises:
+            RecipeError: Each kind of layer turns by its own.
+            SourceError: It is not readable.
+        """
+        said = self.rope_scaling or self.rope_parameters or {}
+        if any(isinstance(value, dict) for value in said.values()):
+            what = f"A GGUF has one way to turn heads, and this config has one for each of {', '.join(said)}."
+            raise RecipeError(what, remedy=OTHERWISE)
+        return read_as(Turns, said, "What config.json says of positions")
+
+    @property
+    def rope_type(self) -> str:
+        """How positions are stretched; ``default`` where they are not."""
+        return self.turns.rope_type or self.turns.type or "default"
+
+    @property
+    def turning(self) -> float:
+        """The base of the wavelengths by which heads turn."""
+        return self.turns.rope_theta or self.rope_theta or 10_000.0
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """What a header says of it, without the architecture before each key."""
+        width = self.head_dim or self.hidden_size // self.num_attention_heads
+        return {
+            "block_count": self.num_hidden_layers,
+            "context_length": self.max_position_embeddings,
+            "embedding_length": self.hidden_size,
+            "feed_forward_length": self.intermediate_size,
+            "attention.head_count": self.num_attention_heads,
+            "attention.head_count_kv": self.num_key_value_heads or self.num_attention_heads,
+            "attention.key_length": width,
+            "attention.value_length": width,
+            "attention.layer_norm_rms_epsilon": self.rms_norm_eps,
+            "rope.dimension_count": width,
+            "rope.freq_base": self.turning,
+            "vocab_size": self.vocab_size,
+        }
+
+    @property
+    def slowed(self) -> tuple[float, ...]:
+        """By what the turns of each pair of a head's values are slowed, as Llama 3.1 stretches positions; else nothing.
+
+        Waves that came round often enough in the texts of the first training keep their length, those that hardly did
+        get the whole factor, and between them it grows with the wavelength.
+
+        Raises:
+            RecipeError: A part of each head does not turn.
+            SourceError: The config does not say how far.
+        """
+        if self.rope_type != STRETCHED:
+            return ()
+        if (share := self.turns.partial_rotary_factor or self.partial_rotary_factor or 1.0) != 1.0:
+            raise RecipeError(f"A GGUF of llama turns whole heads, and this config {share} of each.", remedy=OTHERWISE)
+        told, width = self.turns, self.keys["rope.dimension_count"]
+        factor, low, high, seen = (
+            told.factor, told.low_freq_factor, told.high_freq_factor, told.original_max_position_embeddings,
+        )  # fmt: skip
+        if not (factor and low and high and seen and low < high):
+            what = f"What config.json says of positions is not readable: {STRETCHED} wants factor, low_freq_factor, "
+            raise SourceError(f"{what}a larger high_freq_factor and original_max_position_embeddings.", remedy=WHOLE)
+        found = []
+        for place in range(0, width, 2):
+            rounds = seen / (2 * pi * self.turning ** (place / width))
+            share = min(max((rounds - low) / (high - low), 0.0), 1.0)
+            found.append(1 / (share + (1 - share) / factor))
+        return tuple(found)
+
+
+class Windowed(Decoder):
+    """The config of a model that looks back through a window.
+
+    llama.cpp's ``llama`` has no window, and answers otherwise to texts that are longer, so its header tells the texts
+    that are seen whole.
     """
-    keys = decoder_keys(config)
-    seen = config.get("sliding_window", WINDOW) or keys["context_length"]
-    return {**keys, "context_length": min(keys["context_length"], seen)}
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """What a header says of it, likewise."""
+        keys = super().keys
+        return {**keys, "context_length": min(keys["context_length"], self.sliding_window or keys["context_length"])}
 
 
-def encoder_keys(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a header says of T5's encoder, likewise."""
-    epsilon = float(config.get("layer_norm_epsilon", 1e-6))
-    return {
-        "block_count": config["num_layers"],
-        "context_length": config.get("n_positions", 512),
-        "embedding_length": config["d_model"],
-        "feed_forward_length": config["d_ff"],
-        "attention.head_count": config["num_heads"],
-        "attention.key_length": config["d_kv"],
-        "attention.value_length": config["d_kv"],
-        "attention.layer_norm_epsilon": epsilon,
-        "attention.layer_norm_rms_epsilon": epsilon,
-        "attention.relative_buckets_count": config.get("relative_attention_num_buckets", 32),
-        "vocab_size": config["vocab_size"],
-    }
+class Encoder(Given):
+    """The config of T5's encoder."""
 
+    num_layers: Count
+    n_positions: Count = 512
+    d_model: Count
+    d_ff: Count
+    num_heads: Count
+    d_kv: Count
+    layer_norm_epsilon: Number = 1e-6
+    relative_attention_num_buckets: Count = 32
+    relative_attention_max_distance: Count = 128
+    feed_forward_proj: str = "relu"
+    vocab_size: Count
+    eos_token_id: Any = None
+    slowed: tuple[float, ...] = ()
 
-def turns(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a config says of how heads turn with the position."""
-    return config.get("rope_parameters") or config.get("rope_scaling") or {}
-
-
-def turning(config: Mapping[str, Any]) -> float:
-    """Return the base of the wavelengths by which heads turn."""
-    return float(turns(config).get("rope_theta") or config.get("rope_theta") or 10_000)
-
-
-def rotation(config: Mapping[str, Any]) -> str:
-    """Return how positions are stretched; ``default`` where they are not."""
-    return str(turns(config).get("rope_type") or turns(config).get("type") or "default")
-
-
-def stretched(config: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return by what the turns of each pair of a head's values are slowed, as Llama 3.1 stretches positions.
-
-    Waves that came round often enough in the texts of the first training keep their length, those that hardly did get
-    the whole factor, and between them it grows with the wavelength.
-    """
-    told, width = turns(config), decoder_keys(config)["rope.dimension_count"]
-    factor, low, high = (float(told[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
-    found = []
-    for place in range(0, width, 2):
-        wavelength = 2 * pi * turning(config) ** (place / width)
-        rounds = told["original_max_position_embeddings"] / wavelength
-        share = min(max((rounds - low) / (high - low), 0.0), 1.0)
-        found.append(1 / (share + (1 - share) / factor))
-    return tuple(found)
+    @property
+    def keys(self) -> dict[str, Any]:
+        """What a header says of it, likewise."""
+        return {
+            "block_count": self.num_layers,
+            "context_length": self.n_positions,
+            "embedding_length": self.d_model,
+            "feed_forward_length": self.d_ff,
+            "attention.head_count": self.num_heads,
+            "attention.key_length": self.d_kv,
+            "attention.value_length": self.d_kv,
+            "attention.layer_norm_epsilon": self.layer_norm_epsilon,
+            "attention.layer_norm_rms_epsilon": self.layer_norm_epsilon,
+            "attention.relative_buckets_count": self.relative_attention_num_buckets,
+            "vocab_size": self.vocab_size,
+        }
 
 
 @dataclass(frozen=True)
@@ -145,43 +224,34 @@ class Architecture:
     Attributes:
         name: How llama.cpp calls it.
         modules: Its modules' names by those of transformers; ``{}`` stands for the number of a layer.
-        keys: What a header says of it, from its config.
-        fixed: What must be so, since a header cannot say otherwise: by its name the values that it may have, and what
-            finds it in a config.
+        config: What is read of its config.
+        fixed: What must be so, since a header cannot say otherwise: values that the config may have by their names.
         turned: Whether the two halves of each head of queries and keys take turns, as llama.cpp rotates them.
         called: What the header calls the model, where transformers goes by it.
     """
 
     name: str
     modules: Mapping[str, str]
-    keys: Callable[[Mapping[str, Any]], dict[str, Any]]
-    fixed: Mapping[str, tuple[tuple[Any, ...], Callable[[Mapping[str, Any]], Any]]] = field(default_factory=dict)
+    config: type[Decoder | Encoder]
+    fixed: Mapping[str, tuple[Any, ...]]
     turned: bool = False
     called: str = ""
 
 
-DECODING: Final = {
-    "rope_type": (("default",), rotation),
-    "hidden_act": (("silu",), lambda config: config.get("hidden_act", "silu")),
-    "use_sliding_window": ((False,), lambda config: bool(config.get("use_sliding_window", False))),
-}
-ENCODING: Final = {
-    "feed_forward_proj": (("gated-gelu",), lambda config: config.get("feed_forward_proj", "relu")),
-    "relative_attention_max_distance": ((128,), lambda config: config.get("relative_attention_max_distance", 128)),
-}
-STRETCHING: Final = {**DECODING, "rope_type": (("default", STRETCHED), rotation)}
-LLAMA: Final = Architecture("llama", DECODER, decoder_keys, STRETCHING, turned=True)
-MISTRAL: Final = Architecture("llama", DECODER, windowed_keys, DECODING, turned=True)
-QWEN2: Final = Architecture("qwen2", DECODER, decoder_keys, DECODING)
-QWEN3: Final = Architecture("qwen3", {**DECODER, **NORMED}, decoder_keys, DECODING)
+DECODING: Final = {"rope_type": ("default",), "hidden_act": ("silu",), "use_sliding_window": (False,)}
+ENCODING: Final = {"feed_forward_proj": ("gated-gelu",), "relative_attention_max_distance": (128,)}
+LLAMA: Final = Architecture("llama", DECODER, Decoder, {**DECODING, "rope_type": ("default", STRETCHED)}, turned=True)
+MISTRAL: Final = Architecture("llama", DECODER, Windowed, DECODING, turned=True)
+QWEN2: Final = Architecture("qwen2", DECODER, Decoder, DECODING)
+QWEN3: Final = Architecture("qwen3", {**DECODER, **NORMED}, Decoder, {**DECODING, "attention_bias": (False,)})
 ARCHITECTURES: Final = {
     "LlamaForCausalLM": LLAMA,
     "MistralForCausalLM": MISTRAL,
     "Qwen2ForCausalLM": QWEN2,
     "Qwen3ForCausalLM": QWEN3,
     "Qwen3Model": QWEN3,
-    "T5EncoderModel": Architecture("t5encoder", ENCODER, encoder_keys, ENCODING),
-    "UMT5EncoderModel": Architecture("t5encoder", ENCODER, encoder_keys, ENCODING, called="umt5"),
+    "T5EncoderModel": Architecture("t5encoder", ENCODER, Encoder, ENCODING),
+    "UMT5EncoderModel": Architecture("t5encoder", ENCODER, Encoder, ENCODING, called="umt5"),
 }
 
 
@@ -198,15 +268,15 @@ def laid_out(
 
     Raises:
         RecipeError: llama.cpp's names of such a model, or of its tokenizer, are not known, or it differs from those.
-        SourceError: Its config lacks something.
+        SourceError: Its config, or a file of its tokenizer, lacks something or is not readable.
     """
-    known = architecture(class_name)
-    for name, (needed, found) in known.fixed.items():
-        if (said := found(config)) not in needed:
+    known, held = architecture(class_name), config_of(class_name, config)
+    for name, needed in known.fixed.items():
+        if (said := getattr(held, name)) not in needed:
             either = " or ".join(map(repr, needed))
             what = f"A GGUF of {known.name} has {name} {either}, and this {class_name} has {said!r}."
             raise RecipeError(what, remedy=OTHERWISE)
-    keys = keys_of(class_name, config)
+    keys = held.keys
     told = {
         "general.architecture": known.name,
         "general.type": "model",
@@ -229,25 +299,14 @@ def architecture(class_name: str) -> Architecture:
     return ARCHITECTURES[class_name]
 
 
-def keys_of(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a header says of a model.
+def config_of(class_name: str, config: Mapping[str, Any]) -> Decoder | Encoder:
+    """Return what is read of a model's config.
 
     Raises:
-        SourceError: Its config lacks something.
+        RecipeError: llama.cpp's names of such a model are not known.
+        SourceError: It lacks something, or is not readable.
     """
-    return read_of(class_name, config, architecture(class_name).keys)
-
-
-def read_of(class_name: str, config: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Read]) -> Read:
-    """Return what is read of a config.
-
-    Raises:
-        SourceError: It lacks something.
-    """
-    try:
-        return read(config)
-    except KeyError as error:
-        raise SourceError(f"The config of {class_name} has no {error.args[0]}.") from error
+    return read_as(architecture(class_name).config, config, f"The config of {class_name}")
 
 
 def tensors_of(class_name: str, config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> dict[str, FileTensor]:
@@ -255,16 +314,21 @@ def tensors_of(class_name: str, config: Mapping[str, Any], shapes: Mapping[str, 
 
     Raises:
         RecipeError: llama.cpp's names of such a model are not known.
-        SourceError: Its config lacks something.
+        SourceError: Its config lacks something, is not readable, or tells of other heads than there are.
     """
-    known, keys, tensors = architecture(class_name), keys_of(class_name, config), {}
+    known, held, tensors = architecture(class_name), config_of(class_name, config), {}
+    keys = held.keys
     heads = {"attn_q": keys["attention.head_count"], "attn_k": keys.get("attention.head_count_kv", 0)}
     for name, shape in shapes.items():
         target = named(known, class_name, name)
-        halves = heads.get(target.split(".")[-2], 0) if known.turned else 0
-        tensors[target] = FileTensor(shape=shape, rows=tuple(rows_of(name, (shape or (1,))[0], halves)))
-    if rotation(config) == STRETCHED:
-        values = read_of(class_name, config, stretched)
+        rows, halves = (shape or (1,))[0], heads.get(target.split(".")[-2], 0)
+        if halves and rows != halves * keys["attention.key_length"]:
+            told = f"{halves} heads of {keys['attention.key_length']}"
+            raise SourceError(
+                f"The config of {class_name} tells of {told}, and {name!r} has {rows} rows.", remedy=WHOLE
+            )
+        tensors[target] = FileTensor(shape=shape, rows=tuple(rows_of(name, rows, halves if known.turned else 0)))
+    if values := held.slowed:
         tensors[FACTORS] = FileTensor(shape=(len(values),), rows=(), values=values)
     return tensors
 
