@@ -19,12 +19,14 @@ import pytest
 import sentencepiece
 import torch
 import transformers
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Tokenizers
 
-from pipeline.backends.gguf.given import read_as
+from pipeline.backends.gguf.given import Tokenizer, read_as
 from pipeline.backends.gguf.llama_cpp import ARCHITECTURES, FACTORS, Decoder, laid_out, named, tensors_of
 from pipeline.backends.gguf.models import opened
-from pipeline.backends.gguf.vocabulary import SPLITS, by_scores, scores_of
+from pipeline.backends.gguf.vocabulary import SPLITS, merged, scores_of
 from pipeline.backends.oracle.conversion import ask_ahead
 from pipeline.card.render import render
 from pipeline.errors import PublishError
@@ -76,7 +78,7 @@ def tokenizer(*, split: str = "qwen2", merges: Sequence[tuple[str, str]] = MERGE
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = dict.fromkeys([*alphabet, *("".join(pair) for pair in merges), "Ġwhole"])  # which no merge makes
     told, whole = SPLITS[split]
-    made = Tokenizer(models.BPE({token: at for at, token in enumerate(tokens)}, merges, ignore_merges=whole))
+    made = Tokenizers(models.BPE({token: at for at, token in enumerate(tokens)}, merges, ignore_merges=whole))
     steps: dict[str, Any] = {
         "Split": lambda told: pre_tokenizers.Split(Regex(told), "isolated"),
         "Digits": pre_tokenizers.Digits,
@@ -96,7 +98,7 @@ def tokenizer(*, split: str = "qwen2", merges: Sequence[tuple[str, str]] = MERGE
 @cache
 def merges_across() -> list[tuple[str, str]]:
     """Merges of all that is in `TEXTS`, across words too, so that tokens tell where a text was split."""
-    made = Tokenizer(models.BPE())
+    made = Tokenizers(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     texts = [text for text in TEXTS if not re.search("whole|</s>", text)]  # of "</s>" llama.cpp makes one of its own
     made.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=4000, min_frequency=1, show_progress=False))
@@ -123,7 +125,7 @@ def sentencepiece_tokenizer(steps: str = "llama") -> Any:
     parts = [(token[:at], token[at:]) for token in known for at in range(1, len(token))]
     merges = [pair for pair in parts if pair[0] in known and pair[1] in known]
     merges.sort(key=lambda pair: -pieces.get_score(known["".join(pair)]))
-    made = Tokenizer(models.BPE(known, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    made = Tokenizers(models.BPE(known, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     if steps == "llama":
         made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     elif steps == "replaced":
@@ -280,6 +282,10 @@ def in_llama_cpp(found: Any, folder: Path) -> Model:
     """A tokenizer as llama.cpp has it, of a file that holds nothing else."""
     found.save_pretrained(folder)
     keys = laid_out("LlamaForCausalLM", SIZES | HEADS | {"vocab_size": len(found)}, {}, reader(folder)).keys
+    return vocabulary_of(keys, folder)
+
+
+def vocabulary_of(keys: dict[str, Any], folder: Path) -> Model:
     header = gguf_form.header({}, keys)
     (folder / "vocabulary.gguf").write_bytes(gguf_form.prefix(header, gguf_form.start(len(header))))
     return Model(folder / "vocabulary.gguf", vocabulary=True)
@@ -301,6 +307,54 @@ def test_sentencepiece_is_told_with_and_without_a_space_before_a_text(steps: str
     texts = [text for text in TEXTS if steps in {"replaced", "never"} or not re.search(r"^[ ▁]|<s>|</s>|<unk>", text)]
     assert len(texts) > 8
     assert {text: read.tokens(text) for text in texts} == {text: found(text)["input_ids"] for text in texts}
+
+
+def words_tokenizer(normalizer: Any, split: Any) -> Tokenizers:
+    """Return a tokenizer of T5's kind, whose words sentencepiece learns of a few lines."""
+    pieces = words_model()
+    vocabulary = [(pieces.id_to_piece(number), pieces.get_score(number)) for number in range(pieces.get_piece_size())]
+    made = Tokenizers(models.Unigram(vocabulary, 2))
+    made.normalizer, made.pre_tokenizer = normalizer, split
+    made.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in ("<pad>", "</s>", "<unk>")])
+    made.add_special_tokens([AddedToken("<extra_id_0>", lstrip=True, rstrip=True, special=True, normalized=False)])
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return made
+
+
+@cache
+def words_model() -> sentencepiece.SentencePieceProcessor:
+    """A vocabulary of T5's kind, with its table of characters."""
+    lines = ["the fox in the box", "foxes  and    oxes", "don't", "it's a fox", "12345 1234", "=== ====", "déjà vu"]
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=content, model_type="unigram", vocab_size=60, bos_id=-1,
+        normalization_rule_name="nmt_nfkc", pad_id=0, eos_id=1, unk_id=2, hard_vocab_limit=False, minloglevel=2,
+        num_threads=1,
+    )  # fmt: skip
+    return sentencepiece.SentencePieceProcessor(model_proto=content.getvalue())
+
+
+@pytest.mark.parametrize("age", ["old", "new", "without a table"])
+def test_llama_cpp_cuts_texts_into_the_words_of_a_t5(age: str, tmp_path: Path) -> None:
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(words_model().serialized_model_proto())
+    table = proto.normalizer_spec.precompiled_charsmap
+    split = pre_tokenizers.Metaspace(prepend_scheme="always")
+    spaces = [normalizers.Strip(left=False), normalizers.Replace(Regex(" {2,}"), "▁")]
+    made = {
+        "old": lambda: words_tokenizer(
+            normalizers.Precompiled(table), pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), split])
+        ),
+        "new": lambda: words_tokenizer(normalizers.Sequence([normalizers.Precompiled(table), *spaces]), split),
+        "without a table": lambda: words_tokenizer(normalizers.Sequence(spaces), split),
+    }[age]()
+    files = {"tokenizer.json": made.to_str().encode(), "tokenizer_config.json": b'{"eos_token": "</s>"}'}
+    config = {**T5, "vocab_size": made.get_vocab_size() + 3, "feed_forward_proj": "gated-gelu"}
+    read = vocabulary_of(laid_out("T5EncoderModel", config, {}, files.get).keys, tmp_path)
+    texts = [*TEXTS, " a  <extra_id_0>  b<extra_id_0>", "fox </s> fox"]
+    texts += [] if age == "without a table" else ["ﬁ ½ \uff21", "\u3000fox"]
+    apart = [text for text in texts if read.tokens(text) != made.encode(text).ids]
+    assert apart == (["▁fox ▁"] if age == "without a table" else [])  # where a text has what a space is written as
 
 
 def test_what_llama_cpp_merges_is_what_sentencepiece_does(tmp_path: Path) -> None:
@@ -388,10 +442,10 @@ def test_a_vocabulary_without_bytes_or_of_other_steps_is_refused() -> None:
     told = json.loads(sentencepiece_tokenizer("first").backend_tokenizer.to_str())
     del told["model"]["vocab"]["<0x41>"]
     with pytest.raises(PublishError, match="lacks tokens of single bytes"):
-        by_scores(told)
+        merged(read_as(Tokenizer, told, "It"))
     told["pre_tokenizer"]["split"] = True
     with pytest.raises(PublishError, match=r"no name of llama.cpp is known for \(Metaspace\)"):
-        by_scores(told)
+        merged(read_as(Tokenizer, told, "It"))
 
 
 LINEAR = {"rope_type": "linear", "factor": 8.0}

@@ -285,7 +285,7 @@ QWEN_SPLITS: Files = {  # a tokenizer.json that holds no more than what tells ho
         "pre_tokenizer": {
             "type": "Sequence",
             "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": SPLITS["qwen2"][0][1]}, "behavior": "Isolated"},
+                {"type": "Split", "pattern": {"Regex": SPLITS["qwen2"][0][0][1]}, "behavior": "Isolated"},
                 {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
             ],
         },
@@ -425,6 +425,7 @@ FAMILIES: dict[str, Family] = {
                 "num_key_value_heads": 8,
                 "head_dim": 128,
                 "tie_word_embeddings": True,
+                "eos_token_id": 151645,
             },
             {"num_hidden_layers": 1},
             repeated={"lm_head.weight": "model.embed_tokens.weight"},

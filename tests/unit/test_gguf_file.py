@@ -28,6 +28,7 @@ KEYS: dict[str, Any] = {
     "test.texts": ["<s>", "é", ""],
     "test.kinds": [3, 1, -1],
     "test.scores": [-0.5, 2.0],
+    "test.bytes": bytes([0, 200, 7]),
 }
 TENSORS = st.dictionaries(
     st.text(min_size=1, max_size=12),
@@ -43,7 +44,7 @@ def by_package(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], cont
     writer.add_file_type(7)
     writer.add_bool("test.exact", True)
     writer.add_float32("test.float", 0.5)
-    for key in ("test.texts", "test.kinds", "test.scores"):
+    for key in ("test.texts", "test.kinds", "test.scores", "test.bytes"):
         writer.add_array(key, KEYS[key])
     for name, (kind, shape) in tensors.items():
         rows = np.frombuffer(content[name], np.uint8).reshape(*shape[:-1], size_of(kind, shape[-1:]))
@@ -77,7 +78,7 @@ def test_a_file_is_that_of_the_package(tmp_path_factory: pytest.TempPathFactory,
     read = parse_header(lambda at, length: ours[at : at + length], len(ours), "ours")
     assert {name: (slot.dtype, slot.shape) for name, slot in read.tensors.items()} == planned
     assert {name: ours[slot.begin : slot.end] for name, slot in read.tensors.items()} == content
-    assert read.metadata == KEYS
+    assert read.metadata == KEYS | {"test.bytes": [*KEYS["test.bytes"]]}
 
 
 def test_tensors_come_in_the_order_of_the_file(tmp_path: Path) -> None:

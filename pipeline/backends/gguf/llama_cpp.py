@@ -15,7 +15,7 @@ from math import pi
 from typing import Any, Final
 
 from pipeline.backends.gguf import vocabulary
-from pipeline.backends.gguf.given import Count, Given, Number, Positive, read_as
+from pipeline.backends.gguf.given import Count, Ending, Given, Number, Positive, read_as
 from pipeline.backends.oracle.single_file import FileTensor, Rows, SingleFile
 from pipeline.errors import RecipeError, SourceError
 from pipeline.source.strict import WHOLE
@@ -73,7 +73,7 @@ class Turns(Given):
     original_max_position_embeddings: Count | None = None
 
 
-class Decoder(Given):
+class Decoder(Ending):
     """The config of a model that continues texts."""
 
     num_attention_heads: Count
@@ -93,7 +93,6 @@ class Decoder(Given):
     attention_bias: bool = False
     use_sliding_window: bool = False
     sliding_window: Count | None = WINDOW
-    eos_token_id: Any = None
 
     @cached_property
     def turns(self) -> Turns:
@@ -182,7 +181,7 @@ class Windowed(Decoder):
         return {**keys, "context_length": min(keys["context_length"], self.sliding_window or keys["context_length"])}
 
 
-class Encoder(Given):
+class Encoder(Ending):
     """The config of T5's encoder."""
 
     num_layers: Count
@@ -196,7 +195,6 @@ class Encoder(Given):
     relative_attention_max_distance: Count = 128
     feed_forward_proj: str = "relu"
     vocab_size: Count
-    eos_token_id: Any = None
     slowed: tuple[float, ...] = ()
 
     @property
@@ -282,7 +280,9 @@ def laid_out(
         "general.type": "model",
         **({"general.name": known.called} if known.called else {}),
         **{f"{known.name}.{key}": value for key, value in keys.items()},
-        **vocabulary.keys(read, keys["vocab_size"]),
+        **vocabulary.keys(
+            read, keys["vocab_size"], continues=class_name.endswith("ForCausalLM"), ending=held.eos_token_id
+        ),
     }
     return SingleFile(tensors=tensors_of(class_name, config, shapes), keys=told)
 

@@ -7,19 +7,36 @@ than they did for the source.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from string import ascii_letters, digits
+from typing import Any, Final, TypeVar
 
+from pipeline.backends.gguf.given import (
+    TOKENIZER,
+    Ending,
+    Given,
+    Merged,
+    Settings,
+    SpecialTokens,
+    Step,
+    Tokenizer,
+    Unigrams,
+    read_as,
+)
 from pipeline.errors import RecipeError, SourceError
-from pipeline.source.strict import parse
+from pipeline.source.strict import WHOLE, parse
 
 Read = Callable[[str], bytes | None]
 """Returns a file of a tokenizer by its name; None where there is none."""
 
+Object = TypeVar("Object", bound=Given)
+
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # kinds of tokens, as llama.cpp numbers them
 OTHERWISE: Final = "Choose another backend for this component."
-MODEL: Final = "tokenizer.json"
 SETTINGS: Final = "tokenizer_config.json"
+SPECIAL_TOKENS: Final = "special_tokens_map.json"
+GENERATION: Final = "generation_config.json"
 TEMPLATE: Final = "chat_template.jinja"
 SPECIAL: Final = {
     "bos_token": "bos_token_id",
@@ -49,108 +66,168 @@ BYTES: Final = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 SPACED: Final = {  # whether a text gets a space before it, by what sentencepiece's tokenizers do before they merge
     (("Prepend", SPACE), ("Replace", (" ", SPACE))): True,
     (("Replace", (" ", SPACE)),): False,
-    (("Metaspace", (SPACE, "always")),): True,
-    (("Metaspace", (SPACE, "first")),): True,
-    (("Metaspace", (SPACE, "never")),): False,
+    (("Metaspace", (SPACE, "always", False)),): True,
+    (("Metaspace", (SPACE, "first", False)),): True,
+    (("Metaspace", (SPACE, "never", False)),): False,
 }
+TABLE: Final = ("Precompiled", None)  # of what becomes of each character
+SPLIT: Final = ("Metaspace", (SPACE, "always", True))
+WORDWISE: Final = frozenset(  # what T5's tokenizers do, of any age
+    [
+        (TABLE, ("WhitespaceSplit", None), SPLIT),
+        (TABLE, ("Strip", (False, True)), ("Replace", (" {2,}", SPACE)), SPLIT),
+        (TABLE, ("Strip", (False, True)), ("Replace", (" {2,}", " ")), SPLIT),
+        (("Strip", (False, True)), ("Replace", (" {2,}", SPACE)), SPLIT),
+    ]
+)
 
 
-def keys(read: Read, size: int) -> dict[str, Any]:
+def keys(read: Read, size: int, *, continues: bool = False, ending: Any = None) -> dict[str, Any]:
     """Return what a header says of a tokenizer.
 
     Args:
         read: Reads its files.
         size: How many tokens the model has, of which some may never come from a text.
+        continues: Whether the model continues texts, and so needs to know what ends one.
+        ending: The number of the token that does, or a list of them, as the model's config says.
 
     Raises:
         RecipeError: A header cannot tell it.
-        SourceError: A file of it is no JSON object.
+        SourceError: A file of it is not readable.
     """
-    model, settings = read_object(read, MODEL), read_object(read, SETTINGS)
-    if not model:
-        remedy = (
-            f"Add its {MODEL}, which AutoTokenizer.from_pretrained and save_pretrained write, or {OTHERWISE.lower()}"
-        )
-        raise RecipeError(f"A GGUF holds the tokenizer, and there is no {MODEL} to take it from.", remedy=remedy)
-    kind = model.get("model", {}).get("type")
-    told = {"BPE": merged, "Unigram": unigram}.get(str(kind), refused)(model)
-    tokens, kinds = every(model, told.pop("tokens"), size)
+    if read(TOKENIZER) is None:
+        written = "which AutoTokenizer.from_pretrained and save_pretrained write"
+        remedy = f"Add its {TOKENIZER}, {written}, or {OTHERWISE.lower()}"
+        raise RecipeError(f"A GGUF holds the tokenizer, and there is no {TOKENIZER} to take it from.", remedy=remedy)
+    made, settings = read_object(Tokenizer, read, TOKENIZER), read_object(Settings, read, SETTINGS)
+    told = {"BPE": merged, "Unigram": unigram}.get(made.kind, refused)(made)
+    tokens, kinds = every(made, told.pop("tokens"), size)
     if "scores" in told:
         told["scores"] += [0.0] * (size - len(told["scores"]))
-    first, last = added_around(model)
-    by_token = {token: number for number, token in enumerate(tokens)}
-    ids = {key: by_token.get(content(settings.get(name))) for name, key in SPECIAL.items()}
-    if first not in {None, ids["bos_token_id"]} or last not in {None, ids["eos_token_id"]}:
+    first, last = added_around(made)
+    ids = {key: number for key, number in special(read, settings, tokens).items() if number is not None}
+    if continues and "eos_token_id" not in ids:
+        generation = read_object(Ending, read, GENERATION)
+        ids["eos_token_id"] = ends(generation.eos_token_id, ending, len(tokens))
+    if first not in {None, ids.get("bos_token_id")} or last not in {None, ids.get("eos_token_id")}:
         raise refusal("adds to a text other tokens than one that begins and one that ends it")
-    template = read(TEMPLATE)
-    chat = template.decode(errors="replace") if template else settings.get("chat_template")
     found = {
         "model": told.pop("model"),
         **({"pre": told.pop("pre")} if "pre" in told else {}),
         "tokens": tokens,
         "token_type": kinds,
         **told,
-        **{key: number for key, number in ids.items() if number is not None},
+        **ids,
         "add_bos_token": first is not None,
         "add_eos_token": last is not None,
     }
-    return {f"tokenizer.ggml.{key}": value for key, value in found.items()} | (
-        {"tokenizer.chat_template": chat} if isinstance(chat, str) else {}
-    )
+    return {f"tokenizer.ggml.{key}": value for key, value in found.items()} | templates(read, settings)
 
 
-def read_object(read: Read, name: str) -> dict[str, Any]:
-    """Return a JSON object; an empty one where there is no such file.
+def read_object(kind: type[Object], read: Read, name: str) -> Object:
+    """Return what is read of a file; what it is without any where there is none.
 
     Raises:
-        SourceError: It is none.
+        SourceError: It is no such JSON.
     """
     try:
-        found = parse(read(name) or b"{}")
+        return read_as(kind, parse(read(name) or b"{}"), name)
     except ValueError as error:
-        raise SourceError(f"{name} is no JSON ({error}).") from error
-    if not isinstance(found, dict):
-        raise SourceError(f"{name} is no JSON object.")
-    return found
+        raise SourceError(f"{name} is no JSON ({error}).", remedy=WHOLE) from error
 
 
-def merged(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of a vocabulary that was merged: of bytes, or of characters with bytes for what lacks."""
-    return (by_scores if model["model"].get("byte_fallback") else byte_level)(model)
+def special(read: Read, settings: Settings, tokens: Sequence[str]) -> dict[str, int | None]:
+    """Return the numbers of the tokens that settings name.
+
+    A ``special_tokens_map.json`` counts more than the settings where they do not list the added tokens, as transformers
+    has it.
+    """
+    known: list[SpecialTokens] = [settings]
+    if settings.added_tokens_decoder is None:
+        known = [read_object(SpecialTokens, read, SPECIAL_TOKENS), settings]
+    by_token = {token: number for number, token in enumerate(tokens)}
+    named = {key: next(filter(None, (one.text_of(name) for one in known)), None) for name, key in SPECIAL.items()}
+    return {key: by_token.get(token or "") for key, token in named.items()}
 
 
-def byte_level(model: Mapping[str, Any]) -> dict[str, Any]:
+def ends(generation: int | Sequence[int] | None, config: int | Sequence[int] | None, size: int) -> int:
+    """Return the token that ends a text, which no setting names; of several the first.
+
+    Raises:
+        RecipeError: There is none.
+        SourceError: The model has no such token.
+    """
+    said = config if generation is None else generation
+    (number, *_) = [*said, None] if isinstance(said, Sequence) else [said]
+    if number is None:
+        raise refusal(f"names no token that ends a text, in {SETTINGS}, {SPECIAL_TOKENS} or {GENERATION}")
+    if number >= size:
+        raise SourceError(f"Token {number} ends a text, and the model has only {size} of them.", remedy=WHOLE)
+    return number
+
+
+def templates(read: Read, settings: Settings) -> dict[str, Any]:
+    """Return what a header says of chat templates: one, and of several each by its name."""
+    alone = read(TEMPLATE)
+    if alone is not None:
+        return {"tokenizer.chat_template": alone.decode(errors="replace")}
+    if isinstance(settings.chat_template, str):
+        return {"tokenizer.chat_template": settings.chat_template}
+    found, names = dict[str, Any](), []
+    for one in settings.chat_template or ():
+        if one.name == "default":
+            found["tokenizer.chat_template"] = one.template
+        else:
+            names.append("".join(letter if letter in ascii_letters + digits else "_" for letter in one.name))
+            found[f"tokenizer.chat_template.{names[-1]}"] = one.template
+    return found | ({"tokenizer.chat_templates": names} if names else {})
+
+
+def merged(made: Tokenizer) -> dict[str, Any]:
+    """Return what is told of a vocabulary that was merged: of bytes, or of characters with bytes for what lacks.
+
+    Raises:
+        RecipeError: It cannot be told.
+        SourceError: It is not readable.
+    """
+    held = read_as(Merged, made.model, f"{TOKENIZER}'s model")
+    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        if said := getattr(held, name):
+            raise refusal(f"says {name} {said!r}")
+    if other := next((token for token in made.added_tokens if token.lstrip or token.rstrip or token.single_word), None):
+        raise refusal(f"finds {other.content!r} by what stands around it (lstrip, rstrip or single_word)")
+    return (by_scores if held.byte_fallback else byte_level)(made, held)
+
+
+def byte_level(made: Tokenizer, held: Merged) -> dict[str, Any]:
     """Return what is told of a vocabulary of bytes that were merged."""
-    held, split = model["model"], steps_of(model.get("pre_tokenizer"))
-    before = next((name for name, known in SPLITS.items() if known == (split, bool(held.get("ignore_merges")))), "")
+    split = telling(made.pre_tokenizer)
+    before = next((name for name, known in SPLITS.items() if known == (split, held.ignore_merges)), "")
     if not before:
-        raise unsplit(split)
-    if (model.get("normalizer") or {}).get("type", "NFC") != "NFC":  # which llama.cpp leaves out, of Qwen as well
-        raise refusal("changes texts before it splits them")
-    merges = [" ".join(merge) for merge in pairs_of(held)]
-    return {"model": "gpt2", "pre": before, "tokens": dict(held["vocab"]), "merges": merges}
+        whole = " with words that need no merge" if held.ignore_merges else ""
+        raise unsplit(split, whole)
+    steps = telling(made.normalizer)
+    if steps not in {(), (("NFC", None),)} or (steps and before != "qwen2"):  # which llama.cpp leaves out, of Qwen too
+        raise refusal(f"changes texts before it splits them ({kinds_of(steps)})")
+    return {"model": "gpt2", "pre": before, "tokens": held.vocab, "merges": [" ".join(pair) for pair in held.pairs]}
 
 
-def by_scores(model: Mapping[str, Any]) -> dict[str, Any]:
+def by_scores(made: Tokenizer, held: Merged) -> dict[str, Any]:
     """Return what is told of sentencepiece's vocabulary: merged are the neighbours whose token has the best score.
 
     Where a text begins with a space or goes on behind a token of its own, llama.cpp puts a space before it as
     sentencepiece does, and a ``Metaspace`` of the tokenizers library puts none.
     """
-    held = model["model"]
-    steps = (*steps_of(model.get("normalizer")), *steps_of(model.get("pre_tokenizer")))
+    steps = (*telling(made.normalizer), *telling(made.pre_tokenizer))
     if steps not in SPACED:
         raise unsplit(steps)
-    vocabulary = held["vocab"]
-    if any(name not in vocabulary for name in BYTES):
+    if any(name not in held.vocab for name in BYTES):
         raise refusal("lacks tokens of single bytes, of which what is in no other is made")
     return {
         "model": "llama",
         "pre": "default",
-        "tokens": dict(vocabulary),
-        "scores": scores_of(
-            vocabulary, pairs_of(held), {entry["content"] for entry in model.get("added_tokens") or ()}
-        ),
+        "tokens": held.vocab,
+        "scores": scores_of(held.vocab, held.pairs, {token.content for token in made.added_tokens}),
         "add_space_prefix": SPACED[steps],
     }
 
@@ -186,100 +263,113 @@ def scores_of(vocabulary: Mapping[str, int], merges: Sequence[Sequence[str]], ad
     return scores
 
 
-def pairs_of(held: Mapping[str, Any]) -> list[list[str]]:
-    """Return the neighbours that are merged, of which some files write both into one text."""
-    return [merge.split(" ") if isinstance(merge, str) else merge for merge in held["merges"]]
-
-
-def steps_of(step: Any) -> tuple[tuple[str, Any], ...]:
+def telling(step: Step | None) -> tuple[tuple[str, Any], ...]:
     """Return what a tokenizer does with texts before it merges: the kind of each step, and what makes it that one."""
-    if not isinstance(step, dict):
-        return ()
-    kind, pattern = str(step.get("type")), step.get("pattern") or {}
-    if kind == "Sequence":
-        inner = step.get("pretokenizers") or step.get("normalizers") or ()
-        return tuple(found for one in inner for found in steps_of(one))
-    telling = {
-        "ByteLevel": not step.get("add_prefix_space") and step.get("use_regex", True),
-        "Digits": step.get("individual_digits"),
-        "Split": pattern.get("Regex") if step.get("behavior") == "Isolated" else None,
-        "Prepend": step.get("prepend"),
-        "Replace": (pattern.get("String"), step.get("content")),
-        "Metaspace": (step.get("replacement"), step.get("prepend_scheme")) if step.get("split") is False else None,
-    }
-    return ((kind, telling.get(kind)),)
+    return tuple((one.type, one.telling) for one in (step.steps if step else ()))
 
 
-def unigram(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of T5's vocabulary, of words with their scores."""
-    held = model["model"]
+def unigram(made: Tokenizer) -> dict[str, Any]:
+    """Return what is told of T5's vocabulary, of words with their scores.
+
+    llama.cpp drops spaces around a token that is found first as around a text, whether the token says so or not. What
+    is in no word is an unknown token there, where some tokenizers fall back on single bytes.
+
+    Raises:
+        RecipeError: It cannot be told.
+        SourceError: It is not readable.
+    """
+    held = read_as(Unigrams, made.model, f"{TOKENIZER}'s model")
+    steps = (*telling(made.normalizer), *telling(made.pre_tokenizer))
+    if steps not in WORDWISE:
+        raise unsplit(steps)
+    if other := next((token.content for token in made.added_tokens if token.single_word), ""):
+        raise refusal(f"finds {other!r} by what stands around it (single_word)")
+    if (unknown := held.unk_id or 0) >= len(held.vocab):
+        raise SourceError(
+            f"{TOKENIZER} has token {unknown} for what it does not know, and no such token.", remedy=WHOLE
+        )
+    said = next((step.precompiled_charsmap for step in made.normalizer.steps), "") if made.normalizer else ""
+    try:
+        table = b64decode(said, validate=True)
+    except ValueError as error:
+        raise SourceError(f"{TOKENIZER} has a table of characters that is no base64.", remedy=WHOLE) from error
     return {
         "model": "t5",
         "pre": "default",
-        "tokens": {token: number for number, (token, _) in enumerate(held["vocab"])},
-        "scores": [float(score) for _, score in held["vocab"]],
+        "tokens": {token: number for number, (token, _) in enumerate(held.vocab)},
+        "scores": [score for _, score in held.vocab],
         "add_space_prefix": True,
         "remove_extra_whitespaces": True,
-        "unknown_token_id": held.get("unk_id") or 0,
+        **({"precompiled_charsmap": table} if table else {}),
+        "unknown_token_id": unknown,
     }
 
 
-def refused(model: Mapping[str, Any]) -> dict[str, Any]:
+def refused(made: Tokenizer) -> dict[str, Any]:
     """Refuse a vocabulary of another kind.
 
     Raises:
         RecipeError: Always.
     """
-    raise refusal(f"is of the kind {model.get('model', {}).get('type')}, and BPE and Unigram can be told")
+    raise refusal(f"is of the kind {made.kind or None}, and BPE and Unigram can be told")
 
 
-def every(model: Mapping[str, Any], vocabulary: Mapping[str, int], size: int) -> tuple[list[str], list[int]]:
+def every(made: Tokenizer, vocabulary: Mapping[str, int], size: int) -> tuple[list[str], list[int]]:
     """Return all tokens in their order with the kind of each; those that no text has are called after their number."""
-    tokens = [f"[PAD{number}]" for number in range(size)]
-    kinds = [UNUSED] * size
-    added = {entry["content"]: entry for entry in model.get("added_tokens") or ()}
-    numbers = {**vocabulary, **{token: entry["id"] for token, entry in added.items()}}
+    added = {token.content: token for token in made.added_tokens}
+    numbers = {**vocabulary, **{content: token.id for content, token in added.items()}}
     if (most := max(numbers.values(), default=0)) >= size:
         raise refusal(f"has a token {most}, and the model only {size} of them")
-    unknown = model["model"].get("unk_id") if model["model"].get("type") == "Unigram" else None
-    bytes_too = BYTES if model["model"].get("byte_fallback") else ()
-    for token, number in numbers.items():
-        tokens[number] = token
-        kinds[number] = UNKNOWN if number == unknown else BYTE if token in bytes_too else NORMAL
-        if token in added:
-            kinds[number] = CONTROL if added[token].get("special") else USER_DEFINED
+    known = {number: token for token, number in numbers.items()}
+    tokens = [known[number] if number in known else free(f"[PAD{number}]", numbers) for number in range(size)]
+    kinds = [NORMAL if number in known else UNUSED for number in range(size)]
+    if made.model.get("byte_fallback"):
+        for token in BYTES & numbers.keys():
+            kinds[numbers[token]] = BYTE
+    if made.kind == "Unigram" and (unknown := made.model.get("unk_id")) is not None:
+        kinds[unknown] = UNKNOWN
+    for one in added.values():
+        kinds[one.id] = CONTROL if one.special else USER_DEFINED
     return tokens, kinds
 
 
-def added_around(model: Mapping[str, Any]) -> tuple[int | None, int | None]:
+def free(name: str, taken: Collection[str]) -> str:
+    """Return a name that no token has: llama.cpp wants each to have its own."""
+    while name in taken:
+        name = f"[{name}]"
+    return name
+
+
+def added_around(made: Tokenizer) -> tuple[int | None, int | None]:
     """Return the tokens that are put before and behind a text."""
-    step = model.get("post_processor") or {}
-    steps = step.get("processors", []) if step.get("type") == "Sequence" else [step]
     around: list[list[int]] = [[], []]
-    for one in steps:
-        if one.get("type") == "TemplateProcessing":
+    for one in made.post_processor.steps if made.post_processor else ():
+        if one.type == "TemplateProcessing":
             behind = 0
-            for part in one["single"]:
-                if "Sequence" in part:
+            for part in one.single:
+                if part.SpecialToken is None:
                     behind = 1
+                elif part.SpecialToken.id in one.special_tokens:
+                    around[behind] += one.special_tokens[part.SpecialToken.id].ids
                 else:
-                    around[behind] += one["special_tokens"][part["SpecialToken"]["id"]]["ids"]
-        elif one.get("type", "ByteLevel") != "ByteLevel":
-            raise refusal(f"finishes texts by {one['type']}")
+                    raise SourceError(
+                        f"{TOKENIZER} adds {part.SpecialToken.id!r}, and has no number for it.", remedy=WHOLE
+                    )
+        elif one.type != "ByteLevel":
+            raise refusal(f"finishes texts by {one.type}")
     if any(len(found) > 1 for found in around):
         raise refusal("adds to a text other tokens than one that begins and one that ends it")
     return tuple(found[0] if found else None for found in around)  # type: ignore[return-value]
 
 
-def unsplit(steps: Iterable[tuple[str, Any]]) -> RecipeError:
+def unsplit(steps: Iterable[tuple[str, Any]], further: str = "") -> RecipeError:
     """Return the error for steps that llama.cpp has no name of."""
-    named = ", ".join(name for name, _ in steps) or None
-    return refusal(f"splits texts in a way that no name of llama.cpp is known for ({named})")
+    return refusal(f"splits texts in a way that no name of llama.cpp is known for ({kinds_of(steps)}){further}")
 
 
-def content(token: Any) -> Any:
-    """Return the text of a token of the settings, which may be an object around it."""
-    return token.get("content") if isinstance(token, dict) else token
+def kinds_of(steps: Iterable[tuple[str, Any]]) -> str:
+    """Return the kinds of steps, as an error names them."""
+    return ", ".join(name for name, _ in steps) or "None"
 
 
 def refusal(what: str) -> RecipeError:

@@ -58,11 +58,13 @@ def text(said: str) -> bytes:
     return struct.pack("<Q", len(content)) + content
 
 
-def value(found: str | float | Sequence[str] | Sequence[float]) -> bytes:
+def value(found: str | bytes | float | Sequence[str] | Sequence[float]) -> bytes:
     """Return a value with its kind: a text, a truth, a number of 32 bits without a sign, a float of 32 bits, an array.
 
-    An array has texts, numbers of 32 bits with a sign, or floats; one without entries counts as one of texts.
+    An array has bytes, texts, numbers of 32 bits with a sign, or floats; one without entries counts as one of texts.
     """
+    if isinstance(found, bytes):
+        return struct.pack("<IIQ", ARRAY, KIND_OF["B"], len(found)) + found
     if isinstance(found, str):
         return struct.pack("<I", STRING) + text(found)
     if not isinstance(found, Sequence):
