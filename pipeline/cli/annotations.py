@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
-from os.path import relpath
 from pathlib import PurePath
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote
@@ -89,7 +89,7 @@ def as_sarif(
 
 
 def _result(problem: Remark) -> dict[str, Any]:
-    place: dict[str, Any] = {"artifactLocation": {"uri": quote(_place(problem)), "uriBaseId": "%SRCROOT%"}}
+    place: dict[str, Any] = {"artifactLocation": {"uri": quote(os.fsencode(_place(problem))), "uriBaseId": "%SRCROOT%"}}
     if problem.line:
         columns = {"startColumn": problem.column, "endColumn": problem.column + problem.width}
         place["region"] = {"startLine": problem.line, **columns}
@@ -103,4 +103,4 @@ def _result(problem: Remark) -> dict[str, Any]:
 
 def _place(problem: Remark) -> str:
     """Return a file's name as it is from where the command was called, which in a workflow is the checkout."""
-    return PurePath(relpath(problem.file)).as_posix()
+    return PurePath(os.path.relpath(problem.file)).as_posix()

@@ -91,13 +91,13 @@ def models(place: Place, faults: list[Fault]) -> dict[str, tuple[list[str], dict
             faults.append(Fault("index-disagrees", error.what, index, remedy=AGAIN))
             continue
         paths = {file: f"{folder}/{file}".lstrip("/") for file in said.values()}
-        taken |= set(paths.values())
         missing = sorted({path for path in paths.values() if path not in place.files})
         faults += [
             Fault("file-missing", f"The index names {told(path)}, which is not there.", index, remedy=AGAIN)
             for path in missing
         ]
-        files = sorted({path for path in paths.values() if path in place.files})
+        files = sorted({path for path in paths.values() if path in place.files and path.endswith(".safetensors")})
+        taken |= set(files)
         found[index] = files, {name: paths[file] for name, file in said.items()}
     for name in sorted(place.files):
         if name in taken or name[name.rfind(".") :] not in CONTAINERS:
@@ -221,7 +221,7 @@ class Opening:
             text = "It is in parts and has no index, so from_pretrained does not find them."
             self.faults.append(Fault("file-missing", text, self.name, remedy="Write the index.", level="warning"))
         elif metadata.get("split.count", count) != count:
-            text = f"Its names say {count} parts, and its header {metadata['split.count']}."
+            text = f"Its names say {count} parts, and its header {told(str(metadata['split.count']))}."
             self.faults.append(Fault("index-disagrees", text, self.name, remedy=AGAIN))
 
     def indexed(self, tensors: Mapping[str, Tensor]) -> None:
@@ -254,8 +254,8 @@ class Opening:
         theirs = self.said(f"{folder}hf_quant_config.json").get("quantization")
         if isinstance(theirs, dict):
             ours = found.setdefault("quantization_config", {"quant_method": "modelopt", **theirs})
-            algorithms = {said.get("quant_algo") for said in (ours, theirs) if isinstance(said, dict)} - {None}
-            if len(algorithms) > 1:
+            algorithms = [said.get("quant_algo") for said in (ours, theirs) if isinstance(said, dict)]
+            if None not in algorithms and algorithms[0] != algorithms[-1]:
                 named = " and ".join(sorted(map(str, algorithms)))
                 text = f"config.json and hf_quant_config.json name different formats: {told(named)}."
                 self.faults.append(Fault("index-disagrees", text, f"{folder}hf_quant_config.json"))

@@ -12,7 +12,7 @@ from pipeline.lint.subject import Subject
 
 WHOLE: Final = "Ask its publisher for a whole file."
 ROLES: Final = {"codes": "weight", "input": "scale of activations", "state": "state", "zero": "zero point"}
-NUMBER: Final = pattern(r"(?<=\.)\d+(?=\.)")
+NUMBER: Final = pattern(r"(?<=\.)\d{1,9}(?=\.)")
 FEWEST: Final = 8  # blocks of a kind, before one that differs is remarkable
 SHARE: Final = 0.8  # of the blocks that have a layer, before lacking it is
 

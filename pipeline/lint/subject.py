@@ -69,6 +69,11 @@ class Tensor:
         """How many values it has."""
         return prod(self.shape)
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Its first axis and its last one; 1 where it has none."""
+        return (self.shape[0], self.shape[-1]) if self.shape else (1, 1)
+
     def bytes_of(self, count: int) -> int:
         """Return how many bytes so many values take; of GGUF, whole blocks."""
         if kind := TYPES.get(self.dtype):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import struct
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.cli.annotations import as_sarif
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile
 from pipeline.lint import Linted, lint
-from pipeline.lint.faults import RULES
+from pipeline.lint.faults import RULES, Fault
 from pipeline.source.layout import Folder
 from tests.lint.models import MADE
 
@@ -24,10 +27,12 @@ SIZES = {"F32": 4, "BF16": 2, "U8": 1, "I8": 1, "F8_E4M3": 1, "I32": 4, "F16": 2
 ENDS = (
     "weight", "weight_scale", "weight_scale_2", "input_scale", "comfy_quant", "SCB", "weight.absmax", "weight._data",
     "weight.quant_state.bitsandbytes__nf4", "_weight_qdata", "weight_packed", "scale_weight", "weight._scale",
-    "weight._data._data", "weight.nested_absmax",
+    "weight._data._data", "weight.nested_absmax", "weight_global_scale", "weight_shape", "weight_zero_point",
+    "weight._shift", "weight_s_rel", "weight.quant_map",
 )  # fmt: skip
 
 
+Header = dict[str, tuple[str, list[int]]]
 NAMES = [f"{layer}.{end}" for layer in "ab" for end in ENDS]
 
 
@@ -60,22 +65,27 @@ def looked_at(place: Memory | Folder, base: Memory | Folder | None = None) -> Li
     return found
 
 
+def in_order(header: Header, content: bytes, metadata: dict[str, str] | None = None) -> bytes:
+    """Return a file of safetensors whose tensors begin with the content, over and over."""
+    entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    offset = 0
+    for name, (dtype, shape) in header.items():
+        end = offset + SIZES[dtype] * prod(shape)
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(entries).encode()
+    return struct.pack("<Q", len(text)) + text + (content * (offset // len(content) + 1))[:offset]
+
+
 @st.composite
 def models(draw: st.DrawFn) -> bytes:
     """A file of safetensors that is in order, with names of quantized layers, and dtypes and shapes of no format."""
     names = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=8))
-    entries: dict[str, object] = {}
-    offset = 0
-    for name in names:
-        dtype = draw(st.sampled_from(sorted(SIZES)))
-        shape = draw(st.lists(st.integers(0, 5).map(lambda size: size * 8), max_size=3))
-        size = SIZES[dtype] * int(np.prod(shape, dtype=np.int64))
-        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    if said := draw(st.sampled_from(SAID)):
-        entries["__metadata__"] = {"_quantization_metadata": said, "tensor_names": said, "a.weight": said}
-    text = json.dumps(entries).encode()
-    return struct.pack("<Q", len(text)) + text + random.Random(draw(st.integers(0, 9))).randbytes(offset)
+    shapes = st.lists(st.integers(0, 5).map(lambda size: size * 8), max_size=3)
+    header = {name: (draw(st.sampled_from(sorted(SIZES))), draw(shapes)) for name in names}
+    said = draw(st.sampled_from(SAID))
+    metadata = {"_quantization_metadata": said, "tensor_names": said, "a.weight": said} if said else None
+    return in_order(header, random.Random(draw(st.integers(0, 9))).randbytes(100_000), metadata)
 
 
 SAID = (
@@ -88,19 +98,90 @@ SAID = (
     '{"layers": {"a": {"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": "x"}}}',
     '{"_type": "Int8Tensor", "_tensor_data_names": [3]}',
 )
-GROUPS = {"a": {"weights": {"num_bits": "x"}}}
-METHODS = ("bitsandbytes", "torchao", "quanto", "compressed-tensors", "modelopt", "gptq", "\x00", 7)
-SAYING = [{"quantization_config": {"quant_method": method, "config_groups": GROUPS}} for method in METHODS]
-CONFIGS = st.sampled_from(
-    [b"", b"[]", b"{", b'{"quantization_config": 3}', *(json.dumps(one).encode() for one in SAYING)]
-)
+ODD: list[Any] = [None, True, 0, -1, 2.5, 10**30, "", "x", "\x00", [], ["x"], [None], {}, {"a": 1}, {"a": ["x"]}]
 
 
-@settings(deadline=None, max_examples=50)
-@given(models(), models(), CONFIGS)
-def test_tensors_of_no_format_are_judged(content: bytes, base: bytes, config: bytes) -> None:
-    files = {"model_dot_safetensors": content} | ({"config_dot_json": config} if config else {})
+def any_of(*honest: Any) -> st.SearchStrategy[Any]:
+    """A value as a configuration may have it, or one of a type that it has not."""
+    return st.sampled_from([*honest, *ODD])
+
+
+def some(**entries: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """An object that has some of the entries, or something else."""
+    return st.fixed_dictionaries({}, optional=entries) | any_of()
+
+
+METHODS = any_of("bitsandbytes", "torchao", "quanto", "compressed-tensors", "modelopt", "gptq")
+CODES = some(num_bits=any_of(4, 8), group_size=any_of(8, -1), type=any_of("int", "float"), symmetric=any_of(False))
+GROUP = some(weights=CODES, input_activations=some(dynamic=any_of(False)), targets=any_of(["Linear"]))
+ALGORITHM = any_of("FP8", "NVFP4")
+QUANTIZED = some(quant_method=METHODS, quant_algo=ALGORITHM, config_groups=some(a=GROUP, b=GROUP), ignore=any_of())
+CONFIGS = some(quantization_config=QUANTIZED)
+THEIRS = some(quantization=some(quant_algo=ALGORITHM, quant_method=METHODS))
+FILES = any_of("model.safetensors", "config.json", "model.safetensors.index.json", "../up", "/root", "a\0b", "x.gguf")
+INDEXES = some(weight_map=st.dictionaries(st.sampled_from(NAMES), FILES, max_size=3) | any_of())
+BROKEN = st.sampled_from([b"", b"{", b"\xff"])
+
+
+def texts(values: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
+    """Files of JSON."""
+    return values.map(lambda value: json.dumps(value).encode()) | BROKEN
+
+
+@settings(deadline=None, max_examples=60)
+@given(models(), models(), texts(CONFIGS), texts(THEIRS), texts(INDEXES))
+def test_tensors_of_no_format_are_judged(
+    content: bytes, base: bytes, config: bytes, theirs: bytes, index: bytes
+) -> None:
+    beside = {"config_dot_json": config, "hf_quant_config_dot_json": theirs}
+    beside["model_dot_safetensors_dot_index_dot_json"] = index
+    files = {"model_dot_safetensors": content} | {name: text for name, text in beside.items() if text}
     looked_at(Memory(**files), Memory(model_dot_safetensors=base))
+
+
+FOUR_BITS: Header = {
+    "a.weight": ("U8", [4, 16]),
+    "a.weight_scale": ("F8_E4M3", [4, 2]),
+    "a.weight_scale_2": ("F32", []),
+}
+SCALAR: Header = {**FOUR_BITS, "b.weight": ("U8", []), "b.weight_scale_2": ("F32", [])}
+PACKED: Header = {"b.weight_packed": ("U8", []), "b.weight_scale": ("F32", []), "b.weight_global_scale": ("F32", [])}
+COUNTED: Header = {f"a.{number}.weight": ("F32", [1]) for number in ("1" * 5000, *"123456789")}
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+DEFECTS: dict[str, tuple[Header, dict[str, Any], set[str]]] = {
+    "an algorithm that is a list": (FOUR_BITS, {"config": {}, "theirs": ["NVFP4"]}, {"marker-unknown"}),
+    "algorithms of two types": (FOUR_BITS, {"config": MODELOPT, "theirs": {"a": 1}}, {"index-disagrees"}),
+    "an index that names itself": (FOUR_BITS, {"index": "model.safetensors.index.json"}, {"index-disagrees"}),
+    "an index that names a configuration": (FOUR_BITS, {"index": "config.json", "config": {}}, {"index-disagrees"}),
+    "nvfp4 that is a scalar": (SCALAR, {}, {"weight-wrong"}),
+    "packed codes that are a scalar": (PACKED, {}, {"weight-wrong"}),
+    "a number of 5000 digits": (COUNTED, {}, set()),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_what_ended_a_lint_is_judged(name: str) -> None:
+    header, said, rules = DEFECTS[name]
+    files = {"model_dot_safetensors": in_order(header, b"\1" * 200)}
+    if "config" in said:
+        files["config_dot_json"] = json.dumps(
+            {"quantization_config": said["config"]} if said["config"] else {}
+        ).encode()
+    if "theirs" in said:
+        files["hf_quant_config_dot_json"] = json.dumps({"quantization": {"quant_algo": said["theirs"]}}).encode()
+    if "index" in said:
+        text = json.dumps({"weight_map": {"a.weight": said["index"]}})
+        files["model_dot_safetensors_dot_index_dot_json"] = text.encode()
+    found = looked_at(Memory(**files))
+    assert found
+    assert rules <= {fault.rule for fault in found.everything}
+
+
+def test_a_name_that_is_no_text_is_written_into_sarif() -> None:
+    fault = Fault("file-broken", "It is no file.", os.fsdecode(b"\xff.safetensors"))
+    (run,) = json.loads(as_sarif([fault], "1", "publish lint", RULES))["runs"]
+    (place,) = run["results"][0]["locations"]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == "%FF.safetensors"
 
 
 @settings(deadline=None, max_examples=100)

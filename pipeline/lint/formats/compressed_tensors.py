@@ -99,7 +99,7 @@ def packed(subject: Subject, stem: str, schemes: list[Mapping[str, Any]], *, sta
 def nvfp4(subject: Subject, stem: str, *, static: bool) -> Weight:
     """Return a weight of nvfp4, whose global scale divides."""
     codes = subject.tensors[f"{stem}{PACKED}"]
-    rows, columns = codes.shape[0], codes.shape[-1] * 2
+    rows, columns = codes.ends[0], codes.ends[1] * 2
     parts = {
         "codes": Part(codes.name, ("U8",), ((rows, columns // 2),)),
         "block scale": Part(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pipeline.kernels.ggml import TYPES
-from pipeline.lint.faults import Fault
+from pipeline.lint.faults import Fault, told
 from pipeline.lint.formats.ggml import DECODE
 from pipeline.lint.formats.protocol import FLOORS, Part, Reading, Weight
 from pipeline.lint.subject import Subject
@@ -58,7 +58,7 @@ def read(subject: Subject) -> Reading:
             faults.append(subject.fault("weight-wrong", name, text, level="warning"))
     said = subject.metadata.get("general.quantization_version")
     if weights and said is not None and said != CURRENT:
-        text = f"The header says `general.quantization_version` {said}, and loaders read {CURRENT}."
+        text = f"The header says `general.quantization_version` {told(str(said))}, and loaders read {CURRENT}."
         faults.append(subject.fault("marker-unknown", "", text))
     title = f"{TITLE}, {architecture}" if architecture else TITLE
     return Reading(title, weights, faults, loaders="; ".join(loaders_of(subject, architecture)))

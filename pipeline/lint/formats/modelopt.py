@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.lint.faults import Fault
+from pipeline.lint.faults import Fault, told
 from pipeline.lint.formats import rules
 from pipeline.lint.formats.protocol import Part, Reading, Weight
 from pipeline.lint.formats.rules import CALIBRATE, float8, is_matrix, stems
@@ -32,7 +32,9 @@ def read(subject: Subject) -> Reading:
     algorithm = said.get("quant_algo")
     faults = list[Fault]()
     if algorithm is not None and (not isinstance(algorithm, str) or algorithm not in ALGORITHMS):
-        text = f"The configuration names {algorithm!r} as `quant_algo`, which is none of {', '.join(ALGORITHMS)}."
+        text = (
+            f"The configuration names {told(str(algorithm))} as `quant_algo`, which is none of {', '.join(ALGORITHMS)}."
+        )
         faults.append(subject.fault("marker-unknown", "", text))
     weights = list[Weight]()
     for stem in sorted({*stems(subject.tensors, ".weight_scale"), *stems(subject.tensors, ".weight_scale_2")}):

@@ -92,7 +92,7 @@ def nvfp4(subject: Subject, stem: str, title: str, *, calibrated: bool) -> Weigh
         calibrated: Whether the scale of the activations is needed.
     """
     codes = subject.tensors[f"{stem}weight"]
-    rows, columns = codes.shape[0], codes.shape[-1] * 2
+    rows, columns = codes.ends[0], codes.ends[1] * 2
 
     def decode(first: int, packed: Bytes, held: Held) -> Floats:
         values = nibbles(packed, tuple(E2M1.tolist()), LOW_FIRST)
