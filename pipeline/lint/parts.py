@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from re import compile as pattern
 from typing import Final
 
-from pipeline.lint.faults import Fault
+from pipeline.lint.faults import Fault, told
 from pipeline.lint.formats.protocol import Part, Reading, Weight
 from pipeline.lint.subject import Subject
 
@@ -30,7 +30,7 @@ def part_of(subject: Subject, weight: Weight, role: str, part: Part) -> Iterator
     ending = part.name.removeprefix(weight.name.removesuffix("weight")).lstrip(".")
     if there is None:
         if part.needed:
-            text = f"{weight.scheme} needs `{ending}` beside its codes, and there is none."
+            text = f"{weight.scheme} needs `{told(ending)}` beside its codes, and there is none."
             yield subject.fault("scale-missing", weight.name, text, part.remedy or WHOLE)
         return
     rule = "weight-wrong" if role == "codes" else "scale-wrong"

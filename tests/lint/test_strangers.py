@@ -148,6 +148,11 @@ SCALAR: Header = {**FOUR_BITS, "b.weight": ("U8", []), "b.weight_scale_2": ("F32
 PACKED: Header = {"b.weight_packed": ("U8", []), "b.weight_scale": ("F32", []), "b.weight_global_scale": ("F32", [])}
 COUNTED: Header = {f"a.{number}.weight": ("F32", [1]) for number in ("1" * 5000, *"123456789")}
 MODELOPT = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+INTEGERS: Header = {"a._weight_qdata": ("I8", [4, 16])}
+UNSCALED = {
+    "tensor_names": '["a.weight"]',
+    "a.weight": '{"_type": "Int8Tensor", "_tensor_data_names": ["qdata"]}',
+}
 DEFECTS: dict[str, tuple[Header, dict[str, Any], set[str]]] = {
     "an algorithm that is a list": (FOUR_BITS, {"config": {}, "theirs": ["NVFP4"]}, {"marker-unknown"}),
     "algorithms of two types": (FOUR_BITS, {"config": MODELOPT, "theirs": {"a": 1}}, {"index-disagrees"}),
@@ -156,13 +161,14 @@ DEFECTS: dict[str, tuple[Header, dict[str, Any], set[str]]] = {
     "nvfp4 that is a scalar": (SCALAR, {}, {"weight-wrong"}),
     "packed codes that are a scalar": (PACKED, {}, {"weight-wrong"}),
     "a number of 5000 digits": (COUNTED, {}, set()),
+    "an entry of torchao's without a scale": (INTEGERS, {"metadata": UNSCALED}, {"marker-unknown"}),
 }
 
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_what_ended_a_lint_is_judged(name: str) -> None:
     header, said, rules = DEFECTS[name]
-    files = {"model_dot_safetensors": in_order(header, b"\1" * 200)}
+    files = {"model_dot_safetensors": in_order(header, b"\1" * 200, said.get("metadata"))}
     if "config" in said:
         files["config_dot_json"] = json.dumps(
             {"quantization_config": said["config"]} if said["config"] else {}

@@ -72,7 +72,11 @@ def entry_of(text: Any) -> dict[str, Any] | None:
         entry = parse(text.encode())
     except (ValueError, AttributeError):
         return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("_type"), str) else None
+    if not isinstance(entry, dict) or not isinstance(kind := entry.get("_type"), str):
+        return None
+    names = entry.get("_tensor_data_names")
+    lacking = kind in KINDS and isinstance(names, list) and not ("qdata" in names and "scale" in names)
+    return None if lacking else entry
 
 
 def weight_of(subject: Subject, name: str, entry: Mapping[str, Any]) -> Weight:
