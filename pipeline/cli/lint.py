@@ -46,7 +46,9 @@ def lint(
     with session.console, session.hub(session.home(), hub) as target:
         place = place_at(session, [target], subject, revision)
         of = place_at(session, [target, Hub(listen=session.console.listen)], base) if base else None
-        found = look(place, of, values=not headers, spell=partial(spelled, session), listen=session.console.listen)
+        found = look(
+            place, of, values=not headers, spell=partial(spelled, session.home()), listen=session.console.listen
+        )
     told = [fault.below(found.where) for fault in found.everything]
     if output_format == "json":
         session.console.emit({"result": found.json()})
@@ -90,20 +92,28 @@ def place_at(session: Session, hubs: Sequence[Hub], subject: str, revision: str 
     return Within(place, inside) if inside else place
 
 
-def spelled(session: Session, base: Subject) -> Spelled:
+def spelled(home: Path, base: Subject) -> Spelled:
     """Return what a model is called in files of its family, as the installed diffusers says; of transformers, in GGUF.
+
+    Args:
+        home: The folder whose ``answers`` keep what diffusers said.
+        base: The model.
 
     Raises:
         PublishError: It has no such names, or the library is not installed.
     """
     from pipeline.backends.gguf.llama_cpp import tensors_of
     from pipeline.backends.oracle.single_file import SingleFileRequest, ask_single_file
+    from pipeline.lint.faults import told
 
     shapes, config = {name: tensor.shape for name, tensor in base.tensors.items()}, dict(base.config)
     if class_name := config.get("_class_name"):
-        question = SingleFileRequest(class_name=str(class_name), config=config, shapes=shapes)
-        return ask_single_file(question, session.home() / "answers", base.name).tensors
-    return tensors_of(str(config["architectures"][0]), config, shapes)
+        question = SingleFileRequest(class_name=told(str(class_name)), config=config, shapes=shapes)
+        return ask_single_file(question, home / "answers", base.name).tensors
+    match config.get("architectures"):
+        case [str(name), *_]:
+            return tensors_of(told(name), config, shapes)
+    raise SourceError("Its config names no class in `architectures`.", where=base.name)
 
 
 def text_of(found: Linted) -> str:

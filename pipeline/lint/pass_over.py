@@ -295,7 +295,7 @@ def parts_held(subject: Subject, weight: Weight, tally: Tally) -> dict[str, NDAr
 def near_zero(scales: Floats) -> NDArray[np.bool_]:
     """Return which scales are next to zero beside their like."""
     sizes = np.abs(scales)
-    faint: NDArray[np.bool_] = sizes < FAINT * sizes.mean()
+    faint: NDArray[np.bool_] = sizes < FAINT * sizes.mean(dtype=np.float64)
     return faint
 
 
@@ -320,7 +320,8 @@ def comparable(weight: Weight, counterpart: Counterpart | None) -> tuple[int, in
     if weight.size == prod(shape) and columns:
         return weight.size // columns, columns
     padded = len(shape) == len(weight.shape) == 2 and all(
-        ours - 32 < theirs <= ours for ours, theirs in zip(weight.shape, shape, strict=True)
+        ours - 32 < theirs <= ours and bool(theirs) == bool(ours)
+        for ours, theirs in zip(weight.shape, shape, strict=True)
     )
     return (weight.shape[0], weight.shape[1]) if padded else None
 

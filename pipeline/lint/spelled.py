@@ -142,4 +142,4 @@ def transposed(base: Subject, tensor: Tensor) -> Counterpart:
 
 def row_size(tensor: Tensor) -> int:
     """Return the bytes of a row."""
-    return (tensor.end - tensor.begin) // (tensor.shape[0] if tensor.shape else 1)
+    return (tensor.end - tensor.begin) // ((tensor.shape or (1,))[0] or 1)

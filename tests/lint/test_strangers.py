@@ -7,19 +7,25 @@ import os
 import random
 import struct
 from collections.abc import Iterator
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.backends.gguf.llama_cpp import ARCHITECTURES
 from pipeline.cli.annotations import as_sarif
+from pipeline.cli.lint import spelled
 from pipeline.errors import SourceError
 from pipeline.files import ListedFile
 from pipeline.lint import Linted, lint
 from pipeline.lint.faults import RULES, Fault
+from pipeline.lint.pass_over import near_zero
+from pipeline.lint.spelled import Spell
 from pipeline.source.layout import Folder
 from tests.lint.models import MADE
 
@@ -52,10 +58,10 @@ class Memory:
         return self.read(name, offset, length)
 
 
-def looked_at(place: Memory | Folder, base: Memory | Folder | None = None) -> Linted | None:
+def looked_at(place: Memory | Folder, base: Memory | Folder | None = None, spell: Spell | None = None) -> Linted | None:
     """Lint a place; everything that is found is of a known rule, and can be told and written."""
     try:
-        found = lint(place, base)
+        found = lint(place, base, spell=spell)
     except SourceError:
         return None
     for fault in found.everything:
@@ -165,6 +171,34 @@ DEFECTS: dict[str, tuple[Header, dict[str, Any], set[str]]] = {
 }
 
 
+SETTINGS = (
+    "hidden_size num_hidden_layers max_position_embeddings intermediate_size vocab_size num_attention_heads head_dim "
+    "num_key_value_heads d_model d_ff d_kv num_layers num_heads n_positions rms_norm_eps layer_norm_epsilon"
+)
+STRETCH = {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}
+STRETCH |= {"rope_theta": 1e4, "original_max_position_embeddings": 8}
+HONEST = {**dict.fromkeys(SETTINGS.split(), 2), "architectures": ["LlamaForCausalLM"], "rope_parameters": STRETCH}
+
+
+def spoiled(honest: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """An object with some entries that are odd."""
+    return st.dictionaries(st.sampled_from(sorted(honest)), any_of(1, 3), max_size=2).map(lambda odd: honest | odd)
+
+
+TURNS = spoiled(STRETCH).map(lambda turns: {**HONEST, "rope_parameters": turns})
+CALLED = st.sampled_from(list(ARCHITECTURES)).flatmap(lambda name: spoiled({**HONEST, "architectures": [name]}))
+LAYER = st.sampled_from(["q_proj", "k_proj", "v_proj"]).map(lambda name: f"model.layers.0.self_attn.{name}.weight")
+MATRICES = st.dictionaries(LAYER, st.tuples(st.just("F32"), st.lists(st.integers(0, 4), max_size=2)), min_size=1)
+
+
+@settings(deadline=None, max_examples=100)
+@given(MATRICES, TURNS | CALLED)
+def test_bases_of_no_kind_are_compared_with(header: Header, config: dict[str, Any]) -> None:
+    base = Memory(model_dot_safetensors=in_order(header, b"\1"), config_dot_json=json.dumps(config).encode())
+    content = in_order({"blk.0.attn_q.weight": ("F32", [4, 4])}, b"\2")
+    looked_at(Memory(model_dot_safetensors=content), base, partial(spelled, Path("unused")))
+
+
 @pytest.mark.parametrize("name", DEFECTS)
 def test_what_ended_a_lint_is_judged(name: str) -> None:
     header, said, rules = DEFECTS[name]
@@ -181,6 +215,10 @@ def test_what_ended_a_lint_is_judged(name: str) -> None:
     found = looked_at(Memory(**files))
     assert found
     assert rules <= {fault.rule for fault in found.everything}
+
+
+def test_scales_of_the_size_of_float32_are_not_next_to_zero() -> None:
+    assert near_zero(np.array([3e38, 3e38, 1], np.float32)).tolist() == [False, False, True]
 
 
 def test_a_name_that_is_no_text_is_written_into_sarif() -> None:
