@@ -159,6 +159,13 @@ UNSCALED = {
     "tensor_names": '["a.weight"]',
     "a.weight": '{"_type": "Int8Tensor", "_tensor_data_names": ["qdata"]}',
 }
+STATE = b'{"quant_type": "nf4", "blocksize": 64, "shape": [4, 64]}'
+BLOCKS: Header = {
+    "a.weight.quant_state.bitsandbytes__nf4": ("U8", [len(STATE)]),
+    "a.weight": ("BF16", [128, 1]),
+    "a.weight.absmax": ("F32", [4]),
+    "a.weight.quant_map": ("F32", [16]),
+}
 DEFECTS: dict[str, tuple[Header, dict[str, Any], set[str]]] = {
     "an algorithm that is a list": (FOUR_BITS, {"config": {}, "theirs": ["NVFP4"]}, {"marker-unknown"}),
     "algorithms of two types": (FOUR_BITS, {"config": MODELOPT, "theirs": {"a": 1}}, {"index-disagrees"}),
@@ -167,6 +174,7 @@ DEFECTS: dict[str, tuple[Header, dict[str, Any], set[str]]] = {
     "nvfp4 that is a scalar": (SCALAR, {}, {"weight-wrong"}),
     "packed codes that are a scalar": (PACKED, {}, {"weight-wrong"}),
     "a number of 5000 digits": (COUNTED, {}, set()),
+    "codes of bitsandbytes' that are twice as many": (BLOCKS, {"content": STATE}, {"weight-wrong"}),
     "an entry of torchao's without a scale": (INTEGERS, {"metadata": UNSCALED}, {"marker-unknown"}),
 }
 
@@ -202,7 +210,7 @@ def test_bases_of_no_kind_are_compared_with(header: Header, config: dict[str, An
 @pytest.mark.parametrize("name", DEFECTS)
 def test_what_ended_a_lint_is_judged(name: str) -> None:
     header, said, rules = DEFECTS[name]
-    files = {"model_dot_safetensors": in_order(header, b"\1" * 200, said.get("metadata"))}
+    files = {"model_dot_safetensors": in_order(header, said.get("content", b"\1"), said.get("metadata"))}
     if "config" in said:
         files["config_dot_json"] = json.dumps(
             {"quantization_config": said["config"]} if said["config"] else {}

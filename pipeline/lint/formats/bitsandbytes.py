@@ -100,7 +100,7 @@ def blocks(subject: Subject, name: str, state: str, said: Mapping[str, Any]) -> 
     """Return a weight of 4-bit codes."""
     shape, block, nested = tuple(said["shape"]), said["blocksize"], said.get("nested_blocksize", 0)
     count = -(-prod(shape) // block)
-    column = ((prod(shape) + 1) // 2, 1) if subject.tensors[name].dtype == "U8" else None  # others hold the same bytes
+    column = (prod(shape) + 1) // (2 * subject.tensors[name].bytes_of(1)), 1  # other dtypes hold the same bytes
     parts = {
         "codes": Part(name, ("U8", "BF16", "F16", "F32"), (column,)),
         "scale": Part(f"{name}.absmax", ("F32",), ((count,),), positive=True, run=block),
