@@ -69,7 +69,7 @@ def lay_out(
     """Decide which tensors the result holds and in which file each lies.
 
     Follows the libraries' greedy rule in the order of the model, except that a weight and its statistics are never
-    parted: diffusers does part them, and then cannot load what it wrote.
+    parted, nor weights that are quantized as one: diffusers does part them, and then cannot load what it wrote.
 
     Args:
         answer: What the library makes of the component.
@@ -86,19 +86,22 @@ def lay_out(
     bins: list[list[str]] = [[]]
     filled = 0
     sizes = {name: sum(nominal_size(*tensor) for tensor in group.values()) for name, group in groups.items()}
-    for name, size in sizes.items():
+    companies = {name: company for company in answer.together for name in company}
+    for company in dict.fromkeys(companies.get(name, (name,)) for name in sizes):
+        size = sum(sizes[name] for name in company)
         if bins[-1] and not single and filled + size > (limit or SHARD_LIMIT[library]):
             bins.append([])
             filled = 0
-        bins[-1].append(name)
+        bins[-1] += company
         filled += size
     stem, count = WEIGHTS_NAME[library], len(bins)
     read_as = {name: number for number, name in enumerate(slots)}
+    made_at = {name: max(read_as[one] for one in companies.get(name, (name,))) for name in sizes}
     weights = Weights(size=sum(sizes.values()))
     for number, names in enumerate(bins, start=1):
         suffix = "" if count == 1 else f"-{number:05d}-of-{count:05d}"
         tensors = {
-            tensor: spec for name in sorted(names, key=read_as.__getitem__) for tensor, spec in groups[name].items()
+            tensor: spec for name in sorted(names, key=made_at.__getitem__) for tensor, spec in groups[name].items()
         }
         weights.shards.append(Shard(single or f"{stem}{suffix}.safetensors", tuple(names), tensors))
     return weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -118,15 +118,36 @@ class Strip:
 
 @dataclass(frozen=True)
 class PackedTensor:
-    """A tensor of the result that is quantized: ``name`` where its packing names it, ``target`` in the file."""
+    """What is quantized as one: ``name`` where its packing names it, ``target`` in the file.
+
+    Attributes:
+        members: The tensors of the file that it is taken apart into at the end, each with its rows, where it is.
+    """
 
     name: str
     target: str
     packing: Packing
+    members: Mapping[str, int] = field(default_factory=dict)
 
     def named(self, parts: list[Part]) -> list[Part]:
         """Return parts under their names in the file."""
         return [(renamed(part, self.name, self.target), at, content) for part, at, content in parts]
+
+    def rest(self, tensors: Mapping[str, NDArray[Any]]) -> list[Part]:
+        """Return what its packing ends with under the names in the file.
+
+        Of what has a row for each of its own, every member gets those of its rows; what it has but once, each of them.
+        """
+        if not self.members:
+            return self.named([(part, 0, content) for part, content in tensors.items()])
+        found: list[Part] = []
+        all_rows, before = sum(self.members.values()), 0
+        for target, rows in self.members.items():
+            for part, content in tensors.items():
+                own = content[before : before + rows] if content.shape[:1] == (all_rows,) else content
+                found.append((renamed(part, self.name, target), 0, own))
+            before += rows
+        return found
 
 
 @dataclass(frozen=True)
@@ -206,6 +227,7 @@ class ComponentWriter:
         self._described: dict[str, str] = {}
         self._ended = Made()
         self._places = job.file.places() if job.file else {}
+        self._companies = {name: company for company in job.answer.together for name in company}
         self._packed: dict[str, PackedTensor] = {}
         self._parts: dict[str, set[str]] = {}  # of each tensor of the result, those of the source that are part of it
         for name in self._shards:
@@ -226,24 +248,35 @@ class ComponentWriter:
 
     def _strips(self, name: str) -> list[Strip]:
         """Return where the values of a tensor of the source go."""
-        written, shape = self.job.answer.conversions[name].name_of(name), self.job.slots[name].shape
-        if self.job.file is None:
-            return [Strip(Rows(tensor=written, start=0, stop=1), prod(shape), written, 0)]
+        written, shape = self._written(name), self.job.slots[name].shape
         width = prod(shape[1:])
+        if self.job.file is None:
+            company = self._companies.get(name, (name,))
+            before = sum(self.job.slots[one].shape[0] for one in company[: company.index(name)])
+            rows = Rows(tensor=written, start=0, stop=1)
+            return [Strip(rows, prod(shape), self._written(company[0]), before * width)]
         return [Strip(rows, width, target, before * width) for rows, target, before in self._places[written]]
+
+    def _written(self, name: str) -> str:
+        """Return what a tensor of the source is called by the library."""
+        return self.job.answer.conversions[name].name_of(name)
 
     def _packing(self, name: str, target: str) -> PackedTensor | None:
         """Return what packs a tensor of the result that a tensor of the source is part of; None if nothing does."""
         if self.job.answer.conversions[name].quantized and target not in self._packed:
             packing = self.job.packer.packing(*self._packs(name, target))
-            self._packed[target] = PackedTensor(self._packs(name, target)[0], target, packing)
+            members = {self._written(one): self.job.slots[one].shape[0] for one in self._companies.get(name, ())}
+            self._packed[target] = PackedTensor(self._packs(name, target)[0], target, packing, members)
         return self._packed.get(target)
 
     def _packs(self, name: str, target: str) -> tuple[str, tuple[int, ...], str]:
         """Return what is quantized as one: name, shape and torch dtype, as diffusers' layers have them."""
         conversion = self.job.answer.conversions[name]
         if self.job.file is None:
-            return target, conversion.shape_of(self.job.slots[name].shape), conversion.dtype
+            rows, *columns = conversion.shape_of(self.job.slots[name].shape)
+            company = self._companies.get(name, ())
+            rows = sum(self.job.slots[one].shape[0] for one in company) or rows
+            return target, (rows, *columns), conversion.dtype
         tensor = self.job.file.tensors[target]
         return tensor.rows[0].tensor, tensor.shape, conversion.dtype
 
@@ -270,7 +303,7 @@ class ComponentWriter:
     def _finish(self, name: str, packed: PackedTensor) -> None:
         """Write what is known of a quantized tensor once the last tensor of the source that it is made of was read."""
         rest = packed.packing.finish()
-        self.write(name, packed.named([(tensor, 0, content) for tensor, content in rest.tensors.items()]))
+        self.write(name, packed.rest(rest.tensors))
         if rest.metadata is not None:
             self._described[self._said_of(name, packed.target)] = rest.metadata
         if isnan(rest.noise):

@@ -115,7 +115,7 @@ CASES = [
     Case("transformer", "gguf", "q8_0", keep=("*proj_out",)),
     *(Case("qwen", "compressed-tensors", scheme) for scheme in ("fp8-dynamic", *PACKED)),
     Case("qwen", "compressed-tensors", "w4a16", (("group_size", 32),), dtype="float16"),
-    Case("clip", "compressed-tensors", "fp8-dynamic", keep=("*.q_proj",)),
+    Case("clip", "compressed-tensors", "fp8-dynamic", keep=("*.out_proj",)),
     Case("unet", "comfy", "int8-convrot", PLAIN["comfy"]),
     Case("transformer", "comfy", "nvfp4", PLAIN["comfy"], dtype="float32"),
     Case("transformer", "comfy", "int8", PLAIN["comfy"], keep=("*proj_out",)),

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.quantization import QuantizationScheme
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 from contract import cases
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -81,3 +85,41 @@ def test_experts_in_one_tensor_are_refused_by_name(tmp_path: Path, monkeypatch: 
     with pytest.raises(WorkerError) as told:
         asked(lambda: MixtralForCausalLM(MixtralConfig(**sizes)), tmp_path, case, monkeypatch)
     assert "MixtralForCausalLM holds the experts of 'model.layers.0.mlp.experts" in told.value.what
+
+
+def test_layers_that_servers_load_as_one_have_one_global_scale(components: Path, answers: Path, tmp_path: Path) -> None:
+    case = cases.Case("qwen", "compressed-tensors", "nvfp4a16")
+    made = load_file(cases.weights_of(cases.stream_case(case, components / "qwen", answers, tmp_path / "made").folder))
+    source = load_file(cases.weights_of(components / "qwen"))
+    (group,) = BACKENDS["compressed-tensors"].configuration("nvfp4a16", {})["config_groups"].values()
+    scheme = QuantizationScheme.model_validate(group)
+    compressor = BaseCompressor.get_value_from_registry("nvfp4-pack-quantized")
+    block = "model.layers.0"
+    for names in (
+        [f"{block}.self_attn.{name}_proj" for name in "qkv"],
+        [f"{block}.mlp.{name}_proj" for name in ("gate", "up")],
+        [f"{block}.self_attn.o_proj"],
+        [f"{block}.mlp.down_proj"],
+    ):
+        weights = {name: source[f"{name}.weight"].bfloat16().float() for name in names}
+        own = [generate_gparam(weight.amin(), weight.amax()) for weight in weights.values()]
+        assert len({float(scale) for scale in own}) == len(names), "each would have another one by itself"
+        shared = torch.cat(own).amin().reshape(1)
+        for name, weight in weights.items():
+            groups = weight.unflatten(-1, (-1, 16))
+            scale, _ = calculate_qparams(groups.amin(-1), groups.amax(-1), scheme.weights, global_scale=shared)
+            held = {"weight": weight, "weight_scale": scale, "weight_global_scale": shared}
+            for part, wanted in compressor.compress(held, scheme).items():
+                assert torch.equal(made[f"{name}.{part}"].view(torch.uint8), wanted.view(torch.uint8)), (name, part)
+
+
+@pytest.mark.parametrize("scheme", BACKENDS["compressed-tensors"].SCHEMES)
+def test_a_part_of_what_servers_load_as_one_is_not_kept_alone(scheme: str, components: Path) -> None:
+    for keep, told in (("*.k_proj", "self_attn.k_proj"), ("*.up_proj", "mlp.up_proj")):
+        with pytest.raises(WorkerError) as refused:
+            answer(
+                cases.question_of(cases.Case("qwen", "compressed-tensors", scheme, keep=(keep,)), components / "qwen")
+            )
+        assert f"keep: leaves model.layers.0.{told} as it is" in refused.value.what
+    whole = cases.Case("qwen", "compressed-tensors", scheme, keep=("*.up_proj", "*.gate_proj", "*.o_proj"))
+    assert answer(cases.question_of(whole, components / "qwen")).kept["model.layers.0.mlp.up_proj"] == "keep"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from pipeline.backends import STREAMING
 from pipeline.errors import QuantizationError, SourceError
 from pipeline.files import ListedFile, git_blob_sha1, hashed, sha256_file
-from pipeline.plan.shards import Weights
+from pipeline.plan.shards import Weights, lay_out
+from pipeline.quantize.build import Packer
 from pipeline.quantize.spans import WeightFile
 from pipeline.quantize.stream import stream
 from pipeline.source.disk import LocalFile
+from pipeline.source.safetensors import read_header
+from tests.stream.conftest import Made
 
 
 def quiet(name: str, size: int) -> None:
@@ -361,3 +365,29 @@ def test_a_local_file_is_read_whole_from_any_page(tmp_path: Path) -> None:
     assert file.read(4096, buffer[:4096]) == 4096
     assert bytes(buffer[:4096]) == content[4096:8192]
     file.close()
+
+
+def test_weights_that_are_quantized_as_one_may_lie_in_several_files(
+    source: Callable[[Sequence[Mapping[str, Any]]], Made], tmp_path: Path
+) -> None:
+    names = [f"attn.{name}.weight" for name in ("q_proj", "o_proj", "k_proj")]
+    random = np.random.default_rng(2)
+    values = [random.normal(size=(rows, 64)).astype("f4") * rows for rows in (8, 16, 24)]
+    made = source([{names[0]: values[0], names[1]: values[1]}, {names[2]: values[2]}])
+    packer = Packer(STREAMING["compressed-tensors"], "nvfp4a16", {})
+    plain = made.job(tmp_path / "made")
+    together = plain.answer.model_copy(update={"together": ((names[0], names[2]),)})
+    slots = plain.slots
+    layouts = {name: packer.backend.layout("nvfp4a16", {}, name, slots[name].shape, "float32") for name in names}
+    weights = lay_out(together, slots, layouts, "transformers", limit=1300)
+    assert [set(shard.sources) for shard in weights.shards] == [{names[0], names[2]}, {names[1]}]
+    stream(made.files, [replace(plain, answer=together, weights=weights, packer=packer)], lambda *_: None)
+    whole = packer.packing("one", (32, 64), "float32")
+    for first, part in ((0, values[0]), (8 * 64, values[2])):
+        whole.pack(first, part.reshape(-1))
+    wanted = whole.finish().tensors
+    path = plain.out / weights.shards[0].name
+    got = {name: path.read_bytes()[slot.begin : slot.end] for name, slot in read_header(path).items()}
+    for name, rows in ((names[0], slice(0, 8)), (names[2], slice(8, 32))):
+        assert got[f"{name}_packed"] == wanted["one_packed"][rows].tobytes()
+        assert got[f"{name}_global_scale"] == wanted["one_global_scale"].tobytes()

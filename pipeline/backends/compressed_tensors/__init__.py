@@ -1,7 +1,9 @@
 """compressed-tensors: what llm-compressor makes without calibration, as vLLM, sglang and transformers read it.
 
 Scales and quotients are rounded to the weight's dtype, as the library's own functions do. NVFP4 is found of float32
-values: of small float16 weights the quotient that scales the tensor would be infinite.
+values: of small float16 weights the quotient that scales the tensor would be infinite. Servers load layers of one input
+as one, such as the three projections of attention, and take the largest of their global scales for all: these share
+one, as llm-compressor has it (``update_fused_layer_weight_global_scales``).
 """
 
 from __future__ import annotations
@@ -129,14 +131,21 @@ def pack(scheme: str, options: Mapping[str, Any], name: str, weight: torch.Tenso
     return Packed({f"{name.removesuffix('weight')}{key}": value for key, value in made.items()})
 
 
-def scales_of(weight: torch.Tensor, settings: Any) -> dict[str, torch.Tensor]:
-    """Return the scales of a weight by their names in a layer, given the library's settings."""
+def scales_of(weight: torch.Tensor, settings: Any, whole: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """Return the scales of a weight by their names in a layer.
+
+    Args:
+        weight: The weight.
+        settings: The library's settings.
+        whole: What the weight shares the scale of a whole tensor with, the weight among it; itself where left out.
+    """
     from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 
     size, found = settings.group_size, {}
     if settings.strategy == "tensor_group":
         weight = weight.float()
-        found["weight_global_scale"] = generate_gparam(weight.amin(), weight.amax())
+        ends = (weight if whole is None else whole.float()).aminmax()
+        found["weight_global_scale"] = generate_gparam(ends.min, ends.max)
     groups, keep = (weight.unflatten(-1, (-1, size)), False) if size else (weight, True)
     least, most = groups.amin(-1, keepdim=keep), groups.amax(-1, keepdim=keep)
     scale, _ = calculate_qparams(least, most, settings, global_scale=found.get("weight_global_scale"))

@@ -22,6 +22,7 @@ from pipeline.backends.compressed_tensors import divided_by
 from pipeline.backends.oracle.conversion import ConversionRequest
 from pipeline.backends.oracle.model import Prepared
 from pipeline.backends.oracle.quirks import Piece, Quirks
+from pipeline.source.fused import fused
 from pipeline.worker.child import WorkerError
 
 HEAD = "output embeddings, which llm-compressor leaves alone as well"
@@ -78,16 +79,24 @@ def reason(model: Any, module: Any, settings: dict[str, Any]) -> str:
     return f"no group of {group} divides its rows of {columns}" if columns % group else ""
 
 
+def together(prepared: Prepared, name: str) -> str:
+    """Return what servers load a layer as with others, if its scheme has a scale for a whole tensor."""
+    (group,) = prepared.quantizer.settings["config_groups"].values()
+    columns = prepared.modules[name].in_features
+    return f"{fused(name)} of {columns}" if group["weights"]["strategy"] == "tensor_group" and fused(name) else ""
+
+
 def left_because(prepared: Prepared, name: str) -> str:
     """Return why a module stays as it is that nobody asked to keep."""
     return reason(prepared.model, prepared.model.get_submodule(name), prepared.quantizer.settings)
 
 
 def refuse(question: ConversionRequest, prepared: Prepared) -> None:
-    """Refuse what transformers would not load again, and experts in one tensor.
+    """Refuse what transformers would not load again, experts in one tensor, and layers that servers do not load so.
 
-    No layer of this library holds such experts, and vLLM would look for those it has. transformers 5.23 calls what
-    initializes weights of a model that has all of them, too, which for some classes reaches into layers.
+    No layer of this library holds such experts, and vLLM would look for those it has. It loads some layers as one, and
+    ends where only some of them are quantized. transformers 5.23 calls what initializes weights of a model that has all
+    of them, too, which for some classes reaches into layers.
 
     Raises:
         WorkerError: The model is such a one.
@@ -97,6 +106,17 @@ def refuse(question: ConversionRequest, prepared: Prepared) -> None:
             what = f"{question.class_name} holds the experts of {name!r} in one tensor, of which compressed-tensors"
             remedy = "Choose another backend for this component."
             raise WorkerError("library", f"{what} quantizes none: it takes Linear layers.", remedy)
+    taken = prepared.converted()
+    beside = {fused(name): name for name in sorted(taken) if fused(name)}
+    for name in prepared.linears():
+        other = beside.get(fused(name))
+        if name not in taken and other and not left_because(prepared, name):
+            what = (
+                f"keep: leaves {name} as it is, and {other} not: servers such as vLLM load both as one layer, and end"
+            )
+            raise WorkerError(
+                "keep", f"{what} where only some of it is quantized.", f"Keep {other} as well, or neither."
+            )
     try:
         prepared.model.initialize_weights()
     except AttributeError as error:
@@ -111,4 +131,4 @@ def piece(config: Any) -> Piece:
     return Piece("weight_scale") if whole else Piece("weight_packed", alone=True)
 
 
-QUIRKS = Quirks(refuse=refuse, piece=piece, preparing=Asked, left_because=left_because)
+QUIRKS = Quirks(refuse=refuse, piece=piece, preparing=Asked, left_because=left_because, together=together)

@@ -6,6 +6,7 @@ Its job is a `BuildRequest`.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import torch
 from compressed_tensors.compressors import ModelCompressor
@@ -17,6 +18,7 @@ from pipeline.backends.build_worker import say
 from pipeline.backends.compressed_tensors import scales_of
 from pipeline.backends.compressed_tensors.library import left
 from pipeline.backends.oracle.model import known_class
+from pipeline.source.fused import fused
 from pipeline.worker.child import serve
 
 
@@ -30,9 +32,15 @@ def make(request: BuildRequest) -> None:
     model = cls.from_pretrained(request.source, dtype=getattr(torch, request.dtype))
     settings = {**request.quantization, "ignore": left(model, request.quantization), "quantization_status": "frozen"}
     apply_quantization_config(model, QuantizationConfig.model_validate(settings), show_progress=False)
-    for module in model.modules():
+    companies: dict[str, list[Any]] = {}
+    for name, module in model.named_modules():
         if is_module_quantized(module):
-            for name, scale in scales_of(module.weight.data, module.quantization_scheme.weights).items():
+            companies.setdefault(f"{fused(name) or name} of {module.in_features}", []).append(module)
+    for company in companies.values():
+        whole = torch.cat([module.weight.data for module in company])
+        for module in company:
+            scales = scales_of(module.weight.data, module.quantization_scheme.weights, whole)
+            for name, scale in scales.items():
                 getattr(module, name).data = scale
     compressor = ModelCompressor.from_pretrained_model(model)
     compressor.compress_model(model)

@@ -82,6 +82,8 @@ class ConversionPlan(BaseModel):
         parameters: All names of the model's state in its order, those tied to a written tensor included.
         repeated: Tensors of the source that are not written because they are tied to another that is, by name: that
             other's name. Both must hold the same; the libraries would not tie them otherwise.
+        together: Tensors of the source that are quantized as one, the rows of the first before those of the next, and
+            written each under its own name.
         kept: Modules of a kind the scheme converts that stay as they are, each with the reason.
         config: The text of ``config.json`` as the library writes it.
     """
@@ -91,6 +93,7 @@ class ConversionPlan(BaseModel):
     conversions: dict[str, Conversion]
     parameters: tuple[str, ...]
     repeated: dict[str, str] = {}
+    together: tuple[tuple[str, ...], ...] = ()
     kept: dict[str, str]
     config: str
 

@@ -47,6 +47,11 @@ def for_its_own_reasons(prepared: Prepared, module: str) -> str:  # noqa: ARG001
     return ""
 
 
+def alone(prepared: Prepared, module: str) -> str:  # noqa: ARG001  as backends that look
+    """Quantize each weight by itself."""
+    return ""
+
+
 def written_whole(config: Any) -> None:
     """Name no piece: whoever loads the weight finds it under its own name."""
 
@@ -64,6 +69,8 @@ class Quirks:
         preparing: Returns what transformers' models are prepared with, likewise.
         stores: Returns the dtype in which a tensor is written that is not quantized, given that it has once loaded.
         left_because: Returns why a module stays as it is that nobody asked to keep; empty where only the library knows.
+        together: Returns the name of what the weight of a module is quantized as one with others of that name, so that
+            they share what a whole tensor has; empty where it is quantized by itself.
         casts_float32: Whether it takes what a model keeps in float32, and casts that to the dtype asked for first.
         keeps_dtype: Whether its tensors say that they have the dtype that the weight had.
     """
@@ -75,5 +82,6 @@ class Quirks:
     preparing: Callable[[dict[str, Any]], Any] = left_to_library
     stores: Callable[[Prepared, str, str], str] = as_loaded
     left_because: Callable[[Prepared, str], str] = for_its_own_reasons
+    together: Callable[[Prepared, str], str] = alone
     casts_float32: bool = False
     keeps_dtype: bool = False

@@ -58,13 +58,25 @@ def answer(question: ConversionRequest) -> ConversionPlan:
     by_default = first.converted()
     kept = {name: "keep" if name in by_default else why_left(question, prepared, name) for name in prepared.linears()}
     followed = library.follow(question, prepared)
+    conversions = {source: convert(question, prepared, source, place) for source, place in followed.places.items()}
     return ConversionPlan(
-        conversions={source: convert(question, prepared, source, place) for source, place in followed.places.items()},
+        conversions=conversions,
         parameters=tuple(prepared.parameters),
         repeated=followed.repeated,
+        together=together(prepared, conversions),
         kept={name: reason for name, reason in kept.items() if name not in wanted},
         config=library.config_text(question, prepared),
     )
+
+
+def together(prepared: Prepared, conversions: dict[str, Conversion]) -> tuple[tuple[str, ...], ...]:
+    """Return the tensors of the source that are quantized as one, by name."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for source, conversion in conversions.items():
+        module = conversion.parameter.rpartition(".")[0]
+        if conversion.quantized and (name := prepared.quirks.together(prepared, module)):
+            found.setdefault((name, conversion.dtype), []).append(source)
+    return tuple(tuple(names) for names in found.values() if len(names) > 1)
 
 
 def why_left(question: ConversionRequest, prepared: Prepared, module: str) -> str:
