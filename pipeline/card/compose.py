@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.card.context import Ingredients, facts, facts_of_plan, usages, usages_of
+from pipeline.card.context import Ingredients, facts, facts_of_plan, foreign_configs, usages, usages_of
 from pipeline.card.metadata import SourceCard, metadata
 from pipeline.card.render import CARD_SUFFIX, PACKAGED, render
 from pipeline.plan.model import TargetPlan
@@ -59,7 +59,9 @@ def compose_body(given: Ingredients, loader: BaseLoader = PACKAGED) -> Card:
         CardError: A template has no value for a variable or cannot be rendered.
     """
     plan, report, values = given.plan, given.report, facts(given)
-    (_, usage), *others = ((path, snippet_of(edition, loader)) for path, edition in usages(plan).items())
+    (_, usage), *others = (
+        (path, snippet_of(edition, loader, foreign_configs(plan, edition))) for path, edition in usages(plan).items()
+    )
     asked, task = {}, TASKS[plan.task]
     if task.page and (settings := next((use.settings for use in report.uses if use.settings), {})):
         question, files = plan.validation.prompts[0], address_of_questions(plan.repository)
@@ -70,13 +72,18 @@ def compose_body(given: Ingredients, loader: BaseLoader = PACKAGED) -> Card:
     return Card(text, usage, page, dict(others))
 
 
-def snippet_of(plan: TargetPlan, loader: BaseLoader = PACKAGED) -> str:
+def snippet_of(plan: TargetPlan, loader: BaseLoader = PACKAGED, foreign: Collection[str] = ()) -> str:
     """Write the snippet for Python, of a plan alone.
+
+    Args:
+        plan: The plan, of an edition.
+        loader: Where the templates come from.
+        foreign: The components whose config in the repository says how another artifact is quantized.
 
     Raises:
         CardError: Its template has no value for a variable or cannot be rendered.
     """
-    return render("-".join([*usages_of(plan), TASKS[plan.task].usage]), facts_of_plan(plan), loader)
+    return render("-".join([*usages_of(plan), TASKS[plan.task].usage]), facts_of_plan(plan, foreign), loader)
 
 
 def compose_published(plan: TargetPlan, published: Mapping[str, Any]) -> Card:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final, get_args
@@ -11,7 +11,7 @@ from pipeline.backends import BACKENDS, Loader, Scheme, loaders
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import CardError
 from pipeline.hub.release_files import MEDIAN, QUESTIONS, USAGE, WORST
-from pipeline.plan.model import EDITION, PlannedComponent, TargetPlan, scheme_of
+from pipeline.plan.model import EDITION, PlannedComponent, TargetPlan, form_of, scheme_of
 from pipeline.tasks import TASKS
 from pipeline.tasks.metrics import Sizes
 from pipeline.tasks.protocol import IDENTICAL
@@ -102,8 +102,13 @@ class Beside:
         return scheme_of(self.part.quantization)
 
 
-def facts_of_plan(plan: TargetPlan) -> dict[str, Any]:
-    """Return the values that the templates of snippets may use, by the names that they have for them."""
+def facts_of_plan(plan: TargetPlan, foreign: Collection[str] = ()) -> dict[str, Any]:
+    """Return the values that the templates of snippets may use, by the names that they have for them.
+
+    Args:
+        plan: The plan, of an edition.
+        foreign: The components whose config in the repository says how another artifact is quantized.
+    """
     parts, task = plan.components, TASKS[plan.task]
     return {
         "plan": plan,
@@ -113,6 +118,7 @@ def facts_of_plan(plan: TargetPlan) -> dict[str, Any]:
             name: BACKENDS[part.quantization.backend].SCHEMES[part.quantization.scheme] for name, part in parts.items()
         },
         "apart": {name: part for name, part in parts.items() if part.file},
+        "foreign": foreign,
         "imports": sorted({package for loader in loaders_of(plan) for package in loader.imports}),
         "loader": task.loader,
         "question": plan.validation.prompts[0],
@@ -178,6 +184,16 @@ def usages(plan: TargetPlan) -> dict[str, TargetPlan]:
     stem, dot, suffix = USAGE.rpartition(".")
     names = [edition.target.removeprefix(plan.target).replace(EDITION, "-") for edition in plan.editions]
     return {f"{stem}{name}{dot}{suffix}": edition for name, edition in zip(names, plan.editions, strict=True)}
+
+
+def foreign_configs(plan: TargetPlan, edition: TargetPlan) -> set[str]:
+    """Return the components of an edition whose config in the repository says how the first artifact is quantized."""
+    firsts = {name: plan.components[name] for name in plan.further}
+    return {
+        name
+        for name, first in firsts.items()
+        if edition.components[name] != first and form_of(first.library, first.quantization).config
+    }
 
 
 def usages_of(plan: TargetPlan) -> list[str]:

@@ -201,7 +201,7 @@ def test_the_snippet_of_a_card_opens_what_the_source_is(name: str, made: Path) -
         "plan": SimpleNamespace(repository=str(made / f"{name}-gguf"), files=("generation_config.json",)),
         "apart": {"model": SimpleNamespace(file=file_of(made, name).name, class_name=name)},
         "question": SimpleNamespace(messages=()),
-        "imports": [], "dtype": "float32", "prompt": "fox", "call": {"max_new_tokens": 1},
+        "imports": [], "foreign": (), "dtype": "float32", "prompt": "fox", "call": {"max_new_tokens": 1},
     }  # fmt: skip
     found: dict[str, Any] = {}
     exec(render("causal_lm.py.jinja", values), found)  # noqa: S102  the snippet's own lines

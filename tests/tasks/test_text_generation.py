@@ -575,3 +575,20 @@ def test_a_chat_model_is_published_as_servers_read_it(desk: Desk, tmp_path: Path
         assert "which computes with the codes, was not run" in " ".join(card.split())
         checked = desk.publish("lint", release)
         assert checked.code == 0, checked.err
+
+
+@pytest.mark.nightly
+def test_a_file_lies_beside_what_servers_read(desk: Desk, tmp_path: Path) -> None:
+    from tests.contract.test_llama_cpp import tokenizer as of_bytes
+
+    both = [{"backend": "compressed-tensors", "scheme": "nvfp4a16"}, {"backend": "gguf", "scheme": "q8_0"}]
+    source = llama(tmp_path / "tiny-llama", vocab_size=320, tie_word_embeddings=False)
+    of_bytes(split="llama-bpe").save_pretrained(source)
+    written = recipe(desk, source, targets={"files": {"model": both}}, require={"kl_divergence": {"max": 9.0}})
+    done = desk.publish("run", written)
+    assert done.code == 0, done.err
+    release = Path(desk.shelf.api.snapshot_download("alice/tiny-llama-files", local_dir=tmp_path / "files"))
+    assert "del config.quantization_config" in (release / "publish" / "usage-model-gguf-q8_0.py").read_text()
+    assert [each["verdict"] for each in json.loads((release / "publish" / "report.json").read_text())["further"]] == [
+        "PASS"
+    ]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.backends import SCHEMES
-from pipeline.card.compose import compose
-from pipeline.card.context import Ingredients, usages
+from pipeline.card.compose import compose, snippet_of
+from pipeline.card.context import Ingredients, foreign_configs, usages
 from pipeline.card.metadata import SourceCard
 from pipeline.errors import VerificationError
 from pipeline.files import ListedFile
@@ -144,3 +144,31 @@ def test_a_card_has_a_row_and_a_snippet_for_each_file() -> None:
     assert "gguf" in card.text.split("---")[1]
     with pytest.raises(ValueError, match="shorter"):
         compose(Ingredients(plan, report, SourceCard({}), executed=True, further=[(report, True)]))
+
+
+@pytest.mark.parametrize(
+    ("first", "foreign"),
+    [({"backend": "compressed-tensors", "scheme": "fp8-dynamic", "options": {}}, True), ({}, False)],
+)
+def test_a_snippet_passes_no_config_that_tells_how_another_artifact_is_quantized(
+    first: dict[str, Any], foreign: bool
+) -> None:
+    plan = planned("q8_0", "q5_0")
+    kinds = {"library": "transformers", "class_name": "LlamaForCausalLM"}
+    (beside,) = plan.further["transformer"]
+    made = plan.components["transformer"].model_copy(update=kinds)
+    quantization = made.quantization.model_copy(update=first)
+    made = made.model_copy(update={"quantization": quantization, "file": "" if first else made.file})
+    further = beside.model_copy(update=kinds)
+    change = {"components": {"model": made}, "further": {"model": (further,)}}
+    both = plan.model_copy(update={**change, "task": "text-generation"})
+    encoder = both.model_copy(
+        update={"task": plan.task, "components": {"text_encoder": made}, "further": {"text_encoder": (further,)}}
+    )
+    for each in (both, encoder):
+        folder, file = each.editions
+        text = snippet_of(file, foreign=foreign_configs(each, file))
+        compile(text, "snippet", "exec")
+        assert ("config=config" in text) == ("del config.quantization_config" in text) == foreign
+        assert ("config=AutoConfig.from_pretrained(" in text) == (not foreign)
+        assert not foreign_configs(each, folder)
