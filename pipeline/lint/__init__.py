@@ -25,6 +25,7 @@ from pipeline.lint.parts import gaps, parts_of, strangers
 from pipeline.lint.pass_over import Tally, pass_over, plain_weights
 from pipeline.lint.spelled import Bases, Spell
 from pipeline.lint.subject import Subject
+from pipeline.lint.unequal import unequal
 from pipeline.source.layout import Place
 
 LOUD = 8.0  # the root mean square of no layer that was trained; codes of float8 have 30 and more
@@ -94,7 +95,7 @@ def examine(subject: Subject, bases: Bases, *, values: bool, listen: Listener) -
     tallies = pass_over(subject, [*sound, *plains], matching.counterparts, listen) if values else []
     faults += [fault for tally in tallies for fault in spoiled(subject, tally)]
     faults += unscaled(subject, tallies)
-    faults += uncalibrated(subject, reading) if values else []
+    faults += [*uncalibrated(subject, reading), *unequal(subject, reading)] if values else []
     for tally in tallies:
         faults += lost(subject, tally, matching.counterparts.get(tally.weight.name))
     faults += judged(subject, tallies, matching)

@@ -20,6 +20,7 @@ RULES: Final = {
     "scale-missing": "Every scale is there.",
     "scale-wrong": "Every scale has the dtype and the shape that its format gives it.",
     "scale-damaged": "Every scale is a finite number, none of them negative, and none zero whose values are not.",
+    "scale-unequal": "Layers that servers load as one have one global scale.",
     "scale-unset": "Scales were measured: not all of them are one.",
     "tensor-missing": "Every layer that its neighbours or the base have is there.",
     "tensor-unknown": "There is no tensor that nothing reads.",

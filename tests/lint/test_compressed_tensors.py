@@ -118,3 +118,31 @@ def test_a_pattern_that_would_take_long_names_nothing() -> None:
     assert by_pattern(r"re:.*layers\.\d+\.mlp.*", "model.layers.3.mlp.up_proj")
     for hostile in ("re:(a+)+$", "re:" + ".*" * 9 + "x", "re:(", "re:.*" + "a" * 300):
         assert not by_pattern(hostile, "a" * 100)
+
+
+@pytest.mark.parametrize(
+    ("method", "ends"), [("compressed-tensors", "_packed _global_scale"), ("modelopt", " _scale_2")]
+)
+def test_layers_that_servers_load_as_one_with_other_global_scales_are_told(
+    method: str, ends: str, tmp_path: Path
+) -> None:
+    codes, scale = ends.split(" ")
+    args = preset_name_to_scheme("NVFP4A16", ["Linear"]).weights.model_dump(mode="json")
+    said = {"quant_method": method, "config_groups": {"one": {"targets": ["Linear"], "weights": args}}}
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": said}))
+
+    def told(**scales: float) -> list[tuple[str, str, str]]:
+        tensors = {}
+        for name, value in scales.items():
+            layer = f"model.layers.0.self_attn.{name}_proj"
+            tensors[f"{layer}.weight{codes}"] = torch.full((32, 32), 0x21, dtype=torch.uint8)
+            tensors[f"{layer}.weight_scale"] = torch.full((32, 4), 2.0).to(torch.float8_e4m3fn)
+            tensors[f"{layer}.weight{scale}"] = torch.tensor([value])
+            tensors[f"{layer}.input_scale"] = torch.tensor([0.5])
+        save_file(tensors, tmp_path / "model.safetensors")
+        return [(fault.level, fault.rule, fault.text) for fault in lint(Folder(tmp_path)).everything]
+
+    assert not told(q=100.0, k=100.0, v=100.0, o=7.0)
+    ((level, rule, text),) = told(q=100.0, k=100.0, v=25.5)
+    assert (level, rule) == ("warning", "scale-unequal")
+    assert f"It is 100, and model.layers.0.self_attn.v_proj.weight{scale} is 25.5: vLLM and sglang load them" in text

@@ -180,7 +180,7 @@ def read(subject: Subject) -> Reading:
             subject.fault("index-disagrees", "", f"The configuration names {TITLE}, and no weight has a scale.")
         )
     used = frozenset(name for name in subject.tensors if name.endswith(USED))
-    return Reading(TITLE, weights, faults, used, LOADERS)
+    return Reading(TITLE, weights, faults, used, LOADERS, fuses=True)
 
 
 def packed(subject: Subject, stem: str, group: Group) -> Weight:

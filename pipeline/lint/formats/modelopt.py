@@ -52,7 +52,7 @@ def read(subject: Subject) -> Reading:
         text = "The configuration names ModelOpt, and no weight has a scale."
         faults.append(subject.fault("index-disagrees", "", text))
     caches = {name for name in subject.tensors if name.endswith((".k_scale", ".v_scale", ".pre_quant_scale"))}
-    return Reading(TITLE, weights, faults, frozenset(caches), LOADERS)
+    return Reading(TITLE, weights, faults, frozenset(caches), LOADERS, fuses=True)
 
 
 def weight_of(subject: Subject, stem: str) -> Weight:

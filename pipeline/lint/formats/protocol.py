@@ -100,6 +100,7 @@ class Reading:
         faults: What is wrong with markers and names, before any part is looked at.
         used: Further tensors that a loader reads, such as markers.
         loaders: Who reads it, and since when.
+        fuses: Whether servers read it, which load layers of one input as one.
     """
 
     title: str
@@ -107,6 +108,7 @@ class Reading:
     faults: list[Fault] = field(default_factory=list)
     used: frozenset[str] = frozenset()
     loaders: str = ""
+    fuses: bool = False
 
 
 class Format(Protocol):
