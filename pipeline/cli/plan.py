@@ -10,6 +10,8 @@ import typer
 from pipeline.cli.console import Console
 from pipeline.cli.context import Session
 from pipeline.cli.options import HubName, RecipePath, Targets
+from pipeline.cli.run import gathered
+from pipeline.errors import PublishError
 from pipeline.files import human_size
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.plan.parts import PlannedChoice, PlannedLadder
     from pipeline.release.earlier import Earlier
     from pipeline.release.other_work import Beside
+    from pipeline.run import Engine
 
 
 def plan(ctx: typer.Context, recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
@@ -25,15 +28,24 @@ def plan(ctx: typer.Context, recipe: RecipePath, target: Targets = None, hub: Hu
 
     with session.engine(recipe, hub) as engine:
         names = engine.prepare(target or ())
-        made: TargetPlan | None = None
-        for name in names:
-            made, remote = engine.plan(name, releases=False)
-            earlier, beside = next(iter(engine.earlier(made, remote)), None), engine.beside(made, remote)
-            session.console.result(plan_json(made, earlier, beside))
-            if session.console.mode != "json":
-                show_plan(session.console, made, earlier, beside)
-        if made and made.ladder and session.console.mode != "json":
-            show_ladder(session.console, made.ladder)
+        made, failures = gathered(session, (planned(session, engine, name) for name in names))
+        if made and made[-1].ladder and session.console.mode != "json":
+            show_ladder(session.console, made[-1].ladder)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def planned(session: Session, engine: Engine, target: str) -> TargetPlan | PublishError:
+    """Show the plan of a target and return it, or why there is none."""
+    try:
+        made, remote = engine.plan(target, releases=False)
+        earlier, beside = next(iter(engine.earlier(made, remote)), None), engine.beside(made, remote)
+    except PublishError as error:
+        return error
+    session.console.result(plan_json(made, earlier, beside))
+    if session.console.mode != "json":
+        show_plan(session.console, made, earlier, beside)
+    return made
 
 
 def plan_json(made: TargetPlan, earlier: Earlier | None, beside: Beside) -> dict[str, Any]:

@@ -104,12 +104,13 @@ def end(session: Session, ends: Iterable[Outcome | PublishError], hub: Hub, seal
 
 
 def gathered(session: Session, ends: Iterable[Ended | PublishError]) -> tuple[list[Ended], list[PublishError]]:
-    """Return what became of targets and what failed, once all have ended; an error is shown as it comes."""
+    """Return what became of targets and what failed, once all have ended; an error is shown as it comes, and once."""
     outcomes: list[Ended] = []
     failures: list[PublishError] = []
     for ended in ends:
         if isinstance(ended, PublishError):
-            show_error(session.console, ended, tracebacks=session.tracebacks)
+            if str(ended) not in map(str, failures):
+                show_error(session.console, ended, tracebacks=session.tracebacks)
             failures.append(ended)
         else:
             outcomes.append(ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -19,7 +20,7 @@ from pipeline.backends.oracle.conversion import (
     ask_call,
     installed_versions,
 )
-from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError
+from pipeline.errors import CannotHereError, PublishError, QuantizationError, RecipeError, SourceError
 from pipeline.files import ListedFile
 from pipeline.plan.budget import Candidate, Choice, choices, within
 from pipeline.plan.footprint import Footprint, footprint
@@ -167,17 +168,15 @@ class Planner:
     def ask_ahead(self, targets: Iterable[str]) -> None:
         """Ask the libraries about the call and all components of these targets at once, and all a budget may choose.
 
-        Raises:
-            CannotHereError: One of them is not installed.
+        What cannot be asked is left for the plan of its target to tell, so that it keeps no other target from its own.
         """
-        recipe, called = self.loaded.recipe, self.called
+        recipe, called, there = self.loaded.recipe, self.called, self.layout.components
         questions: list[Question] = [called] if called else []
         for target in targets:
             budget = recipe.budget(target)
-            if budget:
-                self.require_libraries(budget, target)
-            wanted = self.options(budget) if budget else pairs(recipe.artifacts(target))
-            questions += [self.question(*pair) for pair in wanted if pair[0] in self.layout.components]
+            with suppress(RecipeError, CannotHereError, SourceError):
+                wanted = self.options(budget) if budget else pairs(recipe.artifacts(target))
+                questions += [self.question(*pair) for pair in wanted if pair[0] in there]
         ask_ahead(questions, self.answers)
 
     def schemes(self, target: str) -> tuple[PlannedBudget | None, Mapping[str, Quantization]]:
@@ -185,11 +184,13 @@ class Planner:
 
         Raises:
             RecipeError: Nothing fits the budget.
+            CannotHereError: A library to choose from is not installed.
         """
         budget = self.loaded.recipe.budget(target)
         if budget is None:
             return None, self.loaded.recipe.named(target)
         if target not in self.found:
+            self.require_libraries(budget, target)
             self.ask_ahead([target])
             self.found[target] = self.find(budget, target)
         return self.found[target]
@@ -211,8 +212,11 @@ class Planner:
 
         Raises:
             RecipeError: Nothing that can be made runs on some of them.
+            CannotHereError: A library to choose from is not installed.
         """
         budgets, refused = self.loaded.recipe.for_cards, dict[str, str]()
+        for target, budget in budgets.items():
+            self.require_libraries(budget, target)
         self.ask_ahead(budgets)
         for target, budget in budgets.items():
             candidates, card = self.candidates(budget), budget.card_bytes or 0

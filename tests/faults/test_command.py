@@ -47,6 +47,16 @@ def test_an_error_is_a_line_of_json_too(desk: Desk) -> None:
     assert done.lines[-1] == {"error": done.error.removeprefix("error: "), "exit_code": 4}
 
 
+def test_a_target_that_cannot_be_planned_keeps_no_other_from_its_plan(desk: Desk) -> None:
+    lacking = [{name: ONE["one"]["transformer"]} for name in ("transformer_2", "transformer_3")]
+    done = desk.publish("plan", desk.recipe({"none": lacking[0], **ONE, "nor": lacking[1], "again": lacking[0]}))
+    assert done.code == 2, done.err
+    assert "one → alice/tiny-one" in done.err
+    assert "no component 'transformer_2'" in done.error
+    assert "no component 'transformer_3'" in done.error
+    assert len(done.error.splitlines()) == 2, "what two targets have in common is told once"
+
+
 @pytest.mark.parametrize(
     ("streams", "code"), [(">/dev/full", 3), ("| true", 3), (">&-", 0), ("2>&-", 0), (">/dev/full 2>/dev/full", 3)]
 )
