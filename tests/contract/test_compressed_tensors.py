@@ -85,6 +85,7 @@ def test_experts_in_one_tensor_are_refused_by_name(tmp_path: Path, monkeypatch: 
     with pytest.raises(WorkerError) as told:
         asked(lambda: MixtralForCausalLM(MixtralConfig(**sizes)), tmp_path, case, monkeypatch)
     assert "MixtralForCausalLM holds the experts of 'model.layers.0.mlp.experts" in told.value.what
+    assert told.value.kind == "recipe"
 
 
 def test_layers_that_servers_load_as_one_have_one_global_scale(components: Path, answers: Path, tmp_path: Path) -> None:

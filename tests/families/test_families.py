@@ -28,7 +28,7 @@ def test_an_answer_leads_to_what_the_library_writes(wanted: Wanted, said: Said, 
 def test_what_the_library_cannot_make_is_refused(wanted: Wanted, said: Said, case_of: CaseOf, out: Path) -> None:
     with pytest.raises(Exception, match="conversion of the weights"):
         comparing.by_library(case_of(wanted), None, out)
-    assert said[wanted]["error"] == "library"
+    assert said[wanted]["error"] == "recipe"
     assert wanted.name in said[wanted]["what"]
 
 

@@ -153,7 +153,10 @@ WRONG = {
     "sets None": (lambda file: {**file, "b": None}, "does not make 'b'"),
     "takes twice": (lambda file: {**file, "a": file["a"][[0, 1, 2, 3, 4, 4]]}, "leaves out some of 'x.a', or takes it"),
     "takes another": (lambda file: {**file, "b": file["a"][:2]}, "leaves out some of 'x.a', or takes it twice"),
-    "fails": (lambda file: file["a"].reshape(5, 2), "makes nothing: shape '.5, 2.' is invalid for input of size 18"),
+    "fails": (
+        lambda file: file["a"].reshape(5, 2),
+        "than this model's .shape '.5, 2.' is invalid for input of size 18",
+    ),
     "wants more": (lambda file: {**file, "c": file["c"]}, "takes 'c', and no tensor of a folder tells what that holds"),
 }
 
@@ -169,8 +172,9 @@ def experiment(convert: Callable[[dict[str, Any]], Any]) -> SingleFile:
 @pytest.mark.parametrize("what", WRONG)
 def test_what_does_not_come_out_whole_and_once_is_refused(what: str) -> None:
     convert, said = WRONG[what]
-    with pytest.raises(WorkerError, match=rf"Of a file of Foreign, diffusers 0.*{said}"):
+    with pytest.raises(WorkerError, match=rf"Of a file of Foreign, diffusers 0.*{said}") as refusal:
         experiment(convert)
+    assert refusal.value.kind == "recipe"
 
 
 def test_rows_are_followed_wherever_they_go() -> None:
@@ -186,6 +190,10 @@ def test_a_class_without_files_is_refused() -> None:
     assert refusal.value.kind == "recipe"
 
 
-def test_a_model_of_another_width_is_refused_with_the_librarys_reason() -> None:
-    with pytest.raises(WorkerError, match="makes nothing: split_with_sizes expects split_sizes to sum exactly to 896"):
+def test_a_model_of_another_width_is_refused_with_the_librarys_reason_and_what_the_way_out_costs() -> None:
+    said = "counts on other widths than this model's .split_with_sizes expects split_sizes to sum exactly to 896"
+    with pytest.raises(WorkerError, match=said) as refusal:
         answer_single_file(question(model("FluxTransformer2DModel", {**FIXED, "num_attention_heads": 1})))
+    assert refusal.value.kind == "recipe"
+    assert "`names: diffusers`" in refusal.value.remedy
+    assert "nothing does that wants those of the family, such as ComfyUI" in refusal.value.remedy

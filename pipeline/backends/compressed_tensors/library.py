@@ -105,7 +105,7 @@ def refuse(question: ConversionRequest, prepared: Prepared) -> None:
         if parameter.ndim == 3 and "expert" in name:
             what = f"{question.class_name} holds the experts of {name!r} in one tensor, of which compressed-tensors"
             remedy = "Choose another backend for this component."
-            raise WorkerError("library", f"{what} quantizes none: it takes Linear layers.", remedy)
+            raise WorkerError("recipe", f"{what} quantizes none: it takes Linear layers.", remedy)
     taken = prepared.converted()
     beside = {fused(name): name for name in sorted(taken) if fused(name)}
     for name in prepared.linears():
@@ -122,7 +122,7 @@ def refuse(question: ConversionRequest, prepared: Prepared) -> None:
     except AttributeError as error:
         what = f"transformers {transformers.__version__} fails to load {question.class_name} of packed codes: it looks"
         remedy = "Choose fp8-dynamic, whose codes are the weight, or another backend."
-        raise WorkerError("library", f"{what} for the weights of layers that have none.", remedy) from error
+        raise WorkerError("recipe", f"{what} for the weights of layers that have none.", remedy) from error
 
 
 def piece(config: Any) -> Piece:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 COLUMNS: Final = 4  # of a matrix that is tried; a function that moved columns by their real number would find too few
 WIDE: Final = 1 << 19  # places of a convolution that is tried with all its channels: one function asks for their number
 PLACES: Final = 40  # bits of a value that number the places in a tensor; those above number the tensors
-OWN_NAMES: Final = "Write `names: diffusers`: from_single_file reads a file in diffusers' own names with config=."
+OWN_NAMES: Final = (
+    "Write `names: diffusers`: from_single_file reads a file in diffusers' own names with config=, "
+    "and nothing does that wants those of the family, such as ComfyUI."
+)
 OTHERWISE: Final = "Choose a backend that writes folders for it, or leave this component out."
 Convert = Callable[..., Mapping[str, "Tensor | None"]]
 
@@ -109,7 +112,10 @@ class Experiment:
             return convert(checkpoint=file, config=dict(self.question.config))
         except KeyError as error:
             what = f"takes {error}, and no tensor of a folder tells what that holds"
-            raise self.refused(what, kind="recipe") from error
+            raise self.refused(what) from error
+        except RuntimeError as error:  # torch's, of sizes
+            what = "makes nothing: what it converts this class with counts on other widths than this model's"
+            raise self.refused(f"{what} ({first_line(error)[:-1]})") from error
         except Exception as error:  # the library's own code, of any class
             raise self.refused(f"makes nothing: {first_line(error)[:-1]}") from error
 
@@ -165,12 +171,12 @@ class Experiment:
             raise self.refused(f"leaves out some of {name!r}, or takes it twice")
         return tuple(rows for _, _, rows in ordered)
 
-    def refused(self, what: str, kind: str = "library") -> WorkerError:
+    def refused(self, what: str) -> WorkerError:
         """Return the refusal of a component of which the library makes something else."""
         import diffusers
 
         sentence = f"Of a file of {self.question.class_name}, diffusers {diffusers.__version__} {what}."
-        return WorkerError(kind, sentence, OWN_NAMES)
+        return WorkerError("recipe", sentence, OWN_NAMES)
 
 
 def narrowed(shape: Shape) -> Shape:

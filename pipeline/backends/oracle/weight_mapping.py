@@ -192,5 +192,5 @@ def name_pieces(question: ConversionRequest, prepared: Prepared, model: Any, pla
         weight = name.removesuffix(piece.name) + "weight"
         if not name.endswith(piece.name) or not (piece.alone or weight == place.written):
             what = f"transformers would write the scales of {question.class_name} as {name!r}, apart from their codes."
-            raise WorkerError("library", what, "Choose another backend or scheme for this component.")
+            raise WorkerError("recipe", what, "Choose another backend or scheme for this component.")
         places[sources[id(held)]] = Place(place.parameter, weight)

@@ -36,7 +36,7 @@ def refuse(question: ConversionRequest, prepared: Prepared) -> None:
             prepared.model.get_input_embeddings()
         except NotImplementedError as error:
             what = f"transformers cannot quantize {question.class_name} with torchao: it names no input embeddings."
-            raise WorkerError("library", what, "Choose another backend for this component.") from error
+            raise WorkerError("recipe", what, "Choose another backend for this component.") from error
 
 
 def piece(config: Any) -> Piece:  # noqa: ARG001  the same for every scheme
