@@ -612,7 +612,9 @@ def refuse_unfit(component: Component, quantization: Quantization, where: str) -
         if component.blocks:
             kind = {"gguf": "GGUF", "comfy": "ComfyUI's"}[component.packed_as]
             reason = f"{component.name} is {kind}, which somebody quantized before ({component.blocks[0]})."
-        remedy = f"Take it out of the target. {FULL_PRECISION}" if component.blocks else "Take it out of the target."
+        rest = [] if component.root else ["Leave this component out."]
+        rest += [FULL_PRECISION] if component.blocks else []
+        remedy = " ".join(rest or ["Name another source."])
         raise RecipeError(reason, where=where, remedy=remedy)
     loader = BACKENDS[quantization.backend].LOADERS.get(component.library)
     graph = loader is not None and bool(loader.opens) and not component.root

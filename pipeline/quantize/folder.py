@@ -20,7 +20,7 @@ from pipeline.plan.model import ResolvedComponent, SourceModel, name_of, questio
 from pipeline.quantize.build import Origin, Result, make, measured, streamed_files, warm
 from pipeline.recipe import Quantization
 from pipeline.source.fetch import fetch, stored
-from pipeline.source.layout import Folder, Layout, read_slots
+from pipeline.source.layout import Component, Folder, Layout, read_slots
 from pipeline.store import Store
 
 AUTOENCODERS = ("Autoencoder", "VQModel", "ConsistencyDecoderVAE")
@@ -140,6 +140,8 @@ def consult(
 def chosen(layout: Layout, names: tuple[str, ...], where: str) -> tuple[str, ...]:
     """Return the components that are quantized: those named, else the models of diffusers that are no autoencoder.
 
+    The only one of a source needs no name.
+
     Raises:
         RecipeError: There is no such component, or none is left.
     """
@@ -150,14 +152,18 @@ def chosen(layout: Layout, names: tuple[str, ...], where: str) -> tuple[str, ...
     found = names or tuple(
         name
         for name, part in layout.components.items()
-        if part.weights
-        and (len(layout.components) == 1 or part.library == "diffusers")
-        and not any(word in part.class_name for word in AUTOENCODERS)
+        if len(layout.components) == 1
+        or ((part.weights or part.blocks) and part.library == "diffusers" and not is_autoencoder(part))
     )
     if not found:
         remedy = f"Name one with --component: it has {known}."
         raise RecipeError("No component is quantized unless it is named.", where=where, remedy=remedy)
     return found
+
+
+def is_autoencoder(part: Component) -> bool:
+    """Return whether a component makes pictures of what a model made, and takes little room."""
+    return any(word in part.class_name for word in AUTOENCODERS)
 
 
 def key_of(place: Repository | Folder, parts: Mapping[str, ResolvedComponent], order: QuantizeRequest) -> str:

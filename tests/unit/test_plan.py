@@ -13,9 +13,10 @@ import pytest
 from pipeline.backends import oracle
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.errors import RecipeError
-from pipeline.plan.model import lay_out_result
+from pipeline.plan.model import lay_out_result, refuse_unfit
+from pipeline.quantize.folder import chosen
 from pipeline.recipe import Quantization
-from pipeline.source.layout import Component
+from pipeline.source.layout import MODEL, Component, Layout
 from pipeline.source.safetensors import TensorInfo
 
 ORACLE = Path(oracle.__file__).parent
@@ -65,6 +66,42 @@ def test_a_mix_is_called_by_what_most_of_it_is_asked_to_be(layers: dict[str, str
     quantization = Quantization(backend="gguf", scheme="q4_k", options={"layers": layers, "names": "diffusers"})
     found = lay_out_result(component, quantization, {"a": slots}, answer, "flux")
     assert [shard.name for shard in found.weights.shards] == [name]
+
+
+def part_of(name: str, library: str, class_name: str, *weights: str, blocks: tuple[str, ...] = ()) -> Component:
+    root, weights = name == MODEL, tuple(f"{name}/{file}" for file in weights)
+    return Component(
+        name=name, root=root, library=library, class_name=class_name, small=(), weights=weights, blocks=blocks
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "chosen_ones"),
+    [
+        ([part_of(MODEL, "diffusers", "AutoencoderKL", "a")], (MODEL,)),
+        ([part_of(MODEL, "transformers", "LlamaForCausalLM", blocks=("a.gguf",))], (MODEL,)),
+        (
+            [
+                part_of("transformer", "diffusers", "FluxTransformer2DModel", blocks=("transformer/a.gguf",)),
+                part_of("text_encoder", "transformers", "T5EncoderModel", "b"),
+                part_of("vae", "diffusers", "AutoencoderKL", "c"),
+            ],
+            ("transformer",),
+        ),
+    ],
+)
+def test_what_is_meant_needs_no_name(parts: list[Component], chosen_ones: tuple[str, ...]) -> None:
+    """Be it quantized already, which is told then, and not whether it was named."""
+    layout = Layout(class_name="Flux", components={part.name: part for part in parts}, top=())
+    assert chosen(layout, (), "x") == chosen_ones
+
+
+def test_a_source_of_gguf_alone_is_told_so_and_what_to_name_instead() -> None:
+    part = part_of(MODEL, "transformers", "LlamaForCausalLM", blocks=("a.gguf",))
+    with pytest.raises(RecipeError) as told:
+        refuse_unfit(part, Quantization(backend="gguf", scheme="q4_0"), "x")
+    assert told.value.what == "model is GGUF, which somebody quantized before (a.gguf)."
+    assert told.value.remedy.startswith("Name the repository of the full-precision weights")
 
 
 def test_an_answer_is_kept_by_the_version_of_whatever_library_gave_it(tmp_path: Path) -> None:
