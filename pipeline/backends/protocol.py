@@ -92,6 +92,7 @@ class Scheme:
         sqnr: Decibels of signal over noise that it leaves of normally distributed weights in rows of 2048.
         bits: Bits that a weight takes with its share of scales and the like, from which a plan estimates sizes where
             the backend cannot say them exactly, which `Streaming` ones do.
+        multiple: What the values of a row must be a multiple of, where no option says so.
         activations: What becomes of activations: nothing (``weight-only``); or they are quantized too, which adds as
             much noise again, 3 dB of `sqnr`: each as it comes (``dynamic``), or by a scale that was measured before and
             is saved (``static``).
@@ -109,6 +110,7 @@ class Scheme:
     refuses: Mapping[str, str] = field(default_factory=dict)
     makes_on: str = "cpu"
     bits: float = 0.0
+    multiple: int = 1
     activations: Activations = "weight-only"
     suffix: str = ""
     capability: float = 0.0

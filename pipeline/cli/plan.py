@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline.release.earlier import Earlier
     from pipeline.release.other_work import Beside
     from pipeline.run import Engine
+
+NAMED: Final = 4  # modules that stay as they are; others are counted
 
 
 def plan(ctx: typer.Context, recipe: RecipePath, target: Targets = None, hub: HubName = "") -> None:
@@ -107,7 +109,8 @@ def show_plan(console: Console, made: TargetPlan, earlier: Earlier | None, besid
             say(f"  {name} is stored as {counts} in {part.file}")
         for reason in sorted(set(part.kept.values())):
             modules = [module for module, why in part.kept.items() if why == reason]
-            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:4])}")
+            more = f" and {len(modules) - NAMED} more" if len(modules) > NAMED else ""
+            say(f"  {name} keeps {len(modules)} Linear modules ({reason}): {', '.join(modules[:NAMED])}{more}")
     say(
         f"  needs {human_size(made.memory_bytes)} of memory to quantize, {human_size(made.validation_memory_bytes)} to "
         f"validate, and {human_size(made.disk_bytes)} of disk ({human_size(made.streamed_disk_bytes)} to quantize "

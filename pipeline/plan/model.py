@@ -40,6 +40,7 @@ from pipeline.plan.parts import (
 )
 from pipeline.plan.questions import request_of
 from pipeline.plan.shards import Weights, lay_out, lay_out_as
+from pipeline.plan.widths import none_taken, reasons
 from pipeline.recipe import Quantization, Recipe
 from pipeline.recipe.budget import step
 from pipeline.recipe.clause import Dtype
@@ -406,7 +407,7 @@ class ResolvedComponent:
             tensors=len(taken),
             parameters=sum(prod(tensors[name].shape) for name in taken),
             parameters_left=sum(prod(tensors[name].shape) for name in left),
-            kept=self.answer.kept,
+            kept=reasons(self.quantization, self.answer, tensors),
             source_bytes=sum(sizes.values()),
             result_bytes=self.weights.size,
             largest_bytes=max(sizes.values()),
@@ -546,11 +547,7 @@ def lay_out_result(
     """
     tensors = flat(slots)
     if not any(conversion.quantized for conversion in answer.conversions.values()):
-        raise RecipeError(
-            f"{quantization.words} takes no weight of {component.class_name}.",
-            where=component.name,
-            remedy="Take this component out, choose another scheme for it, or keep less.",
-        )
+        raise none_taken(component, quantization, answer, tensors)
     layouts, sizes = {}, {}
     for name, conversion in answer.conversions.items():
         if conversion.quantized:

@@ -6,14 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.backends import oracle
+from pipeline.backends import SCHEMES, compressed_tensors, gguf, oracle
 from pipeline.backends.oracle.conversion import Conversion, ConversionPlan, ConversionRequest
 from pipeline.errors import RecipeError
 from pipeline.plan.model import lay_out_result, refuse_unfit
+from pipeline.plan.widths import group_sizes, takes
 from pipeline.quantize.folder import chosen
 from pipeline.recipe import Quantization
 from pipeline.source.layout import MODEL, Component, Layout
@@ -66,6 +69,55 @@ def test_a_mix_is_called_by_what_most_of_it_is_asked_to_be(layers: dict[str, str
     quantization = Quantization(backend="gguf", scheme="q4_k", options={"layers": layers, "names": "diffusers"})
     found = lay_out_result(component, quantization, {"a": slots}, answer, "flux")
     assert [shard.name for shard in found.weights.shards] == [name]
+
+
+SHAPES = {"a.weight": (8, 576), "b.weight": (8, 1536), "head.weight": (9, 576)}
+ROWS = "no group of 128 divides its rows of"
+
+
+def planned(kept: dict[str, str], scheme: str = "w4a16", shapes: dict[str, tuple[int, ...]] = SHAPES) -> Any:
+    """Return what a plan says of a language model of which some modules are kept."""
+    part = part_of(MODEL, "transformers", "LlamaForCausalLM", "a")
+    answer = ConversionPlan(
+        conversions={
+            name: Conversion(parameter=name, dtype="bfloat16", quantized=name.removesuffix(".weight") not in kept)
+            for name in shapes
+        },
+        parameters=tuple(shapes),
+        kept=kept,
+        config="{}",
+    )
+    slots = {"a": {name: TensorInfo("BF16", shape, 0, 2 * prod(shape)) for name, shape in shapes.items()}}
+    options = SCHEMES["compressed-tensors"][scheme].options().model_dump(mode="json")
+    asks = Quantization(backend="compressed-tensors", scheme=scheme, options=options)
+    return lay_out_result(part, asks, slots, answer).planned()
+
+
+def test_rows_that_no_group_divides_are_told_with_the_group_size_that_does() -> None:
+    kept = planned({"a": f"{ROWS} 576", "head": "output embeddings"}).kept
+    assert kept == {"a": f"{ROWS} 576; `group_size: 64` takes them", "head": "output embeddings"}
+
+
+def test_a_model_of_which_no_row_is_divided_is_refused_with_what_is_possible() -> None:
+    with pytest.raises(RecipeError) as told:
+        planned(dict.fromkeys("ab", f"{ROWS} 200"), shapes={"a.weight": (8, 200), "b.weight": (9, 200)})
+    assert f"of its Linear modules 2 stay ({ROWS} 200)" in told.value.what
+    assert told.value.remedy == "Choose fp8-dynamic, whose rows may be so wide."
+    with pytest.raises(RecipeError) as told:
+        planned({"a": f"{ROWS} 576"}, shapes={"a.weight": (8, 576)})
+    assert told.value.remedy == "Write `group_size: 64`."
+    with pytest.raises(RecipeError, match="it has no Linear modules"):
+        planned({}, shapes={})
+
+
+@pytest.mark.parametrize("columns", [16, 32, 48, 256, 300])
+def test_a_scheme_says_of_its_rows_what_its_backend_looks_at(columns: int) -> None:
+    for word, scheme in gguf.SCHEMES.items():
+        assert (columns % scheme.multiple == 0) is bool(gguf.type_of(word, {}, "a.weight", columns))
+    for word, scheme in compressed_tensors.SCHEMES.items():
+        sizes = [{"group_size": size} for size in group_sizes(scheme)] or [{}]
+        divided = [compressed_tensors.divided_by(compressed_tensors.configuration(word, size)) for size in sizes]
+        assert takes(scheme, columns) is any(columns % size == 0 for size in divided)
 
 
 def part_of(name: str, library: str, class_name: str, *weights: str, blocks: tuple[str, ...] = ()) -> Component:

@@ -53,6 +53,7 @@ SCHEMES = {
         Static,
         suffix="nvfp4",
         refuses=REFUSES,
+        multiple=BLOCK,
         activations="static",
     ),
 }
@@ -82,7 +83,7 @@ def quirks() -> Quirks:
 
 def fits(scheme: str, columns: int) -> bool:
     """Return whether rows are whole blocks; diffusers fails on others."""
-    return scheme == "fp8" or columns % BLOCK == 0
+    return columns % SCHEMES[scheme].multiple == 0
 
 
 def layout(scheme: str, options: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Layout:  # noqa: ARG001

@@ -37,6 +37,7 @@ SCHEMES = {
         sqnr,
         options=Named,
         refuses=REFUSES,
+        multiple=TILES.get(name, 1),
         activations="dynamic" if name.startswith("int8") else "weight-only",
         suffix=suffix,
     )

@@ -44,7 +44,7 @@ SCHEMES = {
         activations="dynamic",
     ),
     "w4a16": Scheme("4-bit integers in groups", ANY, 19.2, Grouped, refuses=REFUSES),
-    "nvfp4a16": Scheme("4-bit floats in blocks of 16", ANY, 20.4, refuses=REFUSES),
+    "nvfp4a16": Scheme("4-bit floats in blocks of 16", ANY, 20.4, refuses=REFUSES, multiple=16),
 }
 LOADERS = {
     "transformers": Loader(

@@ -57,8 +57,18 @@ class File(Options):
 
 
 LABELS: Final = {"q5_k": "Q5_K_S", "q4_k": "Q4_K_S", "q3_k": "Q3_K_S"}  # of files of one type, as llama.cpp has it
+FALLBACKS: Final = {  # where a row is no whole number of a type's blocks, as llama.cpp has it
+    "q6_k": "q8_0", "q5_k": "q5_1", "q4_k": "q5_0", "q3_k": "iq4_nl", "q2_k": "iq4_nl", "iq4_xs": "iq4_nl",
+}  # fmt: skip
 SCHEMES = {
-    name: Scheme(summary, RUNS_ON, sqnr, options=File, suffix=LABELS.get(name, name.upper()))
+    name: Scheme(
+        summary,
+        RUNS_ON,
+        sqnr,
+        options=File,
+        multiple=TYPES[FALLBACKS.get(name, name).upper()].block,
+        suffix=LABELS.get(name, name.upper()),
+    )
     for name, summary, sqnr in (
         ("q8_0", "8-bit integers in blocks of 32 with a scale", 45.4),
         ("q6_k", "6-bit integers in runs of 16 with an 8-bit scale, in blocks of 256", 35.0),
@@ -75,9 +85,6 @@ SCHEMES = {
         ("bf16", "bfloat16 numbers", 55.6),
     )
 }
-FALLBACKS: Final = {  # where a row is no whole number of a type's blocks, as llama.cpp has it
-    "q6_k": "q8_0", "q5_k": "q5_1", "q4_k": "q5_0", "q3_k": "iq4_nl", "q2_k": "iq4_nl", "iq4_xs": "iq4_nl",
-}  # fmt: skip
 LOADERS = {
     "diffusers": Loader(
         form=FORM,

@@ -25,6 +25,17 @@ def passes_over(prepared: Prepared, parameter: str) -> bool:
     return not _is_linear(module)
 
 
+def left_because(prepared: Prepared, name: str) -> str:
+    """Return why a module stays as it is that nobody asked to keep, where it is for its rows."""
+    from torchao.quantization import Int4WeightOnlyConfig
+
+    config = prepared.quantizer.quantization_config.get_apply_tensor_subclass()
+    columns = prepared.model.get_submodule(name).weight.shape[-1]
+    if not isinstance(config, Int4WeightOnlyConfig) or columns % config.group_size == 0:
+        return ""
+    return f"no group of {config.group_size} divides its rows of {columns}"
+
+
 def refuse(question: ConversionRequest, prepared: Prepared) -> None:
     """Refuse a class that transformers fails to quantize with torchao: it looks for input embeddings in all of them.
 
@@ -44,4 +55,4 @@ def piece(config: Any) -> Piece:  # noqa: ARG001  the same for every scheme
     return Piece("_weight_qdata", alone=True)
 
 
-QUIRKS = Quirks(passes_over, refuse, piece, keeps_dtype=True)
+QUIRKS = Quirks(passes_over, refuse, piece, left_because=left_because, keeps_dtype=True)
