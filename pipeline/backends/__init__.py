@@ -27,6 +27,12 @@ STREAMING: dict[str, Streaming] = {
     name: backend for name, backend in BACKENDS.items() if isinstance(backend, Streaming)
 }
 SCHEMES = {name: backend.SCHEMES for name, backend in BACKENDS.items()}
+# Those whose artifact is a whole folder, and no single file that can lie beside another.
+FOLDERS = frozenset(
+    name
+    for name, backend in BACKENDS.items()
+    if any(loader.form.config or not loader.form.single for loader in backend.LOADERS.values())
+)
 
 
 def loaders(quantized: Iterable[tuple[str, str]]) -> list[Loader]:
@@ -37,6 +43,7 @@ def loaders(quantized: Iterable[tuple[str, str]]) -> list[Loader]:
 
 __all__ = [
     "BACKENDS",
+    "FOLDERS",
     "SCHEMES",
     "STREAMING",
     "Backend",

@@ -73,12 +73,12 @@ class Session:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The words that a recipe may use."""
-        from pipeline.backends import SCHEMES
+        from pipeline.backends import FOLDERS, SCHEMES
         from pipeline.card.render import templates
         from pipeline.recipe import Vocabulary
         from pipeline.tasks import TASKS
 
-        return Vocabulary(SCHEMES, frozenset(templates()), TASKS)
+        return Vocabulary(SCHEMES, frozenset(templates()), TASKS, FOLDERS)
 
     def load(self, recipe: Path) -> Loaded:
         """Read a recipe.

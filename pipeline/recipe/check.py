@@ -52,6 +52,7 @@ class Check:
             self.scheme(node)
         for node in self.quantizations():
             self.layers(node)
+        self.further()
         if folder is not None:
             self.template()
             self.components(self.libraries(folder))
@@ -90,6 +91,14 @@ class Check:
         """Return how each target that names its components quantizes each of them, once for each artifact."""
         targets = [target for target in every(self.root, "targets", "*") if not any(every(target, key) for key in OPEN)]
         return [each for target in targets for node in every(target, "*") for each in artifacts(node)]
+
+    def further(self) -> None:
+        """Report folders that are to lie behind the first artifact of a component: only single files can."""
+        for node in (node for target in every(self.root, "targets", "*") for node in every(target, "*")):
+            for each in artifacts(node)[1:]:
+                if (backend := text_at(each, "backend")) in self.vocabulary.folders:
+                    what = f"{backend} makes a folder, and of a list only the first can be one"
+                    self.page.report(each.place, f"{what}; behind it are single files alone")
 
     def scheme(self, node: Node) -> None:
         """Report a backend that is unknown, or a scheme that this backend does not have."""

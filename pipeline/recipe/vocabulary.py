@@ -61,12 +61,13 @@ class Vocabulary:
         schemes: The rules of each scheme by backend and scheme.
         templates: The card templates.
         tasks: The rules of each task.
-
+        folders: The backends that make a whole folder of a component, which lies beside no other artifact of it.
     """
 
     schemes: Mapping[str, Mapping[str, SchemeRules]]
     templates: frozenset[str] = frozenset()
     tasks: Mapping[str, TaskRules] = field(default_factory=dict)
+    folders: frozenset[str] = frozenset()
 
     def task(self, word: str) -> TaskRules | None:
         """Return the rules of the task that a word means, be it misspelt; None where it means none."""

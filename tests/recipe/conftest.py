@@ -57,4 +57,5 @@ def vocabulary() -> Vocabulary:
         },
         templates=frozenset(TASKS),
         tasks=TASKS,
+        folders=frozenset({"bitsandbytes", "torchao", "quanto"}),
     )

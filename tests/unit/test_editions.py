@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.backends import SCHEMES
+from pipeline.backends import BACKENDS, FOLDERS, SCHEMES
 from pipeline.card.compose import compose, snippet_of
 from pipeline.card.context import Ingredients, foreign_configs, usages
 from pipeline.card.metadata import SourceCard
@@ -18,14 +18,14 @@ from pipeline.fleet.needs import without
 from pipeline.hub.client import Hub
 from pipeline.hub.source import Repository
 from pipeline.plan.model import TargetPlan
-from pipeline.recipe import Recipe, Vocabulary, read_recipe
+from pipeline.recipe import InvalidRecipe, Recipe, Vocabulary, read_recipe
 from pipeline.release.documents import Documents
 from pipeline.release.editions import lay_out_edition
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
 
 RECORDED = Path(__file__).parent / "recorded" / "bnb-nf4"
-WORDS = Vocabulary(SCHEMES, frozenset(TASKS), TASKS)
+WORDS = Vocabulary(SCHEMES, frozenset(TASKS), TASKS, FOLDERS)
 FILES = {"q8_0": "digits-transformer-Q8_0.gguf", "q5_0": "digits-transformer-Q5_0.gguf"}
 
 
@@ -68,6 +68,22 @@ def test_a_list_of_one_is_that_one() -> None:
     assert [each.scheme for each in both.further("one")["transformer"]] == ["q5_0"]
     assert (
         Recipe.model_validate_json(both.model_dump_json(), context=Vocabulary(SCHEMES, frozenset(TASKS), TASKS)) == both
+    )
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_a_folder_behind_the_first_artifact_is_told_without_a_plan(backend: str) -> None:
+    first, behind = {"backend": "gguf", "scheme": "q8_0"}, {"backend": backend, "scheme": [*SCHEMES[backend]][1]}
+    said: list[str] = []
+    try:
+        recipe([first, behind])
+    except InvalidRecipe as error:
+        said = [problem.text for problem in error.problems if "makes a folder" in problem.text]
+    alone = backend in {"gguf", "comfy"}
+    assert (
+        said == []
+        if alone
+        else [f"{backend} makes a folder, and of a list only the first can be one; behind it are single files alone"]
     )
 
 
