@@ -28,7 +28,7 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.events import Event, Listener
-from pipeline.files import counted, digest_of
+from pipeline.files import digest_of
 from pipeline.hub.client import Gate, Hub, Kind, RemoteState
 from pipeline.hub.destination import Destination
 from pipeline.hub.endpoint import OfflineError
@@ -61,9 +61,8 @@ from pipeline.source.readers import readers
 from pipeline.store import Store
 from pipeline.tasks import TASKS
 from pipeline.validate import Report
-from pipeline.validate.findings import undecided_by
+from pipeline.validate.findings import remark_on
 from pipeline.validate.follow_up import FollowUpChecks
-from pipeline.validate.intervals import LEAST
 from pipeline.validate.judges import Judges
 from pipeline.validate.prompts import ask_prompts
 from pipeline.validate.stage import earlier_failure, reference_answers, refuse, validate
@@ -224,11 +223,8 @@ class Engine:
 
     def tell_of_prompts(self, plan: TargetPlan) -> None:
         """Tell where a target is asked too few prompts, before hours go into a verdict that they leave open."""
-        asked = len(plan.validation.prompts)
-        if open_ones := undecided_by(TASKS[plan.task], plan.validation.require, asked):
-            told = f"the verdict will be INCONCLUSIVE: with {counted(asked, 'prompt')} a mean has no interval"
-            needed = f"{LEAST} or more are needed for {', '.join(open_ones)}"
-            self.listen(Event("note", "plan", plan.target, f"{told}, and {needed}"))
+        if told := remark_on(TASKS[plan.task], plan.validation.require, len(plan.validation.prompts)):
+            self.listen(Event("note", "plan", plan.target, told))
 
     def tell_of_privacy(self, plan: TargetPlan) -> None:
         """Tell where everybody would see what is made of a source that not everybody sees."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any, Final
 
 from pipeline.errors import CannotHereError, RecipeError
+from pipeline.files import counted
 from pipeline.tasks import Task
 from pipeline.tasks.metrics import Measured, Metric, MetricInput, Pair, PairMetric, PooledMetric, Reading
-from pipeline.validate.intervals import LEAST, interval, prompts_needed
+from pipeline.validate.intervals import FARTHEST, LEAST, interval, prompts_needed
 from pipeline.validate.limits import Limit, limits_of
 from pipeline.validate.report import Finding, Interval, LimitResult, Statistic, Verdict, Worst, change
 
@@ -64,12 +66,10 @@ class Sample:
 
     def numbers(self, of: Statistic) -> tuple[list[float], tuple[float, ...]]:
         """Return one number a prompt, and the imagined prompts beside them, whose mean is held against a bound."""
-        span = self.metric.span
         if of == "value":
-            return self.by_prompt("value"), (span[0], span[0], span[1], span[1]) if span else ()
-        width = span[1] - span[0] if span and not self.same else 0.0
+            return self.by_prompt("value"), priors(self.metric.span, of)
         both = zip(self.by_prompt("reference"), self.by_prompt("value"), strict=True)
-        return [self.worse(own, value) for own, value in both], (width, -width) if width else ()
+        return [self.worse(own, value) for own, value in both], () if self.same else priors(self.metric.span, of)
 
     def worse(self, own: float, value: float) -> float:
         """Return how much worse a value is than the source's own."""
@@ -102,6 +102,14 @@ class Sample:
         """How many times the source's the candidate costs; none where that is no question."""
         value, own = self.measured.value, self.measured.reference
         return exactly(value / own) if own and not self.readings else None
+
+
+def priors(span: tuple[float, float] | None, of: Statistic) -> tuple[float, ...]:
+    """Return the prompts that are imagined beside those that were asked, where answers are yes or no."""
+    if not span:
+        return ()
+    least, most = span
+    return (least, least, most, most) if of == "value" else (most - least, least - most)
 
 
 def within(found: Interval, ends: tuple[float, float]) -> Interval:
@@ -211,8 +219,8 @@ def judgement(name: str, sample: Sample, limit: Limit, floor: float | None, noun
     )
 
 
-def undecided_by(task: Task, requirements: Mapping[str, Any], prompts: int) -> list[str]:
-    """Return the metrics whose means so few prompts leave open, whatever is measured.
+def undecided_by(task: Task, requirements: Mapping[str, Any], prompts: int) -> dict[str, int]:
+    """Return the metrics whose means so few prompts leave open though nothing is lost, each with how many settle it.
 
     Args:
         task: The recipe's.
@@ -220,9 +228,42 @@ def undecided_by(task: Task, requirements: Mapping[str, Any], prompts: int) -> l
         prompts: How many there are.
     """
     every = limits_of(requirements, task.metrics)
-    means = {name for name, limits in every.items() for limit in limits if limit.of in MEANS}
-    drawn = {name for name in means if isinstance(task.metrics[name], PairMetric | PooledMetric)}
-    return sorted(drawn) if prompts < LEAST else []
+    means = [(name, limit) for name, limits in every.items() for limit in limits if limit.of in MEANS]
+    drawn = [pair for pair in means if isinstance(task.metrics[pair[0]], PairMetric | PooledMetric)]
+    least = {name: max(settled_by(task.metrics[name], limit) for of, limit in drawn if of == name) for name, _ in drawn}
+    return {name: least[name] for name in sorted(least) if least[name] > prompts}
+
+
+def settled_by(metric: Metric, limit: Limit) -> int:
+    """Return how many prompts settle a limit on a mean where nothing is lost; more than `FARTHEST` where none do.
+
+    Of shares of yes and no that depends on their number alone: a few that all say yes prove little.
+    """
+    if not metric.span:
+        return LEAST
+    best = 0.0 if limit.of == "drop" else metric.span[metric.direction == "higher"]
+    prior = priors(metric.span, limit.of)
+
+    def passes(prompts: int) -> bool:
+        return _held_against(interval([best] * prompts, prior), limit) == "PASS"
+
+    return bisect_left(range(FARTHEST + 1), True, lo=LEAST, key=passes)
+
+
+def remark_on(task: Task, requirements: Mapping[str, Any], prompts: int) -> str:
+    """Return what is to be known of so few prompts before hours go into a verdict that they leave open, if they do."""
+    if not (open_ones := undecided_by(task, requirements, prompts)):
+        return ""
+    many = counted(prompts, "prompt")
+    if prompts < LEAST:
+        told = f"the verdict will be INCONCLUSIVE: with {many} a mean has no interval"
+    else:
+        told = f"with {many} the verdict cannot be PASS where answers differ, even if nothing is lost"
+    takes = [
+        f"{name} takes {least:,} or more" if least <= FARTHEST else f"no number of them settles {name}"
+        for name, least in open_ones.items()
+    ]
+    return f"{told}; {', '.join(takes)}"
 
 
 def needed(sample: Sample, limit: Limit) -> int | None:

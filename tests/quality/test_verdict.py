@@ -13,11 +13,15 @@ from PIL import Image
 
 from pipeline.errors import CannotHereError, GenerationError, RecipeError
 from pipeline.files import canonical_json, sha256_file
+from pipeline.tasks import TASKS
 from pipeline.tasks.answers import Answer, Answers
-from pipeline.tasks.metrics import Sizes
+from pipeline.tasks.metrics import Measured, Pair, Reading, Sizes
 from pipeline.validate import Evidence, Prompt, Report, Side, judge
+from pipeline.validate.findings import Sample, judgement, remark_on
+from pipeline.validate.limits import limits_of
 from pipeline.validate.report import CompatibilityCheck
 
+TASK = TASKS["text-to-image"]
 COUNT = 8
 PROMPTS = tuple(
     Prompt(text=f"a {word} seven") for word in ["thin", "bold", "red", "blue", "tall", "wide", "old", "new"]
@@ -123,6 +127,25 @@ def test_a_whole_interval_outside_fails_and_points_at_the_worst_pair(draw: Draw)
     assert held.found.low < held.found.number < held.found.high < held.bound == 40
     assert (found.worst[0].prompt, found.worst[0].seed) == (1, 0)
     assert report.metrics["ssim"].judgements[0].verdict == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("require", "least"),
+    [({"drop": {"max": 0.3}}, 10), ({"drop": {"max": 0.15}}, 19), ({"min": 0.9}, 45)],
+)
+def test_so_few_prompts_that_a_limit_is_never_kept_are_told_and_how_many_it_takes(require: Any, least: int) -> None:
+    """Of yes and no the interval is that of their number where all say yes."""
+    metric, written = TASK.metrics["label_accuracy"], {"label_accuracy": {"model": "x", **require}}
+    (limit,) = limits_of(written, TASK.metrics)["label_accuracy"]
+    for prompts, kept in ((least - 1, False), (least, True)):
+        pairs = [Pair(number, "", "7", 0, None, None) for number in range(prompts)]
+        sample = Sample(metric, Measured(1.0, 1.0, (Reading(1.0, 1.0),) * prompts), pairs)
+        assert (judgement("label_accuracy", sample, limit, None, "picture").verdict == "PASS") is kept
+        told = remark_on(TASK, written, prompts)
+        assert told.endswith(f"; label_accuracy takes {least} or more") is not kept
+    assert remark_on(TASK, {"label_accuracy": {"drop": {"max": 0}}}, 99).endswith(
+        "; no number of them settles label_accuracy"
+    )
 
 
 def test_an_interval_around_the_limit_settles_nothing_and_says_what_would(draw: Draw) -> None:
