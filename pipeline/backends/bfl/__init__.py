@@ -1,8 +1,9 @@
 """Black Forest Labs' formats, which diffusers' ``bfl`` quantizer reads from a single file.
 
-Its NVFP4 is NVIDIA ModelOpt's: vLLM and sglang read it as well. Weights are taken as float32, as diffusers' own
-functions do. What a family has in one tensor, such as the three projections of attention, is quantized as one:
-diffusers takes it apart with its scales. Of a folder it reads no such file, so the config says for others what it is.
+Its NVFP4 has the tensors of NVIDIA ModelOpt's, which vLLM and sglang read; neither was run with it. Weights are taken
+as float32, as diffusers' own functions do. What a family has in one tensor, such as the three projections of
+attention, is quantized as one: diffusers takes it apart with its scales. Of a folder it reads no such file, so the
+config says for others what it is.
 """
 
 from __future__ import annotations
