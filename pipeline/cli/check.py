@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipeline.cli.context import Session
 from pipeline.cli.options import OutputFormat
 from pipeline.errors import RecipeError
-
-if TYPE_CHECKING:
-    from pipeline.recipe import Loaded
 
 
 def check(
@@ -62,29 +59,10 @@ def check(
 
 
 def remarks(session: Session, recipes: list[Path]) -> list[str]:
-    """Return what is to be known of libraries and prompts of sound recipes, each once."""
+    """Return what is to be known of the libraries that sound recipes ask for, each once."""
     from pipeline.recipe import is_included
 
-    opened = {path: session.load(path) for path in recipes if not is_included(path)}
-    asked = [
-        one for each in opened.values() for name in each.recipe.targets for one in each.recipe.named(name).values()
-    ]
+    opened = [session.load(path).recipe for path in recipes if not is_included(path)]
+    asked = [one for recipe in opened for target in recipe.targets for one in recipe.named(target).values()]
     rules = [session.vocabulary.rules(one.backend, one.scheme) for one in asked]
-    few = [f"{path}: {told}" for path, loaded in opened.items() if (told := too_few(loaded))]
-    return list(dict.fromkeys([*(one.ends for one in rules if one and one.ends), *few]))
-
-
-def too_few(loaded: Loaded) -> str:
-    """Return what so few prompts leave open; nothing where they suffice, or where only the Hub knows their number."""
-    from pipeline.recipe.prompts import read_prompts
-    from pipeline.tasks import TASKS
-    from pipeline.validate.findings import remark_on
-
-    written, task = loaded.recipe.validation, TASKS[loaded.recipe.task]
-    if isinstance(written.prompts, str):
-        many = len(read_prompts(loaded.resolve(written.prompts), task.form))
-    elif written.prompts.sample:
-        many = written.prompts.sample
-    else:
-        return ""
-    return remark_on(task, written.require.model_dump(mode="json", exclude_none=True), many)
+    return list(dict.fromkeys(one.ends for one in rules if one and one.ends))

@@ -42,8 +42,6 @@ def test_too_few_prompts_are_told_before_anything_is_made(ready_desk: Desk) -> N
     done = ready_desk.publish("plan", recipe)
     assert "the verdict will be INCONCLUSIVE: with 1 prompt a mean has no interval" in done.err
     assert "psnr takes 8 or more" in done.err
-    checked = ready_desk.publish("check", recipe)
-    assert (checked.code, "psnr takes 8 or more" in checked.err) == (0, True)
     assert "INCONCLUSIVE" not in ready_desk.publish("plan", ready_desk.recipe()).err
 
 
