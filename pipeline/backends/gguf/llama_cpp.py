@@ -23,6 +23,7 @@ from pipeline.source.strict import WHOLE
 Shape = tuple[int, ...]
 OTHERWISE: Final = "Choose another backend for this component."
 STRETCHED: Final = "llama3"  # how Llama 3.1 and later stretch positions
+CONTINUES: Final = "ForCausalLM"  # ends the name of a class that continues texts
 WINDOW: Final = 4096  # tokens that a Mistral sees whose config does not say
 FACTORS: Final = "rope_freqs.weight"  # by which llama.cpp slows turns
 
@@ -280,9 +281,7 @@ def laid_out(
         "general.type": "model",
         **({"general.name": known.called} if known.called else {}),
         **{f"{known.name}.{key}": value for key, value in keys.items()},
-        **vocabulary.keys(
-            read, keys["vocab_size"], continues=class_name.endswith("ForCausalLM"), ending=held.eos_token_id
-        ),
+        **vocabulary.keys(read, keys["vocab_size"], held if class_name.endswith(CONTINUES) else None),
     }
     return SingleFile(tensors=tensors_of(class_name, config, shapes), keys=told)
 

@@ -77,19 +77,19 @@ WORDWISE: Final = frozenset(  # what T5's tokenizers do, of any age
         (TABLE, ("WhitespaceSplit", None), SPLIT),
         (TABLE, ("Strip", (False, True)), ("Replace", (" {2,}", SPACE)), SPLIT),
         (TABLE, ("Strip", (False, True)), ("Replace", (" {2,}", " ")), SPLIT),
+        (TABLE, ("Replace", (" {2,}", " ")), SPLIT),  # which keeps a space at the end, as sentencepiece does not
         (("Strip", (False, True)), ("Replace", (" {2,}", SPACE)), SPLIT),
     ]
 )
 
 
-def keys(read: Read, size: int, *, continues: bool = False, ending: Any = None) -> dict[str, Any]:
+def keys(read: Read, size: int, ending: Ending | None = None) -> dict[str, Any]:
     """Return what a header says of a tokenizer.
 
     Args:
         read: Reads its files.
         size: How many tokens the model has, of which some may never come from a text.
-        continues: Whether the model continues texts, and so needs to know what ends one.
-        ending: The number of the token that does, or a list of them, as the model's config says.
+        ending: What ends a text as the model's config says; None for a model that continues none.
 
     Raises:
         RecipeError: A header cannot tell it.
@@ -106,9 +106,8 @@ def keys(read: Read, size: int, *, continues: bool = False, ending: Any = None) 
         told["scores"] += [0.0] * (size - len(told["scores"]))
     first, last = added_around(made)
     ids = {key: number for key, number in special(read, settings, tokens).items() if number is not None}
-    if continues and "eos_token_id" not in ids:
-        generation = read_object(Ending, read, GENERATION)
-        ids["eos_token_id"] = ends(generation.eos_token_id, ending, len(tokens))
+    if ending and "eos_token_id" not in ids:
+        ids["eos_token_id"] = ends(read_object(Ending, read, GENERATION), ending, size)
     if first not in {None, ids.get("bos_token_id")} or last not in {None, ids.get("eos_token_id")}:
         raise refusal("adds to a text other tokens than one that begins and one that ends it")
     found = {
@@ -150,15 +149,15 @@ def special(read: Read, settings: Settings, tokens: Sequence[str]) -> dict[str, 
     return {key: by_token.get(token or "") for key, token in named.items()}
 
 
-def ends(generation: int | Sequence[int] | None, config: int | Sequence[int] | None, size: int) -> int:
+def ends(generation: Ending, config: Ending, size: int) -> int:
     """Return the token that ends a text, which no setting names; of several the first.
 
     Raises:
         RecipeError: There is none.
         SourceError: The model has no such token.
     """
-    said = config if generation is None else generation
-    (number, *_) = [*said, None] if isinstance(said, Sequence) else [said]
+    said = config.eos_token_id if generation.eos_token_id is None else generation.eos_token_id
+    number = next(iter(said), None) if isinstance(said, list) else said
     if number is None:
         raise refusal(f"names no token that ends a text, in {SETTINGS}, {SPECIAL_TOKENS} or {GENERATION}")
     if number >= size:
