@@ -9,7 +9,7 @@ TOGETHER := --numprocesses $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n <
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 # What the publishing job installs, and where its files wait for it.
-PUBLISHING := bitsandbytes torchao quanto gguf comfy compressed-tensors onnx datasets audio signing
+PUBLISHING := bitsandbytes torchao quanto gguf comfy bfl compressed-tensors onnx datasets audio signing
 LOCK := requirements-publish.txt
 WHEELS := build/wheels
 ONLY_LOCKED := --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,7 @@ def test_what_a_killed_trial_left_goes_once_no_process_uses_that_folder(desk: De
     assert left.name.startswith("trial-")
     (left / "large").write_bytes(b"x" * 1000)
     other = halfway()  # which removes what was left, too
+    other.send_signal(signal.SIGSTOP)  # or it is done before anybody cleans
     (own,) = places.iterdir()
     assert own != left
     (own / "large").write_bytes(b"x" * 1000)
