@@ -203,7 +203,8 @@ def linted(size: str, backend: str, scheme: str, *, cached: bool) -> Comparison:
     what = f"`lint` of {backend} {scheme} with its base of {size} GB, both {where}, against reading both once"
     reading = [sys.executable, str(HERE / "reading.py"), str(source), str(made)]
     ours = Run("publish lint", [*PUBLISH, "lint", str(made), "--base", str(source)], ready)
-    return Comparison(name, what, ours, Run("readinto", reading, ready), 1.2)
+    pairs = PAIRS if size == "4" else 3
+    return Comparison(name, what, ours, Run("readinto", reading, ready), 1.2, pairs=pairs)
 
 
 def comparisons(size: str) -> Iterator[Comparison]:
