@@ -42,6 +42,7 @@ class KnownScheme:
         dtype: What everything else is kept in; empty for what the source is kept in.
         tables: Whether tables of tokens are quantized as well.
         library: The library whose components it is for; empty where it is for any.
+        classes: The classes of transformers that it is for; empty where it is for any.
     """
 
     target: str
@@ -51,6 +52,7 @@ class KnownScheme:
     dtype: str = ""
     tables: bool = False
     library: str = ""
+    classes: tuple[str, ...] = ()
 
 
 INT8: Final = KnownScheme(
@@ -68,7 +70,9 @@ Q8: Final = KnownScheme(
     dtype="float32",
     tables=True,
 )
-GGUF: Final = KnownScheme("gguf-q8_0", "backend: gguf, scheme: q8_0", 1.07, "8 bits in one GGUF file")
+GGUF: Final = KnownScheme(
+    "gguf-q8_0", "backend: gguf, scheme: q8_0", 1.07, "8 bits in one GGUF file", classes=(*ARCHITECTURES,)
+)
 COMFY: Final = KnownScheme(
     "comfy-int8-convrot",
     "backend: comfy, scheme: int8-convrot",
@@ -121,7 +125,7 @@ class Weighed:
 
     def taken(self, scheme: KnownScheme) -> bool:
         """Return whether a scheme quantizes it."""
-        known = scheme is not GGUF or self.library != "transformers" or self.class_name in ARCHITECTURES
+        known = not scheme.classes or self.library != "transformers" or self.class_name in scheme.classes
         return self.linear > 0 and known and scheme.library in {"", self.library}
 
 
